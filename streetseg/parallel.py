@@ -1,0 +1,68 @@
+"""All cores on a list of independent jobs, with a progress bar and a clean Ctrl-C."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import TypeVar
+
+from streetseg.progress import track
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parallel_map(
+    task: Callable[[Item], Result], items: Sequence[Item], *, workers: int, description: str
+) -> Iterator[Result]:
+    """Yield ``task(item)`` for every item, in order, computed by ``workers`` processes.
+
+    Only a few results per worker are held at a time, so memory does not grow with the number of
+    items. The first exception of a task is raised here and the jobs not yet begun are dropped.
+
+    Args:
+        task: a picklable function (defined at the top of a module).
+        items: its arguments.
+        workers: processes; 0 means one for each core, 1 stays in this process.
+        description: what the progress bar says.
+    """
+    workers = min(workers or cores(), len(items))
+    if workers <= 1:
+        yield from track(map(task, items), total=len(items), description=description)
+        return
+    yield from track(_pool_map(task, items, workers), total=len(items), description=description)
+
+
+def _pool_map(
+    task: Callable[[Item], Result], items: Sequence[Item], workers: int
+) -> Iterator[Result]:
+    pool = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    pending: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(task, item))
+            if len(pending) > 4 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and the cores to the other workers."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
