@@ -1,0 +1,248 @@
+"""Every knob of the pipeline: typed, validated, with one clear line for a wrong one.
+
+The defaults here are the default recipe; ``params.yaml`` spells them out with comments. A recipe
+file holds only what differs, and ``--set key.path=value`` has the last word.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from streetseg.errors import StreetsegError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
+
+
+class Section(BaseModel):
+    """A group of params; a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    """Where the frames are."""
+
+    source: Literal["cityscapes"] = "cityscapes"
+    root: Path = Path("data/raw")
+    prepared: Path = Path("data/prepared")
+
+
+class Synth(Section):
+    """The synthetic street scenes that stand in for Cityscapes."""
+
+    size: tuple[int, int] = (512, 1024)
+    frames: dict[Literal["train", "val", "test"], PositiveInt] = {"train": 96, "val": 32}
+    cities: PositiveInt = 4
+    seed: int = 0
+
+
+class Prepare(Section):
+    """From source frames to the arrays that models read."""
+
+    size: tuple[Side, Side] = (256, 512)
+    workers: int = Field(0, ge=0)
+
+
+class Validate(Section):
+    """What the prepared data must be before a model is trained on it."""
+
+    min_frames: dict[Literal["train", "val"], PositiveInt] = {"train": 16, "val": 4}
+    max_void_share: Fraction = 0.95
+    max_aspect_change: NonNegative = 0.1
+    min_category_frames: int = Field(3, ge=0)
+    brightness: tuple[NonNegative, NonNegative] = (10, 245)
+    sharpness: NonNegative = 5
+
+
+class Model(Section):
+    """The network."""
+
+    architecture: str = "Unet"
+    encoder: str = "timm-tf_efficientnet_lite0"
+    encoder_weights: Literal["imagenet", "none"] = "imagenet"
+
+
+class Loss(Section):
+    """Weights of the terms that are summed into the loss."""
+
+    cross_entropy: NonNegative = 1.0
+    dice: NonNegative = 1.0
+
+    @model_validator(mode="after")
+    def _something_to_minimise(self) -> Loss:
+        if self.cross_entropy + self.dice == 0:
+            raise ValueError("at least one of cross_entropy and dice must be above 0")
+        return self
+
+
+class Augment(Section):
+    """Random changes of the training frames."""
+
+    flip: Fraction = 0.5
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
+    brightness: Fraction = 0.25
+    contrast: Fraction = 0.25
+    saturation: Fraction = 0.25
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    blur: Fraction = 0.1
+    noise: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Augment:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError("scale must be [smallest, largest]")
+        return self
+
+
+class Train(Section):
+    """The optimisation."""
+
+    epochs: PositiveInt = 60
+    batch_size: PositiveInt = 8
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: NonNegative = 1e-2
+    warmup: Fraction = 0.1
+    loss: Loss = Loss()
+    augment: Augment = Augment()
+    selection_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    patience: PositiveInt = 15
+    seed: int = 0
+    device: str = "auto"
+    loader_workers: int = Field(0, ge=0)
+
+
+class Evaluate(Section):
+    """Which frames the score is of."""
+
+    split: Literal["train", "val"] = "val"
+
+
+class Gate(Section):
+    """What a model must reach to be registered."""
+
+    miou_floor: Fraction = 0.6
+
+
+class Registry(Section):
+    """Where runs and models are kept."""
+
+    tracking_uri: str | None = None
+    experiment: str = "streetseg"
+    model_name: str = Field("street-segmenter", pattern=r"^[\w.\- ]+$")
+
+
+class Params(Section):
+    """The whole recipe."""
+
+    data: Data = Data()
+    synth: Synth = Synth()
+    prepare: Prepare = Prepare()
+    validate_: Validate = Field(Validate(), alias="validate")
+    model: Model = Model()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    gate: Gate = Gate()
+    registry: Registry = Registry()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data in the shape of ``params.yaml``."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def load_params(
+    path: Path | None = None, overrides: Sequence[str] | Mapping[str, Any] = ()
+) -> Params:
+    """Read a params or recipe file over the defaults, then apply overrides.
+
+    Args:
+        path: a YAML file; keys it leaves out keep their defaults. None means the defaults alone.
+        overrides: ``key.path=value`` strings (the value read as YAML), or a mapping from key path
+            to value.
+
+    Raises:
+        StreetsegError: the file is missing or no YAML, a key is unknown or a value impossible.
+    """
+    tree: dict[str, Any] = {}
+    origin = "params"
+    if path is not None:
+        tree, origin = _read_yaml(path), str(path)
+    if not isinstance(overrides, Mapping):
+        overrides = dict(_parse_override(text) for text in overrides)
+    for key, value in overrides.items():
+        _set(tree, key, value)
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise StreetsegError(_explain(error, origin, overrides)) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise StreetsegError(f"cannot read params file {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise StreetsegError(f"{path} is not valid YAML: {reason}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise StreetsegError(f"{path} must hold sections such as 'train:', not a {_kind(tree)}")
+    return tree
+
+
+def _parse_override(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise StreetsegError(f"--set {text}: write it as key.path=value, e.g. train.epochs=20")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise StreetsegError(f"--set {text}: the value is not valid YAML") from None
+
+
+def _set(tree: dict[str, Any], key: str, value: Any) -> None:
+    *sections, leaf = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise StreetsegError(f"--set {key}: '{section}' is a value, not a section")
+    tree[leaf] = value
+
+
+def _explain(error: ValidationError, origin: str, overrides: Mapping[str, Any]) -> str:
+    """The first mistake in one line: where, what is wrong, what is allowed."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(path)
+    where = (
+        "--set"
+        if any(key.startswith(name) or name.startswith(key) for name in overrides)
+        else origin
+    )
+    if first["type"] == "extra_forbidden":
+        allowed = _keys_of(path[:-1])
+        close = difflib.get_close_matches(path[-1], allowed, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(allowed)}"
+        return f"{where}: unknown key '{key}': {hint}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _keys_of(path: list[str]) -> list[str]:
+    node: Any = Params().to_dict()
+    for part in path:
+        node = node[part]
+    return list(node)
+
+
+def _kind(value: Any) -> str:
+    return {list: "list", str: "text", int: "number", float: "number"}.get(type(value), "value")

@@ -1,0 +1,92 @@
+"""Reading a prepared dataset (see :mod:`streetseg.prepare` for the format)."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from streetseg.errors import StreetsegError
+from streetseg.imaging import decode_ids
+from streetseg.labels import LabelSpace
+from streetseg.prepare import FORMAT
+
+
+class PreparedDataset:
+    """A prepared dataset on disk; pixels are memory-mapped, nothing is decoded.
+
+    Attributes:
+        path: the folder.
+        size: (height, width) of the arrays.
+        labels: the label space.
+        index: one row per frame, numbered from 0.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the dataset in the folder ``path``.
+
+        Raises:
+            StreetsegError: the folder holds no prepared dataset of a format known here.
+        """
+        self.path = Path(path)
+        try:
+            description = json.loads((self.path / "dataset.json").read_text())
+            self.index = pd.read_parquet(self.path / "index.parquet")
+        except OSError:
+            raise StreetsegError(
+                f"{path} holds no prepared dataset: make one with 'streetseg prepare'"
+            ) from None
+        if description["format"] != FORMAT:
+            raise StreetsegError(
+                f"{path} has format {description['format']}, this version reads {FORMAT}: "
+                "prepare it again"
+            )
+        self.size: tuple[int, int] = tuple(description["size"])
+        self.source: str = description["source"]
+        self.labels = LabelSpace.from_dict(description["label_space"])
+
+    @cached_property
+    def version(self) -> str:
+        """The data version: the md5 that DVC gives this folder, ending in ``.dir``."""
+        from streetseg.versions import data_version
+
+        return data_version(self.path)
+
+    def rows(self, split: str) -> np.ndarray:
+        """Row numbers of a split: int64[frames].
+
+        Raises:
+            StreetsegError: the dataset has no frame in this split.
+        """
+        rows = np.flatnonzero(self.index["split"] == split)
+        if not rows.size:
+            raise StreetsegError(f"{self.path} has no frames in the split '{split}'")
+        return rows
+
+    def image(self, row: int) -> np.ndarray:
+        """RGB uint8[height, width, 3]."""
+        return self._pixels(row, "images")
+
+    def categories(self, row: int) -> np.ndarray:
+        """Category ids uint8[height, width]."""
+        return self._pixels(row, "categories")
+
+    def label_ids(self, row: int) -> np.ndarray:
+        """Label ids at native size: uint8[H, W]. Kept for evaluation splits only."""
+        return decode_ids(
+            (self._shard(row) / "label_ids" / f"{self.index.frame[row]}.png").read_bytes()
+        )
+
+    def _pixels(self, row: int, name: str) -> np.ndarray:
+        return _open(self._shard(row) / f"{name}.npy")[self.index.row[row]]
+
+    def _shard(self, row: int) -> Path:
+        return self.path / self.index.split[row] / self.index.city[row]
+
+
+@lru_cache(maxsize=256)
+def _open(path: Path) -> np.ndarray:
+    return np.load(path, mmap_mode="r")
