@@ -1,3 +1,39 @@
 """Street-scene segmentation: from frames on disk to a promoted model answering HTTP."""
 
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streetseg.inference import Segmenter
+
 __version__ = "0.1.0"
+
+# Nothing leaves the machine unless the user asks: telemetry and update checks are off unless the
+# environment says otherwise.
+for _variable, _value in {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+}.items():
+    os.environ.setdefault(_variable, _value)
+
+
+def load(model: str) -> Segmenter:
+    """Open a model for prediction.
+
+    Args:
+        model: ``models:/<name>@<alias>`` or ``models:/<name>/<version>`` in the MLflow registry,
+            or the path of a model artifact.
+
+    Raises:
+        StreetsegError: no such model.
+    """
+    from streetseg.inference import Segmenter
+    from streetseg.registry import download
+
+    return Segmenter(download(model) if model.startswith("models:/") else model)

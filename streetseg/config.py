@@ -66,7 +66,7 @@ class Model(Section):
     """The network."""
 
     architecture: str = "Unet"
-    encoder: str = "timm-tf_efficientnet_lite0"
+    encoder: str = "tu-tf_efficientnet_lite0"
     encoder_weights: Literal["imagenet", "none"] = "imagenet"
 
 

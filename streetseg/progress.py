@@ -8,46 +8,32 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import track as live_bar
 
 Item = TypeVar("Item")
 
 LOG_EVERY_S = 15.0
 
 
-def bar(console: Console | None = None) -> Progress:
-    """A progress display on standard error, so that standard output stays fit for pipes."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console or Console(stderr=True),
-    )
+def track(
+    items: Iterable[Item], *, total: int, description: str, transient: bool = False
+) -> Iterator[Item]:
+    """Yield ``items`` while showing on standard error how many of ``total`` have passed.
 
-
-def track(items: Iterable[Item], *, total: int, description: str) -> Iterator[Item]:
-    """Yield ``items`` while showing how many of ``total`` have passed."""
+    Args:
+        items: what to yield.
+        total: how many there are.
+        description: what is being done.
+        transient: leave no trace at the end, because the caller reports the outcome.
+    """
     if sys.stderr.isatty():
-        with bar() as progress:
-            task = progress.add_task(description, total=total, note="")
-            for item in items:
-                yield item
-                progress.advance(task)
+        console = Console(stderr=True)
+        yield from live_bar(items, description, total=total, console=console, transient=transient)
         return
     began = said = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if done == total or now - said > LOG_EVERY_S:
+        if now - said > LOG_EVERY_S or (done == total and not transient):
             said = now
             print(f"{description}: {done}/{total} in {now - began:.0f} s", file=sys.stderr)

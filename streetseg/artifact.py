@@ -1,0 +1,161 @@
+"""The model artifact: a folder of safe formats that holds all that serving and resuming need.
+
+==================  ===========================================================================
+``model.onnx``      what is served: RGB uint8[N, height, width, 3] -> logits float32[N, C, ...]
+``weights.safetensors``  the same weights for PyTorch, to fine-tune
+``config.json``     architecture, input size, and where the model comes from
+``labels.json``     the label space
+==================  ===========================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streetseg.config import Model, Params
+from streetseg.dataset import PreparedDataset
+from streetseg.errors import StreetsegError
+from streetseg.labels import LabelSpace
+from streetseg.provenance import git_revision
+
+if TYPE_CHECKING:
+    from streetseg.models import SegmentationModel
+
+FORMAT = 1
+OPSET = 20
+TOLERANCE = 1e-3
+"""Largest difference of logits between ONNX Runtime and PyTorch, relative to their range."""
+
+
+def save_artifact(
+    model: SegmentationModel,
+    dataset: PreparedDataset,
+    params: Params,
+    destination: Path,
+    *,
+    run_id: str,
+    epoch: int,
+) -> Path:
+    """Write ``model`` (on the CPU, in eval mode) as an artifact, whole or not at all.
+
+    Raises:
+        StreetsegError: the folder cannot be written, or the exported graph computes something else.
+    """
+    from safetensors.torch import save
+
+    partial = destination.with_name(f"{destination.name}.partial")
+    config = {
+        "format": FORMAT,
+        "model": params.model.model_dump(),
+        "size": list(dataset.size),
+        "run_id": run_id,
+        "epoch": epoch,
+        "data_version": dataset.version,
+        "git_revision": git_revision(),
+        "params": params.to_dict(),
+    }
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _write_json(partial / "config.json", config)
+        _write_json(partial / "labels.json", dataset.labels.to_dict())
+        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        (partial / "weights.safetensors").write_bytes(save(weights))
+        _export_onnx(model, dataset.size, partial / "model.onnx")
+        example = dataset.image(int(dataset.rows("train")[0]))
+        check_onnx(partial, example)
+        shutil.rmtree(destination, ignore_errors=True)
+        partial.rename(destination)
+    except OSError as error:
+        raise StreetsegError(f"cannot write {destination}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return destination
+
+
+def read_config(artifact: Path) -> dict[str, Any]:
+    """The ``config.json`` of an artifact.
+
+    Raises:
+        StreetsegError: the folder is no model artifact of a format known here.
+    """
+    try:
+        config = json.loads((Path(artifact) / "config.json").read_text())
+    except (OSError, json.JSONDecodeError):
+        raise StreetsegError(f"{artifact} holds no model artifact (config.json)") from None
+    if config.get("format") != FORMAT:
+        raise StreetsegError(
+            f"{artifact} has format {config.get('format')}, this version reads {FORMAT}"
+        )
+    return config
+
+
+def read_labels(artifact: Path) -> LabelSpace:
+    """The label space of an artifact."""
+    return LabelSpace.from_dict(json.loads((Path(artifact) / "labels.json").read_text()))
+
+
+def load_torch(artifact: Path) -> SegmentationModel:
+    """The network of an artifact in PyTorch, on the CPU, in eval mode."""
+    from safetensors.torch import load_file
+
+    from streetseg.models import build_model
+
+    architecture = Model(**read_config(artifact)["model"] | {"encoder_weights": "none"})
+    model = build_model(architecture, len(read_labels(artifact).categories))
+    model.load_state_dict(load_file(Path(artifact) / "weights.safetensors"))
+    return model.eval()
+
+
+def check_onnx(artifact: Path, image: np.ndarray) -> None:
+    """Compare the ONNX graph with the PyTorch weights on a picture uint8[height, width, 3].
+
+    Raises:
+        StreetsegError: their logits differ by more than ``TOLERANCE`` of the range of logits.
+    """
+    import torch
+
+    from streetseg.inference import Segmenter
+
+    batch = np.array(image)[None]
+    served = Segmenter(artifact).logits(batch)
+    with torch.inference_mode():
+        trained = load_torch(artifact)(torch.from_numpy(batch)).numpy()
+    difference = np.abs(served - trained).max() / np.ptp(trained)
+    if not difference <= TOLERANCE:
+        raise StreetsegError(
+            f"{artifact}/model.onnx differs from weights.safetensors by {difference:.2g} of the "
+            f"range of logits (allowed: {TOLERANCE:g}): train again"
+        )
+
+
+def _export_onnx(model: SegmentationModel, size: tuple[int, int], path: Path) -> None:
+    import torch
+
+    example = torch.zeros(2, *size, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        torch.onnx.export(
+            model,
+            (example,),
+            path,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n")

@@ -1,0 +1,80 @@
+"""Prediction with a model artifact, in ONNX Runtime: no PyTorch needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from streetseg.artifact import read_config, read_labels
+from streetseg.errors import StreetsegError
+from streetseg.imaging import resize_rgb
+
+
+class Segmenter:
+    """A model that turns pictures into category ids.
+
+    Attributes:
+        labels: the label space of the answers.
+        info: the ``config.json`` of the artifact.
+        size: (height, width) at which the network looks at a picture.
+    """
+
+    def __init__(self, artifact: str | Path) -> None:
+        """Open the artifact in a folder.
+
+        Raises:
+            StreetsegError: the folder is no model artifact.
+        """
+        import onnxruntime
+
+        artifact = Path(artifact)
+        self.info: dict[str, Any] = read_config(artifact)
+        self.labels = read_labels(artifact)
+        self.size: tuple[int, int] = tuple(self.info["size"])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        available = onnxruntime.get_available_providers()
+        providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(artifact / "model.onnx"), options, providers=providers
+            )
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise StreetsegError(f"cannot open {artifact}/model.onnx: {reason}") from None
+
+    def predict(self, rgb: np.ndarray) -> np.ndarray:
+        """Category ids uint8[H, W] of a picture uint8[H, W, 3], at the picture's own size."""
+        logits = self.logits(resize_rgb(rgb, self.size)[None])[0]
+        return categories_at(logits, rgb.shape[:2])
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits float32[N, C, height, width] of uint8[N, height, width, 3] at ``self.size``."""
+        return self._session.run(["logits"], {"images": images})[0]
+
+
+def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The most likely category of each pixel at another size.
+
+    The logits are interpolated, not the ids: edges stay smooth.
+
+    Args:
+        logits: float32[C, h, w].
+        size: (height, width) of the answer.
+
+    Returns:
+        Category ids uint8[height, width].
+    """
+    if logits.shape[1:] == tuple(size):
+        return logits.argmax(axis=0).astype(np.uint8)
+    height, width = size
+    categories = np.zeros(size, np.uint8)
+    highest = cv2.resize(logits[0], (width, height), interpolation=cv2.INTER_LINEAR)
+    for category in range(1, len(logits)):
+        plane = cv2.resize(logits[category], (width, height), interpolation=cv2.INTER_LINEAR)
+        categories[plane > highest] = category
+        np.maximum(highest, plane, out=highest)
+    return categories

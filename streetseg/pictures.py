@@ -1,0 +1,109 @@
+"""Pictures of predictions, for people to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streetseg.imaging import blend
+from streetseg.labels import IGNORE, LabelSpace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from streetseg.dataset import PreparedDataset
+    from streetseg.models import SegmentationModel
+
+
+def colorize(categories: np.ndarray, labels: LabelSpace) -> np.ndarray:
+    """Colours uint8[H, W, 3] of category ids uint8[H, W]; ignored pixels are white."""
+    palette = np.full((256, 3), 255, np.uint8)
+    palette[: len(labels.palette)] = labels.palette
+    return palette[categories]
+
+
+def errors_on(rgb: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The picture in grey with wrong pixels in red: uint8[H, W, 3]."""
+    gray = np.repeat(rgb.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+    wrong = (truth != predicted) & (truth != IGNORE)
+    gray[wrong] = blend(gray, np.full_like(gray, (230, 30, 40)), 0.75)[wrong]
+    return gray
+
+
+def prediction_panel(
+    model: SegmentationModel, dataset: PreparedDataset, rows: Sequence[int] | np.ndarray
+) -> np.ndarray:
+    """Frame, truth and prediction side by side, a row for each frame: uint8[H, W, 3]."""
+    import torch
+
+    strips = []
+    for row in rows:
+        image = np.array(dataset.image(row))
+        with torch.inference_mode():
+            logits = model.eval()(torch.from_numpy(image)[None].to(model.mean.device))
+        predicted = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+        truth = dataset.categories(row)
+        pictures = [image, *(colorize(ids, dataset.labels) for ids in (truth, predicted))]
+        strips.append(np.concatenate(pictures, axis=1))
+    return np.concatenate(strips, axis=0)
+
+
+def prediction_sheet(
+    rows: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
+    labels: LabelSpace,
+    title: str,
+    path: Path,
+) -> None:
+    """Write a titled sheet with a legend: frame, truth, prediction and errors of each row.
+
+    Args:
+        rows: (caption, rgb uint8[H, W, 3], truth uint8[H, W], predicted uint8[H, W]).
+        labels: names and colours of the categories.
+        title: the line on top.
+        path: the PNG to write.
+    """
+    height, width = rows[0][1].shape[:2]
+    figure = _figure(12, 0.9 + len(rows) * (12 / 4 * height / width + 0.22))
+    axes = figure.subplots(len(rows), 4, squeeze=False)
+    for line, (caption, rgb, truth, predicted) in zip(axes, rows, strict=True):
+        pictures = (
+            rgb,
+            blend(rgb, colorize(truth, labels), 0.7),
+            blend(rgb, colorize(predicted, labels), 0.7),
+            errors_on(rgb, truth, predicted),
+        )
+        for axis, picture, heading in zip(
+            line, pictures, ("frame", "truth", "prediction", "errors"), strict=True
+        ):
+            axis.imshow(picture, interpolation="antialiased")
+            axis.set_axis_off()
+            if line is axes[0]:
+                axis.set_title(heading, fontsize=10)
+        line[0].text(
+            0, 1.02 if line is not axes[0] else -0.06, caption,
+            fontsize=7, color="0.35", transform=line[0].transAxes,
+        )  # fmt: skip
+    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    _legend(figure, labels)
+    figure.savefig(path, dpi=130)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="compressed")
+
+
+def _legend(figure: Figure, labels: LabelSpace) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(color=np.array(category.color) / 255, label=category.name)
+        for category in labels.categories
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
+    )

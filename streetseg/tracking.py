@@ -1,0 +1,114 @@
+"""Runs in MLflow: what was trained, on what, and how it went."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streetseg.config import Params, Registry
+from streetseg.dataset import PreparedDataset
+from streetseg.errors import StreetsegError
+from streetseg.provenance import git_revision
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DEFAULT_STORE = "sqlite:///outputs/mlflow.db"
+
+
+@dataclass(frozen=True)
+class Run:
+    """An MLflow run in progress."""
+
+    id: str
+
+    def log(self, step: int, **values: float) -> None:
+        """Add a point to the curves of the run."""
+        import mlflow
+
+        mlflow.log_metrics(values, step=step, run_id=self.id)
+
+    def picture(self, name: str, rgb: np.ndarray) -> None:
+        """Keep uint8[H, W, 3] as ``predictions/<name>.png``."""
+        import mlflow
+
+        mlflow.log_image(rgb, artifact_file=f"predictions/{name}.png")
+
+
+def connect(params: Registry) -> MlflowClient:
+    """Point MLflow at the store of ``params.tracking_uri``, else of the environment.
+
+    Without either it is ``sqlite:///outputs/mlflow.db``.
+
+    Raises:
+        StreetsegError: the store cannot be opened.
+    """
+    import mlflow
+    from mlflow import MlflowClient
+
+    uri = params.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    try:
+        if path := _sqlite_path(uri):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(uri)
+        client = MlflowClient()
+        client.search_experiments(max_results=1)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StreetsegError(
+            f"cannot reach the MLflow store {uri}: {reason}: set MLFLOW_TRACKING_URI"
+        ) from None
+    return client
+
+
+@contextmanager
+def training_run(params: Params, dataset: PreparedDataset) -> Iterator[Run]:
+    """Open a run described by params, tags and dataset; it is closed however the block ends."""
+    import mlflow
+    import mlflow.data
+
+    client = connect(params.registry)
+    inside = os.environ.get("MLFLOW_RUN_ID")
+    experiment = None if inside else _experiment(client, params.registry)
+    with mlflow.start_run(experiment_id=experiment, log_system_metrics=False) as active:
+        mlflow.log_params(_flat({k: params.to_dict()[k] for k in ("prepare", "model", "train")}))
+        mlflow.set_tags({"data_version": dataset.version, "git_revision": git_revision()})
+        train_frames = dataset.index.iloc[dataset.rows("train")].drop(columns="label_ids")
+        source = mlflow.data.from_pandas(
+            train_frames,
+            source=str(dataset.path),
+            name=dataset.source,
+            digest=dataset.version,
+        )
+        mlflow.log_input(source, context="training")
+        yield Run(active.info.run_id)
+
+
+def _experiment(client: MlflowClient, params: Registry) -> str:
+    """The id of the experiment, made if need be, with its files beside an SQLite store."""
+    import mlflow
+
+    known = client.get_experiment_by_name(params.experiment)
+    if known:
+        return known.experiment_id
+    path = _sqlite_path(mlflow.get_tracking_uri())
+    files = (path.parent / "mlartifacts").resolve().as_uri() if path else None
+    return client.create_experiment(params.experiment, artifact_location=files)
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
