@@ -10,14 +10,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Nothing leaves the machine unless the user asks: telemetry and update checks are off unless the
-# environment says otherwise.
+# Unless the environment says otherwise, libraries send no telemetry, look for no updates, and leave
+# progress bars to us.
 for _variable, _value in {
     "BENTOML_DO_NOT_TRACK": "True",
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "NO_ALBUMENTATIONS_UPDATE": "1",
 }.items():
     os.environ.setdefault(_variable, _value)

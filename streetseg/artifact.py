@@ -1,11 +1,12 @@
 """The model artifact: a folder of safe formats that holds all that serving and resuming need.
 
-==================  ===========================================================================
-``model.onnx``      what is served: RGB uint8[N, height, width, 3] -> logits float32[N, C, ...]
+=======================  ===========================================================================
+``model.onnx``           what is served: RGB uint8[N, height, width, 3] -> logits float32[N, C, ...]
 ``weights.safetensors``  the same weights for PyTorch, to fine-tune
-``config.json``     architecture, input size, and where the model comes from
-``labels.json``     the label space
-==================  ===========================================================================
+``config.json``          architecture, input size, and where the model comes from
+``labels.json``          the label space
+``example.safetensors``  a picture and the logits PyTorch gave for it, to check any runtime against
+=======================  ===========================================================================
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def save_artifact(
         weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
         (partial / "weights.safetensors").write_bytes(save(weights))
         _export_onnx(model, dataset.size, partial / "model.onnx")
-        example = dataset.image(int(dataset.rows("train")[0]))
-        check_onnx(partial, example)
+        _save_example(model, dataset.image(int(dataset.rows("train")[0])), partial)
+        check_onnx(partial)
         shutil.rmtree(destination, ignore_errors=True)
         partial.rename(destination)
     except OSError as error:
@@ -114,26 +115,41 @@ def load_torch(artifact: Path) -> SegmentationModel:
     return model.eval()
 
 
-def check_onnx(artifact: Path, image: np.ndarray) -> None:
-    """Compare the ONNX graph with the PyTorch weights on a picture uint8[height, width, 3].
+def read_example(artifact: Path) -> np.ndarray:
+    """The picture that the artifact is checked with: RGB uint8[height, width, 3]."""
+    from safetensors.numpy import load_file
+
+    return load_file(Path(artifact) / "example.safetensors")["images"][0]
+
+
+def check_onnx(artifact: Path) -> None:
+    """Compare what ONNX Runtime computes with what PyTorch computed for the stored picture.
 
     Raises:
-        StreetsegError: their logits differ by more than ``TOLERANCE`` of the range of logits.
+        StreetsegError: the logits differ by more than ``TOLERANCE`` of their range.
     """
-    import torch
+    from safetensors.numpy import load_file
 
     from streetseg.inference import Segmenter
 
-    batch = np.array(image)[None]
-    served = Segmenter(artifact).logits(batch)
-    with torch.inference_mode():
-        trained = load_torch(artifact)(torch.from_numpy(batch)).numpy()
+    example = load_file(Path(artifact) / "example.safetensors")
+    served, trained = Segmenter(artifact).logits(example["images"]), example["logits"]
     difference = np.abs(served - trained).max() / np.ptp(trained)
     if not difference <= TOLERANCE:
         raise StreetsegError(
             f"{artifact}/model.onnx differs from weights.safetensors by {difference:.2g} of the "
             f"range of logits (allowed: {TOLERANCE:g}): train again"
         )
+
+
+def _save_example(model: SegmentationModel, image: np.ndarray, folder: Path) -> None:
+    import torch
+    from safetensors.torch import save
+
+    images = torch.from_numpy(np.array(image)[None])
+    with torch.inference_mode():
+        example = {"images": images, "logits": model(images).contiguous()}
+    (folder / "example.safetensors").write_bytes(save(example))
 
 
 def _export_onnx(model: SegmentationModel, size: tuple[int, int], path: Path) -> None:

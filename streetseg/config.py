@@ -15,6 +15,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from streetseg.errors import StreetsegError
+from streetseg.provenance import REPOSITORY
+
+RECIPES = REPOSITORY / "recipes"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -33,6 +36,8 @@ class Data(Section):
     source: Literal["cityscapes"] = "cityscapes"
     root: Path = Path("data/raw")
     prepared: Path = Path("data/prepared")
+    remote: str = "data/remote"
+    repository: str = "."
 
 
 class Synth(Section):
@@ -129,6 +134,7 @@ class Gate(Section):
     """What a model must reach to be registered."""
 
     miou_floor: Fraction = 0.6
+    fail_on_gate: bool = False
 
 
 class Registry(Section):
@@ -136,7 +142,15 @@ class Registry(Section):
 
     tracking_uri: str | None = None
     experiment: str = "streetseg"
+    auto_promote: bool = False
     model_name: str = Field("street-segmenter", pattern=r"^[\w.\- ]+$")
+
+
+class Serve(Section):
+    """What the HTTP service takes."""
+
+    max_megabytes: Annotated[float, Field(gt=0)] = 20
+    max_megapixels: Annotated[float, Field(gt=0)] = 50
 
 
 class Params(Section):
@@ -151,10 +165,11 @@ class Params(Section):
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()
     registry: Registry = Registry()
+    serve: Serve = Serve()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data in the shape of ``params.yaml``."""
-        return self.model_dump(mode="json", by_alias=True)
+        """Plain data in the shape of ``params.yaml``, without what is not set."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def load_params(
@@ -181,7 +196,21 @@ def load_params(
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise StreetsegError(_explain(error, origin, overrides)) from None
+        raise StreetsegError(_explain(error, origin)) from None
+
+
+def load_recipe(name: str, overrides: Mapping[str, Any]) -> Params:
+    """Read ``recipes/<name>.yaml`` over the defaults, then apply overrides by key path.
+
+    The name ``default`` stands for the defaults alone.
+
+    Raises:
+        StreetsegError: no recipe of this name, an unknown key, or an impossible value.
+    """
+    known = {"default": None} | {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+    if name not in known:
+        raise StreetsegError(f"no recipe named '{name}': choose one of {', '.join(known)}")
+    return load_params(known[name], overrides)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -218,23 +247,18 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
     tree[leaf] = value
 
 
-def _explain(error: ValidationError, origin: str, overrides: Mapping[str, Any]) -> str:
+def _explain(error: ValidationError, origin: str) -> str:
     """The first mistake in one line: where, what is wrong, what is allowed."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     key = ".".join(path)
-    where = (
-        "--set"
-        if any(key.startswith(name) or name.startswith(key) for name in overrides)
-        else origin
-    )
     if first["type"] == "extra_forbidden":
         allowed = _keys_of(path[:-1])
         close = difflib.get_close_matches(path[-1], allowed, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(allowed)}"
-        return f"{where}: unknown key '{key}': {hint}"
+        return f"{origin}: unknown key '{key}': {hint}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{origin}: {key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
 
 
 def _keys_of(path: list[str]) -> list[str]:

@@ -1,8 +1,20 @@
 """The one exception that users are meant to read."""
 
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class StreetsegError(Exception):
-    """Something the user can mend: what is wrong, where, and what to do, in one line.
+    """Something the user can mend: what is wrong, where, and what to do, in one line."""
 
-    The command line prints it without a traceback and exits with status 1.
-    """
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """End the process with status 1 and one line on standard error where the user erred."""
+    try:
+        yield
+    except StreetsegError as error:
+        sys.exit(f"error: {error}")

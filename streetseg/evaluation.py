@@ -38,6 +38,12 @@ class Evaluation:
     frames: list[tuple[str, float]]
     """(name, mIoU of that frame alone), best first."""
 
+    def headline(self) -> dict[str, float]:
+        """The scores that runs are compared by; those that do not exist are left out."""
+        scores = {"miou": self.scores.miou, "miou_official": self.scores.miou_official}
+        scores |= {f"iou_{name}": value for name, value in self.scores.iou.items()}
+        return {name: value for name, value in scores.items() if not math.isnan(value)}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a score that does not exist is null."""
         return {

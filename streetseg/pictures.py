@@ -68,7 +68,8 @@ def prediction_sheet(
     height, width = rows[0][1].shape[:2]
     figure = _figure(12, 0.9 + len(rows) * (12 / 4 * height / width + 0.22))
     axes = figure.subplots(len(rows), 4, squeeze=False)
-    for line, (caption, rgb, truth, predicted) in zip(axes, rows, strict=True):
+    for place, (line, row) in enumerate(zip(axes, rows, strict=True)):
+        caption, rgb, truth, predicted = row
         pictures = (
             rgb,
             blend(rgb, colorize(truth, labels), 0.7),
@@ -80,11 +81,11 @@ def prediction_sheet(
         ):
             axis.imshow(picture, interpolation="antialiased")
             axis.set_axis_off()
-            if line is axes[0]:
+            if place == 0:
                 axis.set_title(heading, fontsize=10)
         line[0].text(
-            0, 1.02 if line is not axes[0] else -0.06, caption,
-            fontsize=7, color="0.35", transform=line[0].transAxes,
+            0.01, 0.02, caption, fontsize=6, color="white", transform=line[0].transAxes,
+            bbox={"facecolor": "black", "alpha": 0.5, "pad": 1.5, "linewidth": 0},
         )  # fmt: skip
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     _legend(figure, labels)

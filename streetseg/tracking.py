@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +88,26 @@ def training_run(params: Params, dataset: PreparedDataset) -> Iterator[Run]:
         )
         mlflow.log_input(source, context="training")
         yield Run(active.info.run_id)
+
+
+def record_evaluation(
+    params: Registry, run_id: str, scores: Mapping[str, float], folder: Path
+) -> None:
+    """Add the scores and the files of an evaluation to the run that trained the model.
+
+    Raises:
+        StreetsegError: the store does not answer or does not know the run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = connect(params)
+    try:
+        for name, value in scores.items():
+            client.log_metric(run_id, name, value)
+        client.log_artifacts(run_id, str(folder), "evaluation")
+    except (MlflowException, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StreetsegError(f"cannot record the evaluation of run {run_id}: {reason}") from None
 
 
 def _experiment(client: MlflowClient, params: Registry) -> str:

@@ -26,6 +26,17 @@ def data_version(folder: Path) -> str:
     return tree.hash_info.value
 
 
+def resolve(version_or_revision: str, repository: str) -> str:
+    """The data version itself, or the one that a git revision of ``repository`` names.
+
+    Raises:
+        StreetsegError: neither a data version nor a revision with prepared data.
+    """
+    if DATA_VERSION.fullmatch(version_or_revision):
+        return version_or_revision
+    return version_at(repository, version_or_revision)
+
+
 def version_at(repository: str, revision: str) -> str:
     """The data version that ``dvc.lock`` names at a git revision.
 

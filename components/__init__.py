@@ -1,0 +1,16 @@
+"""Kubeflow components: each a typed signature around library calls.
+
+They are lightweight Python components on the project's own image, which has the library in it, so
+the same function runs in a subprocess, in a container and in a cluster. A mistake of the user's
+ends a component with one line and status 1.
+"""
+
+import os
+from functools import partial
+
+from kfp import dsl
+
+IMAGE = os.environ.get("STREETSEG_IMAGE", "streetseg-python:0.1.0")
+"""The image of every component; ``STREETSEG_IMAGE`` names another one (a registry, a digest)."""
+
+component = partial(dsl.component, base_image=IMAGE, install_kfp_package=False)

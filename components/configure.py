@@ -1,0 +1,65 @@
+"""Component: settle every setting of a run before anything is fetched."""
+
+from typing import NamedTuple
+
+from components import component
+
+
+@component
+def configure(
+    data_version: str,
+    recipe: str,
+    epochs: int,
+    miou_floor: float,
+    model_name: str,
+    auto_promote: bool,
+    fail_on_gate: bool,
+    overrides: dict,
+) -> NamedTuple(
+    "Settings",
+    [
+        ("data_version", str),
+        ("remote", str),
+        ("validation", dict),
+        ("training", dict),
+        ("evaluation", dict),
+        ("gate", dict),
+        ("registry", dict),
+    ],
+):  # type: ignore[valid-type]
+    """Resolve the recipe and the data version, and hand each step the settings it depends on.
+
+    A step is given no more than it needs, so that a change elsewhere does not make it run again.
+    """
+    from collections import namedtuple
+
+    from streetseg.config import load_recipe
+    from streetseg.errors import exit_on_error
+    from streetseg.versions import resolve
+
+    named = {
+        "train.epochs": epochs or None,
+        "gate.miou_floor": None if miou_floor < 0 else miou_floor,
+        "gate.fail_on_gate": fail_on_gate or None,
+        "registry.model_name": model_name or None,
+        "registry.auto_promote": auto_promote or None,
+    }
+    given = {key: value for key, value in named.items() if value is not None}
+    with exit_on_error():
+        params = load_recipe(recipe, {**overrides, **given})
+        version = resolve(data_version, params.data.repository)
+    tree = params.to_dict()
+    registry = {"registry": tree["registry"]}
+    Settings = namedtuple(
+        "Settings",
+        "data_version remote validation training evaluation gate registry",
+    )
+    return Settings(
+        data_version=version,
+        remote=params.data.remote,
+        validation={"validate": tree["validate"]},
+        training={"model": tree["model"], "train": tree["train"], **registry},
+        evaluation={"evaluate": tree["evaluate"], **registry},
+        gate={"gate": tree["gate"]},
+        registry=registry,
+    )

@@ -1,0 +1,39 @@
+"""Component: score a model."""
+
+from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
+
+from components import component
+
+
+@component
+def evaluate(
+    model: Input[Model],
+    dataset: Input[Dataset],
+    settings: dict,
+    evaluation: Output[Artifact],
+    metrics: Output[Metrics],
+    confusion: Output[ClassificationMetrics],
+    report: Output[HTML],
+) -> None:
+    """Score what would be served on the evaluation split."""
+    import shutil
+    from pathlib import Path
+
+    from streetseg.config import Params
+    from streetseg.dataset import PreparedDataset
+    from streetseg.errors import exit_on_error
+    from streetseg.evaluation import evaluate as evaluate_model
+    from streetseg.tracking import record_evaluation
+
+    params = Params.model_validate(settings)
+    folder = Path(evaluation.path)
+    with exit_on_error():
+        found = evaluate_model(
+            Path(model.path), PreparedDataset(Path(dataset.path)), params, folder
+        )
+        record_evaluation(params.registry, found.run_id, found.headline(), folder)
+    for name, value in found.headline().items():
+        metrics.log_metric(name, value)
+    counts = found.scores.category_confusion.tolist()
+    confusion.log_confusion_matrix(found.labels.names, counts)
+    shutil.copy(folder / "report.html", report.path)

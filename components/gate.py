@@ -1,0 +1,39 @@
+"""Components: the gate's verdict, and what a closed gate means for the run."""
+
+from typing import NamedTuple
+
+from kfp.dsl import Artifact, Input, Markdown, Output
+
+from components import component
+
+
+@component
+def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown]) -> NamedTuple(
+    "Verdict", [("passed", bool), ("reasons", list)]
+):  # type: ignore[valid-type]
+    """Judge the scores; the verdict with its reasons is a page either way."""
+    import json
+    from collections import namedtuple
+    from pathlib import Path
+
+    from streetseg.config import Params
+    from streetseg.gate import judge
+
+    scores = json.loads((Path(evaluation.path) / "evaluation.json").read_text())
+    found = judge(scores, Params.model_validate(settings).gate)
+    Path(verdict.path).write_text(found.to_markdown())
+    print(found.to_markdown())
+    return namedtuple("Verdict", "passed reasons")(found.passed, found.reasons)
+
+
+@component
+def report_closed_gate(reasons: list, settings: dict) -> None:
+    """Say why nothing is registered, and fail the run if that was asked for."""
+    import sys
+
+    from streetseg.config import Params
+
+    message = f"the gate is closed, nothing is registered: {'; '.join(reasons)}"
+    print(message)
+    if Params.model_validate(settings).gate.fail_on_gate:
+        sys.exit(f"error: {message}")

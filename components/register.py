@@ -1,0 +1,37 @@
+"""Component: make a model a version in the registry."""
+
+from kfp.dsl import Artifact, Input, Model
+
+from components import component
+
+
+@component
+def register(
+    model: Input[Model],
+    evaluation: Input[Artifact],
+    reasons: list,
+    settings: dict,
+    pipeline_run: str,
+) -> str:
+    """Register a model that passed the gate as challenger; returns its version.
+
+    With ``registry.auto_promote`` it becomes the champion at once, so that services answer with it.
+    """
+    import json
+    from pathlib import Path
+
+    from streetseg.config import Params
+    from streetseg.errors import exit_on_error
+    from streetseg.gate import Verdict
+    from streetseg.registry import promote
+    from streetseg.registry import register as register_model
+
+    params = Params.model_validate(settings)
+    scores = json.loads((Path(evaluation.path) / "evaluation.json").read_text())
+    with exit_on_error():
+        registered = register_model(
+            Path(model.path), scores, Verdict(True, reasons), params, pipeline_run
+        )
+        if params.registry.auto_promote:
+            promote(params.registry, registered.version)
+    return registered.version

@@ -1,0 +1,25 @@
+"""Component: train a network."""
+
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components import component
+
+
+@component
+def train(
+    dataset: Input[Dataset], settings: dict, model: Output[Model], metrics: Output[Metrics]
+) -> None:
+    """Train on the dataset; the best checkpoint becomes the model artifact."""
+    from pathlib import Path
+
+    from streetseg.config import Params
+    from streetseg.dataset import PreparedDataset
+    from streetseg.errors import exit_on_error
+    from streetseg.training import train as train_model
+
+    params = Params.model_validate(settings)
+    with exit_on_error():
+        trained = train_model(params, PreparedDataset(Path(dataset.path)), Path(model.path))
+    model.metadata["run_id"] = trained.run_id
+    metrics.log_metric("selection_miou", trained.selection_miou)
+    metrics.log_metric("best_epoch", trained.best_epoch)

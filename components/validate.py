@@ -1,0 +1,27 @@
+"""Component: check the dataset before training on it."""
+
+from kfp.dsl import HTML, Dataset, Input, Output
+
+from components import component
+
+
+@component
+def validate(dataset: Input[Dataset], settings: dict, report: Output[HTML]) -> list:
+    """Hold the dataset against its checks; stop the run on a critical one, return the warnings."""
+    import sys
+    from pathlib import Path
+
+    from streetseg.config import Params
+    from streetseg.dataset import PreparedDataset
+    from streetseg.errors import exit_on_error
+    from streetseg.validation import validate as validate_data
+
+    params = Params.model_validate(settings)
+    with exit_on_error():
+        found = validate_data(
+            PreparedDataset(Path(dataset.path)), params.validate_, Path(report.path)
+        )
+        for warning in found.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        found.require()
+    return found.warnings

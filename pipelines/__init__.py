@@ -1,0 +1,1 @@
+"""Kubeflow pipelines: components joined into a graph, and the ways to run it."""
