@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from streetseg.config import Registry
     from streetseg.inference import Segmenter
 
 __version__ = "0.1.0"
@@ -18,18 +19,20 @@ for _variable, _value in {
     "GX_ANALYTICS_ENABLED": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "NO_ALBUMENTATIONS_UPDATE": "1",
 }.items():
     os.environ.setdefault(_variable, _value)
 
 
-def load(model: str) -> Segmenter:
+def load(model: str, registry: Registry | None = None) -> Segmenter:
     """Open a model for prediction.
 
     Args:
         model: ``models:/<name>@<alias>`` or ``models:/<name>/<version>`` in the MLflow registry,
             or the path of a model artifact.
+        registry: where the registry is; None means where the environment says.
 
     Raises:
         StreetsegError: no such model.
@@ -37,4 +40,4 @@ def load(model: str) -> Segmenter:
     from streetseg.inference import Segmenter
     from streetseg.registry import download
 
-    return Segmenter(download(model) if model.startswith("models:/") else model)
+    return Segmenter(download(model, registry) if model.startswith("models:/") else model)

@@ -1,15 +1,54 @@
-"""The one decoder, the one resize and the one encoder of the project (OpenCV)."""
+"""The one decoder, the one resize and the one encoder of the project."""
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import cv2
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
 
 
+UPLOAD_FORMATS = ("PNG", "JPEG", "WEBP")
+
+
 class BadImageError(ValueError):
     """Bytes that are no picture of the kind asked for; the message says why."""
+
+
+class UnsupportedImageError(BadImageError):
+    """A picture in a format that is not taken."""
+
+
+class TooLargeImageError(BadImageError):
+    """A picture with more pixels than are taken."""
+
+
+def decode_upload(data: bytes, max_pixels: float) -> np.ndarray:
+    """Decode a picture from a stranger to RGB uint8[H, W, 3]; its header is checked first.
+
+    Raises:
+        UnsupportedImageError: a picture, but not PNG, JPEG or WebP.
+        TooLargeImageError: more than ``max_pixels``.
+        BadImageError: truncated or not a picture.
+    """
+    try:
+        with Image.open(BytesIO(data)) as header:
+            kind, (width, height) = header.format, header.size
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        raise BadImageError("is not an image") from None
+    except Image.DecompressionBombError:
+        raise TooLargeImageError("has far too many pixels") from None
+    if kind not in UPLOAD_FORMATS:
+        raise UnsupportedImageError(f"is {kind}: send {', '.join(UPLOAD_FORMATS)}")
+    if width * height > max_pixels:
+        raise TooLargeImageError(
+            f"is {width}x{height} = {width * height / 1e6:.0f} megapixels, "
+            f"at most {max_pixels / 1e6:g} are taken"
+        )
+    return decode_rgb(data)
 
 
 def decode_rgb(data: bytes) -> np.ndarray:
@@ -48,6 +87,20 @@ def encode_png(pixels: np.ndarray, compression: int = 3) -> bytes:
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, compression])[1].tobytes()
+
+
+def encode_palette_png(ids: np.ndarray, palette: np.ndarray) -> bytes:
+    """Encode ids uint8[H, W] as a PNG that shows colours and holds ids.
+
+    Args:
+        ids: indices into the palette.
+        palette: RGB uint8[n, 3], n at most 256.
+    """
+    picture = Image.fromarray(ids)
+    picture.putpalette(palette.tobytes())
+    buffer = BytesIO()
+    picture.save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
 
 
 def resize_rgb(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -139,6 +139,26 @@ def find(client: MlflowClient, name: str, which: str) -> ModelVersion:
         ) from None
 
 
+def describe(client: MlflowClient, name: str, which: str) -> dict[str, Any]:
+    """A version in plain data: name, version, aliases, run, where it comes from and its scores.
+
+    Raises:
+        StreetsegError: the registry has no such version.
+    """
+    found = find(client, name, which)
+    keys = ("data_version", "git_revision", "pipeline_run")
+    with _clear_errors(f"cannot read the run of {name} version {found.version}"):
+        metrics = client.get_run(found.run_id).data.metrics
+    return {
+        "name": found.name,
+        "version": found.version,
+        "aliases": found.aliases,
+        "run_id": found.run_id,
+        **{key: found.tags.get(key) for key in keys},
+        "metrics": {k: v for k, v in metrics.items() if k.startswith(("miou", "iou_"))},
+    }
+
+
 def download(uri: str, params: Registry | None = None) -> Path:
     """Bring the model artifact of a registered model to this machine.
 
