@@ -163,7 +163,7 @@ class StreetSegmenter:
         return response
 
 
-StreetSegmenter.add_asgi_middleware(UploadLimits, max_bytes=round(PARAMS.serve.max_megabytes * 1e6))
+StreetSegmenter.add_asgi_middleware(UploadGuard, max_bytes=round(PARAMS.serve.max_megabytes * 1e6))
 
 
 def _status(error: BadImageError) -> int:

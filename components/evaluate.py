@@ -16,6 +16,7 @@ def evaluate(
     report: Output[HTML],
 ) -> None:
     """Score what would be served on the evaluation split."""
+    import json
     import shutil
     from pathlib import Path
 
@@ -36,4 +37,6 @@ def evaluate(
         metrics.log_metric(name, value)
     counts = found.scores.category_confusion.tolist()
     confusion.log_confusion_matrix(found.labels.names, counts)
+    for artifact in (metrics, confusion):
+        Path(artifact.path).write_text(json.dumps(artifact.metadata))
     shutil.copy(folder / "report.html", report.path)

@@ -10,6 +10,7 @@ def train(
     dataset: Input[Dataset], settings: dict, model: Output[Model], metrics: Output[Metrics]
 ) -> None:
     """Train on the dataset; the best checkpoint becomes the model artifact."""
+    import json
     from pathlib import Path
 
     from streetseg.config import Params
@@ -23,3 +24,4 @@ def train(
     model.metadata["run_id"] = trained.run_id
     metrics.log_metric("selection_miou", trained.selection_miou)
     metrics.log_metric("best_epoch", trained.best_epoch)
+    Path(metrics.path).write_text(json.dumps(metrics.metadata))

@@ -87,3 +87,9 @@ def street_segmentation_training(
         judged.outputs["passed"],
         judged.outputs["reasons"],
     )
+
+
+if __name__ == "__main__":
+    from pipelines.cli import main
+
+    main()

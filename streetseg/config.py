@@ -7,7 +7,7 @@ file holds only what differs, and ``--set key.path=value`` has the last word.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -173,7 +173,7 @@ class Params(Section):
 
 
 def load_params(
-    path: Path | None = None, overrides: Sequence[str] | Mapping[str, Any] = ()
+    path: Path | None = None, overrides: Iterable[str] | Mapping[str, Any] = ()
 ) -> Params:
     """Read a params or recipe file over the defaults, then apply overrides.
 
@@ -190,13 +190,31 @@ def load_params(
     if path is not None:
         tree, origin = _read_yaml(path), str(path)
     if not isinstance(overrides, Mapping):
-        overrides = dict(_parse_override(text) for text in overrides)
+        overrides = parse_overrides(overrides)
     for key, value in overrides.items():
         _set(tree, key, value)
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
         raise StreetsegError(_explain(error, origin)) from None
+
+
+def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
+    """Turn ``key.path=value`` strings into a mapping; values are read as YAML.
+
+    Raises:
+        StreetsegError: not of that form.
+    """
+    overrides = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise StreetsegError(f"--set {text}: write it as key.path=value, e.g. train.epochs=20")
+        try:
+            overrides[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise StreetsegError(f"--set {text}: the value is not valid YAML") from None
+    return overrides
 
 
 def load_recipe(name: str, overrides: Mapping[str, Any]) -> Params:
@@ -226,16 +244,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise StreetsegError(f"{path} must hold sections such as 'train:', not a {_kind(tree)}")
     return tree
-
-
-def _parse_override(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise StreetsegError(f"--set {text}: write it as key.path=value, e.g. train.epochs=20")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise StreetsegError(f"--set {text}: the value is not valid YAML") from None
 
 
 def _set(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -50,13 +50,24 @@ def version_at(repository: str, revision: str) -> str:
     from dvc.api import DVCFileSystem
 
     try:
-        lock = yaml.safe_load(DVCFileSystem(repository, rev=revision).read_text("dvc.lock"))
-        return lock["stages"][STAGE]["outs"][0]["md5"]
+        return _version_in(DVCFileSystem(repository, rev=revision).read_text("dvc.lock"))
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise StreetsegError(
             f"no data version in dvc.lock of {repository} at '{revision}': {reason}"
         ) from None
+
+
+def locked_version(lock: Path) -> str:
+    """The data version that a ``dvc.lock`` names.
+
+    Raises:
+        StreetsegError: no such file, or the data was not prepared yet.
+    """
+    try:
+        return _version_in(lock.read_text())
+    except (OSError, KeyError, TypeError):
+        raise StreetsegError(f"{lock} names no prepared data: run 'dvc repro' first") from None
 
 
 def fetch(version: str, remote: str, destination: Path) -> Path:
@@ -102,6 +113,10 @@ def fetch(version: str, remote: str, destination: Path) -> Path:
         shutil.rmtree(destination, ignore_errors=True)
         (workspace / "prepared").rename(destination)
     return destination
+
+
+def _version_in(lock: str) -> str:
+    return yaml.safe_load(lock)["stages"][STAGE]["outs"][0]["md5"]
 
 
 def _parent(destination: Path) -> Path:

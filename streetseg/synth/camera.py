@@ -106,11 +106,9 @@ class Camera:
 
     def horizon_row(self) -> int:
         """The topmost row in which ground can appear."""
-        edges = np.array([[-0.5 * self.columns, 1.0], [0.5 * self.columns, 1.0]])
-        forward, right = self.rotation[:, 2], self.rotation[:, 0]
         rows = []
-        for side, _ in edges:
-            direction = forward + right * (side / self.focal)
+        for side in (-0.5, 0.5):
+            direction = self.rotation[:, 2] + self.rotation[:, 0] * side * self.columns / self.focal
             rows.append(self.focal * direction[1] / direction[2] + self.center[1])
         return int(np.clip(min(rows) - 2, 0, self.rows - 1))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from streetseg.synth.camera import Camera
+from streetseg.synth.camera import NEAR, Camera
 
 EMPTY = 255
 """Label of a tile's pixel on which nothing is drawn."""
@@ -18,8 +18,8 @@ SHIFT = 4
 
 def fixed_point(pixels: np.ndarray) -> np.ndarray:
     """Pixel coordinates (float[n, 2]) as OpenCV takes them with ``shift=SHIFT``."""
-    limited = np.clip(pixels - 0.5, -30000, 30000)
-    return np.round(limited * (1 << SHIFT)).astype(np.int32)
+    limited = np.clip(pixels, -30000, 30000)
+    return np.asarray(np.rint((limited - 0.5) * (1 << SHIFT)).astype(np.int32))
 
 
 @dataclass
@@ -31,27 +31,31 @@ class Tile:
     rgb: np.ndarray
     """uint8[h, w, 3]."""
     alpha: np.ndarray
-    """uint8[h, w]; how much of the background is covered."""
+    """uint8[h, w]; how much of the background is covered, 255 except in thin veils."""
     ids: np.ndarray
     """uint8[h, w]; ``EMPTY`` where nothing is drawn."""
     inverse_depth: np.ndarray
     """float32[h, w], 1 / metres."""
 
+    def corners(self, pixels: np.ndarray) -> np.ndarray:
+        """Points of the whole picture (float[..., 2]) as :meth:`polygon` takes them."""
+        return fixed_point(pixels - (self.left, self.top))
+
     def polygon(
         self,
-        pixels: np.ndarray,
+        corners: np.ndarray,
         color: tuple[int, int, int],
         label: int,
         inverse_depth: float,
         *,
         alpha: int = 255,
     ) -> None:
-        """Fill a convex polygon whose corners ``pixels`` are float[n, 2] of the whole picture."""
-        corners = fixed_point(pixels - (self.left, self.top))
+        """Fill a convex polygon whose corners (int32[n, 2]) come from :meth:`corners`."""
         cv2.fillConvexPoly(self.rgb, corners, color, shift=SHIFT)
         cv2.fillConvexPoly(self.ids, corners, label, shift=SHIFT)
         cv2.fillConvexPoly(self.inverse_depth, corners, inverse_depth, shift=SHIFT)
-        cv2.fillConvexPoly(self.alpha, corners, alpha, shift=SHIFT)
+        if alpha < 255:
+            cv2.fillConvexPoly(self.alpha, corners, alpha, shift=SHIFT)
 
     def line(
         self,
@@ -63,7 +67,7 @@ class Tile:
         thickness: float,
     ) -> None:
         """Draw a polyline, ``thickness`` pixels wide, through float[n, 2] of the whole picture."""
-        points = [fixed_point(pixels - (self.left, self.top))]
+        points = [self.corners(pixels)]
         width = max(1, round(thickness))
         for array, value in (
             (self.rgb, color),
@@ -105,10 +109,26 @@ class Canvas:
             left,
             top,
             np.zeros((*shape, 3), np.uint8),
-            np.zeros(shape, np.uint8),
+            np.full(shape, 255, np.uint8),
             np.full(shape, EMPTY, np.uint8),
             np.zeros(shape, np.float32),
         )
+
+    def sees(self, low: np.ndarray, high: np.ndarray) -> bool:
+        """Whether any of a box between two world corners (float[3]) may still be visible."""
+        x, y, z = np.stack([low, high], axis=1)
+        box = np.array([(a, b, c) for a in x for b in y for c in z])
+        points = self.camera.to_camera(box)
+        if points[:, 2].max() < NEAR:
+            return False
+        if points[:, 2].min() < NEAR:
+            return True
+        window = self.window(self.camera.to_pixels(points))
+        if window is None:
+            return False
+        left, top, right, bottom = window
+        nearest = 1.0 / float(points[:, 2].min())
+        return bool(self.inverse_depth[top:bottom, left:right].min() < nearest)
 
     def merge(self, tile: Tile) -> None:
         """Put on the canvas those pixels of ``tile`` that are nearer than what is there."""

@@ -18,6 +18,9 @@ CORNERS = 12
 """Every face has this many corners; those with fewer repeat the last one."""
 
 
+PADDED = [np.minimum(np.arange(CORNERS), max(count - 1, 0)) for count in range(CORNERS + 1)]
+
+
 @dataclass(frozen=True)
 class Pose:
     """Where a thing stands and which way it faces."""
@@ -62,8 +65,7 @@ class Mesh:
     ) -> None:
         """Add a convex face of 3 to ``CORNERS`` corners, float[n, 3]."""
         points = np.asarray(corners, float)
-        padding = np.repeat(points[-1:], CORNERS - len(points), axis=0)
-        self.corners.append(np.concatenate([points, padding]))
+        self.corners.append(points[PADDED[len(points)]])
         self.colors.append(color)
         self.gloss.append(gloss)
         self.glow.append(glow)
@@ -129,7 +131,7 @@ class Mesh:
         """
         left, bottom, right, top = box
         points = [(left, bottom, at), (left, top, at), (right, top, at), (right, bottom, at)]
-        self.face(points[:: -end], color, label, layer=layer, gloss=gloss, glow=glow)
+        self.face(points[::-end], color, label, layer=layer, gloss=gloss, glow=glow)
 
     def side_panel(
         self,
@@ -158,7 +160,7 @@ def draw_mesh(canvas: Canvas, mesh: Mesh, pose: Pose, light: Light, lit: float) 
     following = np.roll(world, -1, axis=1)
     normals = np.cross(world, following).sum(1)
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    normals = -normals / np.maximum(lengths, 1e-9)
+    normals = normals / np.maximum(lengths, 1e-9)
     centers = world.mean(1)
     towards = canvas.camera.position - centers
     distances = np.linalg.norm(towards, axis=1, keepdims=True)
@@ -177,14 +179,17 @@ def draw_mesh(canvas: Canvas, mesh: Mesh, pose: Pose, light: Light, lit: float) 
         tile = canvas.tile(np.concatenate(parts))
     if tile is None:
         return
-    colors = _shade(mesh, normals, towards / distances, cosines, light, lit)
-    order = np.lexsort((-distances[:, 0], np.array(mesh.layers)))
-    for i in order[seen[order]]:
-        inverse = 1.0 / max(float(points[i, :, 2].mean()), NEAR)
-        outline = pixels[i] if clear else canvas.camera.to_pixels(clip_near(points[i]))
+    colors = _shade(mesh, normals, towards / distances, cosines, light, lit).tolist()
+    inverses = (1.0 / np.maximum(points[..., 2].mean(1), NEAR)).tolist()
+    corners = tile.corners(pixels)
+    for i in np.lexsort((-distances[:, 0], np.array(mesh.layers))):
+        if not seen[i]:
+            continue
+        outline = corners[i]
+        if not clear:
+            outline = tile.corners(canvas.camera.to_pixels(clip_near(points[i])))
         if len(outline) >= 3:
-            red, green, blue = colors[i].tolist()
-            tile.polygon(outline, (red, green, blue), mesh.labels[i], inverse)
+            tile.polygon(outline, colors[i], mesh.labels[i], inverses[i])
     canvas.merge(tile)
 
 

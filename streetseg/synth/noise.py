@@ -77,7 +77,7 @@ def noise_patch(
 
 def vary(rng: np.random.Generator, color: Rgb, spread: float = 0.05) -> Rgb:
     """A colour near ``color``: brightness and hue each moved by about ``spread``."""
-    moved = np.asarray(color) * (1 + rng.normal(0, spread)) + rng.normal(0, spread / 2, 3)
+    moved = np.asarray(color) * (1 + rng.normal(0, spread) + rng.normal(0, spread / 3, 3))
     red, green, blue = np.clip(moved, 0.02, 0.97)
     return float(red), float(green), float(blue)
 
@@ -100,6 +100,4 @@ def to_bytes(color: Rgb | np.ndarray) -> tuple[int, int, int]:
 
 def tinted(texture: np.ndarray, tint: np.ndarray) -> np.ndarray:
     """``texture`` (uint8[H, W, 3]) with each channel multiplied by ``tint`` (float[3])."""
-    return cv2.merge(
-        [cv2.convertScaleAbs(texture[..., c], alpha=float(tint[c])) for c in range(3)]
-    )
+    return cv2.merge([cv2.convertScaleAbs(texture[..., c], alpha=float(tint[c])) for c in range(3)])

@@ -1,0 +1,58 @@
+# Everything runs in .venv, which is made and brought up to date by itself.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SYNCED := $(VENV)/.synced
+PYTHON ?= python3
+PORT ?= 3000
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export BENTOML_DO_NOT_TRACK := True
+export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/outputs/demo/mlflow.db
+# The wheels of torch and its libraries are large: allow for a slow line.
+export UV_HTTP_TIMEOUT ?= 300
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format lock serve ui clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(SYNCED) ## Make .venv with the locked packages
+
+$(SYNCED): requirements.lock pyproject.toml
+	@test -x $(BIN)/uv || { $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")' && $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"; }
+	@echo "Installing the locked packages into $(VENV) (about 6 GB, once)"
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: $(SYNCED) ## The main job, whole: DATA=/path/to/cityscapes SET="a.b=c d.e=f"
+	@$(BIN)/python -m scripts.demo $(if $(DATA),--data "$(DATA)") $(foreach s,$(SET),--set "$(s)")
+
+test: $(SYNCED) ## Lint, types and tests
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python -m pytest
+
+lint: $(SYNCED) ## ruff and mypy
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+
+format: $(SYNCED) ## Let ruff mend what it can
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+lock: ## Resolve pyproject.toml into requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+
+serve: $(SYNCED) ## The champion over HTTP on 127.0.0.1: PORT=3000
+	@$(BIN)/bentoml serve service:StreetSegmenter --host 127.0.0.1 --port $(PORT)
+
+ui: $(SYNCED) ## MLflow on 127.0.0.1:5000
+	@$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$(MLFLOW_TRACKING_URI)"
+
+clean: ## Remove what runs left (outputs/), keep .venv and data/
+	@rm -rf outputs .mypy_cache .ruff_cache .pytest_cache

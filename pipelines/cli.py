@@ -1,0 +1,75 @@
+"""``python -m pipelines.training``: compile the pipeline, or run it on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streetseg.errors import StreetsegError
+
+app = typer.Typer(
+    help="The training pipeline: compile it for Kubeflow, or run it here.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command("compile")
+def compile_pipeline(
+    out: Annotated[Path, typer.Option(help="The YAML to write.")] = Path(
+        "outputs/street-segmentation-training.yaml"
+    ),
+) -> None:
+    """Write the YAML that a Kubeflow user uploads. STREETSEG_IMAGE names the image."""
+    from kfp import compiler
+
+    from components import IMAGE
+    from pipelines.training import street_segmentation_training
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(street_segmentation_training, str(out))
+    print(f"{out}: components run on the image {IMAGE}")
+
+
+@app.command()
+def run(
+    data_version: Annotated[
+        str, typer.Option(help="<md5>.dir, or a git revision; the one in ./dvc.lock if not given.")
+    ] = "",
+    recipe: Annotated[str, typer.Option(help="A file in recipes/, or 'default'.")] = "default",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override one setting of the recipe."),
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Artifacts, cache and log go here.")] = Path(
+        "outputs/pipeline"
+    ),
+) -> None:
+    """Run the whole pipeline here, without a cluster; what has not changed is not run again."""
+    from pipelines.local import run_locally
+    from pipelines.training import street_segmentation_training
+    from streetseg.config import parse_overrides
+    from streetseg.versions import locked_version
+
+    arguments = {
+        "data_version": data_version or locked_version(Path("dvc.lock")),
+        "recipe": recipe,
+        "overrides": parse_overrides(set_ or []),
+    }
+    outcome = run_locally(street_segmentation_training, arguments, folder)
+    if not outcome.succeeded:
+        raise StreetsegError(outcome.error)
+    for reason in outcome.outputs["reasons"]:
+        print(f"gate {'open' if outcome.outputs['passed'] else 'closed'}: {reason}")
+
+
+def main() -> None:
+    """Run the command line: status 0 done, 1 failed with one clear line, 2 wrong usage."""
+    try:
+        app()
+    except StreetsegError as error:
+        sys.exit(f"error: {error}")

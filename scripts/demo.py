@@ -1,0 +1,272 @@
+"""The whole job on this machine: frames on disk -> a promoted model answering HTTP.
+
+Nothing outside the output folder is touched: the data is prepared and versioned in a scratch DVC
+workspace there, and runs and models go to an MLflow store of its own. A second call reuses what
+has not changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.local import LocalRun, run_locally
+from streetseg.config import Params, load_recipe, parse_overrides
+from streetseg.errors import StreetsegError
+from streetseg.imaging import decode_rgb
+from streetseg.provenance import REPOSITORY, git_revision
+from streetseg.registry import CHAMPION, promote
+from streetseg.sources import find_cityscapes
+from streetseg.versions import locked_version
+
+RECIPE = "demo"
+TOOLS = Path(sys.executable).parent
+SERVER_STARTS_WITHIN_S = 120
+
+
+def main() -> None:
+    """Run the demo; status 1 with one clear line where something is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="a folder in the Cityscapes layout")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--out", type=Path, default=Path("outputs/demo"))
+    arguments = parser.parse_args()
+    try:
+        Demo(arguments.out.resolve(), arguments.data, parse_overrides(arguments.set)).run()
+    except StreetsegError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: run it again to go on")
+
+
+class Demo:
+    """One run of the demo in a folder."""
+
+    def __init__(self, out: Path, data: Path | None, overrides: dict[str, Any]) -> None:
+        """Settle the settings: the demo's recipe, the user's overrides, and where things are."""
+        self.out = out
+        self.workspace = out / "workspace"
+        self.given = data
+        self.overrides = {
+            **overrides,
+            "data.root": str(data.resolve() if data else out / "cityscapes"),
+            "data.remote": str(out / "remote"),
+        }
+        if data and "prepare.size" not in overrides:
+            self.overrides["prepare.size"] = size_like(data, load_recipe(RECIPE, overrides))
+        self.params = load_recipe(RECIPE, self.overrides)
+        self.seconds: dict[str, float] = {}
+        self.console = Console()
+
+    def run(self) -> None:
+        """Every step in turn."""
+        os.environ["PATH"] = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{self.out / 'mlflow.db'}"
+        self.make_workspace()
+        if not self.given:
+            with self.step("synth", "drawing street scenes in the Cityscapes layout"):
+                self.call("streetseg", "synth")
+        with self.step("prepare", "dvc repro: labels to categories, resize, version"):
+            self.call("dvc", "repro", "--quiet")
+            self.call("dvc", "push", "--quiet")
+        version = locked_version(self.workspace / "dvc.lock")
+        self.console.print(f"  data version {version}")
+        with self.step("pipeline", "the Kubeflow pipeline, each component in its own process"):
+            pipeline = self.run_pipeline(version)
+        summary = self.summarise(version, pipeline)
+        if pipeline.succeeded and pipeline.outputs["passed"]:
+            with self.step("promote", "challenger -> champion"):
+                promoted = promote(self.params.registry)
+            summary |= {"model_version": promoted.version, "alias": CHAMPION}
+            with self.step("serve", "BentoML answers with the champion"):
+                summary["serving"] = self.ask_service()
+        self.write(summary, pipeline)
+        if not pipeline.succeeded:
+            raise StreetsegError(pipeline.error)
+
+    def make_workspace(self) -> None:
+        """A scratch DVC project with the demo's params and a local remote."""
+        self.workspace.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / "dvc.yaml", self.workspace)
+        shutil.copytree(
+            REPOSITORY / "streetseg",
+            self.workspace / "streetseg",
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        (self.workspace / "params.yaml").write_text(yaml.safe_dump(self.params.to_dict()))
+        if not (self.workspace / ".dvc").is_dir():
+            self.call("dvc", "init", "--no-scm", "--quiet")
+            self.call("dvc", "config", "core.analytics", "false")
+            self.call("dvc", "remote", "add", "--default", "local", self.params.data.remote)
+
+    def run_pipeline(self, version: str) -> LocalRun:
+        """The pipeline function that a cluster runs, through ``kfp.local``."""
+        from pipelines.training import street_segmentation_training
+
+        arguments = {"data_version": version, "recipe": RECIPE, "overrides": self.overrides}
+        return run_locally(street_segmentation_training, arguments, self.out / "pipeline")
+
+    def ask_service(self) -> dict[str, Any]:
+        """Start the real server, have it segment a frame it has not seen, stop it."""
+        frame = next(f for f in find_cityscapes(self.params.data.root) if f.split == "val")
+        with serving(self.workspace / "params.yaml", self.out / "serve.log") as url:
+            files = {"image": (frame.image.name, frame.image.read_bytes(), "image/png")}
+            answer = httpx.post(f"{url}/segment", files=files, timeout=60)
+        answer.raise_for_status()
+        (self.out / "answer.png").write_bytes(answer.content)
+        return {
+            "url": f"{url}/segment",
+            "status": answer.status_code,
+            "model_version": answer.headers["X-Model-Version"],
+        }
+
+    def summarise(self, version: str, pipeline: LocalRun) -> dict[str, Any]:
+        """What came out, as ``summary.json`` holds it; unknown is null."""
+        scores: dict[str, Any] = {}
+        gate = {"passed": False, "reasons": [pipeline.error]}
+        if pipeline.succeeded:
+            evaluation = Path(pipeline.outputs["evaluation"].path)
+            scores = json.loads((evaluation / "evaluation.json").read_text())
+            gate = {key: pipeline.outputs[key] for key in ("passed", "reasons")}
+            for name in ("predictions.png", "report.html"):
+                shutil.copy(evaluation / name, self.out)
+        return {
+            "data_version": version,
+            "git_revision": git_revision(),
+            "run_id": scores.get("run_id"),
+            "model_name": self.params.registry.model_name,
+            "model_version": None,
+            "alias": None,
+            "miou": scores.get("miou"),
+            "miou_official": scores.get("miou_official"),
+            "iou": scores.get("iou"),
+            "gate": gate,
+            "pipeline": {
+                "status": "SUCCEEDED" if pipeline.succeeded else "FAILED",
+                "tasks": pipeline.tasks,
+            },
+            "serving": None,
+        }
+
+    def write(self, summary: dict[str, Any], pipeline: LocalRun) -> None:
+        """Keep the summary, and show it."""
+        partial = self.out / "summary.json.partial"
+        partial.write_text(json.dumps(summary, indent=1) + "\n")
+        partial.rename(self.out / "summary.json")
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        if summary["miou"] is not None:
+            table.add_row("mIoU, 8 categories", f"{summary['miou']:.3f}")
+            table.add_row("official category score", f"{summary['miou_official']:.3f}")
+        gate = summary["gate"]
+        table.add_row("gate", "open" if gate["passed"] else "closed: nothing registered")
+        table.add_row("", "; ".join(gate["reasons"]))
+        if summary["model_version"]:
+            table.add_row(
+                "model", f"{summary['model_name']} version {summary['model_version']}, champion"
+            )
+        if summary["serving"]:
+            table.add_row("asked", f"{summary['serving']['url']} -> {summary['serving']['status']}")
+        steps = {k: v for k, v in self.seconds.items() if k != "pipeline"} | pipeline.tasks
+        table.add_row("seconds", "  ".join(f"{name} {s:.0f}" for name, s in steps.items()))
+        table.add_row("total", f"{sum(self.seconds.values()):.0f} s")
+        self.console.print()
+        self.console.print(table)
+        self.console.print()
+        shown = ("predictions.png", "report.html", "answer.png", "summary.json")
+        for name in shown:
+            if (self.out / name).exists():
+                self.console.print(f"  {_short(self.out / name)}")
+        self.console.print("\n  make ui     runs and models in MLflow, http://127.0.0.1:5000")
+        if summary["serving"]:
+            self.console.print("  make serve  the champion over HTTP, http://127.0.0.1:3000")
+
+    @contextmanager
+    def step(self, name: str, what: str) -> Iterator[None]:
+        """Say what begins, and measure it."""
+        self.console.print(f"\n[bold]{name}[/bold]  {what}")
+        began = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - began
+
+    def call(self, *command: str) -> None:
+        """Run a command in the workspace, as a user would type it."""
+        if subprocess.run(command, cwd=self.workspace, check=False).returncode:
+            raise StreetsegError(f"'{' '.join(command)}' failed in {_short(self.workspace)}")
+
+
+@contextmanager
+def serving(params: Path, log: Path) -> Iterator[str]:
+    """A BentoML server on a free port of this machine, stopped when the block ends.
+
+    Raises:
+        StreetsegError: it does not start; the log says why.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["bentoml", "serve", "service:StreetSegmenter", "--port", str(port)]
+    environment = {**os.environ, "STREETSEG_PARAMS": str(params)}
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [*command, "--host", "127.0.0.1"],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_until_ready(url, server, log)
+            yield url
+        finally:
+            server.terminate()
+            try:
+                server.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + SERVER_STARTS_WITHIN_S
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            if httpx.get(f"{url}/readyz", timeout=2).is_success:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.3)
+    raise StreetsegError(f"the server did not start: see {_short(log)}")
+
+
+def size_like(data: Path, params: Params) -> list[int]:
+    """A size for models with the aspect of the frames and about the pixels of the recipe's."""
+    height, width = decode_rgb(find_cityscapes(data)[0].image.read_bytes()).shape[:2]
+    pixels = params.prepare.size[0] * params.prepare.size[1]
+    sides = [(32 * h, 32 * w) for h in range(2, 17) for w in range(2, 17)]
+    fitting = [(h, w) for h, w in sides if 0.75 * pixels <= h * w <= 1.5 * pixels]
+    best = min(fitting, key=lambda s: abs(s[1] / s[0] / (width / height) - 1))
+    return list(best)
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path)
+
+
+if __name__ == "__main__":
+    main()

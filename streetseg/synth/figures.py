@@ -1,0 +1,92 @@
+"""Rounded figures: shapes spanned by balls in space, as people, cycles and small things are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from streetseg.synth.camera import NEAR
+from streetseg.synth.canvas import EMPTY, Canvas
+from streetseg.synth.light import Light
+from streetseg.synth.mesh import Pose
+from streetseg.synth.noise import Rgb, to_bytes
+
+CIRCLE = np.stack(
+    [np.cos(np.linspace(0, 2 * np.pi, 14, endpoint=False)),
+     np.sin(np.linspace(0, 2 * np.pi, 14, endpoint=False))], axis=1,
+)  # fmt: skip
+
+
+TONES = ((1.0, 0.66), (0.74, 0.90), (0.42, 1.10))
+"""How a part is rounded: share of its size and brightness of each layer."""
+
+
+@dataclass
+class Figure:
+    """Parts of a figure, each the convex hull of some balls, in the figure's own axes."""
+
+    centers: list[np.ndarray] = field(default_factory=list)
+    """float[n, 3], metres."""
+    radii: list[np.ndarray] = field(default_factory=list)
+    """float[n], metres."""
+    colors: list[Rgb] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    bias: list[float] = field(default_factory=list)
+    """Metres by which a part counts as nearer to the camera when parts are ordered."""
+
+    def part(
+        self,
+        centers: list[tuple[float, float, float]],
+        radii: float | list[float],
+        color: Rgb,
+        label: int,
+        *,
+        bias: float = 0.0,
+    ) -> None:
+        """Add the hull of balls."""
+        self.centers.append(np.array(centers, float))
+        self.radii.append(np.broadcast_to(np.asarray(radii, float), len(centers)))
+        self.colors.append(color)
+        self.labels.append(label)
+        self.bias.append(bias)
+
+
+def draw_figure(canvas: Canvas, figure: Figure, pose: Pose, light: Light, lit: float) -> None:
+    """Draw the parts, far ones first, rounded by light from the side of the sun."""
+    camera = canvas.camera
+    points = [camera.to_camera(pose.to_world(centers)) for centers in figure.centers]
+    every = np.concatenate(points)
+    if every[:, 2].min() < NEAR + 1.0:
+        return
+    pixels = [camera.to_pixels(part) for part in points]
+    sizes = [
+        camera.focal * radii / part[:, 2] for radii, part in zip(figure.radii, points, strict=True)
+    ]
+    tile = canvas.tile(np.concatenate(pixels), margin=float(max(s.max() for s in sizes)) + 2)
+    if tile is None:
+        return
+    scale = camera.focal / float(every[:, 2].mean())
+    side = float(camera.rotation[0] @ light.sun) if light.casts_shadows else 0.15
+    towards = np.array([0.55 * side * (0.4 + 0.6 * lit), -0.45])
+    behind_sun = float(light.sun[2]) > 0.2 and light.casts_shadows
+    base = light.tint(np.array([0.0, 0.25, -0.97]), lit * (0.35 if behind_sun else 0.7))
+    order = np.argsort(
+        [-part[:, 2].mean() + b for part, b in zip(points, figure.bias, strict=True)]
+    )
+    for i in order:
+        inverse = 1.0 / float(points[i][:, 2].mean())
+        color = np.asarray(figure.colors[i]) * base
+        tones = TONES if sizes[i].max() > 1.5 else TONES[1:2]
+        for share, gain in tones:
+            lift = (1 - share) * sizes[i][:, None] * towards
+            ring = (pixels[i] + lift)[:, None] + CIRCLE * (sizes[i] * share)[:, None, None]
+            hull = cv2.convexHull(tile.corners(ring.reshape(-1, 2)))
+            tile.polygon(hull, to_bytes(color * gain), figure.labels[i], inverse)
+    blur = 0.012 * scale
+    if blur > 0.5:
+        drawn = (tile.ids != EMPTY).astype(np.float32)
+        weight = np.maximum(cv2.GaussianBlur(drawn, (0, 0), blur), 1e-3)[..., None]
+        tile.rgb[:] = cv2.GaussianBlur(tile.rgb, (0, 0), blur).astype(np.float32) / weight
+    canvas.merge(tile)
