@@ -79,6 +79,7 @@ class Loss(Section):
     """Weights of the terms that are summed into the loss."""
 
     cross_entropy: NonNegative = 1.0
+    balance: Fraction = 0.5
     dice: NonNegative = 1.0
 
     @model_validator(mode="after")

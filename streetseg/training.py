@@ -17,7 +17,7 @@ from streetseg.config import Params, Train
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.loading import training_loader
-from streetseg.losses import segmentation_loss
+from streetseg.losses import balancing_weights, segmentation_loss
 from streetseg.metrics import category_miou, confusion_matrix
 from streetseg.models import SegmentationModel, build_model
 from streetseg.pictures import prediction_panel
@@ -65,6 +65,8 @@ def train(params: Params, dataset: PreparedDataset, destination: Path) -> Traine
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     schedule = warmup_cosine(optimizer, recipe, steps=recipe.epochs * len(loader))
+    pixels = dataset.index.iloc[rows][[f"pixels_{name}" for name in dataset.labels.names]].sum()
+    weights = balancing_weights(pixels.to_numpy(), recipe.loss.balance).to(device)
     best_miou, best_epoch, best_weights = -1.0, 0, model.state_dict()
 
     with training_run(params, dataset) as run:
@@ -75,7 +77,7 @@ def train(params: Params, dataset: PreparedDataset, destination: Path) -> Traine
             batches = track(loader, total=len(loader), description=f"epoch {epoch}", transient=True)
             for images, categories in batches:
                 logits = model(images.to(device))
-                loss = segmentation_loss(logits, categories.to(device).long(), recipe.loss)
+                loss = segmentation_loss(logits, categories.to(device).long(), recipe.loss, weights)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()

@@ -127,7 +127,7 @@ def draw_building(canvas: Canvas, house: Building, street: Street, light: Light)
     normal = np.array([-house.sign * along[2], 0.0, house.sign * along[0]]) / length
     camera = canvas.camera
     distance = max(4.0, house.start)
-    scale = float(np.clip(camera.focal / distance * 0.6, 3.0, 48.0))
+    scale = float(np.clip(camera.focal / distance * 0.5, 3.0, 44.0))
     up = np.array([0.0, house.height, 0.0])
     rng = np.random.default_rng(house.seed)
 
@@ -248,16 +248,25 @@ def _balconies(
             bottom = floor * house.facade.floor_height + 0.1
             left, right = sorted((x, x - house.sign * 1.0))
             half = house.facade.bay * 0.42
-            mesh.box((left, bottom, z - half), (right, bottom + 0.18, z + half),
-                     house.facade.trim, BUILDING)  # fmt: skip
-            mesh.box((left, bottom + 0.18, z - half), (right, bottom + 1.05, z + half),
-                     house.balconies, BUILDING)  # fmt: skip
+            mesh.box(
+                (left, bottom, z - half),
+                (right, bottom + 0.18, z + half),
+                house.facade.trim,
+                BUILDING,
+            )
+            mesh.box(
+                (left, bottom + 0.18, z - half),
+                (right, bottom + 1.05, z + half),
+                house.balconies,
+                BUILDING,
+            )
     if mesh.corners:
         draw_mesh(canvas, mesh, Pose(0, 0), light, 0.8)
 
 
-def draw_side_street(canvas: Canvas, side: Side, street: Street, light: Light, seed: int,
-                     style: CityStyle) -> None:  # fmt: skip
+def draw_side_street(
+    canvas: Canvas, side: Side, street: Street, light: Light, seed: int, style: CityStyle
+) -> None:
     """Close the view into each side street with fronts that face it."""
     rng = np.random.default_rng(seed)
     for start, end in street.crossings:

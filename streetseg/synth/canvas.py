@@ -12,6 +12,9 @@ from streetseg.synth.camera import NEAR, Camera
 EMPTY = 255
 """Label of a tile's pixel on which nothing is drawn."""
 
+SPECK = 1.5
+"""Things narrower than this are left out, in painted pixels."""
+
 SHIFT = 4
 """Sub-pixel bits of polygon corners."""
 
@@ -115,7 +118,7 @@ class Canvas:
         )
 
     def sees(self, low: np.ndarray, high: np.ndarray) -> bool:
-        """Whether any of a box between two world corners (float[3]) may still be visible."""
+        """Whether any of a box between two world corners (float[3]) may still be visible as more than a speck."""
         x, y, z = np.stack([low, high], axis=1)
         box = np.array([(a, b, c) for a in x for b in y for c in z])
         points = self.camera.to_camera(box)
@@ -123,8 +126,9 @@ class Canvas:
             return False
         if points[:, 2].min() < NEAR:
             return True
-        window = self.window(self.camera.to_pixels(points))
-        if window is None:
+        pixels = self.camera.to_pixels(points)
+        window = self.window(pixels)
+        if window is None or np.ptp(pixels, axis=0).min() < SPECK:
             return False
         left, top, right, bottom = window
         nearest = 1.0 / float(points[:, 2].min())

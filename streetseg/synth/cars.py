@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -94,7 +95,7 @@ def car_mesh(rng: np.random.Generator, kind: str, *, braking: bool) -> Mesh:
     mesh = Mesh()
     radius = 0.30 + 0.025 * body.height
     _tyres(mesh, body, radius)
-    _loft(mesh, body, color, windowless, trim)
+    _loft(mesh, kind, color, windowless, trim)
     _wheels(mesh, body, radius)
     _front(mesh, body, color)
     _rear(mesh, body, color, kind, braking)
@@ -102,38 +103,64 @@ def car_mesh(rng: np.random.Generator, kind: str, *, braking: bool) -> Mesh:
     return mesh
 
 
-def _loft(mesh: Mesh, body: Body, color: Rgb, windowless: bool, trim: bool) -> None:
+def _loft(mesh: Mesh, kind: str, color: Rgb, windowless: bool, trim: bool) -> None:
+    quads, roles = _shell(kind)
+    looks: dict[str, tuple[Rgb, float]] = {
+        "paint": (color, 0.8),
+        "sill": (BLACK, 0.1) if trim else (color, 0.5),
+        "glass": (GLASS, 1.0),
+        "rear glass": (color, 0.6) if windowless else (GLASS, 1.0),
+    }
+    mesh.add(quads, [looks[role][0] for role in roles], [looks[role][1] for role in roles], CAR)
+
+
+@lru_cache(maxsize=16)
+def _shell(kind: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Faces float[n, 4, 3] of the body of a car and what each is made of."""
+    body = BODIES[kind]
     edges = {along for along, _ in body.outline} | set(body.cabin) | {0.62}
-    stations = np.array(sorted(edges | {0.035, 0.11, 0.17, 0.33, 0.5, 0.74, 0.79, 0.93, 0.985}))
-    top = np.interp(stations, *np.array(body.outline).T) * body.height
+    stations = np.array(
+        sorted(edges | {0.035, 0.11, 0.16, 0.34, 0.39, 0.5, 0.68, 0.74, 0.79, 0.985})
+    )
+    top = _smooth_top(body, stations)
     rings = np.array(
         [_ring(body, along, height) for along, height in zip(stations, top, strict=True)]
     )
     foot, screen, rear, rear_foot = body.cabin
     points = rings.shape[1]
+    quads, roles = [], []
     for i in range(len(stations) - 1):
         middle = (stations[i] + stations[i + 1]) / 2
         tall = min(top[i], top[i + 1]) - body.belt * body.height > 0.10 * body.height
+        pillar = abs(middle - 0.62) < 0.012 or middle > rear - 0.03
         for j in range(points - 1):
             mirrored = min(j, points - 2 - j)
-            shade, gloss = color, 0.8
+            role = "paint"
             if mirrored == 0:
-                shade, gloss = (BLACK, 0.1) if trim else (color, 0.5)
-            elif mirrored == 4 and tall and foot < middle < rear_foot:
-                pillar = abs(middle - 0.62) < 0.012 or middle > rear - 0.03
-                hidden = windowless and middle > 0.42
-                shade, gloss = (color, 0.6) if pillar or hidden else (GLASS, 1.0)
-            elif mirrored >= 5 and (
-                foot < middle < screen or (rear < middle < rear_foot and not windowless)
-            ):
-                shade, gloss = GLASS, 1.0
-            quad = [rings[i, j], rings[i, j + 1], rings[i + 1, j + 1], rings[i + 1, j]]
-            mesh.face(quad, shade, CAR, gloss=gloss)
+                role = "sill"
+            elif mirrored == 4 and tall and foot < middle < rear_foot and not pillar:
+                role = "glass" if middle < 0.42 else "rear glass"
+            elif mirrored >= 5 and foot < middle < screen:
+                role = "glass"
+            elif mirrored >= 5 and rear < middle < rear_foot:
+                role = "rear glass"
+            quads.append([rings[i, j], rings[i, j + 1], rings[i + 1, j + 1], rings[i + 1, j]])
+            roles.append(role)
     for ring in (rings[0][::-1], rings[-1]):
-        half = points // 2
-        for j in range(half):
-            quad = [ring[j], ring[j + 1], ring[points - 2 - j], ring[points - 1 - j]]
-            mesh.face(quad, color, CAR, gloss=0.6)
+        for j in range(points // 2):
+            quads.append([ring[j], ring[j + 1], ring[points - 2 - j], ring[points - 1 - j]])
+            roles.append("paint")
+    return np.array(quads), tuple(roles)
+
+
+def _smooth_top(body: Body, stations: np.ndarray) -> np.ndarray:
+    """Height of the upper edge at ``stations``, its corners rounded, in metres."""
+    fine = np.linspace(0, 1, 401)
+    top = np.interp(fine, *np.array(body.outline).T)
+    kernel = np.hanning(33)
+    soft = np.convolve(np.pad(top, 16, mode="edge"), kernel / kernel.sum(), mode="valid")
+    ends = np.clip(np.minimum(fine, 1 - fine) / 0.08, 0, 1)
+    return np.asarray(np.interp(stations, fine, top + (soft - top) * ends) * body.height)
 
 
 def _ring(body: Body, along: float, top: float) -> list[tuple[float, float, float]]:
@@ -166,10 +193,20 @@ def _tyres(mesh: Mesh, body: Body, radius: float) -> None:
     for z in _axles(body):
         for side in (-1, 1):
             inner, outer = sorted((side * (half - 0.22), side * (half - 0.02)))
-            mesh.box((inner, 0, z - radius * 0.75), (outer, radius * 1.2, z + radius * 0.75),
-                     BLACK, CAR, layer=0)  # fmt: skip
-    mesh.box((-half * 0.85, 0.14, -body.length * 0.45), (half * 0.85, 0.3, body.length * 0.45),
-             BLACK, CAR, layer=0)  # fmt: skip
+            mesh.box(
+                (inner, 0, z - radius * 0.75),
+                (outer, radius * 1.2, z + radius * 0.75),
+                BLACK,
+                CAR,
+                layer=0,
+            )
+    mesh.box(
+        (-half * 0.85, 0.14, -body.length * 0.45),
+        (half * 0.85, 0.3, body.length * 0.45),
+        BLACK,
+        CAR,
+        layer=0,
+    )
 
 
 def _wheels(mesh: Mesh, body: Body, radius: float) -> None:
@@ -192,8 +229,16 @@ def _front(mesh: Mesh, body: Body, color: Rgb) -> None:
     mesh.panel(1, z, (-0.26, 0.40, 0.26, 0.51), (0.9, 0.9, 0.88), CAR, layer=3)
     for side in (-1, 1):
         left, right = sorted((side * half * 0.66, side * half * 1.02))
-        mesh.panel(1, z - 0.03, (left, top - 0.22, right, top - 0.03), (0.85, 0.87, 0.9), CAR,
-                   layer=3, gloss=1.0, glow=0.75)  # fmt: skip
+        mesh.panel(
+            1,
+            z - 0.03,
+            (left, top - 0.22, right, top - 0.03),
+            (0.85, 0.87, 0.9),
+            CAR,
+            layer=3,
+            gloss=1.0,
+            glow=0.75,
+        )
 
 
 def _rear(mesh: Mesh, body: Body, color: Rgb, kind: str, braking: bool) -> None:
@@ -204,8 +249,16 @@ def _rear(mesh: Mesh, body: Body, color: Rgb, kind: str, braking: bool) -> None:
     for side in (-1, 1):
         left, right = sorted((side * half * 0.70, side * half * 1.03))
         lamp = (0.78, 0.06, 0.05) if braking else (0.45, 0.05, 0.05)
-        mesh.panel(-1, z + 0.02, (left, top - 0.22, right, top - 0.03), lamp, CAR,
-                   layer=3, gloss=0.4, glow=1.0 if braking else 0.3)  # fmt: skip
+        mesh.panel(
+            -1,
+            z + 0.02,
+            (left, top - 0.22, right, top - 0.03),
+            lamp,
+            CAR,
+            layer=3,
+            gloss=0.4,
+            glow=1.0 if braking else 0.3,
+        )
     if kind == "van":
         mesh.panel(-1, z, (-0.02, 0.36, 0.02, body.height * 0.95), (0.1, 0.1, 0.1), CAR)
         for side in (-1, 1):
@@ -227,5 +280,6 @@ def _sides(mesh: Mesh, body: Body, color: Rgb) -> None:
             mesh.side_panel(side, wide, (z - 0.11, belt - 0.16, z + 0.11, belt - 0.12), dark, CAR)
         z = body.length * (0.5 - body.cabin[0] - 0.07)
         inner, outer = sorted((side * (wide - 0.03), side * (wide + 0.18)))
-        mesh.box((inner, belt, z - 0.09), (outer, belt + 0.15, z + 0.03), color, CAR,
-                 gloss=0.6, layer=3)  # fmt: skip
+        mesh.box(
+            (inner, belt, z - 0.09), (outer, belt + 0.15, z + 0.03), color, CAR, gloss=0.6, layer=3
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from streetseg.synth.canvas import Canvas
@@ -29,20 +31,31 @@ def draw_bicycle(
     crank, saddle = (0.0, 0.30, -0.08), (0.0, 0.90, -0.25)
     head, fork = (0.0, 0.88, 0.33), (0.0, RADIUS, AXLE)
     post, rear = (0.0, 0.72, -0.20), (0.0, RADIUS, -AXLE)
-    for start, end in ((crank, post), (post, head), (crank, head), (crank, rear), (post, rear),
-                       (head, fork), (post, saddle)):  # fmt: skip
+    for start, end in (
+        (crank, post),
+        (post, head),
+        (crank, head),
+        (crank, rear),
+        (post, rear),
+        (head, fork),
+        (post, saddle),
+    ):
         frame.part([start, end], tube, color, BICYCLE)
     dark = (0.10, 0.10, 0.10)
     frame.part([(0, 0.92, -0.36), (0, 0.93, -0.14)], [0.07, 0.04], dark, BICYCLE)
     bar = [(-0.27, 1.02, 0.22), (-0.1, 1.0, 0.33), (0.1, 1.0, 0.33), (0.27, 1.02, 0.22)]
-    for left, right in zip(bar, bar[1:], strict=False):
+    for left, right in pairwise(bar):
         frame.part([left, right], 0.022, dark, BICYCLE)
     frame.part([crank], 0.08, (0.3, 0.3, 0.3), BICYCLE)
     if rng.random() < 0.4:
-        frame.part([(-0.12, 0.92, 0.55), (0.12, 0.92, 0.55), (-0.10, 0.75, 0.52), (0.1, 0.75, 0.52)],
-                   0.06, (0.42, 0.34, 0.24), BICYCLE)  # fmt: skip
-    for end, glow in ((-0.62, (0.7, 0.1, 0.1)), (0.52, (0.9, 0.9, 0.8))):
-        frame.part([(0, 0.70, end)], 0.035, glow, BICYCLE)
+        frame.part(
+            [(-0.12, 0.92, 0.55), (0.12, 0.92, 0.55), (-0.10, 0.75, 0.52), (0.1, 0.75, 0.52)],
+            0.06,
+            (0.42, 0.34, 0.24),
+            BICYCLE,
+        )
+    for at, glow in ((-0.62, (0.7, 0.1, 0.1)), (0.52, (0.9, 0.9, 0.8))):
+        frame.part([(0, 0.70, at)], 0.035, glow, BICYCLE)
     if ridden:
         seated(frame, rng, (0.0, 0.95, -0.25), (0.26, 1.05, 0.22), (0.12, 0.30, -0.05), RIDER)
     draw_figure(canvas, frame, pose, light, lit)
@@ -69,8 +82,13 @@ def _spoked_wheel(canvas: Canvas, pose: Pose, axle: float, light: Light, lit: fl
     spoke = to_bytes(np.array([0.55, 0.55, 0.56]) * tint)
     for i in range(0, 24, 4):
         tile.line(pixels[[i, (i + 12) % 24]], spoke, BICYCLE, inverse, thickness=0.008 * scale)
-    tile.line(pixels, to_bytes(np.array([0.08, 0.08, 0.08]) * tint), BICYCLE, inverse,
-              thickness=max(0.055 * scale, 1.0))  # fmt: skip
+    tile.line(
+        pixels,
+        to_bytes(np.array([0.08, 0.08, 0.08]) * tint),
+        BICYCLE,
+        inverse,
+        thickness=max(0.055 * scale, 1.0),
+    )
     canvas.merge(tile)
 
 
@@ -91,14 +109,20 @@ def draw_motorcycle(
             (0.0, radius + tread * float(np.sin(a)), end + tread * float(np.cos(a))) for a in rim
         ]
         figure.part(ring, 0.06, dark, MOTORCYCLE, bias=-0.05)
-        inner = [(0.0, radius + tread * 0.5 * float(np.sin(a)), end + tread * 0.5 * float(np.cos(a)))
-                 for a in rim]  # fmt: skip
+        inner = [
+            (0.0, radius + tread * 0.5 * float(np.sin(a)), end + tread * 0.5 * float(np.cos(a)))
+            for a in rim
+        ]
         figure.part(inner, 0.03, metal, MOTORCYCLE, bias=0.05)
     figure.part([(0, 0.42, -0.2), (0, 0.40, 0.22)], 0.17, metal, MOTORCYCLE)
     figure.part([(0, 0.30, -0.25), (0.13, 0.33, -0.75)], 0.05, metal, MOTORCYCLE)
     if scooter:
-        figure.part([(0, 0.95, 0.42), (0, 0.45, 0.50), (-0.12, 0.6, 0.42), (0.12, 0.6, 0.42)],
-                    0.09, color, MOTORCYCLE)  # fmt: skip
+        figure.part(
+            [(0, 0.95, 0.42), (0, 0.45, 0.50), (-0.12, 0.6, 0.42), (0.12, 0.6, 0.42)],
+            0.09,
+            color,
+            MOTORCYCLE,
+        )
         figure.part([(0, 0.62, -0.1), (0, 0.62, -0.65), (0, 0.42, -0.55)], 0.15, color, MOTORCYCLE)
         figure.part([(0, 0.28, -0.2), (0, 0.28, 0.45)], 0.11, color, MOTORCYCLE)
     else:
@@ -111,8 +135,9 @@ def draw_motorcycle(
     figure.part([(0, 0.92, 0.63)], 0.085, (0.92, 0.92, 0.88), MOTORCYCLE)
     figure.part([(0, 0.82, -0.84)], 0.05, (0.7, 0.08, 0.08), MOTORCYCLE)
     for side in (-1, 1):
-        figure.part([(side * 0.34, 1.05, 0.36), (side * 0.34, 1.20, 0.36)], [0.02, 0.05], dark,
-                    MOTORCYCLE)  # fmt: skip
+        figure.part(
+            [(side * 0.34, 1.05, 0.36), (side * 0.34, 1.20, 0.36)], [0.02, 0.05], dark, MOTORCYCLE
+        )
     if ridden:
         seated(figure, rng, (0.0, 0.88, -0.25), (0.32, 1.08, 0.32), (0.17, 0.36, -0.15), RIDER)
     draw_figure(canvas, figure, pose, light, lit)

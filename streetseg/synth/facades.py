@@ -8,7 +8,10 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from streetseg.synth.noise import Rgb, noise_patch, shared_color, to_bytes, vary
+from streetseg.synth.noise import Rgb, colored, noise_patch, shared_color, to_bytes, to_rgb, vary
+
+EDGE, SILL = 0.12, 0.20
+"""Width of a window's surround, and how far its sill and the shade below it reach, in metres."""
 
 BASE_SCALE = 64.0
 """Pixels per metre of the wall patterns."""
@@ -70,7 +73,6 @@ def random_facade(
     )
     if wall == "brick" and rng.random() < 0.6:
         color = vary(rng, (0.52, 0.27, 0.20), 0.12)
-    color = tuple(np.clip(0.12 + 0.88 * np.asarray(color), 0, 0.95))
     light_trim = rng.random() < 0.6
     bay = rng.uniform(2.0, 3.6)
     wide = (
@@ -78,7 +80,7 @@ def random_facade(
     )
     return Facade(
         wall="plaster" if wall == "glass" else wall,
-        color=(float(color[0]), float(color[1]), float(color[2])),
+        color=to_rgb(0.12 + 0.85 * np.asarray(color)),
         trim=vary(rng, (0.85, 0.84, 0.80) if light_trim else (0.35, 0.33, 0.31)),
         frame=vary(rng, (0.9, 0.9, 0.88) if rng.random() < 0.6 else (0.2, 0.18, 0.16)),
         floor_height=rng.uniform(2.9, 3.7),
@@ -113,11 +115,11 @@ def wall_texture(
     gain = np.tile(pattern, (height // side + 1, width // side + 1))[:height, :width].copy()
     small = (max(4, height // 8), max(4, width // 8))
     stains = noise_patch(1.2, small, 80 / scale, (seed % 499, seed % 311))
-    gain *= 1 + 0.05 * cv2.resize(stains, (width, height), interpolation=cv2.INTER_LINEAR)
+    stained = cv2.resize(stains, (width, height), interpolation=cv2.INTER_LINEAR)
+    gain = gain * (1 + 0.05 * np.asarray(stained))
     above = (np.arange(height, dtype=np.float32)[::-1] / scale)[:, None]
     gain *= 1 - 0.28 * np.exp(-above / 0.6) - 0.10 * np.exp(-(size[1] - above) / 0.4)
-    rgb = gain[..., None] * (np.array(color, np.float32) * 255)
-    return np.clip(rgb, 0, 255).astype(np.uint8)
+    return colored(gain, np.linspace(0, 1.6, 256)[:, None] * np.array(color), 1.6)
 
 
 class Painter:
@@ -134,6 +136,14 @@ class Painter:
         x0, y0 = max(x0, 0), max(y0, 0)
         if x1 > x0 and y1 > y0:
             self.texture[y0:y1, x0:x1] = to_bytes(color)
+
+    def paste(self, picture: np.ndarray, center: float, top: float) -> None:
+        """Lay ``picture`` (uint8[h, w, 3]) over the texture; coordinates in metres."""
+        rows, columns = picture.shape[:2]
+        y = max(round(top * self.scale), 0)
+        x = max(round(center * self.scale - columns / 2), 0)
+        target = self.texture[y : y + rows, x : x + columns]
+        target[:] = picture[: target.shape[0], : target.shape[1]]
 
     def shade(self, left: float, top: float, right: float, bottom: float, gain: float) -> None:
         """Multiply the brightness of a rectangle."""
@@ -183,6 +193,8 @@ def facade_texture(
     paint.rectangle(0, 0, width, 0.35, facade.trim)
     paint.shade(0, 0.35, width, 0.55, 0.72)
     cornice = rng.random() < 0.5
+    windows = [_window(facade, rng, scale, sky) for _ in range(4)]
+    sill = (facade.floor_height - _window_height(facade)) * 0.42 - EDGE
     for floor in range(floors):
         top = height - (floor + 1) * facade.floor_height
         if floor == 0 and facade.shops:
@@ -190,60 +202,61 @@ def facade_texture(
             continue
         door = int(rng.integers(bays)) if floor == 0 else -1
         if cornice and floor:
-            paint.rectangle(0, top + facade.floor_height - 0.12, width, top + facade.floor_height,
-                            facade.trim)  # fmt: skip
+            paint.rectangle(
+                0, top + facade.floor_height - 0.12, width, top + facade.floor_height, facade.trim
+            )
         for bay in range(bays):
             center = margin + (bay + 0.5) * facade.bay
             if bay == door:
                 _door(paint, facade, rng, center, height)
             else:
-                _window(paint, facade, rng, center, top, sky)
+                paint.paste(windows[rng.integers(4)], center, top + sill)
     if floors and not facade.shops:
         paint.shade(0, height - 0.6, width, height, 0.82)
     return texture
 
 
-def _window(
-    paint: Painter,
-    facade: Facade,
-    rng: np.random.Generator,
-    center: float,
-    top: float,
-    sky: np.ndarray,
-) -> None:
-    wide, high = facade.window
-    high = min(high, facade.floor_height - 0.8)
-    left, right = center - wide / 2, center + wide / 2
-    upper = top + (facade.floor_height - high) * 0.42
-    lower = upper + high
+def _window(facade: Facade, rng: np.random.Generator, scale: float, sky: np.ndarray) -> np.ndarray:
+    """One window with its surround: uint8[h, w, 3]."""
+    wide, high = facade.window[0], _window_height(facade)
+    shutter = 0.5 if facade.shutters is not None else 0.0
+    size = (wide + 2 * (EDGE + shutter), high + EDGE + SILL)
+    shape = (max(2, round(size[1] * scale)), max(2, round(size[0] * scale)), 3)
+    below = to_bytes(np.asarray(facade.color) * 0.82)
+    paint = Painter(np.full(shape, below, np.uint8), scale)
+    left, upper = EDGE + shutter, EDGE
+    right, lower = left + wide, upper + high
     kind, tone, curtain = rng.random(), rng.uniform(0.25, 0.95), rng.random()
-    paint.rectangle(left - 0.12, upper - 0.14, right + 0.12, lower + 0.08, facade.trim)
+    if facade.shutters is not None:
+        paint.rectangle(0, 0, size[0], lower + 0.08, facade.color)
+        for edge in (0.0, right + EDGE):
+            paint.rectangle(edge, 0.05, edge + shutter, lower, facade.shutters)
+            paint.shade(edge + 0.2, 0.05, edge + 0.26, lower, 0.8)
+    paint.rectangle(left - EDGE, 0, right + EDGE, lower + 0.08, facade.trim)
     paint.rectangle(left, upper, right, lower, facade.frame)
+    pane = (left + 0.06, upper + 0.06, right - 0.06, lower - 0.06)
     if kind < facade.lit:
-        paint.glass(left + 0.06, upper + 0.06, right - 0.06, lower - 0.06,
-                    (0.98, 0.85, 0.55), (0.80, 0.60, 0.32))  # fmt: skip
+        paint.glass(*pane, (0.98, 0.85, 0.55), (0.80, 0.60, 0.32))
     else:
-        bright = np.clip(sky * tone * 0.75, 0, 1)
-        dark = np.clip(sky * 0.16 + 0.03, 0, 1)
-        paint.glass(left + 0.06, upper + 0.06, right - 0.06, lower - 0.06,
-                    tuple(bright), tuple(dark))  # fmt: skip
+        bright = to_rgb(np.clip(sky * tone * 0.75, 0, 1))
+        paint.glass(*pane, bright, to_rgb(np.clip(sky * 0.16 + 0.03, 0, 1)))
         if curtain < 0.35:
             cloth = (0.62, 0.60, 0.56) if curtain < 0.25 else (0.45, 0.30, 0.25)
             paint.rectangle(left + 0.08, upper + 0.08, left + wide * 0.28, lower - 0.08, cloth)
             paint.rectangle(right - wide * 0.28, upper + 0.08, right - 0.08, lower - 0.08, cloth)
         elif curtain < 0.5:
-            paint.rectangle(left + 0.06, upper + 0.06, right - 0.06, upper + high * 0.45,
-                            (0.75, 0.74, 0.70))  # fmt: skip
+            paint.rectangle(*pane[:3], upper + high * 0.45, (0.75, 0.74, 0.70))
     paint.shade(left, upper, right, upper + 0.14, 0.55)
+    center = (left + right) / 2
     paint.rectangle(center - 0.03, upper, center + 0.03, lower, facade.frame)
     if high > 1.5:
         paint.rectangle(left, upper + high * 0.33, right, upper + high * 0.33 + 0.05, facade.frame)
-    paint.rectangle(left - 0.18, lower, right + 0.18, lower + 0.10, facade.trim)
-    paint.shade(left - 0.18, lower + 0.10, right + 0.18, lower + 0.22, 0.75)
-    if facade.shutters is not None:
-        for edge in (left - 0.5, right + 0.14):
-            paint.rectangle(edge, upper - 0.05, edge + 0.36, lower + 0.02, facade.shutters)
-            paint.shade(edge + 0.16, upper, edge + 0.20, lower, 0.8)
+    paint.rectangle(left - EDGE, lower, right + EDGE, lower + 0.10, facade.trim)
+    return paint.texture
+
+
+def _window_height(facade: Facade) -> float:
+    return min(facade.window[1], facade.floor_height - 0.8)
 
 
 def _door(
@@ -285,8 +298,13 @@ def _shop_front(
         for x in np.arange(left + 0.5, left + shop - 0.6, 0.9):
             goods = shared_color(rng)
             rise = rng.uniform(0.3, 1.0)
-            paint.rectangle(x, pane_bottom - rise, x + rng.uniform(0.3, 0.7), pane_bottom,
-                            tuple(np.array(goods) * 0.75 * glow))  # fmt: skip
+            paint.rectangle(
+                x,
+                pane_bottom - rise,
+                x + rng.uniform(0.3, 0.7),
+                pane_bottom,
+                tuple(np.array(goods) * 0.75 * glow),
+            )
         for x in np.linspace(left + 0.1, left + shop - 0.1, max(2, int(shop / 1.7) + 1)):
             paint.rectangle(x - 0.04, pane_top, x + 0.04, pane_bottom, facade.frame)
         if rng.random() < 0.35:

@@ -14,9 +14,12 @@ from streetseg.synth.mesh import Pose
 from streetseg.synth.noise import Rgb, to_bytes
 
 CIRCLE = np.stack(
-    [np.cos(np.linspace(0, 2 * np.pi, 14, endpoint=False)),
-     np.sin(np.linspace(0, 2 * np.pi, 14, endpoint=False))], axis=1,
-)  # fmt: skip
+    [
+        np.cos(np.linspace(0, 2 * np.pi, 14, endpoint=False)),
+        np.sin(np.linspace(0, 2 * np.pi, 14, endpoint=False)),
+    ],
+    axis=1,
+)
 
 
 TONES = ((1.0, 0.66), (0.74, 0.90), (0.42, 1.10))
@@ -78,7 +81,7 @@ def draw_figure(canvas: Canvas, figure: Figure, pose: Pose, light: Light, lit: f
     for i in order:
         inverse = 1.0 / float(points[i][:, 2].mean())
         color = np.asarray(figure.colors[i]) * base
-        tones = TONES if sizes[i].max() > 1.5 else TONES[1:2]
+        tones = TONES if sizes[i].max() > 3 else TONES[1:2]
         for share, gain in tones:
             lift = (1 - share) * sizes[i][:, None] * towards
             ring = (pixels[i] + lift)[:, None] + CIRCLE * (sizes[i] * share)[:, None, None]

@@ -41,8 +41,13 @@ def draw_lamp(canvas: Canvas, pose: Pose, light: Light, lit: float, seed: int) -
         reach = rng.uniform(1.0, 2.2)
         figure.part([(0, height, 0), (reach, height + 0.45, 0)], 0.055, color, POLE)
         figure.part([(reach, height + 0.45, 0), (reach + 0.7, height + 0.42, 0)], 0.13, color, POLE)
-        figure.part([(reach + 0.1, height + 0.36, 0), (reach + 0.6, height + 0.34, 0)], 0.09, bright,
-                    POLE, bias=0.05)  # fmt: skip
+        figure.part(
+            [(reach + 0.1, height + 0.36, 0), (reach + 0.6, height + 0.34, 0)],
+            0.09,
+            bright,
+            POLE,
+            bias=0.05,
+        )
     draw_figure(canvas, figure, pose, light, lit)
 
 
@@ -121,10 +126,18 @@ def _regular(corners: int, radius: float, turn: float) -> np.ndarray:
 def _sign_plate(mesh: Mesh, rng: np.random.Generator, top: float, back: bool) -> float:
     """Add a plate whose upper edge is at ``top``; return its height."""
     size = rng.uniform(0.36, 0.50)
-    kind = str(rng.choice(["ban", "order", "triangle", "stop", "priority", "yield", "board", "plate"],
-                          p=[0.2, 0.15, 0.12, 0.06, 0.1, 0.09, 0.16, 0.12]))  # fmt: skip
-    shapes = {"triangle": _regular(3, size * 1.1, np.pi / 2), "yield": _regular(3, size * 1.1, -np.pi / 2),
-              "stop": _regular(8, size, np.pi / 8), "priority": _regular(4, size * 1.1, np.pi / 2)}  # fmt: skip
+    kind = str(
+        rng.choice(
+            ["ban", "order", "triangle", "stop", "priority", "yield", "board", "plate"],
+            p=[0.2, 0.15, 0.12, 0.06, 0.1, 0.09, 0.16, 0.12],
+        )
+    )
+    shapes = {
+        "triangle": _regular(3, size * 1.1, np.pi / 2),
+        "yield": _regular(3, size * 1.1, -np.pi / 2),
+        "stop": _regular(8, size, np.pi / 8),
+        "priority": _regular(4, size * 1.1, np.pi / 2),
+    }
     wide = size * (2.2 if kind == "board" else 0.85)
     high = size * (0.8 if kind == "board" else 0.95)
     rectangle = np.array([(-wide, -high), (-wide, high), (wide, high), (wide, -high)])
@@ -132,16 +145,21 @@ def _sign_plate(mesh: Mesh, rng: np.random.Generator, top: float, back: bool) ->
     if kind in ("board", "plate"):
         shape = rectangle
     rim, inner = {
-        "ban": (RED, WHITE), "order": (WHITE, BLUE), "triangle": (RED, WHITE), "stop": (WHITE, RED),
-        "priority": (WHITE, YELLOW), "yield": (RED, WHITE),
-    }.get(kind, (WHITE, (BLUE, YELLOW, shared_color(rng), (0.1, 0.42, 0.25))[rng.integers(4)]))  # fmt: skip
+        "ban": (RED, WHITE),
+        "order": (WHITE, BLUE),
+        "triangle": (RED, WHITE),
+        "stop": (WHITE, RED),
+        "priority": (WHITE, YELLOW),
+        "yield": (RED, WHITE),
+    }.get(kind, (WHITE, (BLUE, YELLOW, shared_color(rng), (0.1, 0.42, 0.25))[rng.integers(4)]))
     middle = top - shape[:, 1].max()
 
     def add(outline: np.ndarray, color: Rgb, layer: int) -> None:
         flat = np.full(len(outline), -0.09 - 0.004 * layer)
         corners = np.stack([outline[:, 0], outline[:, 1] + middle, flat], axis=1)
-        mesh.face(corners, GREY if back else vary(rng, color, 0.04), TRAFFIC_SIGN, layer=layer,
-                  gloss=0.15)  # fmt: skip
+        mesh.face(
+            corners, GREY if back else vary(rng, color, 0.04), TRAFFIC_SIGN, layer=layer, gloss=0.15
+        )
 
     add(shape, rim, 2)
     if not back:
@@ -172,8 +190,10 @@ def _symbol(add, rng: np.random.Generator, size: float, wide: float, ink: Rgb) -
 def draw_static(canvas: Canvas, pose: Pose, light: Light, lit: float, seed: int) -> None:
     """Draw a thing that stays where it is: bin, bollard, bench, cabinet, table or planter."""
     rng = np.random.default_rng(seed)
-    kind = rng.choice(["bin", "bollard", "bench", "cabinet", "column", "parasol"],
-                      p=[0.26, 0.2, 0.16, 0.2, 0.1, 0.08])  # fmt: skip
+    kind = rng.choice(
+        ["bin", "bollard", "bench", "cabinet", "column", "parasol"],
+        p=[0.26, 0.2, 0.16, 0.2, 0.1, 0.08],
+    )
     color = shared_color(rng)
     mesh, figure = Mesh(), Figure()
     if kind == "bin":
@@ -196,12 +216,26 @@ def draw_static(canvas: Canvas, pose: Pose, light: Light, lit: float, seed: int)
         figure.part([(0, 0, 0), (0, 2.9, 0)], 0.62, color, STATIC)
         figure.part([(0, 3.1, 0)], 0.5, (0.25, 0.25, 0.25), STATIC)
         for low, wide in ((0.6, 0.34), (1.7, 0.30)):
-            figure.part([(-0.2, low, -0.5), (-0.2, low + 0.7, -0.5), (0.2, low, -0.5),
-                         (0.2, low + 0.7, -0.5)], wide * 0.5, shared_color(rng), STATIC)  # fmt: skip
+            figure.part(
+                [
+                    (-0.2, low, -0.5),
+                    (-0.2, low + 0.7, -0.5),
+                    (0.2, low, -0.5),
+                    (0.2, low + 0.7, -0.5),
+                ],
+                wide * 0.5,
+                shared_color(rng),
+                STATIC,
+            )
     else:
         figure.part([(0, 0, 0), (0, 2.3, 0)], 0.04, GREY, STATIC)
-        figure.part([(-1.2, 2.1, 0), (1.2, 2.1, 0), (0, 2.1, -1.2), (0, 2.1, 1.2), (0, 2.65, 0)], 0.05,
-                    color, STATIC, bias=0.5)  # fmt: skip
+        figure.part(
+            [(-1.2, 2.1, 0), (1.2, 2.1, 0), (0, 2.1, -1.2), (0, 2.1, 1.2), (0, 2.65, 0)],
+            0.05,
+            color,
+            STATIC,
+            bias=0.5,
+        )
         figure.part([(-0.4, 0.72, 0), (0.4, 0.72, 0)], 0.06, GREY, STATIC)
     if mesh.corners:
         draw_mesh(canvas, mesh, pose, light, lit)

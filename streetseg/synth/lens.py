@@ -50,11 +50,11 @@ def draw_bonnet(canvas: Canvas, color: Rgb, light: Light, shape: float) -> None:
     top = int(edge.min())
     strip = rows - top
     mirrored = canvas.rgb[max(top - 4 * strip, 0) : top][::-1]
-    mirrored = cv2.resize(mirrored, (64, 32), interpolation=cv2.INTER_AREA)
-    mirrored = cv2.resize(mirrored, (columns, strip), interpolation=cv2.INTER_LINEAR)
+    coarse = cv2.resize(mirrored, (64, 32), interpolation=cv2.INTER_AREA)
+    mirror_image = cv2.resize(coarse, (columns, strip), interpolation=cv2.INTER_LINEAR)
     base = np.asarray(color) * light.tint(np.array([0.0, 1.0, 0.0]), 0.5) * 255
     fade = np.linspace(0.55, 0.14, strip, dtype=np.float32)[:, None, None]
-    painted = base.astype(np.float32) * (1 - 0.5 * fade) + mirrored * fade
+    painted = base.astype(np.float32) * (1 - 0.5 * fade) + mirror_image * fade
     crease = np.abs(np.abs(np.linspace(-1, 1, columns)) - 0.55) < 0.004
     painted[:, crease] *= 1.18
     inside = mask[top:] > 0

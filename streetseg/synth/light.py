@@ -80,7 +80,7 @@ def random_light(rng: np.random.Generator, overcast: float) -> Light:
     else:
         altitude = rng.uniform(0.25, 1.0)
         warm = float(np.clip(1.1 - altitude * 1.4, 0, 1))
-        sun_power, ambient, dark = rng.uniform(0.62, 0.9), rng.uniform(0.24, 0.36), False
+        sun_power, ambient, dark = rng.uniform(0.72, 1.0), rng.uniform(0.20, 0.31), False
         zenith = np.array([0.30, 0.50, 0.80]) * rng.uniform(0.85, 1.15)
         horizon = np.array([0.76, 0.85, 0.93]) + warm * np.array([0.16, 0.02, -0.12])
         clouds = rng.uniform(0.05, 0.75)

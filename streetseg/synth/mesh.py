@@ -72,6 +72,15 @@ class Mesh:
         self.labels.append(label)
         self.layers.append(layer)
 
+    def add(self, corners: np.ndarray, colors: list[Rgb], gloss: list[float], label: int) -> None:
+        """Add faces of four corners at once: float[n, 4, 3]."""
+        self.corners.extend(corners[:, PADDED[4]])
+        self.colors.extend(colors)
+        self.gloss.extend(gloss)
+        self.glow.extend([0.0] * len(corners))
+        self.labels.extend([label] * len(corners))
+        self.layers.extend([1] * len(corners))
+
     def box(
         self,
         low: tuple[float, float, float],
@@ -109,8 +118,10 @@ class Mesh:
     ) -> None:
         """Add an upright disc that faces ``side`` (-1 or +1) along x."""
         angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False) * -side
-        ring = [(center[0], center[1] + radius * np.sin(a), center[2] + radius * np.cos(a))
-                for a in angles]  # fmt: skip
+        ring = [
+            (center[0], center[1] + radius * np.sin(a), center[2] + radius * np.cos(a))
+            for a in angles
+        ]
         self.face(ring, color, label, layer=layer, gloss=gloss)
 
     def panel(
@@ -179,6 +190,7 @@ def draw_mesh(canvas: Canvas, mesh: Mesh, pose: Pose, light: Light, lit: float) 
         tile = canvas.tile(np.concatenate(parts))
     if tile is None:
         return
+    seen &= ~clear | (np.ptp(pixels, axis=1).max(1) > 0.6)
     colors = _shade(mesh, normals, towards / distances, cosines, light, lit).tolist()
     inverses = (1.0 / np.maximum(points[..., 2].mean(1), NEAR)).tolist()
     corners = tile.corners(pixels)

@@ -78,8 +78,8 @@ def noise_patch(
 def vary(rng: np.random.Generator, color: Rgb, spread: float = 0.05) -> Rgb:
     """A colour near ``color``: brightness and hue each moved by about ``spread``."""
     moved = np.asarray(color) * (1 + rng.normal(0, spread) + rng.normal(0, spread / 3, 3))
-    red, green, blue = np.clip(moved, 0.02, 0.97)
-    return float(red), float(green), float(blue)
+    red, green, blue = moved.tolist()
+    return min(max(red, 0.02), 0.97), min(max(green, 0.02), 0.97), min(max(blue, 0.02), 0.97)
 
 
 def shared_color(rng: np.random.Generator) -> Rgb:
@@ -96,6 +96,28 @@ def to_bytes(color: Rgb | np.ndarray) -> tuple[int, int, int]:
     """A 0..1 colour as the 0..255 integers that OpenCV draws with."""
     red, green, blue = (int(min(max(channel, 0.0), 1.0) * 255 + 0.5) for channel in color)
     return red, green, blue
+
+
+def to_rgb(color: np.ndarray) -> Rgb:
+    """A float[3] as a colour."""
+    red, green, blue = color.tolist()
+    return red, green, blue
+
+
+def colored(gain: np.ndarray, ramp: np.ndarray, top: float) -> np.ndarray:
+    """Brightness turned into colour.
+
+    Args:
+        gain: float32[H, W], 0 .. ``top``.
+        ramp: float[256, 3], the colour (0..1) at each of 256 steps from 0 to ``top``.
+        top: brightness of the last step.
+
+    Returns:
+        uint8[H, W, 3].
+    """
+    index = cv2.cvtColor(cv2.convertScaleAbs(gain, alpha=255 / top), cv2.COLOR_GRAY2RGB)
+    table = np.clip(ramp * 255, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(index, table.reshape(256, 1, 3)))
 
 
 def tinted(texture: np.ndarray, tint: np.ndarray) -> np.ndarray:

@@ -22,8 +22,13 @@ HAIR: tuple[Rgb, ...] = (
     (0.62, 0.48, 0.28),
     (0.6, 0.6, 0.6),
 )
-TROUSERS: tuple[Rgb, ...] = ((0.13, 0.15, 0.22), (0.22, 0.27, 0.38), (0.10, 0.10, 0.11),
-                             (0.45, 0.42, 0.36), (0.32, 0.32, 0.33))  # fmt: skip
+TROUSERS: tuple[Rgb, ...] = (
+    (0.13, 0.15, 0.22),
+    (0.22, 0.27, 0.38),
+    (0.10, 0.10, 0.11),
+    (0.45, 0.42, 0.36),
+    (0.32, 0.32, 0.33),
+)
 
 Point = tuple[float, float, float]
 
@@ -87,19 +92,33 @@ def _legs(figure: Figure, clothes: Clothes, unit: float, build: float, stride: f
         low = 0.52 * unit
         color = clothes.bottom if clothes.kind == "skirt" else clothes.top
         figure.part(
-            [(-0.10 * unit, 0.95 * unit, 0), (0.10 * unit, 0.95 * unit, 0),
-             (-0.15 * unit, low, 0.05), (0.15 * unit, low, 0.05), (0, low, -0.05)],
-            0.07 * unit * build, color, PERSON, bias=0.02,
-        )  # fmt: skip
+            [
+                (-0.10 * unit, 0.95 * unit, 0),
+                (0.10 * unit, 0.95 * unit, 0),
+                (-0.15 * unit, low, 0.05),
+                (0.15 * unit, low, 0.05),
+                (0, low, -0.05),
+            ],
+            0.07 * unit * build,
+            color,
+            PERSON,
+            bias=0.02,
+        )
 
 
 def _torso(figure: Figure, clothes: Clothes, unit: float, build: float) -> None:
     figure.part(
-        [(-0.15 * unit, 1.38 * unit, 0), (0.15 * unit, 1.38 * unit, 0),
-         (-0.10 * unit, 0.98 * unit, 0), (0.10 * unit, 0.98 * unit, 0)],
+        [
+            (-0.15 * unit, 1.38 * unit, 0),
+            (0.15 * unit, 1.38 * unit, 0),
+            (-0.10 * unit, 0.98 * unit, 0),
+            (0.10 * unit, 0.98 * unit, 0),
+        ],
         [0.075 * build * unit, 0.075 * build * unit, 0.085 * build * unit, 0.085 * build * unit],
-        clothes.top, PERSON, bias=0.03,
-    )  # fmt: skip
+        clothes.top,
+        PERSON,
+        bias=0.03,
+    )
 
 
 def _arm(
@@ -124,8 +143,13 @@ def _head(
 ) -> None:
     x, y, z = at
     figure.part([(x, y - 0.16 * unit, z - 0.02)], 0.055 * unit, clothes.skin, PERSON)
-    figure.part([(x, y + 0.02, z + 0.01), (x, y - 0.05 * unit, z + 0.03)],
-                [0.098 * unit, 0.075 * unit], clothes.skin, PERSON, bias=0.02)  # fmt: skip
+    figure.part(
+        [(x, y + 0.02, z + 0.01), (x, y - 0.05 * unit, z + 0.03)],
+        [0.098 * unit, 0.075 * unit],
+        clothes.skin,
+        PERSON,
+        bias=0.02,
+    )
     long = rng.random() < 0.4
     back = [(x, y + 0.055 * unit, z - 0.035)]
     if long:
@@ -140,20 +164,36 @@ def _luggage(figure: Figure, rng: np.random.Generator, unit: float) -> None:
     kind = rng.random()
     color = shared_color(rng)
     if kind < 0.22:
-        figure.part([(-0.09, 1.32 * unit, -0.17), (0.09, 1.32 * unit, -0.17),
-                     (-0.09, 1.08 * unit, -0.18), (0.09, 1.08 * unit, -0.18)],
-                    0.075, color, PERSON)  # fmt: skip
+        figure.part(
+            [
+                (-0.09, 1.32 * unit, -0.17),
+                (0.09, 1.32 * unit, -0.17),
+                (-0.09, 1.08 * unit, -0.18),
+                (0.09, 1.08 * unit, -0.18),
+            ],
+            0.075,
+            color,
+            PERSON,
+        )
     elif kind < 0.42:
         side = 1 if rng.random() < 0.5 else -1
-        figure.part([(side * 0.28, 0.72 * unit, -0.08), (side * 0.28, 0.72 * unit, 0.08),
-                     (side * 0.28, 0.55 * unit, -0.1), (side * 0.28, 0.55 * unit, 0.1)],
-                    0.05, color, PERSON)  # fmt: skip
+        figure.part(
+            [
+                (side * 0.28, 0.72 * unit, -0.08),
+                (side * 0.28, 0.72 * unit, 0.08),
+                (side * 0.28, 0.55 * unit, -0.1),
+                (side * 0.28, 0.55 * unit, 0.1),
+            ],
+            0.05,
+            color,
+            PERSON,
+        )
 
 
 def seated(
     figure: Figure, rng: np.random.Generator, seat: Point, hands: Point, feet: Point, label: int
 ) -> None:
-    """Add a rider who sits on ``seat``, holds ``hands`` and has feet at ``feet`` (mirrored in x)."""
+    """Add a rider who sits on ``seat``, holds ``hands`` and has ``feet``, all mirrored in x."""
     clothes = random_clothes(rng)
     lean = float(np.clip((hands[2] - seat[2]) * 0.45, 0.05, 0.35))
     shoulder_y, shoulder_z = seat[1] + 0.52, seat[2] + lean
@@ -171,13 +211,28 @@ def seated(
         figure.part([shoulder, elbow], 0.058, clothes.top, label)
         figure.part([elbow, hand], [0.05, 0.042], clothes.top, label)
         figure.part([hand], 0.045, clothes.skin, label)
-    figure.part([(-0.15, shoulder_y, shoulder_z), (0.15, shoulder_y, shoulder_z),
-                 (-0.10, seat[1] + 0.10, seat[2]), (0.10, seat[1] + 0.10, seat[2])],
-                0.095, clothes.top, label, bias=0.03)  # fmt: skip
+    figure.part(
+        [
+            (-0.15, shoulder_y, shoulder_z),
+            (0.15, shoulder_y, shoulder_z),
+            (-0.10, seat[1] + 0.10, seat[2]),
+            (0.10, seat[1] + 0.10, seat[2]),
+        ],
+        0.095,
+        clothes.top,
+        label,
+        bias=0.03,
+    )
     head = (0.0, shoulder_y + 0.26, shoulder_z + 0.08)
     figure.part([(0.0, shoulder_y + 0.10, shoulder_z + 0.02)], 0.06, clothes.skin, label)
-    figure.part([head, (0, head[1] - 0.06, head[2] + 0.02)], [0.10, 0.08], clothes.skin, label,
-                bias=0.02)  # fmt: skip
+    figure.part(
+        [head, (0, head[1] - 0.06, head[2] + 0.02)], [0.10, 0.08], clothes.skin, label, bias=0.02
+    )
     helmet = shared_color(rng) if rng.random() < 0.6 else clothes.hair
-    figure.part([(0, head[1] + 0.05, head[2] - 0.02), (0, head[1] + 0.04, head[2] + 0.03)],
-                0.105, helmet, label, bias=0.05)  # fmt: skip
+    figure.part(
+        [(0, head[1] + 0.05, head[2] - 0.02), (0, head[1] + 0.04, head[2] + 0.03)],
+        0.105,
+        helmet,
+        label,
+        bias=0.05,
+    )

@@ -18,19 +18,21 @@ from streetseg.synth.buildings import (
 )
 from streetseg.synth.camera import Camera
 from streetseg.synth.canvas import Canvas
-from streetseg.synth.ground import paint_ground, paint_markings, paint_shadows
+from streetseg.synth.ground import paint_ground
 from streetseg.synth.lens import add_border, add_haze, draw_bonnet, expose
 from streetseg.synth.light import Light, random_light
+from streetseg.synth.markings import paint_markings, paint_shadows
 from streetseg.synth.noise import vary
+from streetseg.synth.population import plan_things
 from streetseg.synth.sky import paint_sky
 from streetseg.synth.street import Side, Street, plan_street
 from streetseg.synth.styles import CityStyle, random_style
-from streetseg.synth.things import Thing, plan_things
+from streetseg.synth.things import Thing
 from streetseg.synth.vegetation import draw_hedge
 
 UNLABELED = 0
-DETAIL = 2048
-"""Columns at which a scene is painted before it is shrunk, for pictures narrower than this."""
+DETAIL = 1280
+"""Columns at which a scene is painted before it is shrunk, where the picture is narrower."""
 
 
 def render_scene(
@@ -51,10 +53,10 @@ def render_scene(
     rng = np.random.default_rng(seed)
     own_style = random_style(rng)
     style = style or own_style
-    finer = max(1, min(4, round(DETAIL / width)))
+    finer = max(1.0, min(3.0, DETAIL / width))
     camera = Camera.above_street(
-        height * finer,
-        width * finer,
+        round(height * finer),
+        round(width * finer),
         focal=style.focal * rng.uniform(0.97, 1.03),
         height=style.camera_height,
         yaw=rng.normal(0, 0.035),
@@ -79,11 +81,12 @@ def render_scene(
         draw_bonnet(canvas, style.bonnet, light, style.camera_height * 7 % 1)
     if style.border:
         add_border(canvas, rng)
-    rgb = canvas.rgb
-    if finer > 1:
-        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-    middle = finer // 2
-    return expose(rgb, rng), np.ascontiguousarray(canvas.ids[middle::finer, middle::finer])
+    rgb = np.asarray(cv2.resize(canvas.rgb, (width, height), interpolation=cv2.INTER_AREA))
+    rows, columns = (
+        ((np.arange(wanted) + 0.5) * (painted / wanted)).astype(np.int64)
+        for wanted, painted in zip((height, width), canvas.ids.shape, strict=True)
+    )
+    return expose(rgb, rng), canvas.ids[np.ix_(rows, columns)]
 
 
 def _paint(
@@ -92,7 +95,7 @@ def _paint(
     """Plan and paint everything that is not special to one scene."""
     seeds = rng.integers(2**31, size=6)
     houses = plan_buildings(rng, style, street, light)
-    things = plan_things(rng, style, street, light)
+    things = plan_things(rng, style, street)
     paint_sky(canvas, light, int(seeds[0]))
     paint_ground(canvas, street, light, int(seeds[1]))
     paint_markings(canvas, street, rng)

@@ -87,12 +87,20 @@ def draw_guard_rail(
         start, end = (near + (far - near) * (i + k) / count for k in (0, 1))
         for low, high, tone in ((0.45, 0.58, 1.0), (0.58, 0.64, 0.6), (0.64, 0.78, 1.05)):
             shade: Rgb = (color[0] * tone, color[1] * tone, color[2] * tone)
-            quad = [(start[0], low, start[2]), (start[0], high, start[2]),
-                    (end[0], high, end[2]), (end[0], low, end[2])]  # fmt: skip
+            quad = [
+                (start[0], low, start[2]),
+                (start[0], high, start[2]),
+                (end[0], high, end[2]),
+                (end[0], low, end[2]),
+            ]
             mesh.face(quad if inward < 0 else quad[::-1], shade, GUARD_RAIL, gloss=0.3)
             mesh.face(quad[::-1] if inward < 0 else quad, shade, GUARD_RAIL)
-        mesh.box((start[0] - 0.06, 0, start[2] - 0.06), (start[0] + 0.06, 0.7, start[2] + 0.06),
-                 color, GUARD_RAIL)  # fmt: skip
+        mesh.box(
+            (start[0] - 0.06, 0, start[2] - 0.06),
+            (start[0] + 0.06, 0.7, start[2] + 0.06),
+            color,
+            GUARD_RAIL,
+        )
     draw_mesh(canvas, mesh, Pose(0, 0), light, 1.0)
 
 
@@ -106,8 +114,12 @@ def draw_bridge(canvas: Canvas, street: Street, along: float, light: Light, seed
     mesh.box((middle - 70, clear, along), (middle + 70, clear + deck, along + 9), color, BRIDGE)
     for side in street.sides:
         x = middle + side.sign * (side.walk_end + 0.6)
-        mesh.box((x - 0.5, 0, along + 0.5), (x + 0.5, clear, along + 8.5),
-                 (color[0] * 0.9, color[1] * 0.9, color[2] * 0.9), BRIDGE)  # fmt: skip
+        mesh.box(
+            (x - 0.5, 0, along + 0.5),
+            (x + 0.5, clear, along + 8.5),
+            (color[0] * 0.9, color[1] * 0.9, color[2] * 0.9),
+            BRIDGE,
+        )
         inner = middle + side.sign * (side.building + 1.0)
         outer = middle + side.sign * 70
         low, high = sorted((inner, outer))
@@ -115,14 +127,27 @@ def draw_bridge(canvas: Canvas, street: Street, along: float, light: Light, seed
     draw_mesh(canvas, mesh, Pose(0, 0), light, 0.8)
     texture = wall_texture("panels", color, (140, deck), 8.0, seed)
     normal = np.array([0.0, 0.0, -1.0])
-    canvas.plane(np.array([middle - 70, clear + deck, along - 0.02]), np.array([140.0, 0, 0]),
-                 np.array([0, -deck, 0]), tinted(texture, light.tint(normal)), BRIDGE)  # fmt: skip
+    canvas.plane(
+        np.array([middle - 70, clear + deck, along - 0.02]),
+        np.array([140.0, 0, 0]),
+        np.array([0, -deck, 0]),
+        tinted(texture, light.tint(normal)),
+        BRIDGE,
+    )
     rail = Mesh()
     for x in np.arange(middle - 40, middle + 40, 1.6):
-        rail.box((x - 0.05, clear + deck, along), (x + 0.05, clear + deck + 1.0, along + 0.1),
-                 (0.3, 0.32, 0.33), BRIDGE)  # fmt: skip
-    rail.box((middle - 70, clear + deck + 0.95, along), (middle + 70, clear + deck + 1.1, along + 0.1),
-             (0.3, 0.32, 0.33), BRIDGE)  # fmt: skip
+        rail.box(
+            (x - 0.05, clear + deck, along),
+            (x + 0.05, clear + deck + 1.0, along + 0.1),
+            (0.3, 0.32, 0.33),
+            BRIDGE,
+        )
+    rail.box(
+        (middle - 70, clear + deck + 0.95, along),
+        (middle + 70, clear + deck + 1.1, along + 0.1),
+        (0.3, 0.32, 0.33),
+        BRIDGE,
+    )
     draw_mesh(canvas, rail, Pose(0, 0), light, 1.0)
 
 
@@ -137,9 +162,13 @@ def draw_tunnel(canvas: Canvas, street: Street, along: float, light: Light, seed
     middle = float(street.middle(along))
     slope = leaf_texture((0.27, 0.34, 0.17), (160.0, 12.0), 8.0, seed)
     rgb = tinted(slope[..., :3], light.tint(np.array([0.0, 0.6, -0.8])))
-    canvas.plane(np.array([middle - 80, top + 9, along + 14]), np.array([160.0, 0, 0]),
-                 np.array([0, -10.0, -13.5]), np.concatenate([rgb, slope[..., 3:]], axis=2),
-                 VEGETATION)  # fmt: skip
+    canvas.plane(
+        np.array([middle - 80, top + 9, along + 14]),
+        np.array([160.0, 0, 0]),
+        np.array([0, -10.0, -13.5]),
+        np.concatenate([rgb, slope[..., 3:]], axis=2),
+        VEGETATION,
+    )
     texture = wall_texture("stone", color, (160.0, top), 10.0, seed)
     texture = tinted(texture, light.tint(np.array([0.0, 0.0, -1.0])))
     shares = np.array([0.0, 0.5 - half / 160, 0.5 + half / 160, 1.0])
@@ -165,14 +194,39 @@ def draw_tunnel(canvas: Canvas, street: Street, along: float, light: Light, seed
             x = middle + side * half
             quad = [(x, 0, z0), (x, clear, z0), (x, clear, z1), (x, 0, z1)]
             inside.face(quad if side > 0 else quad[::-1], dark, TUNNEL)
-        inside.face([(middle - half, clear, z0), (middle - half, clear, z1),
-                     (middle + half, clear, z1), (middle + half, clear, z0)][::-1], dark, TUNNEL)  # fmt: skip
-        for side in (-0.5, 0.5):
-            x = middle + side * half
-            inside.face([(x - 0.3, clear - 0.05, z0 + 1), (x - 0.3, clear - 0.05, z0 + 3),
-                         (x + 0.3, clear - 0.05, z0 + 3), (x + 0.3, clear - 0.05, z0 + 1)][::-1],
-                        (1.0, 0.85, 0.55), TUNNEL, glow=1.0, layer=2)  # fmt: skip
+        inside.face(
+            [
+                (middle - half, clear, z0),
+                (middle - half, clear, z1),
+                (middle + half, clear, z1),
+                (middle + half, clear, z0),
+            ][::-1],
+            dark,
+            TUNNEL,
+        )
+        for share in (-0.5, 0.5):
+            x = middle + share * half
+            inside.face(
+                [
+                    (x - 0.3, clear - 0.05, z0 + 1),
+                    (x - 0.3, clear - 0.05, z0 + 3),
+                    (x + 0.3, clear - 0.05, z0 + 3),
+                    (x + 0.3, clear - 0.05, z0 + 1),
+                ][::-1],
+                (1.0, 0.85, 0.55),
+                TUNNEL,
+                glow=1.0,
+                layer=2,
+            )
     z = along + steps * 5.0
-    inside.face([(middle - half, 0, z), (middle - half, clear, z), (middle + half, clear, z),
-                 (middle + half, 0, z)], (0.03, 0.03, 0.03), TUNNEL)  # fmt: skip
+    inside.face(
+        [
+            (middle - half, 0, z),
+            (middle - half, clear, z),
+            (middle + half, clear, z),
+            (middle + half, 0, z),
+        ],
+        (0.03, 0.03, 0.03),
+        TUNNEL,
+    )
     draw_mesh(canvas, inside, Pose(0, 0), light, 0.0)

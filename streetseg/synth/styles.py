@@ -63,7 +63,7 @@ def random_style(rng: np.random.Generator) -> CityStyle:
         trees=rng.uniform(0.25, 0.8),
         leaves=vary(rng, LEAVES[rng.choice(len(LEAVES), p=[0.32, 0.3, 0.2, 0.1, 0.08])], 0.08),
         trams=rng.uniform(0.05, 0.3),
-        overcast=rng.uniform(0.2, 0.55),
+        overcast=rng.uniform(0.15, 0.45),
         asphalt=vary(rng, (grey, grey, grey * 1.02), 0.03),
         paving=vary(
             rng, ((0.55, 0.54, 0.52), (0.60, 0.55, 0.48), (0.5, 0.5, 0.52))[rng.integers(3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -10,24 +11,34 @@ import numpy as np
 from streetseg.synth.canvas import Canvas, Tile
 from streetseg.synth.light import Light
 from streetseg.synth.mesh import Pose
-from streetseg.synth.noise import Rgb, noise_patch, noise_tile, tinted, to_bytes, vary
+from streetseg.synth.noise import Rgb, colored, noise_patch, noise_tile, tinted, to_bytes, vary
 
 VEGETATION = 21
 
 
+SHAPES = 5
+"""How many crowns of each kind there are; trees differ by size, colour and leaves as well."""
+
+CROWN_ROWS = 160
+"""Height of the picture of a crown, in pixels."""
+
+
 @dataclass(frozen=True)
 class Tree:
-    """Shape and colour of a tree; lengths in metres."""
+    """Size and colour of a tree; lengths in metres."""
 
     height: float
     spread: float
     """Radius of its crown."""
-    clear: float
-    """Height of its trunk below the crown."""
     conifer: bool
     leaves: Rgb
     bark: Rgb
     seed: int
+
+    @property
+    def clear(self) -> float:
+        """Height of its trunk below the crown."""
+        return self.height * (0.06 if self.conifer else 0.30)
 
 
 def random_tree(seed: int, height: float, leaves: Rgb) -> Tree:
@@ -37,7 +48,6 @@ def random_tree(seed: int, height: float, leaves: Rgb) -> Tree:
     return Tree(
         height=height,
         spread=height * (rng.uniform(0.17, 0.22) if conifer else rng.uniform(0.26, 0.36)),
-        clear=height * (0.06 if conifer else rng.uniform(0.24, 0.36)),
         conifer=conifer,
         leaves=vary(rng, leaves, 0.10),
         bark=vary(rng, (0.30, 0.25, 0.20), 0.15),
@@ -53,8 +63,8 @@ def draw_tree(canvas: Canvas, pose: Pose, tree: Tree, light: Light, lit: float) 
         return
     scale = camera.focal / float(base[2])
     column, row = (float(value) for value in camera.to_pixels(base))
-    reach = (tree.spread * 1.15 + 0.2) * scale
-    box = np.array([(column - reach, row - (tree.height + 0.3) * scale), (column + reach, row)])
+    reach = tree.spread * 1.2 * scale
+    box = np.array([(column - reach, row - tree.height * 1.04 * scale), (column + reach, row)])
     tile = canvas.tile(box)
     if tile is None:
         return
@@ -65,26 +75,57 @@ def draw_tree(canvas: Canvas, pose: Pose, tree: Tree, light: Light, lit: float) 
     canvas.merge(tile)
 
 
-def _clumps(tree: Tree, count: int) -> np.ndarray:
-    """Balls of leaves as float[count, 4]: x, y, towards the camera, and radius, in metres."""
-    rng = np.random.default_rng([tree.seed, 1])
+def _clumps(shape: int, conifer: bool) -> np.ndarray:
+    """Balls of leaves as float[n, 4]: x and towards the camera as shares of the spread, y of the
+    height, and radius of the spread."""
+    rng = np.random.default_rng([shape, conifer])
+    count = 70
     share = rng.uniform(0, 1, (count, 1))
-    if tree.conifer:
+    if conifer:
         rise = share[:, 0]
-        reach = tree.spread * (1 - rise) * 0.95 + 0.1
+        reach = (1 - rise) * 0.95 + 0.05
         x, towards = rng.uniform(-1, 1, count) * reach, rng.uniform(0, 1, count) * reach
-        y = tree.clear + rise * (tree.height - tree.clear) * 0.97
-        radius = 0.12 * tree.spread + 0.25 * reach
+        y = 0.06 + rise * 0.9
+        radius = 0.12 + 0.25 * reach
     else:
         way = rng.normal(0, 1, (count, 3))
         way *= (0.35 + 0.65 * share) ** 0.6 / np.linalg.norm(way, axis=1, keepdims=True)
-        radius = tree.spread * rng.uniform(0.18, 0.34, count)
-        half = (tree.height - tree.clear) / 2
-        x = way[:, 0] * (tree.spread - radius * 0.5)
-        y = (tree.height + tree.clear) / 2 + way[:, 1] * (half - radius * 0.8)
-        towards = np.abs(way[:, 2]) * (tree.spread - radius * 0.5)
+        radius = rng.uniform(0.18, 0.34, count)
+        x = way[:, 0] * (1 - radius * 0.5)
+        y = 0.65 + way[:, 1] * (0.35 - radius * 0.25)
+        towards = np.abs(way[:, 2]) * (1 - radius * 0.5)
     clumps = np.stack([x, y, towards, radius], axis=1)
     return np.asarray(clumps[np.argsort(towards)])
+
+
+@lru_cache(maxsize=64)
+def _crown_picture(
+    shape: int, conifer: bool, sun: tuple[float, float, float], direct: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Brightness and cover (float32[CROWN_ROWS, n]) of a crown.
+
+    The picture reaches 1.2 spreads to both sides and from the foot to 1.04 of the height. ``sun``
+    points to the sun and ``direct`` is the strength of its light.
+    """
+    clumps = _clumps(shape, conifer)
+    spread = 0.20 if conifer else 0.31
+    rows = CROWN_ROWS / 1.04
+    tone = np.full((CROWN_ROWS, round(2.4 * spread * rows)), 0.4, np.float32)
+    cover = np.zeros_like(tone)
+    normals = (clumps[:, :3] - (0, clumps[:, 1].mean(), 0)) * (1, 2.4, 1)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-6
+    lit = direct * np.clip(normals @ (np.array(sun) * (1, 1, -1)), -0.35, 1)
+    tones = 0.46 + 0.20 * normals[:, 1] + 0.10 * normals[:, 2] + 0.36 * lit
+    lift = np.array([sun[0] * 0.9, -0.6])
+    for (x, y, _, radius), bright in zip(clumps.tolist(), tones.tolist(), strict=True):
+        size = radius * spread * rows
+        at = np.array([(x + 1.2) * spread * rows, CROWN_ROWS - y * rows])
+        for share, gain in ((1.0, 0.74), (0.76, 0.98), (0.44, 1.20)):
+            x_at, y_at = (at + lift * size * (1 - share)).tolist()
+            center = (round(x_at * 8), round(y_at * 8))
+            cv2.circle(tone, center, round(size * share * 8), bright * gain, -1, shift=3)
+        cv2.circle(cover, (round(at[0] * 8), round(at[1] * 8)), round(size * 8), 1.0, -1, shift=3)
+    return cv2.GaussianBlur(tone, (0, 0), 1.6), cv2.GaussianBlur(cover, (0, 0), 1.6)
 
 
 def _draw_trunk(
@@ -105,16 +146,24 @@ def _draw_trunk(
         normal = np.array([turn * sunny, 0.2, -0.5])
         tint = light.tint(normal / np.linalg.norm(normal), lit)
         left, right = low * radius * sunny, high * radius * sunny
-        outline = [(column + left, row), (column + left * 0.7, top),
-                   (column + right * 0.7, top), (column + right, row)]  # fmt: skip
+        outline = [
+            (column + left, row),
+            (column + left * 0.7, top),
+            (column + right * 0.7, top),
+            (column + right, row),
+        ]
         color = to_bytes(np.asarray(tree.bark) * tint)
         tile.polygon(tile.corners(np.array(outline)), color, VEGETATION, inverse)
     shaded = to_bytes(np.asarray(tree.bark) * light.tint(np.array([0, 0, -1.0]), lit * 0.3))
     for _ in range(5):
         reach = rng.uniform(-0.7, 0.7) * tree.spread
         rise = rng.uniform(0.3, 0.7) * (tree.height - tree.clear)
-        branch = np.array([(column, row - tree.clear * 0.85 * scale),
-                           (column + reach * scale, row - (tree.clear + rise) * scale)])  # fmt: skip
+        branch = np.array(
+            [
+                (column, row - tree.clear * 0.85 * scale),
+                (column + reach * scale, row - (tree.clear + rise) * scale),
+            ]
+        )
         tile.line(branch, shaded, VEGETATION, inverse, thickness=radius * 0.7)
 
 
@@ -127,57 +176,36 @@ def _draw_crown(
     lit: float,
     inverse: float,
 ) -> None:
-    """Shade the clumps on a small picture, enlarge it, and break it up into leaves."""
-    small = min(scale, 150 / tree.height)
-    clumps = _clumps(tree, 70 if 1.0 / inverse < 45 else 28)
-    wide = tree.spread * 1.15 + 0.2
-    shape = (max(2, round((tree.height + 0.3) * small)), max(2, round(2 * wide * small)))
-    tone, cover = np.full(shape, 0.4, np.float32), np.zeros(shape, np.float32)
-    sun = light.sun * (1, 1, -1)
-    normals = clumps[:, :3] - (0, clumps[:, 1].mean(), 0)
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-6
-    direct = float(light.casts_shadows) * lit * np.clip(normals @ sun, -0.35, 1)
-    tones = 0.46 + 0.20 * normals[:, 1] + 0.10 * normals[:, 2] + 0.36 * direct
-    lift = np.array([sun[0] * 0.9, -0.6])
-    for (x, y, _, radius), bright in zip(clumps.tolist(), tones.tolist(), strict=True):
-        size = max(radius * small, 0.7)
-        at = np.array([(x + wide) * small, shape[0] - y * small])
-        for share, gain in ((1.0, 0.74), (0.76, 0.98), (0.44, 1.20)):
-            x_at, y_at = (at + lift * size * (1 - share)).tolist()
-            center = (round(x_at * 8), round(y_at * 8))
-            cv2.circle(tone, center, round(size * share * 8), bright * gain, -1, shift=3)
-        cv2.circle(cover, (round(at[0] * 8), round(at[1] * 8)), round(size * 8), 1.0, -1, shift=3)
-    soft = max(0.10 * small, 0.5)
-    tone, cover = (cv2.GaussianBlur(part, (0, 0), soft) for part in (tone, cover))
-
+    """Enlarge the picture of a crown and break it up into leaves."""
+    sun = (float(light.sun[0]), float(light.sun[1]), float(light.sun[2]))
+    direct = round(float(light.casts_shadows) * lit, 1)
+    tone, cover = _crown_picture(tree.seed % SHAPES, tree.conifer, sun, direct)
     height, width = tile.ids.shape
-    ratio = small / scale
     left, top = tile.left - foot[0], tile.top - foot[1]
-    to_small = np.array(
-        [[ratio, 0, left * ratio + wide * small], [0, ratio, top * ratio + shape[0]]]
+    down = CROWN_ROWS / (1.04 * tree.height * scale)
+    across = tone.shape[1] / (2.4 * tree.spread * scale)
+    if tree.seed // SHAPES % 2 and not light.casts_shadows:
+        across = -across
+    to_picture = np.array(
+        [[across, 0, left * across + tone.shape[1] / 2], [0, down, top * down + CROWN_ROWS]]
     )
-    tone, cover = (_sampled(part, to_small, (height, width)) for part in (tone, cover))
-    leaves = sum(
-        weight * _sampled(noise_tile(slope, 4), _tiling(per_metre, scale, left, top, tree.seed),
-                          (height, width), wrap=True)
-        for slope, per_metre, weight in ((0.9, 11.0, 0.62), (0.5, 30.0, 0.5))
-    )  # fmt: skip
-    leafy = cover + 0.17 * leaves > 0.5
-    gain = tone * (1 + 0.24 * leaves)
+    tone, cover = (_sampled(part, to_picture, (height, width)) for part in (tone, cover))
+    step = 24.0 / scale
+    to_noise = np.array(
+        [[step, 0, left * step + tree.seed % 449], [0, step, top * step + tree.seed % 337]]
+    )
+    leaves = _sampled(noise_tile(0.75, 4), to_noise, (height, width), wrap=True)
+    leafy = (cv2.scaleAdd(leaves, 0.17, cover) > 0.5).view(np.uint8)
+    leaves *= 0.26
+    leaves += 1
+    leaves *= tone
     level = light.tint(np.array([0.0, 1.0, 0.0]), 0.5 * lit)
-    hue = (np.asarray(tree.leaves) * level * 2.05).astype(np.float32)
-    warm = np.array([0.20, 0.18, 0.02], np.float32) * np.float32(level.mean())
-    rgb = gain[..., None] * hue + np.maximum(gain - 0.55, 0)[..., None] * warm
-    mask = leafy.view(np.uint8)
-    cv2.copyTo(np.clip(rgb * 255, 0, 255).astype(np.uint8), mask, tile.rgb)
-    tile.ids[leafy] = VEGETATION
-    tile.inverse_depth[leafy] = inverse
-
-
-def _tiling(per_metre: float, scale: float, left: float, top: float, seed: int) -> np.ndarray:
-    """The affine map from tile pixels to a noise tile that is fixed to the tree."""
-    step = per_metre / scale
-    return np.array([[step, 0, left * step + seed % 449], [0, step, top * step + seed % 337]])
+    steps = np.linspace(0, 2.0, 256)[:, None]
+    warm = np.array([0.20, 0.18, 0.02]) * level.mean() * np.maximum(steps - 0.55, 0)
+    ramp = steps * np.asarray(tree.leaves) * level * 2.05 + warm
+    cv2.copyTo(colored(leaves, ramp, 2.0), leafy, tile.rgb)
+    cv2.copyTo(np.full_like(leafy, VEGETATION), leafy, tile.ids)
+    cv2.copyTo(np.full_like(tone, inverse), leafy, tile.inverse_depth)
 
 
 def _sampled(

@@ -139,8 +139,12 @@ def _city_names(seed: int, count: int) -> list[str]:
     rng = np.random.default_rng([seed, 1])
     names: dict[str, None] = {}
     while len(names) < count:
-        parts = (ONSETS[rng.integers(len(ONSETS))], VOWELS[rng.integers(len(VOWELS))],
-                 ("l", "n", "r", "s", "t")[rng.integers(5)], ENDINGS[rng.integers(len(ENDINGS))])  # fmt: skip
+        parts = (
+            ONSETS[rng.integers(len(ONSETS))],
+            VOWELS[rng.integers(len(VOWELS))],
+            ("l", "n", "r", "s", "t")[rng.integers(5)],
+            ENDINGS[rng.integers(len(ENDINGS))],
+        )
         names["".join(parts)] = None
     return list(names)
 

@@ -1,0 +1,84 @@
+"""What several tests stand on: a tiny drawn city, prepared, and a model trained on it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from streetseg.config import Params, load_params
+from streetseg.dataset import PreparedDataset
+
+SIZE = (64, 128)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _commands_of_this_environment() -> None:
+    """Let subprocesses find streetseg, dvc and bentoml where this Python is."""
+    import sys
+
+    tools = str(Path(sys.executable).parent)
+    os.environ["PATH"] = f"{tools}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture(scope="session")
+def cityscapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic street scenes in the Cityscapes layout."""
+    from streetseg.synth import write_cityscapes
+
+    root = tmp_path_factory.mktemp("source") / "cityscapes"
+    write_cityscapes(
+        root, frames={"train": 16, "val": 4}, cities=2, size=(128, 256), seed=1, workers=2
+    )
+    return root
+
+
+@pytest.fixture(scope="session")
+def params(cityscapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Params:
+    """A recipe that runs in seconds, with a registry of its own."""
+    root = tmp_path_factory.mktemp("project")
+    return load_params(
+        overrides={
+            "data.root": str(cityscapes),
+            "data.prepared": str(root / "prepared"),
+            "prepare.size": SIZE,
+            "train.epochs": 3,
+            "train.batch_size": 4,
+            "train.learning_rate": 0.003,
+            "gate.miou_floor": 0.01,
+            "registry.tracking_uri": f"sqlite:///{root / 'mlflow.db'}",
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def dataset(params: Params) -> PreparedDataset:
+    """The prepared dataset."""
+    from streetseg.prepare import prepare
+
+    return PreparedDataset(prepare(params))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model artifact with its evaluation."""
+
+    artifact: Path
+    evaluation: Path
+    run_id: str
+
+
+@pytest.fixture(scope="session")
+def trained(
+    params: Params, dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
+    """A network trained for three epochs, and scored."""
+    from streetseg.evaluation import evaluate
+    from streetseg.training import train
+
+    root = tmp_path_factory.mktemp("trained")
+    model = train(params, dataset, root / "model")
+    evaluate(model.artifact, dataset, params, root / "evaluation")
+    return Trained(model.artifact, root / "evaluation", model.run_id)

@@ -1,0 +1,137 @@
+"""The model registry."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+
+import streetseg
+from streetseg.config import Params, Registry
+from streetseg.dataset import PreparedDataset
+from streetseg.errors import StreetsegError
+from streetseg.gate import Verdict, judge
+from streetseg.registry import download, find, promote, register, rollback
+from streetseg.tracking import connect
+from tests.conftest import Trained
+
+
+@pytest.fixture(scope="module")
+def evaluation(trained: Trained) -> dict:
+    return json.loads((trained.evaluation / "evaluation.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def verdict(params: Params, evaluation: dict) -> Verdict:
+    return judge(evaluation, params.gate)
+
+
+def named(params: Params, name: str) -> Params:
+    """The same recipe for another registered model, so that tests do not meet."""
+    tree = params.to_dict()
+    tree["registry"]["model_name"] = name
+    return Params.model_validate(tree)
+
+
+def versions(registry: Registry) -> list[str]:
+    found = connect(registry).search_model_versions(f"name = '{registry.model_name}'")
+    return sorted(str(version.version) for version in found)
+
+
+def test_a_version_is_registered_as_challenger_and_leads_back_to_its_origin(
+    params: Params, dataset: PreparedDataset, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "lineage")
+    version = register(trained.artifact, evaluation, verdict, recipe, pipeline_run="run-1")
+    assert version.aliases == ["challenger"]
+    assert version.run_id == trained.run_id
+    assert version.tags["data_version"] == dataset.version
+    assert version.tags["pipeline_run"] == "run-1"
+    assert version.tags["git_revision"] == streetseg.provenance.git_revision()
+    assert json.loads(version.tags["recipe"])["epochs"] == params.train.epochs
+
+
+def test_registering_the_same_model_again_gives_the_same_version(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "twice")
+    first = register(trained.artifact, evaluation, verdict, recipe)
+    second = register(trained.artifact, evaluation, verdict, recipe)
+    assert first.version == second.version
+    assert versions(recipe.registry) == ["1"]
+
+
+def test_a_closed_gate_registers_nothing(
+    params: Params, trained: Trained, evaluation: dict
+) -> None:
+    recipe = named(params, "closed")
+    with pytest.raises(StreetsegError, match="the gate is closed: too low"):
+        register(trained.artifact, evaluation, Verdict(False, ["too low"]), recipe)
+    assert versions(recipe.registry) == []
+
+
+def test_mlflow_itself_can_run_the_model_with_its_signature_and_example(
+    params: Params, dataset: PreparedDataset, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "pyfunc")
+    register(trained.artifact, evaluation, verdict, recipe)
+    model = mlflow.pyfunc.load_model("models:/pyfunc@challenger")
+    image = np.array(dataset.image(0))
+    expected = streetseg.load("models:/pyfunc@challenger", recipe.registry).predict(image)
+    np.testing.assert_array_equal(model.predict(image[None])[0], expected)
+    assert str(model.metadata.signature.inputs.inputs[0].type) == "uint8"
+    folder = download("models:/pyfunc/1", recipe.registry).parent.parent
+    assert model.metadata.load_input_example(str(folder)).shape == (1, *dataset.size, 3)
+
+
+def test_no_pickle_is_stored(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "safe")
+    register(trained.artifact, evaluation, verdict, recipe)
+    stored = download("models:/safe@challenger", recipe.registry).parent.parent
+    suffixes = {path.suffix for path in Path(stored).rglob("*") if path.is_file()}
+    assert not suffixes & {".pkl", ".pickle", ".pt", ".pth"}
+
+
+def test_the_champion_moves_by_promotion_and_back_by_rollback(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "league")
+    client = connect(recipe.registry)
+    register(trained.artifact, evaluation, verdict, recipe)
+    first = promote(recipe.registry)
+    assert first.aliases == ["challenger", "champion"]
+
+    source = client.get_model_version("league", "1").source
+    client.create_model_version("league", source, run_id=trained.run_id)
+    second = promote(recipe.registry, "2")
+    assert second.aliases == ["champion"]
+    assert find(client, "league", "previous").version == "1"
+
+    assert rollback(recipe.registry).version == "1"
+    assert find(client, "league", "champion").version == "1"
+    assert find(client, "league", "previous").version == "2"
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda registry: promote(registry), "alias 'challenger'"),
+        (lambda registry: promote(registry, "7"), "version '7'"),
+        (lambda registry: rollback(registry), "alias 'previous'"),
+        (lambda registry: download("models:/nobody@champion", registry), "alias 'champion'"),
+    ],
+)
+def test_what_the_registry_does_not_hold_is_one_clear_line(params: Params, act, said: str) -> None:
+    with pytest.raises(StreetsegError, match=said) as caught:
+        act(named(params, "nobody").registry)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    uri = f"sqlite:///{tmp_path}/file/mlflow.db"
+    with pytest.raises(StreetsegError, match="cannot reach the MLflow store"):
+        promote(Registry(tracking_uri=uri))
