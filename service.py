@@ -74,7 +74,9 @@ class UploadGuard:
                 if not isinstance(form.get("image"), UploadFile):
                     raise HTTPException(400, "there is no file in the field 'image'")
         except HTTPException as error:
-            return await _error(400, f"{error.detail}: {EXPECTED}")(scope, receive, send)
+            return await _error(400, f"{error.detail.rstrip('.')}: {EXPECTED}")(
+                scope, receive, send
+            )
         await self.app(scope, _replay(body, receive), send)
 
 
@@ -163,7 +165,9 @@ class StreetSegmenter:
         return response
 
 
-StreetSegmenter.add_asgi_middleware(UploadGuard, max_bytes=round(PARAMS.serve.max_megabytes * 1e6))
+StreetSegmenter.add_asgi_middleware(  # type: ignore[attr-defined]
+    UploadGuard, max_bytes=round(PARAMS.serve.max_megabytes * 1e6)
+)
 
 
 def _status(error: BadImageError) -> int:

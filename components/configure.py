@@ -15,7 +15,7 @@ def configure(
     auto_promote: bool,
     fail_on_gate: bool,
     overrides: dict,
-) -> NamedTuple(
+) -> NamedTuple(  # type: ignore[valid-type]
     "Settings",
     [
         ("data_version", str),
@@ -26,7 +26,7 @@ def configure(
         ("gate", dict),
         ("registry", dict),
     ],
-):  # type: ignore[valid-type]
+):
     """Resolve the recipe and the data version, and hand each step the settings it depends on.
 
     A step is given no more than it needs, so that a change elsewhere does not make it run again.

@@ -8,9 +8,9 @@ from components import component
 
 
 @component
-def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown]) -> NamedTuple(
+def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown]) -> NamedTuple(  # type: ignore[valid-type]
     "Verdict", [("passed", bool), ("reasons", list)]
-):  # type: ignore[valid-type]
+):
     """Judge the scores; the verdict with its reasons is a page either way."""
     import json
     from collections import namedtuple
@@ -23,7 +23,8 @@ def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown])
     found = judge(scores, Params.model_validate(settings).gate)
     Path(verdict.path).write_text(found.to_markdown())
     print(found.to_markdown())
-    return namedtuple("Verdict", "passed reasons")(found.passed, found.reasons)
+    Verdict = namedtuple("Verdict", ["passed", "reasons"])
+    return Verdict(found.passed, found.reasons)
 
 
 @component

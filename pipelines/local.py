@@ -102,10 +102,10 @@ class _Reader(io.TextIOBase):
     def write(self, text: str) -> int:
         *lines, self.rest = (self.rest + text).split("\n")
         for line in lines:
-            self.read(COLOR.sub("", line))
+            self._note(COLOR.sub("", line))
         return len(text)
 
-    def read(self, line: str) -> None:
+    def _note(self, line: str) -> None:
         self.log.write(line + "\n")
         self.log.flush()
         if started := STARTED.search(line):
@@ -137,7 +137,7 @@ def _captured(reader: _Reader) -> Iterator[None]:
     root.handlers[:] = [logging.StreamHandler(reader)]
     root.setLevel(logging.INFO)
     try:
-        with contextlib.redirect_stdout(reader), warnings.catch_warnings():  # type: ignore[type-var]
+        with contextlib.redirect_stdout(reader), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -17,6 +17,7 @@ class Outcome(NamedTuple):
     """What a run leaves, whether the gate is open or closed."""
 
     data_version: str
+    validation: dsl.HTML
     evaluation: dsl.Artifact
     passed: bool
     reasons: list
@@ -83,6 +84,7 @@ def street_segmentation_training(
         ).set_caching_options(enable_caching=False)
     return Outcome(
         settings["data_version"],
+        checked.outputs["report"],
         scored.outputs["evaluation"],
         judged.outputs["passed"],
         judged.outputs["reasons"],

@@ -146,6 +146,7 @@ class Demo:
             gate = {key: pipeline.outputs[key] for key in ("passed", "reasons")}
             for name in ("predictions.png", "report.html"):
                 shutil.copy(evaluation / name, self.out)
+            shutil.copy(pipeline.outputs["validation"].path, self.out / "validation.html")
         return {
             "data_version": version,
             "git_revision": git_revision(),
@@ -188,7 +189,7 @@ class Demo:
         self.console.print()
         self.console.print(table)
         self.console.print()
-        shown = ("predictions.png", "report.html", "answer.png", "summary.json")
+        shown = ("predictions.png", "report.html", "validation.html", "answer.png", "summary.json")
         for name in shown:
             if (self.out / name).exists():
                 self.console.print(f"  {_short(self.out / name)}")

@@ -57,7 +57,7 @@ def synth(params: ParamsFile = PARAMS, set_: Overrides = None) -> None:
     settings = _load(params, set_)
     frames = write_cityscapes(
         settings.data.root,
-        frames=settings.synth.frames,
+        frames={str(split): count for split, count in settings.synth.frames.items()},
         cities=settings.synth.cities,
         size=settings.synth.size,
         seed=settings.synth.seed,

@@ -110,7 +110,8 @@ def _normalisation(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     name = encoder.removeprefix("tu-").removeprefix("timm-")
     if not timm.is_model(name) or not timm.models.is_model_pretrained(name):
         return IMAGENET_MEAN, IMAGENET_STD
-    config = timm.models.get_pretrained_cfg(name)
+    config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
+    assert config is not None
     return tuple(config.mean), tuple(config.std)
 
 

@@ -102,7 +102,7 @@ def _legend(figure: Figure, labels: LabelSpace) -> None:
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(color=np.array(category.color) / 255, label=category.name)
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*category.color), label=category.name)
         for category in labels.categories
     ]
     figure.legend(

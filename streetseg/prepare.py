@@ -165,14 +165,13 @@ def _prepare_frame(job: _Job) -> dict[str, Any]:
 
 
 def _describe(index: pd.DataFrame, params: Params, labels: LabelSpace) -> dict[str, Any]:
-    counts = index.groupby(["split", "city"]).size()
     return {
         "format": FORMAT,
         "source": params.data.source,
         "size": list(params.prepare.size),
         "frames": {
-            split: {city: int(n) for city, n in counts[split].items()}
-            for split in counts.index.levels[0]
+            split: {city: int(n) for city, n in cities.value_counts(sort=False).items()}
+            for split, cities in index.groupby("split")["city"]
         },
         "label_space": labels.to_dict(),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def connect(params: Registry) -> MlflowClient:
 def training_run(params: Params, dataset: PreparedDataset) -> Iterator[Run]:
     """Open a run described by params, tags and dataset; it is closed however the block ends."""
     import mlflow
-    import mlflow.data
+    from mlflow.data.pandas_dataset import from_pandas
 
     client = connect(params.registry)
     inside = os.environ.get("MLFLOW_RUN_ID")
@@ -80,12 +81,14 @@ def training_run(params: Params, dataset: PreparedDataset) -> Iterator[Run]:
         mlflow.log_params(_flat({k: params.to_dict()[k] for k in ("prepare", "model", "train")}))
         mlflow.set_tags({"data_version": dataset.version, "git_revision": git_revision()})
         train_frames = dataset.index.iloc[dataset.rows("train")].drop(columns="label_ids")
-        source = mlflow.data.from_pandas(
-            train_frames,
-            source=str(dataset.path),
-            name=dataset.source,
-            digest=dataset.version,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # hints on schemas of served tables
+            source = from_pandas(
+                train_frames,
+                source=str(dataset.path),
+                name=dataset.source,
+                digest=dataset.version,
+            )
         mlflow.log_input(source, context="training")
         yield Run(active.info.run_id)
 

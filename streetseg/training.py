@@ -58,9 +58,8 @@ def train(params: Params, dataset: PreparedDataset, destination: Path) -> Traine
         workers=recipe.loader_workers,
         seed=recipe.seed,
     )
-    model = build_model(params.model, len(dataset.labels.categories)).to(
-        device, memory_format=torch.channels_last
-    )
+    model = build_model(params.model, len(dataset.labels.categories))
+    model = model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
@@ -96,7 +95,7 @@ def train(params: Params, dataset: PreparedDataset, destination: Path) -> Traine
                 epoch,
                 loss=mean_loss,
                 selection_miou=miou,
-                learning_rate=schedule.get_last_lr()[0],
+                learning_rate=float(schedule.get_last_lr()[0]),
                 frames_per_second=len(rows) / seconds,
             )
             print(

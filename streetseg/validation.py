@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.report import template
 from streetseg.sources import SPLITS
+
+if TYPE_CHECKING:
+    from great_expectations.core import ExpectationValidationResult
 
 CRITICAL, WARNING = "critical", "warning"
 NAMED = 3
@@ -197,6 +200,7 @@ def _run(name: str, table: pd.DataFrame, checks: list[Check]) -> list[Outcome]:
     """Hold a table against its checks."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.expectations.metadata_types import FailureSeverity
 
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
@@ -208,7 +212,7 @@ def _run(name: str, table: pd.DataFrame, checks: list[Check]) -> list[Outcome]:
                 column=check.column,
                 min_value=check.least,
                 max_value=check.most,
-                severity=check.severity,
+                severity=FailureSeverity(check.severity),
                 meta={"check": number},
             )
             for number, check in enumerate(checks)
@@ -223,10 +227,12 @@ def _run(name: str, table: pd.DataFrame, checks: list[Check]) -> list[Outcome]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = batch.validate(suite, result_format=how).results
-    return [
-        Outcome(
-            checks[result.expectation_config.meta["check"]],
-            [row["name"] for row in result.result.get("unexpected_index_list") or []],
-        )
-        for result in results
-    ]
+    return [_outcome(result, checks) for result in results]
+
+
+def _outcome(result: ExpectationValidationResult, checks: list[Check]) -> Outcome:
+    assert result.expectation_config is not None
+    offenders = result.result.get("unexpected_index_list") or []
+    return Outcome(
+        checks[result.expectation_config.meta["check"]], [row["name"] for row in offenders]
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import shutil
 import tempfile
@@ -23,7 +25,7 @@ def data_version(folder: Path) -> str:
 
     with tempfile.TemporaryDirectory() as staging:
         _, _, tree = build(HashFileDB(localfs, staging), str(folder), localfs, "md5", dry_run=True)
-    return tree.hash_info.value
+    return str(tree.hash_info.value)
 
 
 def resolve(version_or_revision: str, repository: str) -> str:
@@ -94,7 +96,11 @@ def fetch(version: str, remote: str, destination: Path) -> Path:
         pointer = {"outs": [{"md5": version, "hash": "md5", "path": "prepared"}]}
         (workspace / "prepared.dvc").write_text(yaml.safe_dump(pointer))
         try:
-            with Repo.init(scratch, no_scm=True) as repo, repo.config.edit("local") as config:
+            with (
+                contextlib.redirect_stdout(io.StringIO()),
+                Repo.init(scratch, no_scm=True) as repo,
+                repo.config.edit("local") as config,
+            ):
                 config["core"] = {"analytics": False, "remote": "source"}
                 config["remote"] = {"source": {"url": remote}}
             with Repo(scratch) as repo:

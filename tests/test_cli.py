@@ -1,0 +1,141 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from streetseg.config import Params
+from streetseg.metrics import representative_ids
+from tests.conftest import Trained
+
+COMMANDS = (
+    "synth",
+    "prepare",
+    "validate",
+    "train",
+    "evaluate",
+    "gate",
+    "register",
+    "promote",
+    "rollback",
+    "predict",
+)
+
+
+def streetseg(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Call the command as a user would."""
+    return subprocess.run(
+        ["streetseg", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def project(params: Params, tmp_path: Path) -> Path:
+    """A folder with a params.yaml."""
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.to_dict()))
+    return tmp_path
+
+
+def test_help_lists_every_command_and_loads_no_heavy_library() -> None:
+    script = (
+        "import sys; sys.argv = ['streetseg', '--help']\n"
+        "from streetseg.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'mlflow', 'cv2', 'kfp', 'bentoml', 'dvc'} & sys.modules.keys()\n"
+        "print('LOADED', sorted(heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert "LOADED []" in done.stdout
+    for command in COMMANDS:
+        assert command in done.stdout
+
+
+def test_importing_the_package_loads_neither_torch_nor_mlflow() -> None:
+    script = "import streetseg, sys; sys.exit(bool({'torch', 'mlflow'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_wrong_usage_is_status_2() -> None:
+    assert streetseg("train", "--nonsense").returncode == 2
+    assert streetseg("evaluate", "--predictions", "x").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("train", "--set", "train.epochz=1"), "did you mean 'epochs'"),
+        (("prepare", "--set", "data.root=nowhere"), "nowhere holds no leftImg8bit/"),
+        (("validate", "--set", "data.prepared=nowhere"), "streetseg prepare"),
+        (("train", "--set", "model.encoder=resnet1818"), "did you mean resnet"),
+        (("evaluate", "--model", "nowhere"), "nowhere holds no model artifact"),
+        (("gate", "--evaluation", "nowhere"), "streetseg evaluate"),
+        (("predict", "a.png"), "alias 'champion'"),
+        (("train", "--params", "nowhere.yaml"), "cannot read params file nowhere.yaml"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_status_1(
+    project: Path, dataset: object, arguments: tuple, said: str
+) -> None:
+    done = streetseg(*arguments, cwd=project)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_gate_judges_and_fails_only_if_asked_to(project: Path, trained: Trained) -> None:
+    judge = ("gate", "--evaluation", trained.evaluation, "--json")
+    opened = streetseg(*judge, cwd=project)
+    assert opened.returncode == 0
+    assert json.loads(opened.stdout)["passed"] is True
+    closed = streetseg(*judge, "--set", "gate.miou_floor=0.99", cwd=project)
+    assert closed.returncode == 0
+    assert json.loads(closed.stdout)["passed"] is False
+    failed = streetseg(
+        *judge, "--set", "gate.miou_floor=0.99", "--set", "gate.fail_on_gate=true", cwd=project
+    )
+    assert failed.returncode == 1
+
+
+def test_predict_writes_masks_and_overlays(
+    project: Path, cityscapes: Path, trained: Trained
+) -> None:
+    frame = next(cityscapes.rglob("*_leftImg8bit.png"))
+    done = streetseg("predict", frame, "--model", trained.artifact, "--out", "seen", cwd=project)
+    assert done.returncode == 0, done.stderr
+    mask = cv2.imread(str(project / "seen" / f"{frame.stem}_mask.png"))
+    overlay = cv2.imread(str(project / "seen" / f"{frame.stem}_overlay.png"))
+    assert mask.shape == overlay.shape == cv2.imread(str(frame)).shape
+
+
+def test_anyones_masks_can_be_scored(project: Path, cityscapes: Path) -> None:
+    from streetseg.labels import LabelSpace
+
+    space = LabelSpace.load("cityscapes")
+    masks = project / "masks"
+    masks.mkdir()
+    for path in (cityscapes / "gtFine" / "val").rglob("*_labelIds.png"):
+        categories = cv2.LUT(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), space.category_of)
+        perfect = representative_ids(space)[categories]
+        cv2.imwrite(str(masks / path.name.replace("_gtFine_labelIds", "_pred")), perfect)
+    done = streetseg(
+        "evaluate", "--predictions", masks, "--truth", cityscapes / "gtFine", "--json", cwd=project
+    )
+    assert done.returncode == 1, "the train frames have no prediction"
+    truth = cityscapes / "gtFine" / "val"
+    done = streetseg("evaluate", "--predictions", masks, "--truth", truth, "--json", cwd=project)
+    scores = json.loads(done.stdout)
+    assert scores["miou"] == scores["miou_official"] == 1
+    assert scores["frames"] == 4
+    assert np.array(scores["confusion"]).shape == (8, 8)
