@@ -89,7 +89,7 @@ def training_run(params: Params, dataset: PreparedDataset) -> Iterator[Run]:
                 name=dataset.source,
                 digest=dataset.version,
             )
-        mlflow.log_input(source, context="training")
+            mlflow.log_input(source, context="training")
         yield Run(active.info.run_id)
 
 
