@@ -6,6 +6,7 @@ that ``STREETSEG_PARAMS`` names, and finds the registry where ``MLFLOW_TRACKING_
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streetseg.config import load_params
+from streetseg.errors import StreetsegError
 from streetseg.imaging import (
     BadImageError,
     TooLargeImageError,
@@ -93,6 +95,8 @@ def _replay(body: bytearray, receive: Receive) -> Receive:
 async def show_model(_: Request) -> Response:
     """``GET /model``: which model answers."""
     service = bentoml.get_current_service()
+    if service.problem:
+        return _error(503, service.problem)
     return JSONResponse(service.model, headers={VERSION_HEADER: service.model["version"]})
 
 
@@ -102,11 +106,16 @@ class StreetSegmenter:
     """Segments street scenes with the champion of the model registry."""
 
     def __init__(self) -> None:
-        """Fetch the champion and open it.
+        """Fetch the champion and open it; without one, answer that there is none."""
+        self.problem = ""
+        self.model: dict[str, Any] = {"version": ""}
+        try:
+            self._open_champion()
+        except StreetsegError as error:
+            self.problem = f"{error}; then start the service again"
+            logging.getLogger("bentoml").error(self.problem)
 
-        Raises:
-            StreetsegError: there is no champion, or the registry does not answer.
-        """
+    def _open_champion(self) -> None:
         registry = PARAMS.registry
         uri = f"models:/{registry.model_name}@{CHAMPION}"
         self.segmenter = Segmenter(download(uri, registry))
@@ -116,6 +125,10 @@ class StreetSegmenter:
             "label_space": self.segmenter.labels.to_dict(),
         }
         self.segmenter.predict(np.zeros((*self.segmenter.size, 3), np.uint8))
+
+    def __is_ready__(self) -> bool:
+        """Whether pictures can be segmented, as ``/readyz`` tells."""
+        return not self.problem
 
     @bentoml.api(route="/segment")
     def segment(self, image: Path, ctx: bentoml.Context) -> Mask:
@@ -155,6 +168,9 @@ class StreetSegmenter:
         self, image: Path, ctx: bentoml.Context, respond: Callable[[np.ndarray], Response]
     ) -> Any:
         """Decode, segment and respond, or say in JSON what is wrong with the picture."""
+        if self.problem:
+            ctx.response.status_code = 503
+            return _error(503, self.problem)
         try:
             rgb = decode_upload(image.read_bytes(), PARAMS.serve.max_megapixels * 1e6)
             response = respond(self.segmenter.predict(rgb))

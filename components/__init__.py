@@ -10,7 +10,7 @@ from functools import partial
 
 from kfp import dsl
 
-IMAGE = os.environ.get("STREETSEG_IMAGE", "streetseg-python:0.1.0")
+IMAGE = os.environ.get("STREETSEG_IMAGE", "streetseg:0.1.0")
 """The image of every component; ``STREETSEG_IMAGE`` names another one (a registry, a digest)."""
 
 component = partial(dsl.component, base_image=IMAGE, install_kfp_package=False)

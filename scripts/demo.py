@@ -32,6 +32,7 @@ from streetseg.imaging import decode_rgb
 from streetseg.provenance import REPOSITORY, git_revision
 from streetseg.registry import CHAMPION, promote
 from streetseg.sources import find_cityscapes
+from streetseg.synth import write_cityscapes
 from streetseg.versions import locked_version
 
 RECIPE = "demo"
@@ -50,6 +51,8 @@ def main() -> None:
         Demo(arguments.out.resolve(), arguments.data, parse_overrides(arguments.set)).run()
     except StreetsegError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.strerror or error}: {error.filename}")
     except KeyboardInterrupt:
         sys.exit("interrupted: run it again to go on")
 
@@ -80,7 +83,14 @@ class Demo:
         self.make_workspace()
         if not self.given:
             with self.step("synth", "drawing street scenes in the Cityscapes layout"):
-                self.call("streetseg", "synth")
+                synth = self.params.synth
+                write_cityscapes(
+                    self.params.data.root,
+                    frames={str(split): count for split, count in synth.frames.items()},
+                    cities=synth.cities,
+                    size=synth.size,
+                    seed=synth.seed,
+                )
         with self.step("prepare", "dvc repro: labels to categories, resize, version"):
             self.call("dvc", "repro", "--quiet")
             self.call("dvc", "push", "--quiet")
@@ -206,9 +216,18 @@ class Demo:
         self.seconds[name] = time.monotonic() - began
 
     def call(self, *command: str) -> None:
-        """Run a command in the workspace, as a user would type it."""
-        if subprocess.run(command, cwd=self.workspace, check=False).returncode:
-            raise StreetsegError(f"'{' '.join(command)}' failed in {_short(self.workspace)}")
+        """Run a command in the workspace, as a user would type it; its own error is ours."""
+        why = f"'{' '.join(command)}' failed in {_short(self.workspace)}"
+        with subprocess.Popen(
+            command, cwd=self.workspace, stderr=subprocess.PIPE, text=True
+        ) as running:
+            for line in running.stderr or ():
+                if line.startswith("error: "):
+                    why = line.removeprefix("error: ").strip()
+                elif not line.startswith("ERROR: failed to reproduce"):
+                    sys.stderr.write(line)
+        if running.returncode:
+            raise StreetsegError(why)
 
 
 @contextmanager

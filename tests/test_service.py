@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import os
 import struct
+import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
@@ -20,9 +22,9 @@ from starlette.testclient import TestClient
 import streetseg
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
-from streetseg.errors import StreetsegError
 from streetseg.gate import judge
 from streetseg.imaging import encode_png
+from streetseg.provenance import REPOSITORY
 from streetseg.registry import promote, register
 from tests.conftest import Trained
 
@@ -175,21 +177,32 @@ def test_a_request_of_the_wrong_form_is_told_the_right_one(
     assert "field 'image'" in answer.json()["error"]
 
 
-def test_without_a_champion_the_service_says_so(served: Params) -> None:
-    service = importlib.import_module("service")
-    with pytest.MonkeyPatch.context() as patch:
-        registry = served.registry.model_copy(update={"model_name": "nobody"})
-        patch.setattr(service, "PARAMS", served.model_copy(update={"registry": registry}))
-        with pytest.raises(StreetsegError, match="no model 'nobody' with alias 'champion'"):
-            service.StreetSegmenter.inner()
+def test_without_a_champion_the_service_says_so(tmp_path: Path) -> None:
+    script = (
+        "import io, json, service\n"
+        "from starlette.testclient import TestClient\n"
+        "with TestClient(service.StreetSegmenter.to_asgi()) as http:\n"
+        "    answers = [http.post('/segment', files={'image': io.BytesIO(b'x')}),\n"
+        "               http.get('/model'), http.get('/readyz')]\n"
+        "print(json.dumps([[a.status_code, a.text] for a in answers]))\n"
+    )
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'empty.db'}"}
+    environment["STREETSEG_PARAMS"] = str(tmp_path / "none.yaml")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    segment, model, ready = json.loads(done.stdout.splitlines()[-1])
+    assert [segment[0], model[0], ready[0]] == [503, 503, 503]
+    assert "alias 'champion'" in json.loads(segment[1])["error"]
+    assert segment == model
 
 
 def test_the_bento_builds(tmp_path: Path) -> None:
-    import os
-    import subprocess
-
-    from streetseg.provenance import REPOSITORY
-
     environment = {**os.environ, "BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
     built = subprocess.run(
         ["bentoml", "build", "--output", "tag"],

@@ -118,7 +118,7 @@ class Canvas:
         )
 
     def sees(self, low: np.ndarray, high: np.ndarray) -> bool:
-        """Whether any of a box between two world corners (float[3]) may still be visible as more than a speck."""
+        """Whether more than a speck of a box between two world corners (float[3]) may show."""
         x, y, z = np.stack([low, high], axis=1)
         box = np.array([(a, b, c) for a in x for b in y for c in z])
         points = self.camera.to_camera(box)

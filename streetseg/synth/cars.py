@@ -111,7 +111,10 @@ def _loft(mesh: Mesh, kind: str, color: Rgb, windowless: bool, trim: bool) -> No
         "glass": (GLASS, 1.0),
         "rear glass": (color, 0.6) if windowless else (GLASS, 1.0),
     }
-    mesh.add(quads, [looks[role][0] for role in roles], [looks[role][1] for role in roles], CAR)
+    colors = [looks[role][0] for role in roles]
+    gloss = [looks[role][1] for role in roles]
+    surfaces = [1 if looks[role][0] == color else 2 for role in roles]
+    mesh.add(quads, colors, gloss, surfaces, CAR)
 
 
 @lru_cache(maxsize=16)

@@ -23,10 +23,10 @@ def wall_pattern(kind: str) -> np.ndarray:
     gain = 1 + 0.025 * noise_patch(0.4, (256, 256), 2, (0, 0))
     rng = np.random.default_rng(7)
     if kind in ("brick", "stone"):
-        course, stone = (8, 16) if kind == "brick" else (32, 64)
+        course, stone = (4, 16) if kind == "brick" else (32, 64)
         for row in range(256 // course):
             shift = (row % 2) * stone // 2
-            tones = rng.normal(1, 0.09 if kind == "brick" else 0.05, 256 // stone)
+            tones = rng.normal(1, 0.08 if kind == "brick" else 0.05, 256 // stone)
             gain[row * course : (row + 1) * course] *= np.roll(np.repeat(tones, stone), shift)
             gain[row * course : row * course + max(1, course // 16)] *= 0.80
             columns = (np.arange(256 // stone) * stone + shift) % 256

@@ -105,11 +105,12 @@ def draw_traffic_light(
 def draw_sign(canvas: Canvas, pose: Pose, light: Light, lit: float, seed: int) -> None:
     """Draw one or two traffic signs facing -z on a pole."""
     rng = np.random.default_rng(seed)
-    height = rng.uniform(2.4, 3.3)
-    back = rng.random() < 0.15
+    plates = 1 + int(rng.random() < 0.35)
+    height = rng.uniform(2.3, 2.8) + 0.7 * plates - 0.4
+    back = rng.random() < 0.12
     mesh = Mesh()
     top = height
-    for _ in range(1 + int(rng.random() < 0.35)):
+    for _ in range(plates):
         top -= _sign_plate(mesh, rng, top, back)
     figure = Figure()
     figure.part([(0, 0, 0), (0, height, 0)], 0.06, pole_color(rng), POLE)

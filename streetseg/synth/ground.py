@@ -101,6 +101,7 @@ def paint_ground(canvas: Canvas, street: Street, light: Light, seed: int) -> Non
     row = np.minimum(row, TILE - 1) + (materials[zones] * LEVELS + np.floor(level)) * TILE
     column = across * np.float32(TILE / PATCH)
     column -= np.floor(column / TILE) * TILE
+    np.minimum(column, TILE - 1, out=column)
     texture = cv2.remap(material_atlas(), column, row.astype(np.float32), cv2.INTER_NEAREST).astype(
         np.float32
     )

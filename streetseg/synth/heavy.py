@@ -98,35 +98,22 @@ def _side_windows(
             )
 
 
-def _lamps(mesh: Mesh, label: int, half: float, height: float, back: float, front: float) -> None:
+def _head_lamps(mesh: Mesh, label: int, half: float, height: float, front: float) -> None:
+    white = (0.9, 0.9, 0.87)
     for side in (-1, 1):
         left, right = sorted((side * half * 0.62, side * half * 0.94))
-        mesh.panel(
-            1,
-            front + 0.01,
-            (left, height, right, height + 0.2),
-            (0.9, 0.9, 0.86),
-            label,
-            layer=3,
-            gloss=1.0,
-            glow=0.8,
-        )
+        box = (left, height, right, height + 0.2)
+        mesh.panel(1, front + 0.01, box, white, label, layer=3, gloss=1.0, glow=0.8)
+    mesh.panel(1, front + 0.012, (-0.27, height - 0.12, 0.27, height), white, label, layer=4)
+
+
+def _tail_lamps(mesh: Mesh, label: int, half: float, height: float, back: float) -> None:
+    for side in (-1, 1):
         left, right = sorted((side * half * 0.72, side * half * 0.95))
-        mesh.panel(
-            -1,
-            back - 0.01,
-            (left, height, right, height + 0.28),
-            (0.65, 0.06, 0.05),
-            label,
-            layer=3,
-            glow=0.8,
-        )
-    mesh.panel(
-        1, front + 0.012, (-0.27, height - 0.12, 0.27, height), (0.9, 0.9, 0.87), label, layer=4
-    )
-    mesh.panel(
-        -1, back - 0.012, (-0.27, height - 0.12, 0.27, height), (0.9, 0.9, 0.85), label, layer=4
-    )
+        box = (left, height, right, height + 0.28)
+        mesh.panel(-1, back - 0.01, box, (0.65, 0.06, 0.05), label, layer=3, glow=0.8)
+    plate = (-0.27, height - 0.12, 0.27, height)
+    mesh.panel(-1, back - 0.012, plate, (0.9, 0.9, 0.85), label, layer=4)
 
 
 def truck_mesh(rng: np.random.Generator) -> Mesh:
@@ -178,7 +165,8 @@ def truck_mesh(rng: np.random.Generator) -> Mesh:
         mesh.box((inner, 1.6, front - 0.15), (outer, 2.2, front + 0.02), BLACK, TRUCK, layer=4)
     for at in (front - 1.1, back + 1.4, back + 2.5)[: 2 + int(rng.integers(2))]:
         wheel(mesh, TRUCK, half, 0.5, at)
-    _lamps(mesh, TRUCK, half, 0.62, back, front)
+    _head_lamps(mesh, TRUCK, half, 0.62, front)
+    _tail_lamps(mesh, TRUCK, half, 0.62, back)
     return mesh
 
 
@@ -215,7 +203,8 @@ def bus_mesh(rng: np.random.Generator) -> Mesh:
     mesh.panel(-1, back - 0.006, (-half * 0.6, 0.5, half * 0.6, 1.2), skirt, BUS)
     for at in (front - 2.6, back + 3.0):
         wheel(mesh, BUS, half, 0.48, at)
-    _lamps(mesh, BUS, half, 0.58, back, front)
+    _head_lamps(mesh, BUS, half, 0.58, front)
+    _tail_lamps(mesh, BUS, half, 0.58, back)
     return mesh
 
 
@@ -251,7 +240,8 @@ def tram_mesh(rng: np.random.Generator) -> Mesh:
     mesh.panel(-1, -front + 0.294, (-half * 0.88, 1.15, half * 0.88, 2.6), GLASS, TRAIN, gloss=1.0)
     mesh.panel(1, front + 0.007, (-0.7, 2.72, 0.7, 3.1), (0.95, 0.62, 0.15), TRAIN, glow=1.0)
     mesh.box((-0.6, top, -1.2), (0.6, top + 0.25, 1.2), (0.35, 0.35, 0.36), TRAIN)
-    _lamps(mesh, TRAIN, half, 0.62, -front + 0.3, front)
+    _head_lamps(mesh, TRAIN, half, 0.62, front)
+    _tail_lamps(mesh, TRAIN, half, 0.62, -front + 0.3)
     return mesh
 
 
@@ -280,7 +270,7 @@ def caravan_mesh(rng: np.random.Generator) -> Mesh:
         mesh.panel(end, at + 0.004 * end, (-half, 1.0, half, 1.22), stripe, CARAVAN)
     mesh.box((-0.06, 0.4, front), (0.06, 0.5, front + 1.1), (0.3, 0.3, 0.3), CARAVAN)
     wheel(mesh, CARAVAN, half, 0.33, 0.0)
-    _lamps(mesh, CARAVAN, half, 0.6, back, back - 1)
+    _tail_lamps(mesh, CARAVAN, half, 0.6, back)
     return mesh
 
 
@@ -307,5 +297,5 @@ def trailer_mesh(rng: np.random.Generator) -> Mesh:
     )
     mesh.box((-0.05, 0.42, front), (0.05, 0.5, front + 1.2), (0.3, 0.3, 0.3), TRAILER)
     wheel(mesh, TRAILER, half + 0.12, 0.3, -0.1)
-    _lamps(mesh, TRAILER, half, 0.55, back, back - 1)
+    _tail_lamps(mesh, TRAILER, half, 0.55, back)
     return mesh

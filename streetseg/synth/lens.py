@@ -105,14 +105,14 @@ def expose(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     blur = rng.uniform(0.3, 0.75) * columns / 2048
     wanted = rng.uniform(100, 132)
     gain = 1 + rng.normal(0, 0.02, 3)
-    contrast, lift = rng.uniform(0.9, 1.12), rng.uniform(0, 10)
+    contrast, lift = rng.uniform(0.98, 1.14), rng.uniform(0, 9)
     noise = rng.uniform(0.8, 2.6)
     dark = rng.uniform(0.04, 0.20)
     offset = rng.integers(0, 2**31)
     if blur > 0.25:
         rgb = cv2.GaussianBlur(rgb, (0, 0), blur)
     mean = max(float(rgb[::8, ::8].mean()), 20.0)
-    level = np.clip(np.arange(256) / 255.0 * np.clip((wanted / mean) ** 0.8, 0.75, 2.2), 0, None)
+    level = np.clip(np.arange(256) / 255.0 * np.clip((wanted / mean) ** 0.7, 0.75, 1.7), 0, None)
     level = np.where(level > 0.75, 1 - 0.25 * np.exp(-(level - 0.75) / 0.25), level)
     curve = np.clip(0.5 + (level - 0.5) * contrast, 0, 1)
     table = np.stack([curve * (255 - lift) * g + lift for g in gain], axis=1)

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from streetseg.synth.camera import NEAR, clip_near
-from streetseg.synth.canvas import Canvas
+from streetseg.synth.canvas import SHIFT, Canvas
 from streetseg.synth.light import Light
 from streetseg.synth.noise import Rgb
 
 CORNERS = 12
 """Every face has this many corners; those with fewer repeat the last one."""
 
+
+ROUNDING = 0.07
+"""How far shades of a curved surface run into each other, in metres."""
 
 PADDED = [np.minimum(np.arange(CORNERS), max(count - 1, 0)) for count in range(CORNERS + 1)]
 
@@ -52,6 +56,8 @@ class Mesh:
     labels: list[int] = field(default_factory=list)
     layers: list[int] = field(default_factory=list)
     """Faces of a higher layer are drawn over those of a lower one."""
+    rounded: list[int] = field(default_factory=list)
+    """Faces with the same number above 0 make up a curved surface: their shades run together."""
 
     def face(
         self,
@@ -71,8 +77,16 @@ class Mesh:
         self.glow.append(glow)
         self.labels.append(label)
         self.layers.append(layer)
+        self.rounded.append(0)
 
-    def add(self, corners: np.ndarray, colors: list[Rgb], gloss: list[float], label: int) -> None:
+    def add(
+        self,
+        corners: np.ndarray,
+        colors: list[Rgb],
+        gloss: list[float],
+        rounded: list[int],
+        label: int,
+    ) -> None:
         """Add faces of four corners at once: float[n, 4, 3]."""
         self.corners.extend(corners[:, PADDED[4]])
         self.colors.extend(colors)
@@ -80,6 +94,7 @@ class Mesh:
         self.glow.extend([0.0] * len(corners))
         self.labels.extend([label] * len(corners))
         self.layers.extend([1] * len(corners))
+        self.rounded.extend(rounded)
 
     def box(
         self,
@@ -194,6 +209,7 @@ def draw_mesh(canvas: Canvas, mesh: Mesh, pose: Pose, light: Light, lit: float) 
     colors = _shade(mesh, normals, towards / distances, cosines, light, lit).tolist()
     inverses = (1.0 / np.maximum(points[..., 2].mean(1), NEAR)).tolist()
     corners = tile.corners(pixels)
+    surfaces = np.zeros_like(tile.ids) if any(mesh.rounded) else None
     for i in np.lexsort((-distances[:, 0], np.array(mesh.layers))):
         if not seen[i]:
             continue
@@ -202,7 +218,29 @@ def draw_mesh(canvas: Canvas, mesh: Mesh, pose: Pose, light: Light, lit: float) 
             outline = tile.corners(canvas.camera.to_pixels(clip_near(points[i])))
         if len(outline) >= 3:
             tile.polygon(outline, colors[i], mesh.labels[i], inverses[i])
+            if surfaces is not None:
+                cv2.fillConvexPoly(surfaces, outline, mesh.rounded[i], shift=SHIFT)
+    if surfaces is not None:
+        reach = ROUNDING * canvas.camera.focal / float(points[seen][..., 2].clip(NEAR).mean())
+        for surface in set(mesh.rounded) - {0}:
+            _run_together(tile.rgb, (surfaces == surface).view(np.uint8), reach)
     canvas.merge(tile)
+
+
+def _run_together(rgb: np.ndarray, mask: np.ndarray, reach: float) -> None:
+    """Blur ``rgb`` (uint8[h, w, 3]) by ``reach`` pixels within ``mask``, in place."""
+    if reach < 0.7 or not mask.any():
+        return
+    height, width = mask.shape
+    coarser = max(1.0, reach / 2.5)
+    size = (max(2, round(width / coarser)), max(2, round(height / coarser)))
+    inside = cv2.bitwise_and(rgb, rgb, mask=mask).astype(np.float32)
+    layers = cv2.merge([*cv2.split(inside), mask.astype(np.float32)])
+    small = cv2.resize(layers, size, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), reach / coarser)
+    blurred = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    mean = blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-3)
+    cv2.copyTo(np.clip(mean, 0, 255).astype(np.uint8), mask, rgb)
 
 
 def _shade(

@@ -77,7 +77,7 @@ def _park(crowd: Crowd, side: Side) -> None:
         across, fill = side.sign * (side.kerb - 0.9), rng.uniform(0.1, 0.4)
     else:
         return
-    along = rng.uniform(2.0, 6.0)
+    along = rng.uniform(6.0, 10.0)
     while along < 85:
         if rng.random() < fill and not street.in_crossing(along, 6.5):
             kind = _car_kind(rng)
@@ -123,12 +123,12 @@ def _furnish(crowd: Crowd, side: Side) -> None:
                 crowd.fixed(
                     furniture.draw_traffic_light, end + 1.2, across, 0.0, (0.15, 0.15, 3.2), arm=arm
                 )
-        crowd.fixed(furniture.draw_sign, start - 1.9, kerb, rng.normal(0, 0.12), (0.1, 0.1, 2.6))
+        crowd.fixed(furniture.draw_sign, start - 1.9, kerb, rng.normal(0, 0.12), (0.5, 0.5, 2.6))
         del end
-    for _ in range(int(rng.poisson(2.6))):
+    for _ in range(int(rng.poisson(2.3))):
         along = 6 + 44 * rng.random() ** 1.4
         if not street.in_crossing(along):
-            crowd.fixed(furniture.draw_sign, along, kerb, rng.normal(0, 0.15), (0.1, 0.1, 2.6))
+            crowd.fixed(furniture.draw_sign, along, kerb, rng.normal(0, 0.15), (0.5, 0.5, 2.6))
     if rng.random() < 0.22:
         crowd.fixed(furniture.draw_pole_group, rng.uniform(9, 30), kerb, 0.0, (0.3, 0.1, 4.0))
     for _ in range(int(rng.poisson(2.2))):
@@ -140,7 +140,13 @@ def _furnish(crowd: Crowd, side: Side) -> None:
             )
     for _ in range(int(rng.poisson(0.8))):
         along = 6 + 34 * rng.random() ** 1.2
-        crowd.fixed(furniture.draw_dynamic, along, inner, rng.uniform(0, 6.28), (0.5, 0.5, 0.9))
+        crowd.fixed(
+            furniture.draw_dynamic,
+            along,
+            inner - 0.45 * side.sign,
+            rng.uniform(0, 6.28),
+            (0.5, 0.5, 0.9),
+        )
 
 
 def _plant(crowd: Crowd, side: Side, style: CityStyle) -> None:

@@ -109,7 +109,7 @@ class Crowd:
         self.rng = rng
         self.street = street
         self.things: list[Thing] = []
-        self.taken: list[tuple[float, float, float]] = []
+        self.taken: list[tuple[float, float, float]] = [(0.0, z, 1.3) for z in (-1.0, 1.5, 4.0)]
 
     def free(self, x: float, z: float, radius: float) -> bool:
         """Whether nothing is within ``radius`` metres of a place (or of another's own radius)."""
