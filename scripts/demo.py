@@ -36,6 +36,8 @@ from streetseg.synth import write_cityscapes
 from streetseg.versions import locked_version
 
 RECIPE = "demo"
+LEFT = ("predictions.png", "report.html", "validation.html", "answer.png", "summary.json")
+"""The files that the demo leaves for people to look at."""
 TOOLS = Path(sys.executable).parent
 SERVER_STARTS_WITHIN_S = 120
 
@@ -112,6 +114,8 @@ class Demo:
     def make_workspace(self) -> None:
         """A scratch DVC project with the demo's params and a local remote."""
         self.workspace.mkdir(parents=True, exist_ok=True)
+        for name in LEFT:
+            (self.out / name).unlink(missing_ok=True)
         shutil.copy(REPOSITORY / "dvc.yaml", self.workspace)
         shutil.copytree(
             REPOSITORY / "streetseg",
@@ -199,8 +203,7 @@ class Demo:
         self.console.print()
         self.console.print(table)
         self.console.print()
-        shown = ("predictions.png", "report.html", "validation.html", "answer.png", "summary.json")
-        for name in shown:
+        for name in LEFT:
             if (self.out / name).exists():
                 self.console.print(f"  {_short(self.out / name)}")
         self.console.print("\n  make ui     runs and models in MLflow, http://127.0.0.1:5000")

@@ -54,7 +54,7 @@ def scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def scenes() -> list[tuple[np.ndarray, np.ndarray]]:
     """Scenes of as many cities."""
-    return list(parallel_map(scene, range(26), workers=0, description="Painting streets"))
+    return list(parallel_map(scene, range(22), workers=0, description="Painting streets"))
 
 
 def test_layout_and_names_are_those_of_cityscapes(folder):

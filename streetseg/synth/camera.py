@@ -91,15 +91,15 @@ class Camera:
             [[self.focal, 0, self.center[0]], [0, self.focal, self.center[1]], [0, 0, 1]]
         )
 
-    def rays(self, first_row: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """World directions of the pixels from ``first_row`` down, at depth 1.
+    def rays(self, first_row: int = 0, step: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """World directions of every ``step``-th pixel from ``first_row`` down, at depth 1.
 
         Returns:
-            The x, y and z parts, each float32[rows - first_row, columns].
+            The x, y and z parts, each float32[(rows - first_row) / step, columns / step].
         """
         to_world = self.rotation.T @ np.linalg.inv(self.intrinsics())
-        column = np.arange(self.columns, dtype=np.float32)[None, :] + 0.5
-        row = np.arange(first_row, self.rows, dtype=np.float32)[:, None] + 0.5
+        column = np.arange(0, self.columns, step, dtype=np.float32)[None, :] + 0.5 * step
+        row = np.arange(first_row, self.rows, step, dtype=np.float32)[:, None] + 0.5 * step
         a = to_world.astype(np.float32)
         x, y, z = (a[i, 0] * column + (a[i, 1] * row + a[i, 2]) for i in range(3))
         return x, y, z

@@ -86,8 +86,11 @@ def paint_color(rng: np.random.Generator) -> Rgb:
     return shared_color(rng)
 
 
-def car_mesh(rng: np.random.Generator, kind: str, *, braking: bool) -> Mesh:
-    """A car of a body ``kind`` in a random paint; ``braking`` lights its rear lamps."""
+def car_mesh(rng: np.random.Generator, kind: str, *, braking: bool, far: bool) -> Mesh:
+    """A car of a body ``kind`` in a random paint.
+
+    ``braking`` lights its rear lamps; ``far`` leaves out what cannot be seen from a distance.
+    """
     body = BODIES[kind]
     color = paint_color(rng)
     windowless = kind == "van" and rng.random() < 0.7
@@ -95,16 +98,17 @@ def car_mesh(rng: np.random.Generator, kind: str, *, braking: bool) -> Mesh:
     mesh = Mesh()
     radius = 0.30 + 0.025 * body.height
     _tyres(mesh, body, radius)
-    _loft(mesh, kind, color, windowless, trim)
-    _wheels(mesh, body, radius)
-    _front(mesh, body, color)
-    _rear(mesh, body, color, kind, braking)
-    _sides(mesh, body, color)
+    _loft(mesh, kind, far, color, windowless, trim)
+    _wheels(mesh, body, radius, far)
+    _front(mesh, body)
+    _rear(mesh, body, kind, braking)
+    if not far:
+        _sides(mesh, body, color)
     return mesh
 
 
-def _loft(mesh: Mesh, kind: str, color: Rgb, windowless: bool, trim: bool) -> None:
-    quads, roles = _shell(kind)
+def _loft(mesh: Mesh, kind: str, far: bool, color: Rgb, windowless: bool, trim: bool) -> None:
+    quads, roles = _shell(kind, far)
     looks: dict[str, tuple[Rgb, float]] = {
         "paint": (color, 0.8),
         "sill": (BLACK, 0.1) if trim else (color, 0.5),
@@ -117,14 +121,13 @@ def _loft(mesh: Mesh, kind: str, color: Rgb, windowless: bool, trim: bool) -> No
     mesh.add(quads, colors, gloss, surfaces, CAR)
 
 
-@lru_cache(maxsize=16)
-def _shell(kind: str) -> tuple[np.ndarray, tuple[str, ...]]:
+@lru_cache(maxsize=32)
+def _shell(kind: str, far: bool) -> tuple[np.ndarray, tuple[str, ...]]:
     """Faces float[n, 4, 3] of the body of a car and what each is made of."""
     body = BODIES[kind]
-    edges = {along for along, _ in body.outline} | set(body.cabin) | {0.62}
-    stations = np.array(
-        sorted(edges | {0.035, 0.11, 0.16, 0.34, 0.39, 0.5, 0.68, 0.74, 0.79, 0.985})
-    )
+    edges = {along for along, _ in body.outline} | set(body.cabin) | {0.605, 0.635}
+    between = {0.035, 0.11, 0.16, 0.34, 0.39, 0.5, 0.68, 0.74, 0.79, 0.985}
+    stations = np.array(sorted(edges if far else edges | between))
     top = _smooth_top(body, stations)
     rings = np.array(
         [_ring(body, along, height) for along, height in zip(stations, top, strict=True)]
@@ -212,7 +215,7 @@ def _tyres(mesh: Mesh, body: Body, radius: float) -> None:
     )
 
 
-def _wheels(mesh: Mesh, body: Body, radius: float) -> None:
+def _wheels(mesh: Mesh, body: Body, radius: float, far: bool) -> None:
     wide = body.width / 2 + 0.006
     for z in _axles(body):
         for side in (-1, 1):
@@ -220,11 +223,13 @@ def _wheels(mesh: Mesh, body: Body, radius: float) -> None:
             mesh.disc((side * wide, radius + 0.02, z), radius * 1.17, side, BLACK, CAR, layer=2)
             mesh.disc(at, radius, side, (0.10, 0.10, 0.105), CAR, layer=3)
             mesh.disc(at, radius * 0.66, side, CHROME, CAR, layer=4, gloss=0.4)
+            if far:
+                continue
             mesh.disc(at, radius * 0.52, side, (0.30, 0.30, 0.31), CAR, layer=5)
             mesh.disc(at, radius * 0.22, side, CHROME, CAR, layer=6)
 
 
-def _front(mesh: Mesh, body: Body, color: Rgb) -> None:
+def _front(mesh: Mesh, body: Body) -> None:
     z, half = body.length / 2 + 0.01, body.width / 2 * 0.87
     top = body.outline[1][1] * body.height
     mesh.panel(1, z, (-half * 0.62, top - 0.24, half * 0.62, top - 0.06), BLACK, CAR, gloss=0.3)
@@ -244,7 +249,7 @@ def _front(mesh: Mesh, body: Body, color: Rgb) -> None:
         )
 
 
-def _rear(mesh: Mesh, body: Body, color: Rgb, kind: str, braking: bool) -> None:
+def _rear(mesh: Mesh, body: Body, kind: str, braking: bool) -> None:
     z, half = -body.length / 2 - 0.01, body.width / 2 * 0.87
     top = body.outline[-1][1] * body.height if kind != "van" else 1.2
     mesh.panel(-1, z, (-half, 0.22, half, 0.36), BLACK, CAR)
@@ -283,6 +288,4 @@ def _sides(mesh: Mesh, body: Body, color: Rgb) -> None:
             mesh.side_panel(side, wide, (z - 0.11, belt - 0.16, z + 0.11, belt - 0.12), dark, CAR)
         z = body.length * (0.5 - body.cabin[0] - 0.07)
         inner, outer = sorted((side * (wide - 0.03), side * (wide + 0.18)))
-        mesh.box(
-            (inner, belt, z - 0.09), (outer, belt + 0.15, z + 0.03), color, CAR, gloss=0.6, layer=3
-        )
+        mesh.box((inner, belt, z - 0.09), (outer, belt + 0.15, z + 0.03), color, CAR, gloss=0.6)

@@ -36,8 +36,6 @@ def wall_pattern(kind: str) -> np.ndarray:
         gain[:3] *= 0.72
         gain[:, :3] *= 0.72
         gain[128:131] *= 0.85
-    elif kind == "boards":
-        gain *= (1 - 0.22 * (np.arange(256) % 16 < 2))[:, None]
     elif kind == "tiles":
         gain *= (1 - 0.30 * ((np.arange(256) % 16) / 16))[:, None]
         gain *= (1 - 0.16 * (np.arange(256) % 13 < 3))[None, :]

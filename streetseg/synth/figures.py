@@ -11,7 +11,7 @@ from streetseg.synth.camera import NEAR
 from streetseg.synth.canvas import EMPTY, Canvas
 from streetseg.synth.light import Light
 from streetseg.synth.mesh import Pose
-from streetseg.synth.noise import Rgb, to_bytes
+from streetseg.synth.noise import Rgb
 
 CIRCLE = np.stack(
     [
@@ -59,34 +59,37 @@ class Figure:
 def draw_figure(canvas: Canvas, figure: Figure, pose: Pose, light: Light, lit: float) -> None:
     """Draw the parts, far ones first, rounded by light from the side of the sun."""
     camera = canvas.camera
-    points = [camera.to_camera(pose.to_world(centers)) for centers in figure.centers]
-    every = np.concatenate(points)
-    if every[:, 2].min() < NEAR + 1.0:
+    radii = np.concatenate(figure.radii)
+    points = camera.to_camera(pose.to_world(np.concatenate(figure.centers)))
+    if points[:, 2].min() < NEAR + 1.0:
         return
-    pixels = [camera.to_pixels(part) for part in points]
-    sizes = [
-        camera.focal * radii / part[:, 2] for radii, part in zip(figure.radii, points, strict=True)
-    ]
-    tile = canvas.tile(np.concatenate(pixels), margin=float(max(s.max() for s in sizes)) + 2)
+    pixels = camera.to_pixels(points)
+    sizes = camera.focal * radii / points[:, 2]
+    tile = canvas.tile(pixels, margin=float(sizes.max()) + 2)
     if tile is None:
         return
-    scale = camera.focal / float(every[:, 2].mean())
+    scale = camera.focal / float(points[:, 2].mean())
     side = float(camera.rotation[0] @ light.sun) if light.casts_shadows else 0.15
     towards = np.array([0.55 * side * (0.4 + 0.6 * lit), -0.45])
     behind_sun = float(light.sun[2]) > 0.2 and light.casts_shadows
     base = light.tint(np.array([0.0, 0.25, -0.97]), lit * (0.35 if behind_sun else 0.7))
-    order = np.argsort(
-        [-part[:, 2].mean() + b for part, b in zip(points, figure.bias, strict=True)]
-    )
-    for i in order:
-        inverse = 1.0 / float(points[i][:, 2].mean())
-        color = np.asarray(figure.colors[i]) * base
-        tones = TONES if sizes[i].max() > 3 else TONES[1:2]
-        for share, gain in tones:
-            lift = (1 - share) * sizes[i][:, None] * towards
-            ring = (pixels[i] + lift)[:, None] + CIRCLE * (sizes[i] * share)[:, None, None]
-            hull = cv2.convexHull(tile.corners(ring.reshape(-1, 2)))
-            tile.polygon(hull, to_bytes(color * gain), figure.labels[i], inverse)
+
+    layers = []
+    for share, gain in TONES:
+        centers = pixels + (1 - share) * sizes[:, None] * towards
+        rings = centers[:, None] + CIRCLE * (sizes * share)[:, None, None]
+        colors = np.asarray(figure.colors) * base * gain
+        shades = (np.clip(colors, 0, 1) * 255).astype(np.uint8).tolist()
+        layers.append((tile.corners(rings), shades))
+    counts = np.array([len(part) for part in figure.centers])
+    ends = np.cumsum(counts)
+    starts = ends - counts
+    depths = np.add.reduceat(points[:, 2], starts) / counts
+    largest = np.maximum.reduceat(sizes, starts)
+    for i in np.argsort(np.asarray(figure.bias) - depths):
+        for rings, shades in layers if largest[i] > 3 else layers[1:2]:
+            hull = cv2.convexHull(rings[starts[i] : ends[i]].reshape(-1, 2))
+            tile.polygon(hull, shades[i], figure.labels[i], 1.0 / depths[i])
     blur = 0.012 * scale
     if blur > 0.5:
         drawn = (tile.ids != EMPTY).astype(np.float32)

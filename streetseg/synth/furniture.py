@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from streetseg.synth.canvas import Canvas
@@ -31,7 +33,7 @@ def draw_lamp(canvas: Canvas, pose: Pose, light: Light, lit: float, seed: int) -
     rng = np.random.default_rng(seed)
     color, height = pole_color(rng), rng.uniform(5.5, 9.0)
     figure = Figure()
-    figure.part([(0, 0, 0), (0, height, 0)], [0.11, 0.07], color, POLE)
+    figure.part([(0, 0, 0), (0, height, 0)], [0.12, 0.08], color, POLE)
     figure.part([(0, 0, 0), (0, 0.9, 0)], 0.14, color, POLE, bias=0.01)
     bright = (1.0, 0.95, 0.75) if light.dark else (0.8, 0.8, 0.78)
     if rng.random() < 0.25:
@@ -80,7 +82,7 @@ def draw_traffic_light(
     color = pole_color(rng)
     mast = 5.8 if arm else 3.3
     figure = Figure()
-    figure.part([(0, 0, 0), (0, mast, 0)], [0.11, 0.09], color, POLE)
+    figure.part([(0, 0, 0), (0, mast, 0)], [0.12, 0.10], color, POLE)
     if arm:
         figure.part([(0, mast, 0), (arm, mast + 0.2, 0)], 0.08, color, POLE)
     draw_figure(canvas, figure, pose, light, lit)
@@ -113,7 +115,7 @@ def draw_sign(canvas: Canvas, pose: Pose, light: Light, lit: float, seed: int) -
     for _ in range(plates):
         top -= _sign_plate(mesh, rng, top, back)
     figure = Figure()
-    figure.part([(0, 0, 0), (0, height, 0)], 0.06, pole_color(rng), POLE)
+    figure.part([(0, 0, 0), (0, height, 0)], 0.07, pole_color(rng), POLE)
     draw_figure(canvas, figure, pose, light, lit)
     draw_mesh(canvas, mesh, pose, light, lit)
 
@@ -171,7 +173,13 @@ def _sign_plate(mesh: Mesh, rng: np.random.Generator, top: float, back: bool) ->
     return float(np.ptp(shape[:, 1])) + 0.06
 
 
-def _symbol(add, rng: np.random.Generator, size: float, wide: float, ink: Rgb) -> None:  # type: ignore[no-untyped-def]
+def _symbol(
+    add: Callable[[np.ndarray, Rgb, int], None],
+    rng: np.random.Generator,
+    size: float,
+    wide: float,
+    ink: Rgb,
+) -> None:
     """Add a few strokes that read as writing, digits or an arrow."""
     if rng.random() < 0.4:
         stem = np.array([(-0.06, -0.4), (-0.06, 0.2), (0.06, 0.2), (0.06, -0.4)]) * size

@@ -109,14 +109,16 @@ def _blend(
     canvas.rgb[span][painted] = np.clip(ground + (target - ground) * wear, 0, 255)
 
 
-def paint_shadows(canvas: Canvas, light: Light, sunless: list[np.ndarray], dents: list) -> None:
+def paint_shadows(
+    canvas: Canvas, light: Light, sunless: list[np.ndarray], contacts: list[tuple[np.ndarray, int]]
+) -> None:
     """Darken the ground in the shade.
 
     Args:
         canvas: with only the ground painted.
         light: of the scene.
         sunless: polygons (world x and z, float[n, 2]) that the sun does not reach.
-        dents: polygons close below things, with the opacity (0..255) of their contact shadow.
+        contacts: polygons close below things, with the opacity (0..255) of their contact shadow.
     """
     up = np.array([0.0, 1.0, 0.0])
     shade = light.tint(up, 0.0) / light.tint(up, 1.0)
@@ -126,7 +128,7 @@ def paint_shadows(canvas: Canvas, light: Light, sunless: list[np.ndarray], dents
             flat.fill(polygon)
         _darken(canvas, flat.mask, shade, 1.5)
     flat = Flat(canvas)
-    for polygon, opacity in dents:
+    for polygon, opacity in contacts:
         flat.fill(polygon, opacity)
     _darken(canvas, flat.mask, np.array([0.35, 0.35, 0.37]), 5.0)
 

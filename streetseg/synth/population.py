@@ -124,7 +124,6 @@ def _furnish(crowd: Crowd, side: Side) -> None:
                     furniture.draw_traffic_light, end + 1.2, across, 0.0, (0.15, 0.15, 3.2), arm=arm
                 )
         crowd.fixed(furniture.draw_sign, start - 1.9, kerb, rng.normal(0, 0.12), (0.5, 0.5, 2.6))
-        del end
     for _ in range(int(rng.poisson(2.3))):
         along = 6 + 44 * rng.random() ** 1.4
         if not street.in_crossing(along):
@@ -185,8 +184,8 @@ def _walk(crowd: Crowd) -> None:
     rng, street = crowd.rng, crowd.street
     busy = rng.uniform(0.25, 1.2) if not street.suburban else rng.uniform(0.1, 0.5)
     for side in street.sides:
-        for _ in range(int(rng.poisson(8 * busy))):
-            along = 5.5 + 50 * rng.random() ** 1.7
+        for _ in range(int(rng.poisson(10 * busy))):
+            along = 5.5 + 45 * rng.random() ** 1.9
             across = side.sign * rng.uniform(side.walk_start + 0.5, side.walk_end - 0.3)
             turn = rng.choice([0, np.pi]) + rng.normal(0, 0.2)
             group = 1 + int(rng.random() < 0.35) + int(rng.random() < 0.12)

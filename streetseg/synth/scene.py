@@ -101,12 +101,12 @@ def _paint(
     paint_markings(canvas, street, rng)
     shade = building_shade(houses, street, light)
     shadows = list(shade)
-    dents = []
+    contacts = []
     for thing in things:
         if thing.pose.z < 90:
             shadows += thing.shade(light)
-            dents.append((thing.footprint(1.12), 190 if thing.half_width > 0.6 else 120))
-    paint_shadows(canvas, light, shadows, dents)
+            contacts.append((thing.footprint(1.12), 190 if thing.half_width > 0.6 else 120))
+    paint_shadows(canvas, light, shadows, contacts)
 
     for house in sorted(houses, key=lambda house: house.start):
         draw_building(canvas, house, street, light)

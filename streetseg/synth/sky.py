@@ -15,8 +15,8 @@ SKY = 23
 def paint_sky(canvas: Canvas, light: Light, seed: int) -> None:
     """Fill the whole picture with sky."""
     camera = canvas.camera
-    step = max(1, camera.columns // 480)
-    x, y, z = (part[::step, ::step].copy() for part in camera.rays())
+    step = max(1, camera.columns // 320)
+    x, y, z = camera.rays(step=step)
     length = np.sqrt(x * x + y * y + z * z)
     up = np.clip(y / length, 0.0, 1.0)
     share = np.clip(up * 1.9, 0, 1)[..., None] ** np.float32(0.7)

@@ -10,8 +10,9 @@ from streetseg.synth.light import Light
 from streetseg.synth.mesh import Mesh, Pose, draw_mesh
 from streetseg.synth.noise import Rgb, shared_color, tinted, vary
 from streetseg.synth.street import Street
+from streetseg.synth.vegetation import VEGETATION, leaf_texture
 
-WALL, FENCE, GUARD_RAIL, BRIDGE, TUNNEL, VEGETATION = 12, 13, 14, 15, 16, 21
+WALL, FENCE, GUARD_RAIL, BRIDGE, TUNNEL = 12, 13, 14, 15, 16
 
 
 def _facing(near: np.ndarray) -> np.ndarray:
@@ -153,8 +154,6 @@ def draw_bridge(canvas: Canvas, street: Street, along: float, light: Light, seed
 
 def draw_tunnel(canvas: Canvas, street: Street, along: float, light: Light, seed: int) -> None:
     """Draw the mouth of a tunnel and its inside; a wooded slope rises above it."""
-    from streetseg.synth.vegetation import leaf_texture
-
     rng = np.random.default_rng(seed)
     color = vary(rng, (0.56, 0.54, 0.50), 0.12)
     half = max(street.left.walk_end, street.right.walk_end) + 0.5

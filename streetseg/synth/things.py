@@ -22,6 +22,10 @@ Draw = Callable[[Canvas, Pose, Light, float], None]
 """Draws a thing; the last argument is the share of the sun that reaches it."""
 
 
+FAR = 30.0
+"""Distance beyond which cars are built more coarsely, in metres."""
+
+
 @dataclass(frozen=True)
 class Thing:
     """Something with a place, a shadow and a way to be drawn."""
@@ -167,7 +171,8 @@ class Crowd:
         build: Callable[[np.random.Generator], Mesh]
         if kind in BODIES:
             body = BODIES[kind]
-            build = partial(car_mesh, kind=kind, braking=bool(self.rng.random() < 0.3))
+            braking = bool(self.rng.random() < 0.3)
+            build = partial(car_mesh, kind=kind, braking=braking, far=along > FAR)
             size = (body.width / 2, body.length / 2, body.height)
         else:
             build, size = builders[kind]

@@ -79,7 +79,7 @@ def _clumps(shape: int, conifer: bool) -> np.ndarray:
     """Balls of leaves as float[n, 4]: x and towards the camera as shares of the spread, y of the
     height, and radius of the spread."""
     rng = np.random.default_rng([shape, conifer])
-    count = 70
+    count = 52
     share = rng.uniform(0, 1, (count, 1))
     if conifer:
         rise = share[:, 0]
@@ -90,7 +90,7 @@ def _clumps(shape: int, conifer: bool) -> np.ndarray:
     else:
         way = rng.normal(0, 1, (count, 3))
         way *= (0.35 + 0.65 * share) ** 0.6 / np.linalg.norm(way, axis=1, keepdims=True)
-        radius = rng.uniform(0.18, 0.34, count)
+        radius = rng.uniform(0.20, 0.35, count)
         x = way[:, 0] * (1 - radius * 0.5)
         y = 0.65 + way[:, 1] * (0.35 - radius * 0.25)
         towards = np.abs(way[:, 2]) * (1 - radius * 0.5)
