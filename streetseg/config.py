@@ -44,7 +44,7 @@ class Synth(Section):
     """The synthetic street scenes that stand in for Cityscapes."""
 
     size: tuple[int, int] = (512, 1024)
-    frames: dict[Literal["train", "val", "test"], PositiveInt] = {"train": 96, "val": 32}
+    frames: dict[Literal["train", "val", "test"], PositiveInt] = {"train": 96, "val": 24}
     cities: PositiveInt = 4
     seed: int = 0
 

@@ -1,0 +1,148 @@
+"""Scores, held against the official evaluation of Cityscapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official  # noqa: N813
+
+from streetseg.errors import StreetsegError
+from streetseg.evaluation import score_folders
+from streetseg.imaging import encode_png
+from streetseg.labels import LabelSpace
+from streetseg.metrics import category_miou, confusion_matrix, representative_ids, score
+
+SPACE = LabelSpace.load("cityscapes")
+SHAPE = (24, 40)
+
+
+def random_ids(seed: int, below: int = 34) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, below, SHAPE).astype(np.uint8)
+
+
+def mostly_right(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    truth = random_ids(seed)
+    wrong = np.random.default_rng(seed + 1).random(SHAPE) < 0.3
+    return truth, np.where(wrong, random_ids(seed + 2), truth)
+
+
+def all_of(number: int) -> np.ndarray:
+    return np.full(SHAPE, number, np.uint8)
+
+
+CASES = {
+    "random ids, ignored ones among them": [(random_ids(1), random_ids(2))],
+    "mostly right": [mostly_right(3)],
+    "several frames": [mostly_right(seed) for seed in (10, 20, 30)],
+    "representative ids as predictions": [
+        (random_ids(4), representative_ids(SPACE)[random_ids(5, below=8)])
+    ],
+    "perfect": [(random_ids(6), random_ids(6))],
+    "void everywhere in the truth": [(all_of(0), random_ids(7))],
+    "void everywhere in the prediction": [(random_ids(8), all_of(0))],
+    "predicted but never there": [(all_of(7), all_of(24))],
+    "an ignored label of the same category": [(all_of(7), all_of(9))],
+    "one pixel that counts": [(np.where(random_ids(9) == 5, 26, 3).astype(np.uint8), all_of(26))],
+}
+
+
+def official_scores(truth: Path, predictions: Path) -> dict[str, float]:
+    """What the benchmark's own script says of the files in two folders."""
+    arguments = official.args
+    arguments.evalInstLevelScore = False
+    arguments.evalPixelAccuracy = False
+    arguments.quiet = True
+    arguments.JSONOutput = False
+    truths = sorted(str(path) for path in truth.glob("*.png"))
+    masks = sorted(str(path) for path in predictions.glob("*.png"))
+    result = official.evaluateImgLists(masks, truths, arguments)
+    return {**result["categoryScores"], "mean": result["averageScoreCategories"]}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_official_score_is_the_one_of_the_benchmarks_own_script(
+    case: str, tmp_path: Path
+) -> None:
+    truth, predictions = tmp_path / "truth", tmp_path / "predictions"
+    truth.mkdir()
+    predictions.mkdir()
+    for number, (true_ids, predicted_ids) in enumerate(CASES[case]):
+        name = f"aachen_000000_{number:06d}"
+        (truth / f"{name}_gtFine_labelIds.png").write_bytes(encode_png(true_ids))
+        (predictions / f"{name}_pred.png").write_bytes(encode_png(predicted_ids))
+    expected = official_scores(truth, predictions)
+    scores, frames = score_folders(predictions, truth, SPACE)
+    assert frames == len(CASES[case])
+    assert scores.miou_official == pytest.approx(expected.pop("mean"), abs=1e-9, nan_ok=True)
+    del expected["void"]  # has no valid label, so no score
+    assert scores.iou_official == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+def test_plain_scores_count_void_as_a_category() -> None:
+    truth = np.array([0, 0, 7, 7, 7, 11], np.uint8)
+    predicted = np.array([0, 7, 7, 7, 11, 11], np.uint8)
+    scores = score(confusion_matrix(truth, predicted), SPACE)
+    assert scores.iou["void"] == 1 / 2
+    assert scores.iou["flat"] == 2 / 4
+    assert scores.iou["construction"] == 1 / 2
+    assert scores.dice["flat"] == 4 / 6
+    assert scores.miou == 1 / 2
+    assert scores.pixel_accuracy == 4 / 6
+    assert np.isnan(scores.iou["sky"])
+
+
+def test_nothing_labelled_has_no_score() -> None:
+    empty = score(np.zeros((256, 256), np.int64), SPACE)
+    assert np.isnan([empty.miou, empty.miou_official, empty.pixel_accuracy]).all()
+
+
+def test_counts_do_not_overflow() -> None:
+    confusion = confusion_matrix(all_of(7), all_of(7)) * 10**7
+    assert confusion.dtype == np.int64
+    assert score(confusion, SPACE).category_confusion[1, 1] == SHAPE[0] * SHAPE[1] * 10**7
+
+
+def test_each_category_is_represented_by_a_label_that_counts() -> None:
+    assert representative_ids(SPACE).tolist() == [0, 7, 11, 17, 21, 23, 24, 26]
+
+
+def test_a_category_that_never_occurs_is_left_out_of_the_mean() -> None:
+    assert category_miou(np.array([[2, 0, 0], [2, 4, 0], [0, 0, 0]])) == pytest.approx(
+        (2 / 4 + 4 / 6) / 2
+    )
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    truth, predictions = tmp_path / "truth", tmp_path / "predictions"
+    truth.mkdir()
+    predictions.mkdir()
+    (truth / "a_0_0_gtFine_labelIds.png").write_bytes(encode_png(all_of(7)))
+    (predictions / "a_0_0.png").write_bytes(encode_png(all_of(7)))
+    return predictions, truth
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda p, t: (t / "a_0_0_gtFine_labelIds.png").unlink(), "holds no"),
+        (lambda p, t: (p / "a_0_0.png").unlink(), "there are 0"),
+        (lambda p, t: (p / "a_0_0_b.png").write_bytes(encode_png(all_of(7))), "there are 2"),
+        (
+            lambda p, t: (p / "a_0_0.png").write_bytes(encode_png(np.zeros((8, 8), np.uint8))),
+            "is 8x8 but its truth is 40x24",
+        ),
+        (lambda p, t: (p / "a_0_0.png").write_bytes(encode_png(all_of(77))), "holds id 77"),
+        (lambda p, t: (p / "a_0_0.png").write_bytes(b"text"), "cannot be decoded"),
+    ],
+)
+def test_masks_that_cannot_be_scored_are_named(
+    folders: tuple[Path, Path], spoil, said: str
+) -> None:
+    spoil(*folders)
+    with pytest.raises(StreetsegError, match=said) as caught:
+        score_folders(*folders, SPACE)
+    assert "\n" not in str(caught.value)
