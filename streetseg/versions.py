@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import logging
 import re
 import shutil
 import tempfile
@@ -91,16 +90,13 @@ def fetch(version: str, remote: str, destination: Path) -> Path:
             f"'{version}' is not a data version: take the md5 ending in '.dir' of the stage "
             f"'{STAGE}' in dvc.lock"
         )
+    logging.getLogger("dvc").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(dir=_parent(destination)) as scratch:
         workspace = Path(scratch)
         pointer = {"outs": [{"md5": version, "hash": "md5", "path": "prepared"}]}
         (workspace / "prepared.dvc").write_text(yaml.safe_dump(pointer))
         try:
-            with (
-                contextlib.redirect_stdout(io.StringIO()),
-                Repo.init(scratch, no_scm=True) as repo,
-                repo.config.edit("local") as config,
-            ):
+            with Repo.init(scratch, no_scm=True) as repo, repo.config.edit("local") as config:
                 config["core"] = {"analytics": False, "remote": "source"}
                 config["remote"] = {"source": {"url": remote}}
             with Repo(scratch) as repo:

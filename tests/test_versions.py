@@ -97,7 +97,7 @@ def test_a_git_revision_stands_for_the_data_that_its_lock_names(tmp_path: Path) 
     assert resolve("HEAD", str(tmp_path)) == versions[1]
     assert resolve(ABSENT, str(tmp_path)) == ABSENT
     assert locked_version(tmp_path / "dvc.lock") == versions[1]
-    with pytest.raises(StreetsegError, match="no data version .* at 'v3'") as caught:
+    with pytest.raises(StreetsegError, match=r"no data version .* at 'v3'") as caught:
         resolve("v3", str(tmp_path))
     assert "\n" not in str(caught.value)
 
