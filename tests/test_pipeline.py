@@ -241,6 +241,9 @@ def test_a_wrong_setting_is_one_clear_line(
 
 
 def test_bad_data_is_one_clear_line(demo: Callable[..., DemoRun], tmp_path: Path) -> None:
-    empty = demo("--data", str(tmp_path), folder=tmp_path)
+    data = tmp_path / "data"
+    data.mkdir()
+    empty = demo("--data", str(data), folder=tmp_path / "out")
     assert empty.status == 1
-    assert empty.printed.rstrip().splitlines()[-1].startswith(f"error: {tmp_path} holds no")
+    assert empty.printed.rstrip().splitlines()[-1].startswith(f"error: {data} holds no")
+    assert "ERROR" not in empty.printed
