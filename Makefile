@@ -46,7 +46,7 @@ format: $(SYNCED) ## Let ruff mend what it can
 
 lock: ## Resolve pyproject.toml into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
-	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+	  --no-annotate --no-header pyproject.toml -o requirements.lock
 
 serve: $(SYNCED) ## The champion over HTTP on 127.0.0.1: PORT=3000
 	@$(BIN)/bentoml serve service:StreetSegmenter --host 127.0.0.1 --port $(PORT)

@@ -12,13 +12,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from streetseg.atomic import new_folder
 from streetseg.config import Model, Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
@@ -50,7 +50,6 @@ def save_artifact(
     """
     from safetensors.torch import save
 
-    partial = destination.with_name(f"{destination.name}.partial")
     config = {
         "format": FORMAT,
         "model": params.model.model_dump(),
@@ -61,22 +60,14 @@ def save_artifact(
         "git_revision": git_revision(),
         "params": params.to_dict(),
     }
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _write_json(partial / "config.json", config)
-        _write_json(partial / "labels.json", dataset.labels.to_dict())
+    with new_folder(destination) as folder:
+        _write_json(folder / "config.json", config)
+        _write_json(folder / "labels.json", dataset.labels.to_dict())
         weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        (partial / "weights.safetensors").write_bytes(save(weights))
-        _export_onnx(model, dataset.size, partial / "model.onnx")
-        _save_example(model, dataset.image(int(dataset.rows("train")[0])), partial)
-        check_onnx(partial)
-        shutil.rmtree(destination, ignore_errors=True)
-        partial.rename(destination)
-    except OSError as error:
-        raise StreetsegError(f"cannot write {destination}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        (folder / "weights.safetensors").write_bytes(save(weights))
+        _export_onnx(model, dataset.size, folder / "model.onnx")
+        _save_example(model, dataset.image(int(dataset.rows("train")[0])), folder)
+        check_onnx(folder)
     return destination
 
 

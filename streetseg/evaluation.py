@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from streetseg.atomic import new_folder
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
@@ -92,19 +92,10 @@ def evaluate(
         frames=[(dataset.index.frame[row], per_frame[row]) for row in ranked],
     )
 
-    partial = destination.with_name(f"{destination.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        (partial / "evaluation.json").write_text(json.dumps(evaluation.to_dict(), indent=1) + "\n")
-        _draw_sheet(model, dataset, ranked, evaluation, partial / "predictions.png")
-        write_report(evaluation, partial / "predictions.png", partial / "report.html")
-        shutil.rmtree(destination, ignore_errors=True)
-        partial.rename(destination)
-    except OSError as error:
-        raise StreetsegError(f"cannot write {destination}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with new_folder(destination) as folder:
+        (folder / "evaluation.json").write_text(json.dumps(evaluation.to_dict(), indent=1) + "\n")
+        _draw_sheet(model, dataset, ranked, evaluation, folder / "predictions.png")
+        write_report(evaluation, folder / "predictions.png", folder / "report.html")
     return evaluation
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -24,6 +23,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from streetseg.atomic import new_folder
 from streetseg.config import Params
 from streetseg.errors import StreetsegError
 from streetseg.imaging import (
@@ -57,7 +57,7 @@ class _Job:
 def prepare(params: Params) -> Path:
     """Write the prepared dataset of ``params.data.root`` to ``params.data.prepared``.
 
-    The folder appears whole or not at all: it is written beside its place and then renamed.
+    The folder appears whole or not at all.
 
     Returns:
         The folder written.
@@ -69,26 +69,15 @@ def prepare(params: Params) -> Path:
     root, destination = params.data.root, params.data.prepared
     labels = LabelSpace.load(params.data.source)
     frames = find_cityscapes(root)
-    partial = destination.with_name(f"{destination.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        jobs = _lay_out_shards(frames, partial, params.prepare.size, root, labels)
+    with new_folder(destination, "set data.prepared to a folder you may write to") as folder:
+        jobs = _lay_out_shards(frames, folder, params.prepare.size, root, labels)
         rows = parallel_map(
             _prepare_frame, jobs, workers=params.prepare.workers, description="prepare"
         )
         index = pd.DataFrame(list(rows))
-        index.to_parquet(partial / "index.parquet", index=False)
+        index.to_parquet(folder / "index.parquet", index=False)
         description = _describe(index, params, labels)
-        (partial / "dataset.json").write_text(json.dumps(description, indent=1) + "\n")
-        shutil.rmtree(destination, ignore_errors=True)
-        partial.rename(destination)
-    except OSError as error:
-        raise StreetsegError(
-            f"cannot write {destination}: {error.strerror or error}: set data.prepared to a folder "
-            "you may write to"
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        (folder / "dataset.json").write_text(json.dumps(description, indent=1) + "\n")
     return destination
 
 
