@@ -31,7 +31,7 @@ from streetseg.errors import StreetsegError
 from streetseg.imaging import decode_rgb
 from streetseg.provenance import REPOSITORY, git_revision
 from streetseg.registry import CHAMPION, promote
-from streetseg.sources import find_cityscapes
+from streetseg.sources import load_source
 from streetseg.synth import write_cityscapes
 from streetseg.versions import locked_version
 
@@ -138,7 +138,9 @@ class Demo:
 
     def ask_service(self) -> dict[str, Any]:
         """Start the real server, have it segment a frame it has not seen, stop it."""
-        frame = next(f for f in find_cityscapes(self.params.data.root) if f.split == "val")
+        frame = next(
+            f for f in load_source("cityscapes").find(self.params.data.root) if f.split == "val"
+        )
         with serving(self.workspace / "params.yaml", self.out / "serve.log") as url:
             files = {"image": (frame.image.name, frame.image.read_bytes(), "image/png")}
             answer = httpx.post(f"{url}/segment", files=files, timeout=60)
@@ -279,7 +281,7 @@ def _wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> N
 
 def size_like(data: Path, params: Params) -> list[int]:
     """A size for models with the aspect of the frames and about the pixels of the recipe's."""
-    height, width = decode_rgb(find_cityscapes(data)[0].image.read_bytes()).shape[:2]
+    height, width = decode_rgb(load_source("cityscapes").find(data)[0].image.read_bytes()).shape[:2]
     pixels = params.prepare.size[0] * params.prepare.size[1]
     sides = [(32 * h, 32 * w) for h in range(2, 17) for w in range(2, 17)]
     fitting = [(h, w) for h, w in sides if 0.75 * pixels <= h * w <= 1.5 * pixels]

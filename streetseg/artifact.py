@@ -60,7 +60,7 @@ def save_artifact(
         "git_revision": git_revision(),
         "params": params.to_dict(),
     }
-    with new_folder(destination) as folder:
+    with new_folder(destination, "config.json") as folder:
         _write_json(folder / "config.json", config)
         _write_json(folder / "labels.json", dataset.labels.to_dict())
         weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}

@@ -141,9 +141,9 @@ def evaluate(
     if (predictions is None) != (truth is None):
         raise typer.BadParameter("--predictions and --truth go together")
     if predictions and truth:
-        from streetseg.labels import LabelSpace
+        from streetseg.sources import load_source
 
-        labels = LabelSpace.load(settings.data.source)
+        labels = load_source(settings.data.source).labels
         scores, frames = score_folders(predictions, truth, labels)
         result: dict[str, Any] = {"frames": frames, **scores_to_dict(scores, labels)}
     else:

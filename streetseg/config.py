@@ -6,16 +6,16 @@ file holds only what differs, and ``--set key.path=value`` has the last word.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, model_validator
 
 from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
+from streetseg.yamlfile import read_yaml, validated
 
 RECIPES = REPOSITORY / "recipes"
 
@@ -33,7 +33,7 @@ class Section(BaseModel):
 class Data(Section):
     """Where the frames are."""
 
-    source: Literal["cityscapes"] = "cityscapes"
+    source: str = "cityscapes"
     root: Path = Path("data/raw")
     prepared: Path = Path("data/prepared")
     remote: str = "data/remote"
@@ -53,6 +53,7 @@ class Prepare(Section):
     """From source frames to the arrays that models read."""
 
     size: tuple[Side, Side] = (256, 512)
+    on_error: Literal["fail", "skip"] = "fail"
     workers: int = Field(0, ge=0)
 
 
@@ -189,15 +190,12 @@ def load_params(
     tree: dict[str, Any] = {}
     origin = "params"
     if path is not None:
-        tree, origin = _read_yaml(path), str(path)
+        tree, origin = read_yaml(path), str(path)
     if not isinstance(overrides, Mapping):
         overrides = parse_overrides(overrides)
     for key, value in overrides.items():
         _set(tree, key, value)
-    try:
-        return Params.model_validate(tree)
-    except ValidationError as error:
-        raise StreetsegError(_explain(error, origin)) from None
+    return validated(TypeAdapter(Params), tree, origin)
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
@@ -232,21 +230,6 @@ def load_recipe(name: str, overrides: Mapping[str, Any]) -> Params:
     return load_params(known[name], overrides)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise StreetsegError(f"cannot read params file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise StreetsegError(f"{path} is not valid YAML: {reason}") from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise StreetsegError(f"{path} must hold sections such as 'train:', not a {_kind(tree)}")
-    return tree
-
-
 def _set(tree: dict[str, Any], key: str, value: Any) -> None:
     *sections, leaf = key.split(".")
     for section in sections:
@@ -254,28 +237,3 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(tree, dict):
             raise StreetsegError(f"--set {key}: '{section}' is a value, not a section")
     tree[leaf] = value
-
-
-def _explain(error: ValidationError, origin: str) -> str:
-    """The first mistake in one line: where, what is wrong, what is allowed."""
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    key = ".".join(path)
-    if first["type"] == "extra_forbidden":
-        allowed = _keys_of(path[:-1])
-        close = difflib.get_close_matches(path[-1], allowed, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(allowed)}"
-        return f"{origin}: unknown key '{key}': {hint}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{origin}: {key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
-
-
-def _keys_of(path: list[str]) -> list[str]:
-    node: Any = Params().to_dict()
-    for part in path:
-        node = node[part]
-    return list(node)
-
-
-def _kind(value: Any) -> str:
-    return {list: "list", str: "text", int: "number", float: "number"}.get(type(value), "value")

@@ -21,8 +21,11 @@ class PreparedDataset:
     Attributes:
         path: the folder.
         size: (height, width) of the arrays.
+        source: the name of the source.
+        cities_are_places: whether a city is a place, so that none should be in two splits.
         labels: the label space.
         index: one row per frame, numbered from 0.
+        skipped: one row per frame of the source that could not be used, with the error.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +37,7 @@ class PreparedDataset:
         self.path = Path(path)
         try:
             description = json.loads((self.path / "dataset.json").read_text())
-            self.index = pd.read_parquet(self.path / "index.parquet")
+            index = pd.read_parquet(self.path / "index.parquet")
         except OSError:
             raise StreetsegError(
                 f"{path} holds no prepared dataset: make one with 'streetseg prepare'"
@@ -44,8 +47,12 @@ class PreparedDataset:
                 f"{path} has format {description['format']}, this version reads {FORMAT}: "
                 "prepare it again"
             )
+        usable = index["error"] == ""
+        self.index = index[usable].drop(columns="error").reset_index(drop=True)
+        self.skipped = index[~usable].reset_index(drop=True)
         self.size: tuple[int, int] = tuple(description["size"])
         self.source: str = description["source"]
+        self.cities_are_places: bool = description["cities_are_places"]
         self.labels = LabelSpace.from_dict(description["label_space"])
 
     @cached_property

@@ -92,7 +92,7 @@ def evaluate(
         frames=[(dataset.index.frame[row], per_frame[row]) for row in ranked],
     )
 
-    with new_folder(destination) as folder:
+    with new_folder(destination, "evaluation.json") as folder:
         (folder / "evaluation.json").write_text(json.dumps(evaluation.to_dict(), indent=1) + "\n")
         _draw_sheet(model, dataset, ranked, evaluation, folder / "predictions.png")
         write_report(evaluation, folder / "predictions.png", folder / "report.html")

@@ -1,7 +1,7 @@
 """Label spaces: which ids a data set draws, and which category each becomes.
 
-A label space is data (``label_spaces/<name>.yaml``); this module only reads it and turns it
-into the lookup tables that the rest of the library indexes with.
+A label space is data (``label_spaces/<name>.yaml``, or a file of yours); this module only reads it
+and turns it into the lookup tables that the rest of the library indexes with.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
-import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
 
 from streetseg.errors import StreetsegError
+from streetseg.yamlfile import read_yaml, validated
 
 LABEL_SPACES = Path(__file__).parent / "label_spaces"
 
@@ -22,23 +23,32 @@ IGNORE = 255
 """Value of a category pixel that no loss and no score looks at (padding, unknown ids)."""
 
 
+Byte = Annotated[int, Field(ge=0, le=255)]
+Encoding = Literal["ids", "red", "colors"]
+"""How a label picture holds ids: one channel (or a palette) of ids, ids in the red channel, or the
+colour of each label."""
+
+
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Category:
     """A class that models predict. Its id is its position in the label space."""
 
     name: str
-    color: tuple[int, int, int]
-    """RGB, 0..255."""
+    color: tuple[Byte, Byte, Byte]
+    """RGB."""
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Label:
     """An id as drawn in a data set's label pictures."""
 
-    id: int
+    id: Annotated[int, Field(ge=-1, le=255)]
     name: str
-    category: str
-    color: tuple[int, int, int]
+    category: str | None = None
+    """The category it is merged into; None for pixels that neither train nor count."""
+    color: tuple[Byte, Byte, Byte] = (0, 0, 0)
     train_id: int = IGNORE
     instances: bool = False
     """Whether single objects of this label are told apart in the data set."""
@@ -46,37 +56,61 @@ class Label:
     """Whether the official evaluation skips pixels of this label."""
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class LabelSpace:
     """The labels of a data set and the categories they are merged into."""
 
     name: str
-    categories: tuple[Category, ...]
-    labels: tuple[Label, ...]
+    categories: Annotated[tuple[Category, ...], Field(min_length=2, max_length=255)]
+    labels: Annotated[tuple[Label, ...], Field(min_length=1)]
+    encoding: Encoding = "ids"
 
     @classmethod
-    def load(cls, name: str) -> LabelSpace:
-        """Read the label space shipped under ``name``.
+    def load(cls, name: str, folder: Path = Path()) -> LabelSpace:
+        """Read the label space shipped under ``name``, or the YAML file ``name`` in ``folder``.
 
         Raises:
-            StreetsegError: no label space has this name.
+            StreetsegError: no such label space, or one that is not well formed.
         """
-        path = LABEL_SPACES / f"{name}.yaml"
+        own = folder / name
+        path = own if own.suffix in (".yaml", ".yml") else LABEL_SPACES / f"{name}.yaml"
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in LABEL_SPACES.glob("*.yaml")))
-            raise StreetsegError(f"no label space named '{name}': choose one of {known}")
-        return cls.from_dict(yaml.safe_load(path.read_text()))
+            raise StreetsegError(
+                f"no label space named '{name}': choose one of {known}, or name a YAML file"
+            )
+        return cls.from_dict(read_yaml(path), str(path))
 
     @classmethod
-    def from_dict(cls, table: dict[str, Any]) -> LabelSpace:
-        """Build a label space from the plain data that :meth:`to_dict` writes."""
-        return cls(
-            name=table["name"],
-            categories=tuple(Category(c["name"], tuple(c["color"])) for c in table["categories"]),
-            labels=tuple(
-                Label(**{**label, "color": tuple(label["color"])}) for label in table["labels"]
-            ),
-        )
+    def from_dict(cls, table: dict[str, Any], origin: str = "label space") -> LabelSpace:
+        """Build a label space from the plain data that :meth:`to_dict` writes.
+
+        Raises:
+            StreetsegError: naming ``origin`` and the first mistake.
+        """
+        space = validated(TypeAdapter(cls), table, origin)
+        space._refuse_contradictions(origin)
+        return space
+
+    def _refuse_contradictions(self, origin: str) -> None:
+        drawn = [
+            str(label.color if self.encoding == "colors" else label.id % 256)
+            for label in self.labels
+        ]
+        for what, values in (("category", self.names), ("id or colour", drawn)):
+            if twice := [value for value in values if values.count(value) > 1]:
+                raise StreetsegError(f"{origin}: the {what} {twice[0]} is there twice")
+        used = {label.category for label in self.labels}
+        for name in self.names:
+            if name not in used:
+                raise StreetsegError(f"{origin}: no label is merged into the category '{name}'")
+        for label in self.labels:
+            if label.category is not None and label.category not in self.names:
+                raise StreetsegError(
+                    f"{origin}: label '{label.name}' has the unknown category '{label.category}': "
+                    f"choose one of {', '.join(self.names)}, or leave it out to ignore the label"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, fit for JSON or YAML."""
@@ -98,14 +132,22 @@ class LabelSpace:
 
     @cached_property
     def category_of(self) -> np.ndarray:
-        """Lookup table from drawn id to category id: uint8[256], ``IGNORE`` where undefined.
+        """Lookup table from drawn id to category id: uint8[256], ``IGNORE`` where there is none.
 
         A negative id is found at its value modulo 256, as an unsigned byte stores it.
         """
         table = np.full(256, IGNORE, np.uint8)
         for label in self.labels:
-            table[label.id % 256] = self.category_id(label.category)
+            if label.category is not None:
+                table[label.id % 256] = self.category_id(label.category)
         return table
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """Which ids a label picture may hold: bool[256]."""
+        known = np.zeros(256, bool)
+        known[[label.id % 256 for label in self.labels]] = True
+        return known
 
     @cached_property
     def ignored_in_eval(self) -> np.ndarray:

@@ -101,7 +101,7 @@ def _official_iou(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
         return hit / union
 
 
-def _evaluated_categories(space: LabelSpace) -> set[str]:
+def _evaluated_categories(space: LabelSpace) -> set[str | None]:
     return {label.category for label in space.labels if not label.ignore_in_eval}
 
 

@@ -1,71 +1,215 @@
-"""Data sets as published: finding the frames and their labels on disk."""
+"""Data sets as published: finding the frames and their label pictures on disk.
+
+A source is data (``layouts/<name>.yaml``, or a file of yours): where the pictures lie, what their
+labels mean, and how frames are split where the data set does not say.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, model_validator
 
 from streetseg.errors import StreetsegError
+from streetseg.labels import LabelSpace
+from streetseg.yamlfile import read_yaml, validated
+
+LAYOUTS = Path(__file__).parent / "layouts"
 
 SPLITS = ("train", "val")
 """The splits with ground truth. Cityscapes publishes its test labels as all void."""
 
+PLACEHOLDERS = {"split": "[^/]+", "city": "[^/]+?", "name": "[^/]+"}
+
 
 @dataclass(frozen=True)
 class Frame:
-    """One photograph and its label picture."""
+    """A photograph and its label picture; one of the two may be missing on disk."""
 
     name: str
-    """``<city>_<sequence>_<frame>``, unique in the data set."""
+    """Unique in the data set, as ``aachen_000000_000019``."""
     split: str
     city: str
     image: Path
     label: Path
 
 
-def find_cityscapes(root: Path) -> list[Frame]:
-    """Find the frames below a Cityscapes root, in order of split, city and name.
+class Pair(BaseModel):
+    """A photograph's path and its label picture's, with ``{split}``, ``{city}`` and ``{name}``."""
 
-    The layout is ``leftImg8bit/<split>/<city>/<name>_leftImg8bit.png`` beside
-    ``gtFine/<split>/<city>/<name>_gtFine_labelIds.png``.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: str
+    labels: str
+    split: Literal["train", "val"] | None = None
+
+    @model_validator(mode="after")
+    def _alike(self) -> Pair:
+        held = [set(re.findall(r"{(\w+)}", pattern)) for pattern in (self.images, self.labels)]
+        if unknown := sorted((held[0] | held[1]) - PLACEHOLDERS.keys()):
+            raise ValueError(f"{{{unknown[0]}}} is none of {{split}}, {{city}} and {{name}}")
+        if held[0] != held[1] or "name" not in held[0]:
+            raise ValueError("images and labels need the same placeholders, {name} among them")
+        if any(Path(pattern).is_absolute() for pattern in (self.images, self.labels)):
+            raise ValueError("images and labels are paths below data.root")
+        return self
+
+
+class Source(BaseModel):
+    """How a data set lies on disk."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label_space: str
+    """The name of one that is shipped, or a YAML file beside this one."""
+    pairs: Annotated[tuple[Pair, ...], Field(min_length=1)]
+    """A photograph belongs to the first pair whose label picture is there."""
+    places: bool = True
+    """Whether a city is a place, so that none should be in two splits."""
+    city_from_name: Annotated[int, Field(ge=0)] = 0
+    """Without ``{city}``: how many characters of the name stand for it, to bound the shards."""
+    val_cities: tuple[str, ...] = ()
+    """Without ``{split}``: the cities that are val."""
+    val_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Without ``{split}`` and ``val_cities``: the share at the end of each city that is val."""
+
+    _name: str = PrivateAttr("")
+    _folder: Path = PrivateAttr(LAYOUTS)
+
+    @cached_property
+    def labels(self) -> LabelSpace:
+        """What the label pictures hold."""
+        return LabelSpace.load(self.label_space, self._folder)
+
+    def find(self, root: Path) -> list[Frame]:
+        """Find the frames below ``root``, in order of split, city and name.
+
+        A photograph without a label picture is among them with the path where that should be, and
+        a label picture without its photograph likewise.
+
+        Raises:
+            StreetsegError: no photograph is where the layout says.
+        """
+        found: dict[Path, Frame] = {}
+        orphans: dict[Path, Frame] = {}
+        for pair in self.pairs:
+            images, labels = _match(root, pair.images), _match(root, pair.labels)
+            for values, image in images.items():
+                frame = self._frame(pair, values, image, _path(root, pair.labels, values))
+                if image not in found or (values in labels and not found[image].label.exists()):
+                    found[image] = frame
+            for values in labels.keys() - images.keys():
+                image = _path(root, pair.images, values)
+                orphans[labels[values]] = self._frame(pair, values, image, labels[values])
+        if not found:
+            raise StreetsegError(
+                f"{root} holds no {self.pairs[0].images}: point data.root at a folder in the "
+                f"layout of data.source={self._name}, or make one with 'streetseg synth'"
+            )
+        used = {frame.label for frame in found.values()}
+        frames = [*found.values(), *(f for label, f in orphans.items() if label not in used)]
+        frames = self._split(frames)
+        return sorted(
+            (frame for frame in frames if frame.split in SPLITS),
+            key=lambda frame: (frame.split, frame.city, _natural(frame.name)),
+        )
+
+    def _frame(self, pair: Pair, values: Values, image: Path, label: Path) -> Frame:
+        given = dict(values)
+        name, prefix = given["name"], self.city_from_name
+        city = given.get("city") or (name[:prefix] if prefix else "all")
+        if "city" in given and not name.startswith(f"{city}_"):
+            name = f"{city}_{name}"
+        return Frame(name, pair.split or given.get("split", ""), city, image, label)
+
+    def _split(self, frames: list[Frame]) -> list[Frame]:
+        """Give each frame without a split one."""
+        given = [frame for frame in frames if frame.split]
+        cities = defaultdict(list)
+        for frame in sorted(frames, key=lambda frame: _natural(frame.name)):
+            if not frame.split:
+                cities[frame.city].append(frame)
+        if unknown := sorted(set(self.val_cities) - cities.keys()):
+            raise StreetsegError(
+                f"{self._name}: val_cities names '{unknown[0]}', which is none of "
+                f"{', '.join(sorted(cities))}"
+            )
+        for city, members in cities.items():
+            held_out = len(members) if city in self.val_cities else 0
+            if not self.val_cities and len(members) > 1:
+                held_out = max(1, round(self.val_share * len(members)))
+            first = len(members) - held_out
+            given += [replace(frame, split="train") for frame in members[:first]]
+            given += [replace(frame, split="val") for frame in members[first:]]
+        return given
+
+
+Values = tuple[tuple[str, str], ...]
+"""What the placeholders of a pattern stood for in a path."""
+
+
+def load_source(name: str) -> Source:
+    """Read the source shipped under ``name``, or a YAML file of that path.
 
     Raises:
-        StreetsegError: no such layout, no frames, or an image without its label (or the reverse).
+        StreetsegError: no such source, or a file that is not well formed.
     """
-    if not (root / "leftImg8bit").is_dir() or not (root / "gtFine").is_dir():
+    own = Path(name)
+    path = own if own.suffix in (".yaml", ".yml") else LAYOUTS / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in LAYOUTS.glob("*.yaml")))
         raise StreetsegError(
-            f"{root} holds no leftImg8bit/ and gtFine/: point data.root at a Cityscapes folder, "
-            "or make one with 'streetseg synth'"
+            f"data.source = '{name}': choose one of {known}, or name a YAML file that is there"
         )
-    frames = []
-    for split in SPLITS:
-        images = _by_name(root / "leftImg8bit" / split, "_leftImg8bit.png")
-        labels = _by_name(root / "gtFine" / split, "_gtFine_labelIds.png")
-        _refuse_unpaired(images, labels, "label", root / "gtFine" / split)
-        _refuse_unpaired(labels, images, "image", root / "leftImg8bit" / split)
-        frames += [
-            Frame(name.name, split, name.parent.name, images[name], labels[name])
-            for name in sorted(images)
-        ]
-    if not frames:
-        raise StreetsegError(f"{root} holds no frames: leftImg8bit/train/<city>/*.png is empty")
-    return frames
+    source = validated(TypeAdapter(Source), read_yaml(path), str(path))
+    source._name, source._folder = name, path.parent
+    return source
 
 
-def _by_name(folder: Path, suffix: str) -> dict[Path, Path]:
-    """Files ending in ``suffix``, keyed by city/name."""
-    return {
-        path.parent.relative_to(folder) / path.name.removesuffix(suffix): path
-        for path in folder.glob(f"*/*{suffix}")
-    }
+def refuse_incomplete(frames: Iterable[Frame]) -> None:
+    """Stop if a photograph has no label picture, or the reverse.
+
+    Raises:
+        StreetsegError: naming the first and the number of the others.
+    """
+    for what, that in (("label", "image"), ("image", "label")):
+        alone = [frame for frame in frames if not getattr(frame, what).exists()]
+        if alone:
+            more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
+            raise StreetsegError(
+                f"{getattr(alone[0], that)} has no {what} in {getattr(alone[0], what).parent}"
+                f"{more}: add it, or set prepare.on_error=skip"
+            )
 
 
-def _refuse_unpaired(
-    these: dict[Path, Path], those: dict[Path, Path], missing: str, folder: Path
-) -> None:
-    alone = sorted(these.keys() - those.keys())
-    if alone:
-        more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
-        raise StreetsegError(
-            f"{these[alone[0]]} has no {missing} in {folder / alone[0].parent}{more}"
-        )
+def _match(root: Path, pattern: str) -> dict[Values, Path]:
+    """The files below ``root`` that a pattern describes, by what its placeholders stand for."""
+    expression, seen = "", set()
+    for text, key in re.findall(r"([^{]*)(?:{(\w+)})?", pattern):
+        expression += re.escape(text)
+        if key:
+            expression += f"(?P={key})" if key in seen else f"(?P<{key}>{PLACEHOLDERS[key]})"
+            seen.add(key)
+    compiled = re.compile(expression)
+    found = {}
+    for path in root.glob(re.sub(r"{\w+}", "*", pattern)):
+        if match := compiled.fullmatch(path.relative_to(root).as_posix()):
+            found[tuple(sorted(match.groupdict().items()))] = path
+    return found
+
+
+def _path(root: Path, pattern: str, values: Values) -> Path:
+    return root / pattern.format(**dict(values))
+
+
+def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
+    """A key that sorts frame_9 before frame_10."""
+    return tuple(
+        (0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)
+    )

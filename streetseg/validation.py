@@ -153,7 +153,7 @@ def _tables(dataset: PreparedDataset, params: Validate) -> dict[str, pd.DataFram
         {
             "name": index["frame"],
             "with_this_name": index.groupby("frame")["frame"].transform("size"),
-            "splits_of_image": index.groupby("image_md5")["split"].transform("nunique"),
+            "splits_of_image": index.groupby("image_hash")["split"].transform("nunique"),
             "splits_of_city": index.groupby("city")["split"].transform("nunique"),
             "sizes": len(index[["height", "width"]].drop_duplicates()),
             "aspect_change": np.abs(width / height * index["height"] / index["width"] - 1),

@@ -81,7 +81,7 @@ def test_wrong_usage_is_status_2() -> None:
         (("evaluate", "--model", "nowhere"), "nowhere holds no model artifact"),
         (("gate", "--evaluation", "nowhere"), "streetseg evaluate"),
         (("predict", "a.png"), "alias 'champion'"),
-        (("train", "--params", "nowhere.yaml"), "cannot read params file nowhere.yaml"),
+        (("train", "--params", "nowhere.yaml"), "cannot read nowhere.yaml"),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_status_1(

@@ -15,7 +15,7 @@ from streetseg.imaging import encode_png
 from streetseg.inference import Segmenter
 from streetseg.metrics import representative_ids
 from streetseg.prepare import prepare
-from streetseg.sources import find_cityscapes
+from streetseg.sources import load_source
 from tests.conftest import Trained
 
 
@@ -30,7 +30,7 @@ def test_it_equals_scoring_the_masks_that_would_be_served(
     from streetseg.imaging import decode_rgb
 
     model = Segmenter(trained.artifact)
-    for frame in find_cityscapes(cityscapes):
+    for frame in load_source("cityscapes").find(cityscapes):
         if frame.split == "val":
             categories = model.predict(decode_rgb(frame.image.read_bytes()))
             mask = representative_ids(model.labels)[categories]

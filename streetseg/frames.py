@@ -1,0 +1,147 @@
+"""One frame of a source: decoded, remapped, resized and measured.
+
+Worker processes import this module alone, so it stays light.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import xxhash
+
+from streetseg.errors import StreetsegError
+from streetseg.imaging import (
+    BadImageError,
+    decode_labels,
+    decode_rgb,
+    encode_png,
+    resize_ids,
+    resize_rgb,
+)
+from streetseg.labels import LabelSpace
+from streetseg.sources import Frame
+
+
+@dataclass(frozen=True)
+class PreparedFrame:
+    """What models see of a frame, and what the index says of it."""
+
+    rgb: np.ndarray
+    """uint8[height, width, 3]."""
+    categories: np.ndarray
+    """uint8[height, width]."""
+    label_png: bytes
+    """The label ids at native size."""
+    measures: dict[str, Any]
+    """Columns of the index that come from the pixels."""
+
+
+def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> PreparedFrame:
+    """Decode, check, remap, resize to (height, width) and measure one frame.
+
+    Raises:
+        StreetsegError: a file is missing or no picture of its kind, the two differ in size, or an
+            id is unknown.
+    """
+    image_bytes, label_bytes = _read(frame.image), _read(frame.label)
+    at_fault = frame.image
+    try:
+        rgb = decode_rgb(image_bytes)
+        at_fault = frame.label
+        ids = decode_labels(label_bytes, labels)
+    except BadImageError as error:
+        raise StreetsegError(f"{at_fault} {error}") from None
+    if rgb.shape[:2] != ids.shape:
+        raise StreetsegError(
+            f"{frame.image} is {_by(rgb)} but its label is {_by(ids)}: they must be of one size"
+        )
+    present = ids_in(ids)
+    unknown = present[~labels.known[present]]
+    if unknown.size:
+        raise StreetsegError(
+            f"{frame.label} holds label id {unknown[0]}, which the label space '{labels.name}' "
+            "does not define"
+        )
+
+    small = resize_rgb(rgb, size)
+    categories = cv2.LUT(resize_ids(ids, size), labels.category_of)
+    gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    pixels_of = cv2.calcHist([categories], [0], None, [256], [0, 256]).ravel()
+    return PreparedFrame(
+        rgb=small,
+        categories=categories,
+        label_png=label_bytes if labels.encoding == "ids" else encode_png(ids),
+        measures={
+            "image_hash": xxhash.xxh3_128_hexdigest(image_bytes),
+            "label_hash": xxhash.xxh3_128_hexdigest(label_bytes),
+            "height": rgb.shape[0],
+            "width": rgb.shape[1],
+            "brightness": cv2.mean(gray)[0],
+            "sharpness": sharpness(gray),
+            "phash": perceptual_hash(gray),
+            "label_ids": present.tolist(),
+            **{
+                f"pixels_{category.name}": int(pixels_of[number])
+                for number, category in enumerate(labels.categories)
+            },
+        },
+    )
+
+
+def blank_measures(labels: LabelSpace) -> dict[str, Any]:
+    """The columns of :class:`PreparedFrame` for a frame that was skipped."""
+    return {
+        "image_hash": "",
+        "label_hash": "",
+        "height": 0,
+        "width": 0,
+        "brightness": 0.0,
+        "sharpness": 0.0,
+        "phash": "",
+        "label_ids": [],
+        **{f"pixels_{category.name}": 0 for category in labels.categories},
+    }
+
+
+def ids_in(ids: np.ndarray) -> np.ndarray:
+    """The sorted ids that occur in uint8[H, W], found where one run of equal pixels ends."""
+    flat = ids.ravel()
+    return np.unique(np.append(flat[1:][flat[1:] != flat[:-1]], flat[0]))
+
+
+def sharpness(gray: np.ndarray) -> float:
+    """Variance of the Laplacian of uint8[H, W], in squared grey values.
+
+    Source: Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR 2000.
+    """
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S))
+    return float(deviation[0, 0] ** 2)
+
+
+def perceptual_hash(gray: np.ndarray) -> str:
+    """A hash of uint8[H, W] of which few bits change when a picture is re-encoded or resized.
+
+    64 signs, as 16 hexadecimal digits: which of the lowest 8x8 cosine frequencies of the 32x32
+    picture are above their median. Source: Zauner, Implementation and Benchmarking of Perceptual
+    Image Hash Functions, 2010, section 3.2.1.
+    """
+    frequencies = cv2.dct(
+        cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+    )
+    low = frequencies[:8, :8].ravel()
+    return np.packbits(low > np.median(low)).tobytes().hex()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _by(pixels: np.ndarray) -> str:
+    return f"{pixels.shape[1]}x{pixels.shape[0]}"

@@ -1,0 +1,79 @@
+"""Reading a YAML file into typed data, with one clear line for a mistake in it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from streetseg.errors import StreetsegError
+
+Typed = TypeVar("Typed")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read the mapping in a YAML file; an empty file is an empty mapping.
+
+    Raises:
+        StreetsegError: no such file, no YAML, or no mapping.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise StreetsegError(f"{path} is not valid YAML: {reason}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise StreetsegError(f"{path} must hold keys such as 'name: ...', not a {_kind(tree)}")
+    return tree
+
+
+def validated(adapter: TypeAdapter[Typed], tree: dict[str, Any], origin: str) -> Typed:
+    """Turn plain data into typed data.
+
+    Raises:
+        StreetsegError: the first mistake in one line: where, what is wrong, what is allowed.
+    """
+    try:
+        return adapter.validate_python(tree)
+    except ValidationError as error:
+        raise StreetsegError(_explain(error, origin, adapter)) from None
+
+
+def _explain(error: ValidationError, origin: str, adapter: TypeAdapter[Any]) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(path)
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        allowed = _keys_at(adapter.json_schema(), path[:-1])
+        close = difflib.get_close_matches(path[-1], allowed, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(allowed)}"
+        return f"{origin}: unknown key '{key}': {hint}"
+    if first["type"] in ("missing", "missing_argument"):
+        return f"{origin}: the key '{key}' is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{origin}: {key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _keys_at(schema: dict[str, Any], path: list[str]) -> list[str]:
+    """The keys that a JSON schema allows at a path."""
+
+    def follow(node: dict[str, Any]) -> dict[str, Any]:
+        while "$ref" in node:
+            node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+        return node
+
+    node = follow(schema)
+    for part in path:
+        node = follow(node["items"] if part.isdigit() else node["properties"][part])
+    return list(node["properties"])
+
+
+def _kind(value: Any) -> str:
+    return {list: "list", str: "text", int: "number", float: "number"}.get(type(value), "value")
