@@ -48,7 +48,9 @@ def configure(
     with exit_on_error():
         params = load_recipe(recipe, {**overrides, **given})
         version = resolve(data_version, params.data.repository)
-    tree = params.to_dict()
+        tree = params.to_dict()
+        if usual := params.validate_.reference:
+            tree["validate"]["reference"] = resolve(usual, params.data.repository)
     registry = {"registry": tree["registry"]}
     Settings = namedtuple(
         "Settings",
@@ -57,7 +59,7 @@ def configure(
     return Settings(
         data_version=version,
         remote=params.data.remote,
-        validation={"validate": tree["validate"]},
+        validation={"validate": tree["validate"], "data": {"remote": params.data.remote}},
         training={"model": tree["model"], "train": tree["train"], **registry},
         evaluation={"evaluate": tree["evaluate"], **registry},
         gate={"gate": tree["gate"]},

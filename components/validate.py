@@ -15,11 +15,12 @@ def validate(dataset: Input[Dataset], settings: dict, report: Output[HTML]) -> l
     from streetseg.dataset import PreparedDataset
     from streetseg.errors import exit_on_error
     from streetseg.validation import validate as validate_data
+    from streetseg.versions import reference
 
     params = Params.model_validate(settings)
-    with exit_on_error():
+    with exit_on_error(), reference(params) as usual:
         found = validate_data(
-            PreparedDataset(Path(dataset.path)), params.validate_, Path(report.path)
+            PreparedDataset(Path(dataset.path)), params.validate_, Path(report.path), usual
         )
         for warning in found.warnings:
             print(f"warning: {warning}", file=sys.stderr)

@@ -87,12 +87,18 @@ def validate(
         "outputs/validation.html"
     ),
 ) -> None:
-    """Check the prepared data; a critical failure ends with status 1, warnings are listed."""
+    """Check the prepared data; a critical failure ends with status 1, warnings are listed.
+
+    The page names the offending files and shows them.
+    """
     from streetseg.dataset import PreparedDataset
     from streetseg.validation import validate as validate_data
+    from streetseg.versions import reference
 
     settings = _load(params, set_)
-    found = validate_data(PreparedDataset(settings.data.prepared), settings.validate_, report)
+    dataset = PreparedDataset(settings.data.prepared)
+    with reference(settings) as usual:
+        found = validate_data(dataset, settings.validate_, report, usual)
     for warning in found.warnings:
         print(f"warning: {warning}")
     found.require()

@@ -61,11 +61,17 @@ class Validate(Section):
     """What the prepared data must be before a model is trained on it."""
 
     min_frames: dict[Literal["train", "val"], PositiveInt] = {"train": 16, "val": 4}
-    max_void_share: Fraction = 0.95
+    max_skipped: Fraction = 0.01
+    source_size: tuple[PositiveInt, PositiveInt] | None = None
     max_aspect_change: NonNegative = 0.1
+    max_void_share: Fraction = 0.95
     min_category_frames: int = Field(3, ge=0)
     brightness: tuple[NonNegative, NonNegative] = (10, 245)
     sharpness: NonNegative = 5
+    max_deviation: NonNegative = 6
+    near_duplicate_bits: int = Field(32, ge=-1, le=255)
+    reference: str | None = None
+    share_tolerance: NonNegative = 0.5
 
 
 class Model(Section):

@@ -12,7 +12,11 @@ import pandas as pd
 from streetseg.errors import StreetsegError
 from streetseg.imaging import decode_ids
 from streetseg.labels import LabelSpace
-from streetseg.prepare import FORMAT
+
+FORMAT = 2
+DESCRIPTION, INDEX = "dataset.json", "index.parquet"
+INDEX_FILES = (DESCRIPTION, INDEX)
+"""What tells about the frames without holding their pixels."""
 
 
 class PreparedDataset:
@@ -36,8 +40,8 @@ class PreparedDataset:
         """
         self.path = Path(path)
         try:
-            description = json.loads((self.path / "dataset.json").read_text())
-            index = pd.read_parquet(self.path / "index.parquet")
+            description = json.loads((self.path / DESCRIPTION).read_text())
+            index = pd.read_parquet(self.path / INDEX)
         except OSError:
             raise StreetsegError(
                 f"{path} holds no prepared dataset: make one with 'streetseg prepare'"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from streetseg.imaging import blend
@@ -31,6 +33,26 @@ def errors_on(rgb: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.n
     wrong = (truth != predicted) & (truth != IGNORE)
     gray[wrong] = blend(gray, np.full_like(gray, (230, 30, 40)), 0.75)[wrong]
     return gray
+
+
+def thumbnail(dataset: PreparedDataset, row: int, width: int = 320) -> str:
+    """A frame beside its labels, as a ``data:`` address of a JPEG."""
+    rgb = dataset.image(row)
+    pair = np.concatenate([rgb, overlay(rgb, dataset.categories(row), dataset.labels)], axis=1)
+    height = max(1, round(width * rgb.shape[0] / rgb.shape[1]))
+    return jpeg_address(cv2.resize(pair, (2 * width, height), interpolation=cv2.INTER_AREA))
+
+
+def overlay(rgb: np.ndarray, categories: np.ndarray, labels: LabelSpace) -> np.ndarray:
+    """The picture with its categories' colours laid over it: uint8[H, W, 3]."""
+    return blend(rgb, colorize(categories, labels), 0.6)
+
+
+def jpeg_address(rgb: np.ndarray) -> str:
+    """A ``data:`` address that holds uint8[H, W, 3] as a JPEG, for pages that ask for no file."""
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 
 def prediction_panel(

@@ -24,13 +24,11 @@ import pandas as pd
 
 from streetseg.atomic import new_folder
 from streetseg.config import Params
+from streetseg.dataset import DESCRIPTION, FORMAT, INDEX
 from streetseg.errors import StreetsegError
 from streetseg.parallel import parallel_map
 from streetseg.shards import Recipe, plan_shards, write_frame
 from streetseg.sources import Frame, Source, load_source, refuse_incomplete
-
-FORMAT = 2
-DESCRIPTION = "dataset.json"
 
 
 def prepare(params: Params) -> Path:
@@ -78,7 +76,7 @@ def write_dataset(
         index = pd.DataFrame([row for shard in shards for row in shard.rows or []])
         if not (index["error"] == "").any():
             raise StreetsegError(f"no frame of {root} can be used: {index['error'][0]}")
-        index.to_parquet(folder / "index.parquet", index=False)
+        index.to_parquet(folder / INDEX, index=False)
         description = _describe(index, source, params)
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
         for shard in shards:

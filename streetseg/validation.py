@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
+from streetseg.checks import CRITICAL, WARNING, Check, checks, tables
 from streetseg.config import Validate
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
+from streetseg.pictures import thumbnail
 from streetseg.report import template
-from streetseg.sources import SPLITS
 
 if TYPE_CHECKING:
+    import pandas as pd
     from great_expectations.core import ExpectationValidationResult
 
-CRITICAL, WARNING = "critical", "warning"
-NAMED = 3
-"""Offenders named in a message; the page names more."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """A bound on a column of one of the tables about a dataset, and what breaking it means."""
-
-    table: str
-    column: str
-    severity: str
-    meaning: str
-    least: float | None = None
-    most: float | None = None
+NAMED, LISTED, SHOWN = 3, 200, 6
+"""Offenders named in a message, listed on the page, and shown there as pictures."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +30,8 @@ class Outcome:
 
     check: Check
     offenders: list[str]
+    rows: list[int]
+    """Rows of the index to look at, if the offenders are frames."""
 
     def __str__(self) -> str:
         more = len(self.offenders) - NAMED
@@ -80,120 +68,50 @@ class Validation:
         return [str(o) for o in self.outcomes if o.offenders and o.check.severity == severity]
 
 
-def validate(dataset: PreparedDataset, params: Validate, report: Path) -> Validation:
-    """Check the index of a dataset and write the outcome as an HTML page.
+def validate(
+    dataset: PreparedDataset,
+    params: Validate,
+    report: Path,
+    reference: PreparedDataset | None = None,
+) -> Validation:
+    """Check the index of a dataset and write the outcome as an HTML page with thumbnails.
 
     Args:
         dataset: the dataset.
         params: bounds.
         report: the HTML file to write.
+        reference: a dataset whose cities say which class shares are usual.
+
+    Raises:
+        StreetsegError: the reference has other categories.
     """
-    tables = _tables(dataset, params)
-    checks = list(_checks(params))
+    if reference and reference.labels.names != dataset.labels.names:
+        raise StreetsegError(
+            f"the reference has the categories {', '.join(reference.labels.names)}, the data "
+            f"{', '.join(dataset.labels.names)}: name a reference of the same label space"
+        )
+    checked = tables(dataset, params, reference)
+    every = list(checks(params, dataset.cities_are_places))
     outcomes = [
         outcome
-        for name, table in tables.items()
-        for outcome in _run(name, table, [check for check in checks if check.table == name])
+        for name, table in checked.items()
+        for outcome in _run(name, table, [check for check in every if check.table == name])
     ]
     outcomes.sort(key=lambda o: (not o.offenders, o.check.severity))
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(
         template("validation.html.j2").render(
-            dataset=dataset, outcomes=outcomes, splits=tables["splits"]
+            dataset=dataset,
+            outcomes=outcomes,
+            counts=Counter(o.check.severity if o.offenders else "passed" for o in outcomes),
+            splits=checked["splits"],
+            reference=params.reference,
+            listed=LISTED,
+            shown=SHOWN,
+            thumbnail=lambda row: thumbnail(dataset, row),
         )
     )
     return Validation(outcomes)
-
-
-def _checks(params: Validate) -> Iterator[Check]:
-    frames = "frames"
-    darkest, brightest = params.brightness
-    yield Check("splits", "frames_short", CRITICAL, "a split has too few frames", most=0)
-    yield Check(frames, "with_this_name", CRITICAL, "frames share a name", most=1)
-    yield Check(frames, "splits_of_image", CRITICAL, "an image is in more than one split", most=1)
-    yield Check(frames, "splits_of_city", WARNING, "a city is in more than one split", most=1)
-    yield Check(
-        "splits", "cities", WARNING, "a split has one city only, so its score is of that city", 2
-    )
-    yield Check(frames, "sizes", WARNING, "frames differ in size", most=1)
-    yield Check(
-        frames,
-        "aspect_change",
-        WARNING,
-        f"resizing changes the aspect by more than {params.max_aspect_change:.0%}",
-        most=params.max_aspect_change,
-    )
-    yield Check(
-        frames,
-        "void_share",
-        WARNING,
-        f"more than {params.max_void_share:.0%} of a frame is void",
-        most=params.max_void_share,
-    )
-    yield Check(frames, "brightness", WARNING, "a picture is nearly black", darkest)
-    yield Check(frames, "brightness", WARNING, "a picture is nearly white", most=brightest)
-    yield Check(frames, "sharpness", WARNING, "a picture is blank or blurred", params.sharpness)
-    yield Check(
-        "categories",
-        frames,
-        WARNING,
-        f"a category is in fewer than {params.min_category_frames} frames, too few for its score "
-        "to mean much",
-        params.min_category_frames,
-    )
-    yield Check("labels", frames, WARNING, "a label that the benchmark scores never occurs", 1)
-
-
-def _tables(dataset: PreparedDataset, params: Validate) -> dict[str, pd.DataFrame]:
-    """What is checked: a row for each frame, split, category in a split, and label."""
-    index = dataset.index
-    pixels = index.filter(like="pixels_")
-    height, width = dataset.size
-    frames = pd.DataFrame(
-        {
-            "name": index["frame"],
-            "with_this_name": index.groupby("frame")["frame"].transform("size"),
-            "splits_of_image": index.groupby("image_hash")["split"].transform("nunique"),
-            "splits_of_city": index.groupby("city")["split"].transform("nunique"),
-            "sizes": len(index[["height", "width"]].drop_duplicates()),
-            "aspect_change": np.abs(width / height * index["height"] / index["width"] - 1),
-            "void_share": index.get("pixels_void", 0) / pixels.sum(axis=1),
-            "brightness": index["brightness"],
-            "sharpness": index["sharpness"],
-        }
-    )
-    by_split = index.groupby("split")
-    count = by_split.size().reindex(SPLITS, fill_value=0)
-    needed = pd.Series(params.min_frames).reindex(SPLITS)
-    splits = pd.DataFrame(
-        {
-            "name": list(SPLITS),
-            "frames": count.to_numpy(),
-            "frames_short": (needed - count).clip(lower=0).to_numpy(),
-            "cities": by_split["city"].nunique().reindex(SPLITS, fill_value=0).to_numpy(),
-        }
-    )
-    categories = pd.DataFrame(
-        [
-            {
-                "name": f"{category} in {split}",
-                "frames": int(
-                    (pixels.loc[index["split"] == split, f"pixels_{category}"] > 0).sum()
-                ),
-            }
-            for split in SPLITS
-            for category in dataset.labels.names
-        ]
-    )
-    present = index["label_ids"].explode().value_counts()
-    labels = pd.DataFrame(
-        [
-            {"name": label.name, "frames": int(present.get(label.id, 0))}
-            for label in dataset.labels.labels
-            if not label.ignore_in_eval
-        ]
-    )
-    return {"frames": frames, "splits": splits, "categories": categories, "labels": labels}
 
 
 def _run(name: str, table: pd.DataFrame, checks: list[Check]) -> list[Outcome]:
@@ -202,6 +120,8 @@ def _run(name: str, table: pd.DataFrame, checks: list[Check]) -> list[Outcome]:
     from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.expectations.metadata_types import FailureSeverity
 
+    if not checks:
+        return []
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
@@ -218,21 +138,30 @@ def _run(name: str, table: pd.DataFrame, checks: list[Check]) -> list[Outcome]:
             for number, check in enumerate(checks)
         ],
     )
+    numbered = table.reset_index(drop=True).rename_axis("number").reset_index()
     asset = context.data_sources.add_pandas("prepared").add_dataframe_asset(name)
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": table})
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": numbered})
     how: dict[str, Any] = {
         "result_format": "COMPLETE",
-        "unexpected_index_column_names": ["name"],
+        "unexpected_index_column_names": ["number"],
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = batch.validate(suite, result_format=how).results
-    return [_outcome(result, checks) for result in results]
+    return [_outcome(result, checks, table) for result in results]
 
 
-def _outcome(result: ExpectationValidationResult, checks: list[Check]) -> Outcome:
+def _outcome(
+    result: ExpectationValidationResult, checks: list[Check], table: pd.DataFrame
+) -> Outcome:
     assert result.expectation_config is not None
-    offenders = result.result.get("unexpected_index_list") or []
-    return Outcome(
-        checks[result.expectation_config.meta["check"]], [row["name"] for row in offenders]
-    )
+    check = checks[result.expectation_config.meta["check"]]
+    if result.exception_info.get("raised_exception"):
+        raise RuntimeError(f"{check.table}: {check.column}: {result.exception_info}")
+    numbers = [row["number"] for row in result.result.get("unexpected_index_list") or []]
+    names = table[check.named_by].iloc[numbers].tolist()
+    rows = {
+        "frames": numbers,
+        "neighbours": table.iloc[numbers].filter(["row", "other"]).to_numpy().ravel().tolist(),
+    }
+    return Outcome(check, names, rows.get(check.table, []))

@@ -6,10 +6,15 @@ import logging
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
+from streetseg.atomic import refuse_foreign
+from streetseg.config import Data, Params
+from streetseg.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset
 from streetseg.errors import StreetsegError
 
 DATA_VERSION = re.compile(r"[0-9a-f]{32}\.dir")
@@ -53,9 +58,8 @@ def version_at(repository: str, revision: str) -> str:
     try:
         return _version_in(DVCFileSystem(repository, rev=revision).read_text("dvc.lock"))
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise StreetsegError(
-            f"no data version in dvc.lock of {repository} at '{revision}': {reason}"
+            f"no data version in dvc.lock of {repository} at '{revision}': {_reason(error)}"
         ) from None
 
 
@@ -71,18 +75,18 @@ def locked_version(lock: Path) -> str:
         raise StreetsegError(f"{lock} names no prepared data: run 'dvc repro' first") from None
 
 
-def fetch(version: str, remote: str, destination: Path) -> Path:
+def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()) -> Path:
     """Bring a prepared dataset from a DVC remote, verified by its hash.
 
     Args:
         version: a data version, ``<md5>.dir``.
         remote: URL of the DVC remote: a folder, ``s3://bucket/prefix``, ...
-        destination: the folder to make; replaced if it is there.
+        destination: the folder to make; replaced if it is a prepared dataset.
+        only: files of it to bring instead of all; each is verified by its own hash.
 
     Raises:
         StreetsegError: not a data version, not in the remote, or not what its hash says.
     """
-    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     if not DATA_VERSION.fullmatch(version):
@@ -90,6 +94,7 @@ def fetch(version: str, remote: str, destination: Path) -> Path:
             f"'{version}' is not a data version: take the md5 ending in '.dir' of the stage "
             f"'{STAGE}' in dvc.lock"
         )
+    refuse_foreign(destination, DESCRIPTION)
     logging.getLogger("dvc").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(dir=_parent(destination)) as scratch:
         workspace = Path(scratch)
@@ -98,16 +103,14 @@ def fetch(version: str, remote: str, destination: Path) -> Path:
         try:
             with Repo.init(scratch, no_scm=True) as repo, repo.config.edit("local") as config:
                 config["core"] = {"analytics": False, "remote": "source"}
-                config["remote"] = {"source": {"url": remote}}
+                config["remote"] = {"source": {"url": remote, "verify": True}}
             with Repo(scratch) as repo:
-                repo.pull()
-        except (DvcException, OSError) as error:
-            reason = " ".join(str(error).split())
+                repo.pull([str(workspace / "prepared" / name) for name in only] or None)
+        except Exception as error:  # of DVC, of its file systems, or of a damaged object's parser
             raise StreetsegError(
-                f"data version {version} cannot be fetched from {remote}: {reason}"
+                f"data version {version} cannot be fetched from {remote}: {_reason(error)}"
             ) from None
-        found = data_version(workspace / "prepared")
-        if found != version:
+        if not only and (found := data_version(workspace / "prepared")) != version:
             raise StreetsegError(
                 f"data version {version} from {remote} arrived as {found}: the remote is damaged; "
                 "push the data again"
@@ -117,8 +120,59 @@ def fetch(version: str, remote: str, destination: Path) -> Path:
     return destination
 
 
+def fetch_index(name: str, data: Data, destination: Path) -> PreparedDataset:
+    """Bring what is known of a dataset's frames, without their pixels.
+
+    Args:
+        name: a folder with a prepared dataset, a data version, or a git revision.
+        data: where data versions and git revisions are looked up.
+        destination: the folder to write to.
+
+    Raises:
+        StreetsegError: it is none of these, or cannot be fetched.
+    """
+    if (Path(name) / DESCRIPTION).is_file():
+        return PreparedDataset(Path(name))
+    if DATA_VERSION.fullmatch(name):
+        return PreparedDataset(fetch(name, data.remote, destination, only=INDEX_FILES))
+    from dvc.api import DVCFileSystem
+
+    version_at(data.repository, name)
+    try:
+        files = DVCFileSystem(data.repository, rev=name)
+        folder = yaml.safe_load(files.read_text("dvc.lock"))["stages"][STAGE]["outs"][0]["path"]
+        destination.mkdir(parents=True, exist_ok=True)
+        for file in INDEX_FILES:
+            (destination / file).write_bytes(files.read_bytes(f"{folder}/{file}"))
+    except Exception as error:
+        raise StreetsegError(
+            f"the data of '{name}' is neither in the DVC cache of {data.repository} nor in its "
+            f"remote: {_reason(error)}"
+        ) from None
+    return PreparedDataset(destination)
+
+
+@contextmanager
+def reference(params: Params) -> Iterator[PreparedDataset | None]:
+    """What is known of the frames of ``validate.reference``, if one is set.
+
+    Raises:
+        StreetsegError: it cannot be fetched.
+    """
+    if params.validate_.reference is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        yield fetch_index(params.validate_.reference, params.data, Path(scratch) / "reference")
+
+
 def _version_in(lock: str) -> str:
     return yaml.safe_load(lock)["stages"][STAGE]["outs"][0]["md5"]
+
+
+def _reason(error: Exception) -> str:
+    """What an exception says, in one line, with what caused it if it says nothing itself."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _parent(destination: Path) -> Path:
