@@ -29,7 +29,8 @@ def new_folder(
         StreetsegError: the folder cannot be written, or holds something else.
     """
     refuse_foreign(destination, marker)
-    unfinished = destination.with_name(f"{destination.name}.partial")
+    destination = destination.resolve()
+    unfinished = unfinished_folder(destination)
     try:
         if not resumable:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -43,6 +44,11 @@ def new_folder(
     finally:
         if not resumable:
             shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def unfinished_folder(destination: Path) -> Path:
+    """Where a folder grows before it takes its place."""
+    return destination.with_name(f"{destination.name}.partial")
 
 
 def refuse_foreign(destination: Path, marker: str) -> None:

@@ -82,13 +82,13 @@ def checks(params: Validate, cities_are_places: bool) -> Iterator[Check]:
         most=0,
         named_by="label",
     )
-    yield Check("frames", "labelled_share", CRITICAL, "a label is all void", 1e-9, named_by="label")
+    yield Check("frames", "labelled_pixels", CRITICAL, "a label is all void", 1, named_by="label")
     yield Check(
         "frames",
-        "labelled_share",
+        "void_share",
         WARNING,
         f"more than {params.max_void_share:.0%} of a label is void",
-        1 - params.max_void_share,
+        most=params.max_void_share,
         named_by="label",
     )
     yield Check("frames", "brightness", WARNING, "a picture is nearly black", darkest)
@@ -130,7 +130,7 @@ def tables(
             {"name": dataset.skipped["error"], "skipped": np.ones(len(dataset.skipped))}
         ),
         "neighbours": near_duplicates(dataset.index, params.near_duplicate_bits),
-        "splits": _splits(dataset, params),
+        "splits": split_table(dataset, params),
         "cities": _cities(dataset),
         "categories": _categories(dataset),
         "labels": _labels(dataset),
@@ -174,7 +174,7 @@ def category_shares(dataset: PreparedDataset) -> pd.DataFrame:
 def _frames(dataset: PreparedDataset, params: Validate) -> pd.DataFrame:
     index, labels = dataset.index, dataset.labels
     height, width = dataset.size
-    labelled = [f"pixels_{name}" for name in labels.names if name != "void"]
+    labelled = index[[f"pixels_{name}" for name in labels.names if name != "void"]].sum(axis=1)
     sizes = index["height"].astype(str) + "x" + index["width"].astype(str)
     expected = "x".join(map(str, params.source_size)) if params.source_size else sizes.mode()[0]
     table = index[["label", "brightness", "sharpness"]].assign(
@@ -184,7 +184,8 @@ def _frames(dataset: PreparedDataset, params: Validate) -> pd.DataFrame:
         other_size=(sizes != expected).astype(int),
         aspect_change=(width / height * index["height"] / index["width"] - 1).abs(),
         unknown_ids=[sum(not labels.known[i] for i in ids) for ids in index["label_ids"]],
-        labelled_share=index[labelled].sum(axis=1) / (height * width),
+        labelled_pixels=labelled,
+        void_share=1 - labelled / (height * width),
     )
     for column, values in (
         ("brightness", index["brightness"]),
@@ -204,7 +205,8 @@ def _deviation(values: pd.Series) -> pd.Series:
     return distance / max(1.4826 * distance.median(), 0.05 * abs(values.median()), 1e-9)
 
 
-def _splits(dataset: PreparedDataset, params: Validate) -> pd.DataFrame:
+def split_table(dataset: PreparedDataset, params: Validate) -> pd.DataFrame:
+    """Frames, skipped frames and cities of each split."""
     frames = dataset.index.groupby("split").size().reindex(SPLITS, fill_value=0)
     skipped = dataset.skipped.groupby("split").size().reindex(SPLITS, fill_value=0)
     cities = dataset.index.groupby("split")["city"].nunique().reindex(SPLITS, fill_value=0)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Street-scene segmentation: from frames on disk to a promoted model.\n\n"
-    "The commands follow the way of the data: synth (if you have none), prepare, validate, train, "
-    "evaluate, gate, register, promote, predict. Each reads params.yaml and leaves its result "
-    "where the next one looks for it.",
+    "The commands follow the way of the data: synth (if you have none), explore, prepare, "
+    "validate, train, evaluate, gate, register, promote, predict. Each reads params.yaml and "
+    "leaves its result where the next one looks for it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -67,16 +67,75 @@ def synth(params: ParamsFile = PARAMS, set_: Overrides = None) -> None:
 
 
 @app.command()
-def prepare(params: ParamsFile = PARAMS, set_: Overrides = None) -> None:
+def explore(
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    prepared: Annotated[
+        bool, typer.Option("--prepared", help="Show the prepared data instead of the source.")
+    ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REV",
+            help="Also show what changed in the prepared data since a git revision, data version "
+            "or folder.",
+        ),
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of the source to measure.")] = 200,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("outputs/explore.html"),
+) -> None:
+    """Show what is in the data on one page: counts, class shares, samples, augmentation, offenders.
+
+    By default it looks at a sample of data.root, before anything is prepared.
+    """
+    import tempfile
+
+    from streetseg.dataset import PreparedDataset
+    from streetseg.explore import compare, sampled
+    from streetseg.explore import explore as write_page
+    from streetseg.versions import fetch_index
+
+    settings = _load(params, set_)
+    if not (prepared or against):
+        with sampled(settings, frames) as (sample, counts):
+            write_page(sample, settings, out, counts)
+        print(out)
+        return
+    dataset, comparison = PreparedDataset(settings.data.prepared), None
+    if against:
+        with tempfile.TemporaryDirectory() as scratch:
+            before = fetch_index(against, settings.data, Path(scratch) / "before")
+            comparison = compare(before, dataset, against)
+        print(
+            f"since {against}: {len(comparison.came)} frames came, {len(comparison.went)} went, "
+            f"{len(comparison.changed)} changed"
+        )
+    write_page(dataset, settings, out, comparison=comparison)
+    print(out)
+
+
+@app.command()
+def prepare(
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    preview: Annotated[Path, typer.Option(help="The sheet of prepared frames to write.")] = Path(
+        "outputs/preview.jpg"
+    ),
+) -> None:
     """Remap labels to categories, resize, and write the arrays that training reads.
 
-    'dvc repro' does the same and keeps track of versions.
+    Goes on where an interrupted call stopped. 'dvc repro' does the same and keeps track of
+    versions.
     """
     from streetseg.dataset import PreparedDataset
+    from streetseg.pictures import write_preview
     from streetseg.prepare import prepare as prepare_data
 
     dataset = PreparedDataset(prepare_data(_load(params, set_)))
-    print(f"{len(dataset.index)} frames in {dataset.path}, data version {dataset.version}")
+    write_preview(dataset, preview)
+    skipped = f" ({len(dataset.skipped)} skipped)" if len(dataset.skipped) else ""
+    print(f"{len(dataset.index)} frames{skipped} in {dataset.path}, version {dataset.version}")
+    print(preview)
 
 
 @app.command()

@@ -77,6 +77,11 @@ class PreparedDataset:
             raise StreetsegError(f"{self.path} has no frames in the split '{split}'")
         return rows
 
+    def spread(self, frames: int) -> list[int]:
+        """At most so many rows, evenly through the dataset, which is in order of split and city."""
+        rows = np.linspace(0, len(self.index) - 1, min(frames, len(self.index)))
+        return np.unique(rows.round().astype(int)).tolist()
+
     def image(self, row: int) -> np.ndarray:
         """RGB uint8[height, width, 3]."""
         return self._pixels(row, "images")
@@ -92,12 +97,14 @@ class PreparedDataset:
         )
 
     def _pixels(self, row: int, name: str) -> np.ndarray:
-        return _open(self._shard(row) / f"{name}.npy")[self.index.row[row]]
+        path = self._shard(row) / f"{name}.npy"
+        return _open(path, path.stat().st_mtime_ns)[self.index.row[row]]
 
     def _shard(self, row: int) -> Path:
         return self.path / self.index.split[row] / self.index.city[row]
 
 
 @lru_cache(maxsize=256)
-def _open(path: Path) -> np.ndarray:
+def _open(path: Path, changed: int) -> np.ndarray:
+    """The array in a file, as it was when the file was last changed (the key of the cache)."""
     return np.load(path, mmap_mode="r")

@@ -85,9 +85,11 @@ def decode_ids(data: bytes) -> np.ndarray:
     _refuse_truncated_png(data)
     try:
         with Image.open(BytesIO(data)) as picture:
-            kind, ids = picture.mode, np.array(picture)
+            kind, ids = picture.mode, np.array(picture, np.uint8)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         raise BadImageError("cannot be decoded") from None
+    if kind in ("1", "L") and (depth := _png_depth(data)) in (1, 2, 4):
+        return ids if kind == "1" else ids // (255 // (2**depth - 1))  # PIL spreads them to 255
     if kind not in ("L", "P"):
         raise BadImageError(
             f"has {kind} pixels, where one channel of 8-bit ids, or a palette, is expected"
@@ -103,6 +105,8 @@ def decode_labels(data: bytes, labels: LabelSpace) -> np.ndarray:
     """
     if labels.encoding == "ids":
         return decode_ids(data)
+    if (depth := _png_depth(data)) not in (8, None):
+        raise BadImageError(f"has {depth} bits a channel, where 8 are expected")
     rgb = decode_rgb(data)
     return np.ascontiguousarray(rgb[..., 0]) if labels.encoding == "red" else _look_up(rgb, labels)
 
@@ -182,6 +186,11 @@ def _plain_png_size(data: bytes, color_type: int) -> tuple[int, int] | None:
     width, height, depth, kind, _, _, interlace = struct.unpack(">IIBBBBB", data[16:29])
     plain = (depth, kind, interlace) == (8, color_type, 0)
     return (height, width) if plain and 0 < width * height < MOST_PIXELS else None
+
+
+def _png_depth(data: bytes) -> int | None:
+    """Bits of a channel of a PNG; None for another picture."""
+    return data[24] if data.startswith(b"\x89PNG") and len(data) > 24 else None
 
 
 def _decode_plain_png(data: bytes, size: tuple[int, int], mode: str) -> np.ndarray:

@@ -94,11 +94,13 @@ class LabelSpace:
         return space
 
     def _refuse_contradictions(self, origin: str) -> None:
-        drawn = [
-            str(label.color if self.encoding == "colors" else label.id % 256)
-            for label in self.labels
-        ]
-        for what, values in (("category", self.names), ("id or colour", drawn)):
+        named: dict[str, list[str]] = {
+            "category": self.names,
+            "label id": [str(label.id % 256) for label in self.labels],
+        }
+        if self.encoding == "colors":
+            named["colour"] = [str(label.color) for label in self.labels]
+        for what, values in named.items():
             if twice := [value for value in values if values.count(value) > 1]:
                 raise StreetsegError(f"{origin}: the {what} {twice[0]} is there twice")
         used = {label.category for label in self.labels}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
 from typing import TypeVar
 
 from streetseg.progress import track
@@ -49,20 +53,42 @@ def _pool_map(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
     )
     pending: deque[Future[Result]] = deque()
+    rest = iter(items)
     try:
-        for item in items:
+        with _without_interrupts():
+            pending.extend(pool.submit(task, item) for item in islice(rest, 4 * workers))
+        for item in rest:
+            yield pending.popleft().result()
             pending.append(pool.submit(task, item))
-            if len(pending) > 4 * workers:
-                yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C while workers are started: they inherit it, so that the parent alone ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and the cores to the other workers."""
+    """Leave the cores to the other workers, and end when the parent is killed."""
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from streetseg.imaging import blend
+from streetseg.imaging import blend, resize_rgb
 from streetseg.labels import IGNORE, LabelSpace
 
 if TYPE_CHECKING:
@@ -39,8 +39,48 @@ def thumbnail(dataset: PreparedDataset, row: int, width: int = 320) -> str:
     """A frame beside its labels, as a ``data:`` address of a JPEG."""
     rgb = dataset.image(row)
     pair = np.concatenate([rgb, overlay(rgb, dataset.categories(row), dataset.labels)], axis=1)
-    height = max(1, round(width * rgb.shape[0] / rgb.shape[1]))
-    return jpeg_address(cv2.resize(pair, (2 * width, height), interpolation=cv2.INTER_AREA))
+    return jpeg_address(shrink(pair, 2 * width))
+
+
+def write_preview(dataset: PreparedDataset, path: Path, frames: int = 12) -> None:
+    """Write a JPEG of frames spread through the dataset, each beside its labels, with a legend."""
+    strips = []
+    for row in dataset.spread(frames):
+        rgb = dataset.image(row)
+        pair = np.concatenate([rgb, overlay(rgb, dataset.categories(row), dataset.labels)], axis=1)
+        strip = shrink(pair, 960)
+        _caption(strip, f"{dataset.index['split'][row]} {dataset.index['frame'][row]}")
+        strips.append(strip)
+    if len(strips) % 2:
+        strips.append(np.full_like(strips[0], 255))
+    lines = [np.concatenate(strips[at : at + 2], axis=1) for at in range(0, len(strips), 2)]
+    legend = np.full((36, lines[0].shape[1], 3), 255, np.uint8)
+    step = legend.shape[1] // len(dataset.labels.categories)
+    for number, category in enumerate(dataset.labels.categories):
+        left = number * step + 8
+        cv2.rectangle(legend, (left, 8), (left + 20, 28), category.color, -1)
+        _write(legend, category.name, (left + 28, 24), (0, 0, 0))
+    sheet = cv2.cvtColor(np.concatenate([*lines, legend]), cv2.COLOR_RGB2BGR)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".jpg", sheet)[1].tobytes())
+
+
+def _caption(rgb: np.ndarray, text: str) -> None:
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    height = rgb.shape[0]
+    cv2.rectangle(rgb, (0, height - 22), (width + 12, height), (0, 0, 0), -1)
+    _write(rgb, text, (6, height - 7), (255, 255, 255))
+
+
+def _write(rgb: np.ndarray, text: str, place: tuple[int, int], color: tuple[int, int, int]) -> None:
+    cv2.putText(rgb, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
+
+
+def shrink(rgb: np.ndarray, width: int) -> np.ndarray:
+    """The picture at most ``width`` pixels wide, its aspect kept: uint8[h, w, 3]."""
+    if rgb.shape[1] <= width:
+        return rgb
+    return resize_rgb(rgb, (max(1, round(rgb.shape[0] * width / rgb.shape[1])), width))
 
 
 def overlay(rgb: np.ndarray, categories: np.ndarray, labels: LabelSpace) -> np.ndarray:

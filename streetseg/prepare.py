@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from streetseg.atomic import new_folder
+from streetseg.atomic import new_folder, unfinished_folder
 from streetseg.config import Params
 from streetseg.dataset import DESCRIPTION, FORMAT, INDEX
 from streetseg.errors import StreetsegError
@@ -65,15 +65,16 @@ def write_dataset(
     hint = "set data.prepared to a folder you may write to"
     with new_folder(destination, DESCRIPTION, hint, resumable=True) as folder:
         shards = plan_shards(frames, folder, recipe)
-        todo = [shard for shard in shards if shard.rows is None]
+        rows = {shard: shard.finished() for shard in shards}
+        todo = [shard for shard in shards if rows[shard] is None]
         jobs = [job for shard in todo for job in shard.begin()]
         written = parallel_map(
             write_frame, jobs, workers=params.prepare.workers, description="prepare"
         )
         for shard in todo:
-            shard.finish(list(islice(written, len(shard.frames))))
+            rows[shard] = shard.finish(list(islice(written, len(shard.frames))))
 
-        index = pd.DataFrame([row for shard in shards for row in shard.rows or []])
+        index = pd.DataFrame([row for of_shard in rows.values() for row in of_shard or []])
         if not (index["error"] == "").any():
             raise StreetsegError(f"no frame of {root} can be used: {index['error'][0]}")
         index.to_parquet(folder / INDEX, index=False)
@@ -102,8 +103,10 @@ def _describe(index: pd.DataFrame, source: Source, params: Params) -> dict[str, 
 
 def _refuse_overlap(destination: Path, root: Path) -> None:
     """The destination is replaced: nothing of the source may lie there, nor the reverse."""
-    there, here = destination.resolve(), root.resolve()
-    if there == here or there in here.parents or here in there.parents:
+    here = root.resolve()
+    for there in (destination.resolve(), unfinished_folder(destination.resolve())):
+        if there != here and there not in here.parents and here not in there.parents:
+            continue
         raise StreetsegError(
             f"data.prepared ({destination}) and data.root ({root}) overlap: name two folders, "
             "neither inside the other"

@@ -26,6 +26,9 @@ EVALUATION_SPLITS = ("val",)
 LEDGER = "shard.json"
 
 
+Rows = list[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What a shard depends on besides its frames."""
@@ -50,16 +53,15 @@ class Shard:
     folder: Path
     frames: tuple[Frame, ...]
     recipe: Recipe
+    fingerprint: str
 
-    @property
-    def rows(self) -> list[dict[str, Any]] | None:
+    def finished(self) -> Rows | None:
         """The rows of the index, if the shard was finished from the files as they are now."""
         try:
             ledger = json.loads((self.folder / LEDGER).read_text())
-        except (OSError, ValueError):
+            return ledger["rows"] if ledger["fingerprint"] == self.fingerprint else None
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        current = ledger["fingerprint"] == self.recipe.fingerprint(self.frames)
-        return ledger["rows"] if current else None
 
     def begin(self) -> list[Job]:
         """Make empty arrays, and say what is to be written where."""
@@ -76,7 +78,7 @@ class Shard:
             for row, frame in enumerate(self.frames)
         ]
 
-    def finish(self, rows: Sequence[dict[str, Any]]) -> None:
+    def finish(self, rows: Rows) -> Rows:
         """Close the gaps that skipped frames left, and note that the shard is whole."""
         kept = [row for row in rows if not row["error"]]
         if len(kept) < len(rows):
@@ -85,10 +87,10 @@ class Shard:
                 _keep(self.folder / f"{name}.npy", places)
         for number, row in enumerate(kept):
             row["row"] = number
-        ledger = {"fingerprint": self.recipe.fingerprint(self.frames), "rows": rows}
         unfinished = self.folder / f"{LEDGER}.partial"
-        unfinished.write_text(json.dumps(ledger))
+        unfinished.write_text(json.dumps({"fingerprint": self.fingerprint, "rows": rows}))
         unfinished.rename(self.folder / LEDGER)
+        return rows
 
     def close(self) -> None:
         """Remove the note: the rows are in the index now. An empty shard goes altogether."""
@@ -110,13 +112,15 @@ class Job:
 
 def plan_shards(frames: Iterable[Frame], folder: Path, recipe: Recipe) -> list[Shard]:
     """One shard for each split and city of the sorted frames; what else is in ``folder`` goes."""
-    shards = [
-        Shard(folder / split / city, tuple(members), recipe)
-        for (split, city), members in groupby(frames, key=lambda frame: (frame.split, frame.city))
-    ]
+    shards = []
+    for (split, city), group in groupby(frames, key=lambda frame: (frame.split, frame.city)):
+        members = tuple(group)
+        shards.append(Shard(folder / split / city, members, recipe, recipe.fingerprint(members)))
     planned = {shard.folder for shard in shards}
-    for path in folder.glob("*/*"):
-        if path not in planned:
+    for path in (*folder.glob("*"), *folder.glob("*/*")):
+        if path.is_file():
+            path.unlink()
+        elif path.parent != folder and path not in planned:
             shutil.rmtree(path)
     return shards
 

@@ -6,6 +6,7 @@ labels mean, and how frames are split where the data set does not say.
 
 from __future__ import annotations
 
+import glob
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ LAYOUTS = Path(__file__).parent / "layouts"
 SPLITS = ("train", "val")
 """The splits with ground truth. Cityscapes publishes its test labels as all void."""
 
+PLACEHOLDER = re.compile(r"{(\w+)}")
 PLACEHOLDERS = {"split": "[^/]+", "city": "[^/]+?", "name": "[^/]+"}
 
 
@@ -51,7 +53,7 @@ class Pair(BaseModel):
 
     @model_validator(mode="after")
     def _alike(self) -> Pair:
-        held = [set(re.findall(r"{(\w+)}", pattern)) for pattern in (self.images, self.labels)]
+        held = [set(PLACEHOLDER.findall(pattern)) for pattern in (self.images, self.labels)]
         if unknown := sorted((held[0] | held[1]) - PLACEHOLDERS.keys()):
             raise ValueError(f"{{{unknown[0]}}} is none of {{split}}, {{city}} and {{name}}")
         if held[0] != held[1] or "name" not in held[0]:
@@ -106,15 +108,16 @@ class Source(BaseModel):
                     found[image] = frame
             for values in labels.keys() - images.keys():
                 image = _path(root, pair.images, values)
-                orphans[labels[values]] = self._frame(pair, values, image, labels[values])
+                orphans.setdefault(image, self._frame(pair, values, image, labels[values]))
         if not found:
             raise StreetsegError(
                 f"{root} holds no {self.pairs[0].images}: point data.root at a folder in the "
                 f"layout of data.source={self._name}, or make one with 'streetseg synth'"
             )
         used = {frame.label for frame in found.values()}
-        frames = [*found.values(), *(f for label, f in orphans.items() if label not in used)]
+        frames = [*found.values(), *(f for f in orphans.values() if f.label not in used)]
         frames = self._split(frames)
+        _refuse_namesakes(frames)
         return sorted(
             (frame for frame in frames if frame.split in SPLITS),
             key=lambda frame: (frame.split, frame.city, _natural(frame.name)),
@@ -131,6 +134,8 @@ class Source(BaseModel):
     def _split(self, frames: list[Frame]) -> list[Frame]:
         """Give each frame without a split one."""
         given = [frame for frame in frames if frame.split]
+        if self.val_cities and len(given) == len(frames):
+            raise StreetsegError(f"{self._name}: val_cities is of no use where {{split}} is given")
         cities = defaultdict(list)
         for frame in sorted(frames, key=lambda frame: _natural(frame.name)):
             if not frame.split:
@@ -143,7 +148,7 @@ class Source(BaseModel):
         for city, members in cities.items():
             held_out = len(members) if city in self.val_cities else 0
             if not self.val_cities and len(members) > 1:
-                held_out = max(1, round(self.val_share * len(members)))
+                held_out = min(max(1, round(self.val_share * len(members))), len(members) - 1)
             first = len(members) - held_out
             given += [replace(frame, split="train") for frame in members[:first]]
             given += [replace(frame, split="val") for frame in members[first:]]
@@ -190,26 +195,44 @@ def refuse_incomplete(frames: Iterable[Frame]) -> None:
 
 def _match(root: Path, pattern: str) -> dict[Values, Path]:
     """The files below ``root`` that a pattern describes, by what its placeholders stand for."""
-    expression, seen = "", set()
-    for text, key in re.findall(r"([^{]*)(?:{(\w+)})?", pattern):
-        expression += re.escape(text)
-        if key:
-            expression += f"(?P={key})" if key in seen else f"(?P<{key}>{PLACEHOLDERS[key]})"
-            seen.add(key)
+    expression, wildcard, seen = "", "", set()
+    for place, text in enumerate(PLACEHOLDER.split(pattern)):
+        if place % 2 == 0:
+            expression, wildcard = expression + re.escape(text), wildcard + glob.escape(text)
+        else:
+            known = text in seen
+            expression += f"(?P={text})" if known else f"(?P<{text}>{PLACEHOLDERS[text]})"
+            wildcard += "*"
+            seen.add(text)
     compiled = re.compile(expression)
     found = {}
-    for path in root.glob(re.sub(r"{\w+}", "*", pattern)):
-        if match := compiled.fullmatch(path.relative_to(root).as_posix()):
+    for path in root.glob(wildcard):
+        relative = path.relative_to(root)
+        hidden = any(part.startswith((".", "__MACOSX")) for part in relative.parts)
+        if not hidden and (match := compiled.fullmatch(relative.as_posix())):
             found[tuple(sorted(match.groupdict().items()))] = path
     return found
 
 
 def _path(root: Path, pattern: str, values: Values) -> Path:
-    return root / pattern.format(**dict(values))
+    given = dict(values)
+    return root / PLACEHOLDER.sub(lambda match: given[match[1]], pattern)
+
+
+def _refuse_namesakes(frames: Iterable[Frame]) -> None:
+    """Stop if two frames of a city would be one: their label pictures are kept by name."""
+    known: dict[tuple[str, str, str], Frame] = {}
+    for frame in frames:
+        other = known.setdefault((frame.split, frame.city, frame.name), frame)
+        if other is not frame:
+            raise StreetsegError(
+                f"{other.image} and {frame.image} are both named '{frame.name}': tell them apart "
+                "with {city} in the pattern"
+            )
 
 
 def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
     """A key that sorts frame_9 before frame_10."""
     return tuple(
-        (0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)
+        (0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name)
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streetseg.checks import CRITICAL, WARNING, Check, checks, tables
+from streetseg.checks import CRITICAL, WARNING, Check, checks, split_table, tables
 from streetseg.config import Validate
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
@@ -19,6 +19,7 @@ from streetseg.report import template
 if TYPE_CHECKING:
     import pandas as pd
     from great_expectations.core import ExpectationValidationResult
+    from great_expectations.data_context import AbstractDataContext
 
 NAMED, LISTED, SHOWN = 3, 200, 6
 """Offenders named in a message, listed on the page, and shown there as pictures."""
@@ -68,18 +69,14 @@ class Validation:
         return [str(o) for o in self.outcomes if o.offenders and o.check.severity == severity]
 
 
-def validate(
-    dataset: PreparedDataset,
-    params: Validate,
-    report: Path,
-    reference: PreparedDataset | None = None,
+def check(
+    dataset: PreparedDataset, params: Validate, reference: PreparedDataset | None = None
 ) -> Validation:
-    """Check the index of a dataset and write the outcome as an HTML page with thumbnails.
+    """Check the index of a dataset.
 
     Args:
         dataset: the dataset.
         params: bounds.
-        report: the HTML file to write.
         reference: a dataset whose cities say which class shares are usual.
 
     Raises:
@@ -90,41 +87,59 @@ def validate(
             f"the reference has the categories {', '.join(reference.labels.names)}, the data "
             f"{', '.join(dataset.labels.names)}: name a reference of the same label space"
         )
-    checked = tables(dataset, params, reference)
+    context = _context()
     every = list(checks(params, dataset.cities_are_places))
     outcomes = [
         outcome
-        for name, table in checked.items()
-        for outcome in _run(name, table, [check for check in every if check.table == name])
+        for name, table in tables(dataset, params, reference).items()
+        for outcome in _run(context, name, table, [check for check in every if check.table == name])
     ]
-    outcomes.sort(key=lambda o: (not o.offenders, o.check.severity))
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(
+    return Validation(sorted(outcomes, key=lambda o: (not o.offenders, o.check.severity)))
+
+
+def validate(
+    dataset: PreparedDataset,
+    params: Validate,
+    page: Path,
+    reference: PreparedDataset | None = None,
+) -> Validation:
+    """Check as :func:`check` does, and write the outcome as an HTML page with thumbnails."""
+    found = check(dataset, params, reference)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(
         template("validation.html.j2").render(
             dataset=dataset,
-            outcomes=outcomes,
-            counts=Counter(o.check.severity if o.offenders else "passed" for o in outcomes),
-            splits=checked["splits"],
+            outcomes=found.outcomes,
+            counts=Counter(o.check.severity if o.offenders else "passed" for o in found.outcomes),
+            splits=split_table(dataset, params),
             reference=params.reference,
             listed=LISTED,
             shown=SHOWN,
             thumbnail=lambda row: thumbnail(dataset, row),
         )
     )
-    return Validation(outcomes)
+    return found
 
 
-def _run(name: str, table: pd.DataFrame, checks: list[Check]) -> list[Outcome]:
-    """Hold a table against its checks."""
+def _context() -> AbstractDataContext:
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return context
+
+
+def _run(
+    context: AbstractDataContext, name: str, table: pd.DataFrame, checks: list[Check]
+) -> list[Outcome]:
+    """Hold a table against its checks."""
+    import great_expectations as gx
     from great_expectations.expectations.metadata_types import FailureSeverity
 
     if not checks:
         return []
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     suite = gx.ExpectationSuite(
         name=name,
         expectations=[
@@ -139,7 +154,7 @@ def _run(name: str, table: pd.DataFrame, checks: list[Check]) -> list[Outcome]:
         ],
     )
     numbered = table.reset_index(drop=True).rename_axis("number").reset_index()
-    asset = context.data_sources.add_pandas("prepared").add_dataframe_asset(name)
+    asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": numbered})
     how: dict[str, Any] = {
         "result_format": "COMPLETE",

@@ -12,10 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 from subprocess import PIPE
+from typing import Any
 
 import cv2
 import numpy as np
@@ -313,25 +314,24 @@ def interrupted(params: Params, signal_number: int, after: str, at: Path) -> tup
         while not (folder / "prepared.partial" / after / "shard.json").exists():
             assert run.poll() is None, said.read_text()
             time.sleep(0.01)
-        writer = open_when_read(at)
+        writer = open_when_read(at, run)
         if signal_number == signal.SIGINT:
             os.killpg(run.pid, signal_number)  # as a terminal does
         else:
             run.send_signal(signal_number)
         os.close(writer)
         status = run.wait()
-        with suppress(ProcessLookupError):
-            os.killpg(run.pid, signal.SIGKILL)
     return status, said.read_text()
 
 
-def open_when_read(pipe: Path) -> int:
-    """Open a named pipe for writing, as soon as someone waits for what is written."""
-    while True:
+def open_when_read(pipe: Path, run: subprocess.Popen[Any]) -> int:
+    """Open a named pipe for writing, as soon as a run waits for what is written."""
+    while run.poll() is None:
         try:
             return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
             time.sleep(0.01)
+    raise AssertionError(f"ended with status {run.returncode} without reading {pipe}")
 
 
 CITIES = {
@@ -363,11 +363,15 @@ def test_an_interrupted_run_is_gone_on_with(
     subprocess.run(command(params), cwd=tmp_path, check=True, capture_output=True)
     assert {shard: identity(tmp_path / "prepared" / shard) for shard in shards} == finished
     assert digests(tmp_path / "prepared") == digests(prepare(settings(source, tmp_path / "fresh")))
-    assert {path.name for path in tmp_path.iterdir()} == {"source", "prepared", "fresh"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "source",
+        "prepared",
+        "fresh",
+        "outputs",
+    }
 
 
 def test_a_killed_run_leaves_no_process_behind(tmp_path: Path) -> None:
-    # BUG: the workers wait for jobs for ever; they would have to notice that their parent is gone.
     source = write_frames(tmp_path / "source", CITIES)
     params = settings(source, tmp_path / "prepared", prepare__workers=2)
     photograph = image_path(source, "train", THIRD)
@@ -375,14 +379,14 @@ def test_a_killed_run_leaves_no_process_behind(tmp_path: Path) -> None:
         held_up_at(photograph),
         subprocess.Popen(command(params), cwd=tmp_path, stderr=PIPE, start_new_session=True) as run,
     ):
-        writer = open_when_read(photograph)
+        writer = open_when_read(photograph, run)
         run.kill()
         os.close(writer)
         try:
             run.communicate(timeout=20)  # its standard error ends when the last worker does
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(run.pid, signal.SIGKILL)
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
+            raise
 
 
 def test_an_interruption_leaves_the_dataset_before_as_it_was(source: Path, tmp_path: Path) -> None:
@@ -470,12 +474,36 @@ def test_a_note_that_was_not_written_to_its_end_is_as_good_as_none(
 def test_a_dataset_opened_after_a_second_run_shows_the_new_pixels(
     source: Path, tmp_path: Path
 ) -> None:
-    # BUG: arrays once opened are remembered by path for the life of the process.
     before = PreparedDataset(prepare(settings(source, tmp_path / "prepared"))).image(0)
     another_picture(source)
     after = PreparedDataset(prepare(settings(source, tmp_path / "prepared"))).image(0)
     assert (after == 9).all()
     assert (before != 9).any()
+
+
+def test_a_city_that_changes_while_others_are_prepared_is_not_lost(tmp_path: Path) -> None:
+    source = write_frames(tmp_path / "source", CITIES)
+    params = settings(source, tmp_path / "prepared")
+    photograph = image_path(source, "train", THIRD)
+    data = photograph.read_bytes()
+    with (
+        held_up_at(photograph),
+        subprocess.Popen(command(params), cwd=tmp_path, stderr=PIPE, text=True) as run,
+    ):
+        writer = open_when_read(photograph, run)
+        another_picture(source)
+        os.write(writer, data)
+        os.close(writer)
+        _, said = run.communicate()
+    assert "Traceback" not in said
+    if run.returncode == 0:
+        index = PreparedDataset(tmp_path / "prepared").index
+        assert set(index["city"]) == {*CITIES["train"], *CITIES["val"]}
+
+
+def test_what_a_file_manager_leaves_does_not_matter(source: Path, tmp_path: Path) -> None:
+    (stopped_in_val(source, tmp_path) / "train/.DS_Store").write_text("")
+    assert len(PreparedDataset(prepare(settings(source, tmp_path / "prepared"))).index) == 7
 
 
 # Frames that are skipped.
@@ -610,7 +638,6 @@ def test_a_link_does_not_hide_that_the_source_is_the_destination(
 
 
 def test_the_source_is_not_taken_for_the_remains_of_an_interrupted_run(tmp_path: Path) -> None:
-    # BUG: what lies in <prepared>.partial is deleted or mixed up with, even if it is data.root.
     source = write_frames(tmp_path / "prepared.partial")
     before = digests(source)
     with pytest.raises(StreetsegError, match="overlap"):
@@ -633,7 +660,6 @@ def test_an_empty_destination_is_used(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_destination_may_be_a_link_to_a_dataset(source: Path, tmp_path: Path) -> None:
-    # BUG: all is prepared, and then a folder cannot take the place of a link.
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "prepared").symlink_to(tmp_path / "elsewhere")
     assert len(PreparedDataset(prepare(settings(source, tmp_path / "prepared"))).index) == 7

@@ -258,7 +258,6 @@ def test_the_kinds_of_kitti_road_are_split_each_and_lanes_are_left_out(tmp_path:
     assert {f.image.relative_to(tmp_path).parts[0] for f in frames} == {"training"}
 
 
-# BUG: the CARLA layouts have no {city}/{city}/CameraMask, so three of these find no label.
 @pytest.mark.parametrize("published", PUBLISHED)
 def test_every_published_layout_becomes_a_dataset(tmp_path: Path, published: str) -> None:
     source, write = PUBLISHED[published]
@@ -346,7 +345,6 @@ def test_the_indices_of_a_palette_are_the_ids(tmp_path: Path, bits: int) -> None
 
 
 def test_grey_levels_of_four_bits_are_ids_too(tmp_path: Path) -> None:
-    # BUG: they are stretched to 0..255, and some then are ids of other labels.
     root = layouts.cityscapes(tmp_path / "source", ids=[0, 1])
     for path in root.glob("gtFine/**/*_labelIds.png"):
         path.write_bytes(four_bit_png(filled([0, 1])))
@@ -355,7 +353,6 @@ def test_grey_levels_of_four_bits_are_ids_too(tmp_path: Path) -> None:
 
 
 def test_a_red_channel_of_sixteen_bits_is_not_taken_for_void(tmp_path: Path) -> None:
-    # BUG: it is cut to its upper eight bits, so every id is read as 0.
     root = layouts.carla(tmp_path / "source")
     for path in root.glob("CameraSeg/*.png"):
         bgr = cv2.imread(str(path)).astype(np.uint16)
@@ -415,7 +412,6 @@ def test_a_source_of_ones_own_says_what_is_held_out(
 
 
 def test_a_large_share_leaves_something_to_train_on(tmp_path: Path) -> None:
-    # BUG: round(0.9 * 2) holds both frames of a city out.
     root = tmp_path / "pictures"
     for number in (1, 2):
         layouts.write_photo(root / f"photos/north/{number}.jpg")
@@ -426,7 +422,6 @@ def test_a_large_share_leaves_something_to_train_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["left [0]", "left}"])
 def test_a_folder_may_have_any_name(tmp_path: Path, folder: str) -> None:
-    # BUG: brackets are read as those of a glob, a brace as one of str.format (a traceback).
     root = tmp_path / "pictures"
     for number in (1, 2):
         layouts.write_photo(root / folder / f"{number}.jpg")
@@ -465,6 +460,29 @@ def test_without_cities_the_start_of_a_name_bounds_the_shards(tmp_path: Path) ->
         frames = found(layouts.own(tmp_path / "recipe", told), root)
         assert [city for _, city, _ in frames] == cities
         assert [split for split, _, _ in frames] == ["train", "train", "val", "val"]
+
+
+def test_frames_of_one_name_are_told_apart_or_refused(tmp_path: Path) -> None:
+    pairs = [
+        {"images": f"{side}/{{name}}.jpg", "labels": f"{side}/{{name}}.png"}
+        for side in ("left", "right")
+    ]
+    root = tmp_path / "pictures"
+    for side, drawn in (("left", 3), ("right", 8)):
+        layouts.write_photo(root / f"{side}/1.jpg")
+        layouts.write(root / f"{side}/1.png", filled([drawn]))
+    source = layouts.own(tmp_path / "recipe", {"pairs": pairs, "val_cities": ["all"]})
+    try:
+        dataset = prepared(source, root)
+    except StreetsegError:
+        return
+    assert [dataset.label_ids(row)[0, 0] for row in range(2)] == [3, 8]
+
+
+def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
+    root = layouts.carla(tmp_path)
+    (root / "CameraRGB/._F61-1.png").write_bytes(b"resource fork")
+    assert len(found("carla-13", root)) == 12
 
 
 def test_frames_without_a_partner_are_found_and_named(tmp_path: Path) -> None:
@@ -546,10 +564,10 @@ LABEL_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"categories": [*OWN_LABELS["categories"], OWN_LABELS["categories"][0]]},
         "category ground is there twice",
     ),
-    "an id twice": (labels_with(id=5), "id or colour 5 is there twice"),
+    "an id twice": (labels_with(id=5), "label id 5 is there twice"),
     "a colour twice": (
         {"encoding": "colors", **labels_with(color=[4, 5, 6])},
-        r"id or colour \(4, 5, 6\) is there twice",
+        r"colour \(4, 5, 6\) is there twice",
     ),
     "an id that no byte holds": (labels_with(id=256), r"labels\.0\.id = 256: .*255"),
     "an impossible colour": (labels_with(color=[0, 0, 300]), r"labels\.0\.color\.2 = 300"),
@@ -570,7 +588,6 @@ def test_a_mistake_in_a_label_space_is_one_line_that_names_the_file(
 
 
 def test_an_id_of_two_colours_has_one_category(tmp_path: Path) -> None:
-    # BUG: both are taken, and the pixels of the first get the category of the second.
     source = layouts.own(tmp_path, labels={"encoding": "colors", **labels_with(id=8)})
     assert "8" in error_of(lambda: load_source(str(source)).labels)
 

@@ -1,0 +1,90 @@
+"""What the benchmarks share: source frames, timing side by side, and how a claim is reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from streetseg.provenance import REPOSITORY
+from streetseg.synth import write_cityscapes
+
+OUT = REPOSITORY / "outputs" / "bench"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A figure of ours beside a peer's or a physical bound's, in one unit."""
+
+    claim: str
+    ours: float
+    peer: float | None
+    bound: float | None
+    goal: str
+    unit: str
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data for JSON, with the ratios; above 1 the peer or the bound has more of it."""
+        return asdict(self) | {
+            "ratio_peer": self.peer / self.ours if self.peer else None,
+            "ratio_bound": self.ours / self.bound if self.bound else None,
+        }
+
+
+def source_frames(frames: int, size: tuple[int, int] = (1024, 2048)) -> Path:
+    """A Cityscapes folder of so many frames: 16 drawn ones, each under many names."""
+    drawn = OUT / f"drawn-{size[1]}x{size[0]}"
+    write_cityscapes(drawn, frames={"train": 12, "val": 4}, cities=2, size=size, seed=0)
+    root = OUT / f"cityscapes-{frames}-{size[1]}x{size[0]}"
+    for folder, suffix in (("leftImg8bit", "leftImg8bit"), ("gtFine", "gtFine_labelIds")):
+        for split, share in (("train", 0.75), ("val", 0.25)):
+            originals = sorted((drawn / folder / split).glob(f"*/*_{suffix}.png"))
+            for number in range(round(frames * share)):
+                city = f"{split}city{number % 4}"
+                link = root / folder / split / city / f"{city}_{number:06d}_000019_{suffix}.png"
+                link.parent.mkdir(parents=True, exist_ok=True)
+                if not link.exists():
+                    os.link(originals[number % len(originals)], link)
+    return root
+
+
+def seconds(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median time of each task; they take turns, so that a busy moment hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for _ in range(rounds):
+        for name, task in tasks.items():
+            began = time.perf_counter()
+            task()
+            times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def report(name: str, claims: list[Claim]) -> None:
+    """Print the claims as a table and write them to ``outputs/bench/<name>.json``."""
+    table = Table("claim", "ours", "peer", "bound", "peer / ours", "ours / bound", "goal", "unit")
+    for claim in claims:
+        row = claim.to_dict()
+        keys = ("claim", "ours", "peer", "bound", "ratio_peer", "ratio_bound", "goal", "unit")
+        table.add_row(*(show(row[key]) for key in keys))
+    Console(width=140).print(table)
+    OUT.mkdir(parents=True, exist_ok=True)
+    path = OUT / f"{name}.json"
+    path.write_text(json.dumps([claim.to_dict() for claim in claims], indent=1) + "\n")
+
+
+def show(value: object) -> str:
+    """A figure with three digits, a dash for what does not exist."""
+    if value is None:
+        return "-"
+    return (
+        f"{value:.3g}"
+        if isinstance(value, float) and abs(value) < 100
+        else (f"{value:.0f}" if isinstance(value, float) else str(value))
+    )

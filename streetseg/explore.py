@@ -1,0 +1,173 @@
+"""A page about a data set that a person would show to a colleague."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from streetseg.augment import build_augmentation
+from streetseg.checks import category_shares
+from streetseg.config import Augment, Params
+from streetseg.dataset import PreparedDataset
+from streetseg.pictures import jpeg_address, overlay, shrink, thumbnail
+from streetseg.prepare import write_dataset
+from streetseg.report import template
+from streetseg.sources import SPLITS, load_source
+from streetseg.validation import LISTED, SHOWN, check
+
+SAMPLES, AUGMENTED, DRAWS, EXTREMES = 12, 3, 4, 3
+"""Frames shown as samples, augmented, how often each, and frames at either end of a measure."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed from one data version to another."""
+
+    against: str
+    came: list[str]
+    went: list[str]
+    changed: list[str]
+    """Frames of the same name whose picture or labels differ."""
+    shares: pd.DataFrame
+    """A row for each split and category: ``before``, ``now`` and ``moved``."""
+
+
+@contextmanager
+def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, pd.DataFrame]]:
+    """Prepare a sample of the source in a scratch folder, skipping what cannot be used.
+
+    Args:
+        params: the source is ``params.data``.
+        frames: how many to take, evenly through each split.
+
+    Yields:
+        The sample, and the number of frames in the whole source (rows: city, columns: split).
+
+    Raises:
+        StreetsegError: no source there, or not one frame of it can be used.
+    """
+    source = load_source(params.data.source)
+    found = source.find(params.data.root)
+    names = pd.DataFrame({"split": [f.split for f in found], "city": [f.city for f in found]})
+    taken = np.unique(np.linspace(0, len(found) - 1, min(frames, len(found))).round().astype(int))
+    skipping = params.prepare.model_copy(update={"on_error": "skip"})
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = write_dataset(
+            source,
+            [found[number] for number in taken],
+            params.model_copy(update={"prepare": skipping}),
+            Path(scratch) / "sample",
+        )
+        yield PreparedDataset(folder), _counts(names)
+
+
+def compare(before: PreparedDataset, now: PreparedDataset, against: str) -> Comparison:
+    """Say which frames came, went and changed, and how the class shares moved."""
+    content = ["image_hash", "label_hash"]
+    old, new = (d.index.set_index(["split", "frame"])[content] for d in (before, now))
+    both = old.index.intersection(new.index)
+    differ = (old.loc[both] != new.loc[both]).any(axis=1)
+    shares = pd.DataFrame(
+        {"before": _split_shares(before).stack(), "now": _split_shares(now).stack()}
+    ).fillna(0.0)
+    return Comparison(
+        against=against,
+        came=_names(new.index.difference(old.index)),
+        went=_names(old.index.difference(new.index)),
+        changed=_names(both[differ.to_numpy()]),
+        shares=shares.assign(moved=shares["now"] - shares["before"]),
+    )
+
+
+def explore(
+    dataset: PreparedDataset,
+    params: Params,
+    page: Path,
+    counts: pd.DataFrame | None = None,
+    comparison: Comparison | None = None,
+) -> None:
+    """Write the page.
+
+    Args:
+        dataset: prepared, or a prepared sample of a source.
+        params: bounds of the checks and the augmentation to show.
+        page: the HTML file to write.
+        counts: frames of the whole source, if the dataset is a sample of it.
+        comparison: what changed since another version.
+    """
+    outcomes = [
+        outcome
+        for outcome in check(dataset, params.validate_).outcomes
+        if outcome.offenders and outcome.check.table in ("frames", "skipped", "neighbours")
+    ]
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(
+        template("explore.html.j2").render(
+            dataset=dataset,
+            sample=counts is not None,
+            counts=_counts(dataset.index) if counts is None else counts,
+            sizes=dataset.index.groupby(["width", "height"]).size().sort_values(ascending=False),
+            split_shares=_split_shares(dataset),
+            city_shares=category_shares(dataset),
+            samples=dataset.spread(SAMPLES),
+            augmented=[
+                (row, _augmentations(dataset, row, params.train.augment))
+                for row in dataset.spread(AUGMENTED)
+            ],
+            extremes=_extremes(dataset),
+            outcomes=outcomes,
+            comparison=comparison,
+            listed=LISTED,
+            shown=SHOWN,
+            thumbnail=lambda row: thumbnail(dataset, row),
+        )
+    )
+
+
+def _counts(names: pd.DataFrame) -> pd.DataFrame:
+    counts = pd.crosstab(names["city"], names["split"])
+    return counts.reindex(columns=[split for split in SPLITS if split in counts])
+
+
+def _split_shares(dataset: PreparedDataset) -> pd.DataFrame:
+    """The share of each category (a column) in each split (a row)."""
+    columns = [f"pixels_{name}" for name in dataset.labels.names]
+    sums = dataset.index.groupby("split")[columns].sum().set_axis(dataset.labels.names, axis=1)
+    return sums.div(sums.sum(axis=1), axis=0).reindex([s for s in SPLITS if s in sums.index])
+
+
+def _augmentations(dataset: PreparedDataset, row: int, augment: Augment) -> list[str]:
+    """The frame and some draws of its augmentation, each above its labels, as pictures."""
+    augmentation = build_augmentation(augment)
+    image, categories = np.array(dataset.image(row)), np.array(dataset.categories(row))
+    pairs: list[tuple[np.ndarray, np.ndarray]] = [(image, categories)]
+    for draw in range(DRAWS):
+        augmentation.set_random_seed(draw)
+        changed = augmentation(image=image, mask=categories)
+        pairs.append((changed["image"], changed["mask"]))
+    return [
+        jpeg_address(shrink(np.concatenate([rgb, overlay(rgb, ids, dataset.labels)]), 320))
+        for rgb, ids in pairs
+    ]
+
+
+def _extremes(dataset: PreparedDataset) -> list[tuple[str, list[int]]]:
+    """Frames at either end of a measure."""
+    index = dataset.index
+    ends: Sequence[tuple[str, pd.Series]] = (
+        ("darkest", index["brightness"]),
+        ("brightest", -index["brightness"]),
+        ("least sharp", index["sharpness"]),
+        ("fewest labelled pixels", index.filter(regex="^pixels_(?!void)").sum(axis=1)),
+    )
+    return [(name, values.nsmallest(EXTREMES).index.tolist()) for name, values in ends]
+
+
+def _names(pairs: pd.Index) -> list[str]:
+    return [f"{split}/{frame}" for split, frame in pairs]
