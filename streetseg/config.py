@@ -105,8 +105,8 @@ class Augment(Section):
     contrast: Fraction = 0.25
     saturation: Fraction = 0.25
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
-    blur: Fraction = 0.1
-    noise: Fraction = 0.1
+    blur: Fraction = 0.0
+    noise: Fraction = 0.0
 
     @model_validator(mode="after")
     def _ordered(self) -> Augment:

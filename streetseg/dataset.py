@@ -93,15 +93,19 @@ class PreparedDataset:
     def label_ids(self, row: int) -> np.ndarray:
         """Label ids at native size: uint8[H, W]. Kept for evaluation splits only."""
         return decode_ids(
-            (self._shard(row) / "label_ids" / f"{self.index.frame[row]}.png").read_bytes()
+            (self._places[row][0] / "label_ids" / f"{self.index.frame[row]}.png").read_bytes()
         )
 
     def _pixels(self, row: int, name: str) -> np.ndarray:
-        path = self._shard(row) / f"{name}.npy"
-        return _open(path, path.stat().st_mtime_ns)[self.index.row[row]]
+        shard, place = self._places[row]
+        path = shard / f"{name}.npy"
+        return _open(path, path.stat().st_mtime_ns)[place]
 
-    def _shard(self, row: int) -> Path:
-        return self.path / self.index.split[row] / self.index.city[row]
+    @cached_property
+    def _places(self) -> list[tuple[Path, int]]:
+        """The shard of each frame and its row there: a data frame is too slow to be asked."""
+        columns = (self.index[name].tolist() for name in ("split", "city", "row"))
+        return [(self.path / split / city, row) for split, city, row in zip(*columns, strict=True)]
 
 
 @lru_cache(maxsize=256)

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
-from streetseg.augment import build_augmentation
+from streetseg.augment import build_geometry, draw_color
 from streetseg.checks import category_shares
 from streetseg.config import Augment, Params
 from streetseg.dataset import PreparedDataset
@@ -144,13 +145,14 @@ def _split_shares(dataset: PreparedDataset) -> pd.DataFrame:
 
 def _augmentations(dataset: PreparedDataset, row: int, augment: Augment) -> list[str]:
     """The frame and some draws of its augmentation, each above its labels, as pictures."""
-    augmentation = build_augmentation(augment)
+    geometry, random = build_geometry(augment), np.random.default_rng(row)
     image, categories = np.array(dataset.image(row)), np.array(dataset.categories(row))
     pairs: list[tuple[np.ndarray, np.ndarray]] = [(image, categories)]
     for draw in range(DRAWS):
-        augmentation.set_random_seed(draw)
-        changed = augmentation(image=image, mask=categories)
-        pairs.append((changed["image"], changed["mask"]))
+        geometry.set_random_seed(draw)
+        changed = geometry(image=image, mask=categories)
+        recolored = cv2.transform(changed["image"], draw_color(augment, random))
+        pairs.append((recolored, changed["mask"]))
     return [
         jpeg_address(shrink(np.concatenate([rgb, overlay(rgb, ids, dataset.labels)]), 320))
         for rgb, ids in pairs

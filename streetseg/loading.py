@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from streetseg.augment import build_augmentation
+from streetseg.augment import build_geometry, draw_color
 from streetseg.config import Augment
 from streetseg.dataset import PreparedDataset
 
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Images, categories and changes of colour (see :func:`streetseg.augment.recolor`)."""
 
-class AugmentedFrames(Dataset[tuple[Tensor, Tensor]]):
+
+class AugmentedFrames(Dataset[Batch]):
     """Training frames, each augmented by a draw that depends on seed, epoch and frame alone.
 
     So neither the number of workers nor the order of frames changes what the network sees.
@@ -23,18 +26,24 @@ class AugmentedFrames(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, dataset: PreparedDataset, augment: Augment, seed: int) -> None:
         """Frames of ``dataset``, asked for by (epoch, row)."""
         self.dataset = dataset
-        self.augmentation = build_augmentation(augment)
+        self.augment = augment
+        self.geometry = build_geometry(augment)
         self.seed = seed
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Image uint8[H, W, 3] and categories uint8[H, W] of a row in an epoch."""
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        """Image uint8[H, W, 3], categories uint8[H, W] and colour change float32[3, 4] of a row."""
         epoch, row = key
-        draw = np.random.SeedSequence([self.seed, epoch, row]).generate_state(1)[0]
-        self.augmentation.set_random_seed(int(draw))
-        changed = self.augmentation(
-            image=np.array(self.dataset.image(row)), mask=np.array(self.dataset.categories(row))
+        random = np.random.default_rng([self.seed, epoch, row])
+        self.geometry.set_random_seed(int(random.integers(2**32)))
+        changed = self.geometry(
+            image=np.asarray(self.dataset.image(row)), mask=np.asarray(self.dataset.categories(row))
         )
-        return torch.from_numpy(changed["image"]), torch.from_numpy(changed["mask"])
+        # What no change has copied is still a view of the file, which nobody may write to.
+        image, mask = (
+            np.require(changed[name], requirements=["C", "W"]) for name in ("image", "mask")
+        )
+        color = draw_color(self.augment, random)
+        return torch.from_numpy(image), torch.from_numpy(mask), torch.from_numpy(color)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -63,8 +72,8 @@ def training_loader(
     batch_size: int,
     workers: int,
     seed: int,
-) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Batches (uint8[N, H, W, 3], uint8[N, H, W]) of shuffled, augmented frames.
+) -> DataLoader[Batch]:
+    """Batches (uint8[N, H, W, 3], uint8[N, H, W], float32[N, 3, 4]) of shuffled, augmented frames.
 
     Set ``loader.sampler.epoch`` before each epoch. A last batch of one frame is dropped: batch
     normalisation cannot learn from it.

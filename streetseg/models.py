@@ -18,8 +18,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class SegmentationModel(nn.Module):
     """A network together with the normalisation that it was trained with.
 
-    Takes RGB uint8[N, H, W, 3] and gives logits float32[N, categories, H, W]; H and W must be
-    multiples of 32.
+    Takes RGB [N, H, W, 3] on 0..255, uint8 or float32, and gives logits
+    float32[N, categories, H, W]; H and W must be multiples of 32.
     """
 
     mean: Tensor

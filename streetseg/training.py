@@ -13,6 +13,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from streetseg.artifact import save_artifact
+from streetseg.augment import recolor
 from streetseg.config import Params, Train
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
@@ -74,8 +75,8 @@ def train(params: Params, dataset: PreparedDataset, destination: Path) -> Traine
             loader.sampler.epoch = epoch  # type: ignore[attr-defined]
             model.train()
             batches = track(loader, total=len(loader), description=f"epoch {epoch}", transient=True)
-            for images, categories in batches:
-                logits = model(images.to(device))
+            for images, categories, colors in batches:
+                logits = model(recolor(images.to(device), colors.to(device)))
                 loss = segmentation_loss(logits, categories.to(device).long(), recipe.loss, weights)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from streetseg.augment import build_augmentation
+from streetseg.augment import build_geometry, draw_color, recolor
 from streetseg.config import Augment
 from streetseg.dataset import PreparedDataset
 from streetseg.labels import IGNORE
@@ -22,7 +22,7 @@ def epoch_of(dataset: PreparedDataset, epoch: int, workers: int) -> dict[bytes, 
         seed=3,
     )
     loader.sampler.epoch = epoch
-    return torch.cat([images for images, _ in loader]).numpy()
+    return torch.cat([recolor(images, colors) for images, _, colors in loader]).numpy()
 
 
 def test_two_epochs_show_different_augmentations(dataset: PreparedDataset) -> None:
@@ -42,7 +42,13 @@ def test_persistent_workers_draw_anew_in_each_epoch(dataset: PreparedDataset) ->
     epochs = []
     for epoch in (1, 2):
         loader.sampler.epoch = epoch
-        epochs.append({image.numpy().tobytes() for images, _ in loader for image in images})
+        epochs.append(
+            {
+                image.numpy().tobytes()
+                for images, _, colors in loader
+                for image in recolor(images, colors)
+            }
+        )
     assert len(epochs[0]) == len(dataset.rows("train")), "workers repeat each other"
     assert not epochs[0] & epochs[1], "an epoch repeats the one before"
 
@@ -62,12 +68,12 @@ def test_another_seed_gives_another_order_and_other_augmentations(
 def test_a_last_batch_of_one_frame_is_dropped(dataset: PreparedDataset) -> None:
     rows = dataset.rows("train")[:5]
     loader = training_loader(dataset, rows, augment=Augment(), batch_size=4, workers=0, seed=0)
-    assert [len(images) for images, _ in loader] == [4]
+    assert [len(images) for images, _, _ in loader] == [4]
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_every_argument_of_the_augmentation_is_understood() -> None:
-    augmentation = build_augmentation(Augment(flip=1, blur=1, noise=1))
+    augmentation = build_geometry(Augment(flip=1, blur=1, noise=1))
     image = np.full((32, 64, 3), 128, np.uint8)
     changed = augmentation(image=image, mask=np.zeros((32, 64), np.uint8))
     assert changed["image"].dtype == np.uint8
@@ -75,7 +81,7 @@ def test_every_argument_of_the_augmentation_is_understood() -> None:
 
 
 def test_the_border_of_a_shrunken_picture_is_ignored() -> None:
-    augmentation = build_augmentation(Augment(scale=(0.5, 0.5)))
+    augmentation = build_geometry(Augment(scale=(0.5, 0.5)))
     mask = augmentation(image=np.zeros((32, 64, 3), np.uint8), mask=np.zeros((32, 64), np.uint8))[
         "mask"
     ]
@@ -86,10 +92,54 @@ def test_image_and_mask_are_moved_alike() -> None:
     ids = np.zeros((64, 128), np.uint8)
     ids[20:40, 10:50] = 7
     image = np.repeat((ids * 30)[..., None], 3, axis=2)
-    still = Augment(brightness=0, contrast=0, saturation=0, hue=0, blur=0, noise=0)
-    augmentation = build_augmentation(still)
+    augmentation = build_geometry(Augment(scale=(0.5, 2)))
     augmentation.set_random_seed(5)
     changed = augmentation(image=image, mask=ids)
     inside, outside = changed["mask"] == 7, changed["mask"] == 0
     assert changed["image"][inside].mean() > 190
     assert changed["image"][outside].mean() < 20
+
+
+def test_without_a_change_of_colour_pixels_stay_as_they_are() -> None:
+    still = Augment(brightness=0, contrast=0, saturation=0, hue=0)
+    images = torch.randint(0, 256, (2, 8, 16, 3), dtype=torch.uint8)
+    colors = torch.from_numpy(draw_color(still, np.random.default_rng(0))).expand(2, 3, 4)
+    torch.testing.assert_close(recolor(images, colors), images.float(), atol=1e-3, rtol=0)
+
+
+def test_each_change_of_colour_is_what_its_name_says() -> None:
+    pixel = torch.tensor([[[[200, 100, 50]]]], dtype=torch.uint8)
+
+    def changed(**change: float) -> np.ndarray:
+        still = dict.fromkeys(("brightness", "contrast", "saturation", "hue"), 0.0)
+        color = draw_color(Augment(**{**still, **change}), np.random.default_rng(1))
+        return recolor(pixel, torch.from_numpy(color)[None])[0, 0, 0].numpy()
+
+    before = np.array([200.0, 100.0, 50.0])
+    gray = np.array([0.299, 0.587, 0.114])
+    assert np.ptp(changed(brightness=0.2) / before) < 1e-3
+    assert np.ptp((changed(contrast=0.2) - 127.5) / (before - 127.5)) < 1e-3
+    for change in ({"saturation": 0.5}, {"hue": 0.1}):
+        after = changed(**change)
+        assert abs(gray @ after - gray @ before) < 0.5, "the brightness stays"
+        assert np.abs(after - before).max() > 2
+    assert recolor(pixel, torch.full((1, 3, 4), 9.0)).max() == 255
+
+
+def test_a_zoom_shows_a_part_enlarged() -> None:
+    ramp = np.tile(np.arange(128, dtype=np.uint8), (64, 1))
+    augmentation = build_geometry(Augment(flip=0, scale=(2, 2)))
+    changed = augmentation(image=np.repeat(ramp[..., None], 3, axis=2), mask=ramp)
+    assert changed["mask"].shape == ramp.shape
+    assert np.ptp(changed["mask"].astype(int)) == 63
+    assert np.abs(changed["image"][..., 0].astype(int) - changed["mask"]).max() <= 1
+
+
+def test_frames_that_nothing_changed_may_be_written_to(dataset: PreparedDataset) -> None:
+    still = Augment(flip=0, scale=(1, 1))
+    loader = training_loader(
+        dataset, dataset.rows("train"), augment=still, batch_size=4, workers=0, seed=0
+    )
+    images, _, _ = loader.dataset[(1, 0)]
+    images += 1
+    assert (images.numpy() != dataset.image(0)).any()

@@ -1,0 +1,146 @@
+"""Feeding the training loop: the prepared dataset beside a folder of PNGs, the same augmentation.
+
+    python benchmarks/loader.py [--frames 64] [--rounds 5]
+
+One process loads, so the frames/s are those of one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from harness import OUT, Claim, report, seconds, source_frames
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from streetseg.augment import build_geometry
+from streetseg.config import Params, load_params
+from streetseg.dataset import PreparedDataset
+from streetseg.loading import training_loader
+from streetseg.prepare import prepare
+from streetseg.sources import Frame, load_source
+
+SIZES = ((256, 512), (512, 1024))
+
+
+class PngFolder(Dataset[tuple[Tensor, Tensor]]):
+    """Frames and masks as PNGs, each decoded whenever it is asked for."""
+
+    def __init__(self, folder: Path, params: Params) -> None:
+        """The pairs in ``folder``."""
+        self.images = sorted(folder.glob("*_image.png"))
+        self.geometry = build_geometry(params.train.augment)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        path = self.images[row]
+        image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        mask = cv2.imread(str(path).replace("_image", "_mask"), cv2.IMREAD_UNCHANGED)
+        changed = self.geometry(image=image, mask=mask)
+        return torch.from_numpy(changed["image"]), torch.from_numpy(changed["mask"])
+
+
+class PublishedFolder(Dataset[tuple[Tensor, Tensor]]):
+    """Cityscapes as published, decoded, remapped and resized whenever a frame is asked for."""
+
+    def __init__(self, frames: list[Frame], params: Params) -> None:
+        """The given frames."""
+        self.frames = frames
+        self.height, self.width = params.prepare.size
+        self.table = load_source("cityscapes").labels.category_of
+        self.geometry = build_geometry(params.train.augment)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        frame, size = self.frames[row], (self.width, self.height)
+        image = cv2.cvtColor(cv2.imread(str(frame.image)), cv2.COLOR_BGR2RGB)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        mask = cv2.LUT(cv2.imread(str(frame.label), cv2.IMREAD_UNCHANGED), self.table)
+        mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+        changed = self.geometry(image=image, mask=mask)
+        return torch.from_numpy(changed["image"]), torch.from_numpy(changed["mask"])
+
+
+def write_pngs(dataset: PreparedDataset, folder: Path) -> Path:
+    """The train frames of a prepared dataset as PNGs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in dataset.rows("train"):
+        name = dataset.index["frame"][row]
+        bgr = cv2.cvtColor(np.array(dataset.image(row)), cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(folder / f"{name}_image.png"), bgr)
+        cv2.imwrite(str(folder / f"{name}_mask.png"), np.array(dataset.categories(row)))
+    return folder
+
+
+def consume(loader: DataLoader[Any]) -> None:
+    """Take every batch."""
+    for _ in loader:
+        pass
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--frames", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    root = source_frames(arguments.frames)
+    claims = []
+    for height, width in SIZES:
+        params = load_params(
+            overrides={
+                "data.root": str(root),
+                "data.prepared": str(OUT / "prepared" / f"loader-{width}x{height}"),
+                "prepare.size": [height, width],
+            }
+        )
+        dataset = PreparedDataset(prepare(params))
+        rows = dataset.rows("train")
+        batch = params.train.batch_size
+        pngs = PngFolder(write_pngs(dataset, OUT / f"png-{width}x{height}"), params)
+        published = [f for f in load_source("cityscapes").find(root) if f.split == "train"]
+        loaders = {
+            "ours": training_loader(
+                dataset,
+                rows,
+                augment=params.train.augment,
+                batch_size=batch,
+                workers=0,
+                seed=0,
+            ),
+            "png": DataLoader(pngs, batch_size=batch, shuffle=True),
+            "published": DataLoader(
+                PublishedFolder(published, params), batch_size=batch, shuffle=True
+            ),
+        }
+        tasks = {name: (lambda loader=loader: consume(loader)) for name, loader in loaders.items()}
+        rate = {n: len(rows) / took for n, took in seconds(tasks, arguments.rounds).items()}
+        for name, what in (("png", "PNGs of that size"), ("published", "Cityscapes as published")):
+            claims.append(
+                Claim(
+                    f"load and augment {width}x{height}, against {what}",
+                    rate["ours"],
+                    rate[name],
+                    None,
+                    "ours / peer >= 5",
+                    "frames/s, one core",
+                )
+            )
+    report("loader", claims)
+
+
+if __name__ == "__main__":
+    main()

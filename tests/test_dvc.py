@@ -1,0 +1,401 @@
+"""Data versions as their users handle them: DVC's commands on the project's own stage."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+import yaml
+from botocore.config import Config
+
+from streetseg.dataset import INDEX_FILES, PreparedDataset
+from streetseg.errors import StreetsegError
+from streetseg.versions import data_version, fetch, fetch_index, locked_version, resolve
+
+from .layout import image_path, label_path, put, write_frames
+
+REPOSITORY = Path(__file__).parents[1]
+SIZE, SMALLER = [64, 128], [32, 64]
+BUCKET = "street-data"
+
+
+def run(folder: Path, *command: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def dvc(folder: Path, *arguments: str, status: int = 0) -> str:
+    return run(folder, sys.executable, "-m", "dvc", *arguments, status=status).stdout
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    return run(folder, "git", *identity, *arguments).stdout
+
+
+def explore(folder: Path, against: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    return run(folder, "streetseg", "explore", "--against", against, status=status)
+
+
+def set_params(project: Path, **changes: dict[str, Any]) -> None:
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    for section, values in changes.items():
+        params[section] |= values
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def new_picture(project: Path, city: str, number: int, split: str = "train") -> None:
+    """Another photograph in place of a frame's; its labels stay."""
+    frame = f"{city}_000000_{number:06d}"
+    ids = label_path(project / "data/raw", split, frame).read_bytes()
+    put(project / "data/raw", split, frame, np.full((64, 128, 3), 77, np.uint8), np.zeros((1, 1)))
+    label_path(project / "data/raw", split, frame).write_bytes(ids)
+
+
+def version_of(project: Path) -> str:
+    return locked_version(project / "dvc.lock")
+
+
+def cached(project: Path) -> set[str]:
+    """The md5 of each object in the cache."""
+    return {
+        path.parent.name + path.name
+        for path in (project / ".dvc/cache/files/md5").rglob("*")
+        if path.is_file()
+    }
+
+
+def listing(project: Path, version: str) -> dict[str, str]:
+    """The md5 of each file of a data version, as its object in the cache lists them."""
+    entries = (project / ".dvc/cache/files/md5" / version[:2] / version[2:]).read_text()
+    return {entry["relpath"]: entry["md5"] for entry in json.loads(entries)}
+
+
+def forget(project: Path) -> None:
+    """Leave the data in the remote only."""
+    shutil.rmtree(project / ".dvc/cache")
+    shutil.rmtree(project / "data/prepared")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project whose data was prepared, pushed to ../store, and tagged v1; what repro said."""
+    project = tmp_path_factory.mktemp("first") / "project"
+    (project / "data").mkdir(parents=True)
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", "data/.gitignore"):
+        shutil.copy(REPOSITORY / name, project / name)
+    unwanted = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "streetseg", project / "streetseg", ignore=unwanted)
+    (project / ".gitignore").write_text("/outputs/\n")
+    set_params(project, prepare={"size": SIZE, "workers": 1})
+    write_frames(project / "data/raw")
+    git(project, "init", "--quiet")
+    dvc(project, "init")
+    dvc(project, "config", "core.analytics", "false")
+    dvc(project, "remote", "add", "--default", "store", "../store")
+    said = dvc(project, "repro")
+    dvc(project, "push")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "-m", "data")
+    git(project, "tag", "v1")
+    return project, said
+
+
+@pytest.fixture
+def project(first: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of the project and its remote for one test."""
+    return Path(shutil.copytree(first[0].parent, tmp_path / "copy")) / "project"
+
+
+def test_repro_makes_the_data_version_that_the_command_prints(first: tuple[Path, str]) -> None:
+    project, said = first
+    dataset = PreparedDataset(project / "data/prepared")
+    (printed,) = re.findall(r"7 frames in data/prepared, version (\S+)", said)
+    assert version_of(project) == printed == dataset.version == resolve("v1", str(project))
+
+
+def test_git_tracks_the_lock_and_dvc_the_data(first: tuple[Path, str]) -> None:
+    project, _ = first
+    tracked = git(project, "ls-files").splitlines()
+    assert "dvc.lock" in tracked
+    assert [name for name in tracked if name.startswith("data/")] == ["data/.gitignore"]
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_repro_of_what_has_not_changed_does_nothing(project: Path) -> None:
+    lock, before = (project / "dvc.lock").read_bytes(), cached(project)
+    said = dvc(project, "repro")
+    assert "didn't change, skipping" in said
+    assert "streetseg prepare" not in said
+    assert (project / "dvc.lock").read_bytes() == lock
+    assert cached(project) == before
+
+
+def test_settings_that_do_not_shape_the_data_do_not_prepare_it_again(project: Path) -> None:
+    set_params(project, prepare={"workers": 2}, train={"epochs": 1}, gate={"miou_floor": 0.1})
+    assert "didn't change, skipping" in dvc(project, "repro")
+
+
+def test_preparing_without_dvc_gives_the_same_version(project: Path) -> None:
+    said = run(project, "streetseg", "prepare").stdout
+    assert f"version {version_of(project)}" in said
+    assert "up to date" in dvc(project, "status")
+
+
+def test_a_changed_picture_adds_only_its_citys_pictures_to_the_cache(project: Path) -> None:
+    before, known = version_of(project), cached(project)
+    new_picture(project, "bochum", 1)
+    dvc(project, "repro")
+    after = version_of(project)
+    assert after != before
+    old, new = listing(project, before), listing(project, after)
+    assert old.keys() == new.keys()
+    changed = {name for name in new if new[name] != old[name]}
+    assert changed == {"index.parquet", "train/bochum/images.npy"}
+    assert cached(project) - known == {after, *(new[name] for name in changed)}
+
+
+def test_the_same_frames_again_are_the_same_version_and_not_prepared_again(project: Path) -> None:
+    before = version_of(project)
+    kept = image_path(project / "data/raw", "train", "bochum_000000_000001").read_bytes()
+    new_picture(project, "bochum", 1)
+    dvc(project, "repro")
+    image_path(project / "data/raw", "train", "bochum_000000_000001").write_bytes(kept)
+    assert "is cached - skipping run" in dvc(project, "repro")
+    assert version_of(project) == before == data_version(project / "data/prepared")
+
+
+def test_an_older_lock_brings_its_data_back(project: Path) -> None:
+    before = version_of(project)
+    new_picture(project, "aachen", 0)
+    dvc(project, "repro")
+    git(project, "checkout", "v1", "--", "dvc.lock")
+    dvc(project, "checkout")
+    assert data_version(project / "data/prepared") == before == version_of(project)
+
+
+def test_a_failed_repro_says_why_and_keeps_the_last_version(project: Path) -> None:
+    before = version_of(project)
+    broken = image_path(project / "data/raw", "val", "munster_000000_000000")
+    broken.write_bytes(broken.read_bytes()[:100])
+    failed = run(project, sys.executable, "-m", "dvc", "repro", status=255)
+    errors = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert broken.name in errors[0]
+    assert "Traceback" not in failed.stderr
+    assert version_of(project) == before
+    dvc(project, "checkout")
+    assert data_version(project / "data/prepared") == before
+
+
+def test_frames_outside_the_repository_can_be_prepared(project: Path, tmp_path: Path) -> None:
+    before = version_of(project)
+    shutil.move(project / "data/raw", tmp_path / "elsewhere")
+    set_params(project, data={"root": str(tmp_path / "elsewhere")})
+    dvc(project, "repro")
+    assert version_of(project) == before
+
+
+def test_data_comes_back_from_a_folder(project: Path) -> None:
+    before = version_of(project)
+    forget(project)
+    dvc(project, "pull")
+    assert data_version(project / "data/prepared") == before
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_a_clone_pulls_the_data_without_the_frames(project: Path) -> None:
+    clone = project.with_name("clone")
+    git(project, "clone", "--quiet", str(project), str(clone))
+    dvc(clone, "pull")
+    assert not (clone / "data/raw").exists()
+    assert PreparedDataset(clone / "data/prepared").version == version_of(project)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The address of an S3 server on this machine, with an empty bucket."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            client(url).create_bucket(Bucket=BUCKET)
+            yield url
+        finally:
+            server.terminate()
+
+
+def client(url: str) -> Any:
+    """To see the bucket by another way than DVC's; it tries until the server is there."""
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="nobody",
+        aws_secret_access_key="nothing",
+        config=Config(retries={"mode": "standard", "max_attempts": 12}),
+    )
+
+
+@pytest.fixture
+def bucket(project: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An S3 address that the data was pushed to; credentials and endpoint by environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    url = f"s3://{BUCKET}/{project.parent.parent.name}"
+    dvc(project, "remote", "add", "--default", "cloud", url)
+    dvc(project, "push")
+    return url
+
+
+def in_bucket(s3: str, bucket: str) -> dict[str, int]:
+    """Key and bytes of each object below an S3 address."""
+    prefix = bucket.removeprefix(f"s3://{BUCKET}/")
+    found = client(s3).list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/")
+    return {each["Key"]: each["Size"] for each in found["Contents"]}
+
+
+def test_data_comes_back_from_s3(project: Path, s3: str, bucket: str) -> None:
+    before = version_of(project)
+    names = {key.split("/md5/")[1].replace("/", "") for key in in_bucket(s3, bucket)}
+    assert names == {before, *listing(project, before).values()}
+    forget(project)
+    dvc(project, "pull")
+    assert data_version(project / "data/prepared") == before
+
+
+def test_an_endpoint_in_the_remotes_settings_will_do(
+    project: Path, s3: str, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    dvc(project, "remote", "modify", "cloud", "endpointurl", s3)
+    assert "up to date" in dvc(project, "push")
+    forget(project)
+    dvc(project, "pull")
+    assert data_version(project / "data/prepared") == version_of(project)
+
+
+def test_a_version_is_fetched_from_s3(project: Path, bucket: str, tmp_path: Path) -> None:
+    fetched = fetch(version_of(project), bucket, tmp_path / "fetched")
+    assert PreparedDataset(fetched).version == version_of(project)
+    index = fetch(version_of(project), bucket, tmp_path / "index", only=INDEX_FILES)
+    assert {path.name for path in index.iterdir()} == set(INDEX_FILES)
+
+
+@pytest.mark.parametrize("there", ["the version", "the bucket"])
+def test_what_s3_does_not_have_is_one_clear_line(bucket: str, tmp_path: Path, there: str) -> None:
+    version, url = ("0" * 32 + ".dir", bucket)
+    if there == "the bucket":
+        url = "s3://no-such-bucket/data"
+    with pytest.raises(StreetsegError, match=f"{version} cannot be fetched from {url}") as caught:
+        fetch(version, url, tmp_path / "fetched")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "fetched").exists()
+
+
+def test_an_object_damaged_in_s3_is_found_out(
+    project: Path, s3: str, bucket: str, tmp_path: Path
+) -> None:
+    sizes = in_bucket(s3, bucket)
+    largest = max(sizes, key=lambda key: sizes[key])
+    client(s3).put_object(Bucket=BUCKET, Key=largest, Body=bytes(sizes[largest]))
+    with pytest.raises(StreetsegError, match=version_of(project)):
+        fetch(version_of(project), bucket, tmp_path / "fetched")
+    assert not (tmp_path / "fetched").exists()
+
+
+def test_the_index_of_a_revision_comes_from_s3(
+    project: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(project, "commit", "--quiet", "--all", "-m", "a remote in S3")
+    known = PreparedDataset(project / "data/prepared").index
+    forget(project)
+    shutil.rmtree(project.parent / "store")
+    monkeypatch.chdir(project)
+    from streetseg.config import load_params
+
+    found = fetch_index("HEAD", load_params(Path("params.yaml")).data, tmp_path / "index")
+    assert found.index.equals(known)
+
+
+def test_an_experiment_with_another_size_is_another_version(project: Path) -> None:
+    before = version_of(project)
+    dvc(project, "exp", "run", "--name", "smaller", "-S", f"prepare.size={SMALLER}")
+    assert version_of(project) != before
+    assert PreparedDataset(project / "data/prepared").size == tuple(SMALLER)
+    assert "smaller" in dvc(project, "exp", "list", "--name-only").split()
+    assert resolve("HEAD", str(project)) == before
+    assert resolve("smaller", str(project)) == version_of(project)
+
+
+def test_what_changed_since_a_revision_is_told_rightly(project: Path) -> None:
+    frames = project / "data/raw"
+    new_picture(project, "aachen", 0)
+    ids = label_path(frames, "train", "aachen_000000_000001")
+    shutil.copy(label_path(frames, "train", "aachen_000000_000002"), ids)
+    for path in (image_path, label_path):
+        path(frames, "train", "bochum_000000_000001").unlink()
+    new = np.random.default_rng(1).integers(0, 34, (64, 128), np.uint8)
+    for split, name in (("train", "bochum_000000_000007"), ("val", "ulm_000000_000000")):
+        put(frames, split, name, np.full((64, 128, 3), 120, np.uint8), new)
+    dvc(project, "repro")
+    said = explore(project, "HEAD").stdout
+    assert "since HEAD: 2 frames came, 1 went, 2 changed" in said
+    page = (project / "outputs/explore.html").read_text()
+    for name in ("train/bochum_000000_000007", "val/ulm_000000_000000", "aachen_000000_000001"):
+        assert name in page
+
+
+@pytest.mark.parametrize("name", ["HEAD", "v1", "version", "data/prepared"])
+def test_nothing_changed_since_the_same_data(project: Path, name: str) -> None:
+    set_params(project, data={"remote": "../store"})
+    against = version_of(project) if name == "version" else name
+    said = explore(project, against).stdout
+    assert f"since {against}: 0 frames came, 0 went, 0 changed" in said
+
+
+def test_what_changed_is_told_if_the_data_of_then_is_in_the_remote_only(project: Path) -> None:
+    forget(project)
+    new_picture(project, "aachen", 0)
+    dvc(project, "repro")
+    assert "since v1: 0 frames came, 0 went, 1 changed" in explore(project, "v1").stdout
+
+
+def test_dvc_diff_names_the_files_that_changed(project: Path) -> None:
+    new_picture(project, "munster", 0, "val")
+    dvc(project, "repro")
+    found = json.loads(dvc(project, "diff", "v1", "--json"))
+    assert {each["path"] for each in found["modified"]} == {
+        "data/prepared/",
+        "data/prepared/index.parquet",
+        "data/prepared/val/munster/images.npy",
+    }
+    assert found["added"] == found["deleted"] == []
+
+
+@pytest.mark.parametrize("of_git", [True, False], ids=["git", "no git"])
+def test_against_nonsense_is_one_clear_line(project: Path, of_git: bool) -> None:
+    if not of_git:
+        shutil.rmtree(project / ".git")
+        shutil.rmtree(project / ".dvc")
+    failed = explore(project, "nonsense", status=1)
+    assert failed.stdout == ""
+    assert failed.stderr.startswith("error: no data version in dvc.lock of . at 'nonsense': ")
+    assert failed.stderr.count("\n") == 1
+    assert not (project / "outputs/explore.html").exists()
