@@ -14,7 +14,7 @@ export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/outputs/demo/mlflow.db
 export UV_HTTP_TIMEOUT ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock serve ui clean
+.PHONY: help setup demo test lint format bench lock serve ui clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,6 +43,9 @@ lint: $(SYNCED) ## ruff and mypy
 format: $(SYNCED) ## Let ruff mend what it can
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
+
+bench: $(SYNCED) ## Measure each claim, and refresh benchmarks/RESULTS.md
+	@$(BIN)/python benchmarks/run.py
 
 lock: ## Resolve pyproject.toml into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \

@@ -17,6 +17,18 @@ from rich.table import Table
 from streetseg.provenance import REPOSITORY
 from streetseg.synth import write_cityscapes
 
+COLUMNS = {
+    "claim": "claim",
+    "ours": "ours",
+    "peer": "peer",
+    "bound": "bound",
+    "ours / peer": "ratio_peer",
+    "ours / bound": "ratio_bound",
+    "goal": "goal",
+    "unit": "unit",
+}
+"""Headings of a report, and the keys of a claim they stand for."""
+
 OUT = REPOSITORY / "outputs" / "bench"
 
 
@@ -69,11 +81,9 @@ def seconds(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
 
 def report(name: str, claims: list[Claim]) -> None:
     """Print the claims as a table and write them to ``outputs/bench/<name>.json``."""
-    table = Table("claim", "ours", "peer", "bound", "ours / peer", "ours / bound", "goal", "unit")
+    table = Table(*COLUMNS)
     for claim in claims:
-        row = claim.to_dict()
-        keys = ("claim", "ours", "peer", "bound", "ratio_peer", "ratio_bound", "goal", "unit")
-        table.add_row(*(show(row[key]) for key in keys))
+        table.add_row(*(show(claim.to_dict()[key]) for key in COLUMNS.values()))
     Console(width=140).print(table)
     OUT.mkdir(parents=True, exist_ok=True)
     path = OUT / f"{name}.json"
@@ -84,8 +94,6 @@ def show(value: object) -> str:
     """A figure with three digits, a dash for what does not exist."""
     if value is None:
         return "-"
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float) and abs(value) < 100
-        else (f"{value:.0f}" if isinstance(value, float) else str(value))
-    )
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

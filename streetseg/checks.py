@@ -10,7 +10,11 @@ import pandas as pd
 
 from streetseg.config import Validate
 from streetseg.dataset import PreparedDataset
+from streetseg.errors import StreetsegError
 from streetseg.sources import SPLITS
+
+SMALL_SHARE = 0.001
+"""A share may always be this far outside the reference's range: a few pixels tell nothing."""
 
 CHUNK = 128
 """Frames that are compared with all others at once."""
@@ -57,10 +61,10 @@ def checks(params: Validate, cities_are_places: bool) -> Iterator[Check]:
         yield Check("cities", "splits", WARNING, "a city is in more than one split", most=1)
         yield Check(
             "splits",
-            "cities",
+            "single_city",
             WARNING,
             "a split has one city only, so its score is of that city",
-            2,
+            most=0,
         )
     if params.source_size:
         height, width = params.source_size
@@ -147,6 +151,9 @@ def near_duplicates(index: pd.DataFrame, bits: int) -> pd.DataFrame:
     Returns:
         Columns ``name``, ``row`` and ``other`` (rows of the index), and ``bits``.
     """
+    columns = ["name", "row", "other", "bits"]
+    if bits < 0:
+        return pd.DataFrame(columns=columns)
     bytes_ = np.frombuffer(bytes.fromhex("".join(index["phash"])), np.uint8)
     signs = np.unpackbits(bytes_.reshape(len(index), -1), axis=1).astype(np.float32) * 2 - 1
     split, content = index["split"].to_numpy(), index["image_hash"].to_numpy()
@@ -161,14 +168,27 @@ def near_duplicates(index: pd.DataFrame, bits: int) -> pd.DataFrame:
         for row, near, apart in zip(rows, train[nearest], distance, strict=True):
             if apart <= bits and content[near] != content[row]:
                 found.append((f"{images[row]} and {images[near]}", row, near, int(apart)))
-    return pd.DataFrame(found, columns=["name", "row", "other", "bits"])
+    return pd.DataFrame(found, columns=columns)
+
+
+def require_same_categories(reference: PreparedDataset, dataset: PreparedDataset) -> None:
+    """Stop if the two cannot be compared.
+
+    Raises:
+        StreetsegError: naming both lists of categories.
+    """
+    if reference.labels.names != dataset.labels.names:
+        raise StreetsegError(
+            f"the reference has the categories {', '.join(reference.labels.names)}, the data "
+            f"{', '.join(dataset.labels.names)}: name a reference of the same label space"
+        )
 
 
 def category_shares(dataset: PreparedDataset) -> pd.DataFrame:
     """The share of each category (a column) in each split and city (a row of the index)."""
     columns = [f"pixels_{name}" for name in dataset.labels.names]
     sums = dataset.index.groupby(["split", "city"])[columns].sum()
-    return sums.set_axis(dataset.labels.names, axis=1).div(sums.sum(axis=1), axis=0)
+    return sums.set_axis(dataset.labels.names, axis=1).div(sums.sum(axis=1).clip(lower=1), axis=0)
 
 
 def _frames(dataset: PreparedDataset, params: Validate) -> pd.DataFrame:
@@ -210,7 +230,7 @@ def split_table(dataset: PreparedDataset, params: Validate) -> pd.DataFrame:
     frames = dataset.index.groupby("split").size().reindex(SPLITS, fill_value=0)
     skipped = dataset.skipped.groupby("split").size().reindex(SPLITS, fill_value=0)
     cities = dataset.index.groupby("split")["city"].nunique().reindex(SPLITS, fill_value=0)
-    needed = pd.Series(params.min_frames).reindex(SPLITS)
+    needed = pd.Series(params.min_frames).reindex(SPLITS, fill_value=1)
     table = pd.DataFrame(
         {
             "frames": frames,
@@ -218,6 +238,7 @@ def split_table(dataset: PreparedDataset, params: Validate) -> pd.DataFrame:
             "skipped": skipped,
             "skipped_share": skipped / (frames + skipped).clip(lower=1),
             "cities": cities,
+            "single_city": (cities == 1).astype(int),
         }
     )
     return table.rename_axis("name").reset_index()
@@ -258,8 +279,8 @@ def _shares(
     if reference is None:
         return pd.DataFrame({"name": pd.Series(dtype=object), "outside": pd.Series(dtype=float)})
     shares, known = category_shares(dataset), category_shares(reference)
-    low = known.min() * (1 - params.share_tolerance)
-    high = known.max() * (1 + params.share_tolerance)
+    low = known.min() * (1 - params.share_tolerance) - SMALL_SHARE
+    high = known.max() * (1 + params.share_tolerance) + SMALL_SHARE
     outside = (low - shares).clip(lower=0) + (shares - high).clip(lower=0)
     rows = [
         {

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from streetseg.augment import build_geometry, draw_color
-from streetseg.checks import category_shares
+from streetseg.checks import category_shares, require_same_categories
 from streetseg.config import Augment, Params
 from streetseg.dataset import PreparedDataset
 from streetseg.pictures import jpeg_address, overlay, shrink, thumbnail
 from streetseg.prepare import write_dataset
-from streetseg.report import template
+from streetseg.report import write_page
 from streetseg.sources import SPLITS, load_source
 from streetseg.validation import LISTED, SHOWN, check
 
@@ -56,7 +56,11 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, pd.D
     source = load_source(params.data.source)
     found = source.find(params.data.root)
     names = pd.DataFrame({"split": [f.split for f in found], "city": [f.city for f in found]})
-    taken = np.unique(np.linspace(0, len(found) - 1, min(frames, len(found))).round().astype(int))
+    taken: list[int] = []
+    for split in SPLITS:
+        rows = np.flatnonzero(names["split"] == split)
+        number = min(len(rows), max(1, round(frames * len(rows) / len(found))))
+        taken += rows[np.linspace(0, len(rows) - 1, number).round().astype(int)].tolist()
     skipping = params.prepare.model_copy(update={"on_error": "skip"})
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_dataset(
@@ -69,7 +73,12 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, pd.D
 
 
 def compare(before: PreparedDataset, now: PreparedDataset, against: str) -> Comparison:
-    """Say which frames came, went and changed, and how the class shares moved."""
+    """Say which frames came, went and changed, and how the class shares moved.
+
+    Raises:
+        StreetsegError: the two have other categories.
+    """
+    require_same_categories(before, now)
     content = ["image_hash", "label_hash"]
     old, new = (d.index.set_index(["split", "frame"])[content] for d in (before, now))
     both = old.index.intersection(new.index)
@@ -107,27 +116,26 @@ def explore(
         for outcome in check(dataset, params.validate_).outcomes
         if outcome.offenders and outcome.check.table in ("frames", "skipped", "neighbours")
     ]
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(
-        template("explore.html.j2").render(
-            dataset=dataset,
-            sample=counts is not None,
-            counts=_counts(dataset.index) if counts is None else counts,
-            sizes=dataset.index.groupby(["width", "height"]).size().sort_values(ascending=False),
-            split_shares=_split_shares(dataset),
-            city_shares=category_shares(dataset),
-            samples=dataset.spread(SAMPLES),
-            augmented=[
-                (row, _augmentations(dataset, row, params.train.augment))
-                for row in dataset.spread(AUGMENTED)
-            ],
-            extremes=_extremes(dataset),
-            outcomes=outcomes,
-            comparison=comparison,
-            listed=LISTED,
-            shown=SHOWN,
-            thumbnail=lambda row: thumbnail(dataset, row),
-        )
+    write_page(
+        page,
+        "explore.html.j2",
+        dataset=dataset,
+        sample=counts is not None,
+        counts=_counts(dataset.index) if counts is None else counts,
+        sizes=dataset.index.groupby(["width", "height"]).size().sort_values(ascending=False),
+        split_shares=_split_shares(dataset),
+        city_shares=category_shares(dataset),
+        samples=dataset.spread(SAMPLES),
+        augmented=[
+            (row, _augmentations(dataset, row, params.train.augment))
+            for row in dataset.spread(AUGMENTED)
+        ],
+        extremes=_extremes(dataset),
+        outcomes=outcomes,
+        comparison=comparison,
+        listed=LISTED,
+        shown=SHOWN,
+        thumbnail=lambda row: thumbnail(dataset, row),
     )
 
 
@@ -140,7 +148,9 @@ def _split_shares(dataset: PreparedDataset) -> pd.DataFrame:
     """The share of each category (a column) in each split (a row)."""
     columns = [f"pixels_{name}" for name in dataset.labels.names]
     sums = dataset.index.groupby("split")[columns].sum().set_axis(dataset.labels.names, axis=1)
-    return sums.div(sums.sum(axis=1), axis=0).reindex([s for s in SPLITS if s in sums.index])
+    return sums.div(sums.sum(axis=1).clip(lower=1), axis=0).reindex(
+        [s for s in SPLITS if s in sums.index]
+    )
 
 
 def _augmentations(dataset: PreparedDataset, row: int, augment: Augment) -> list[str]:

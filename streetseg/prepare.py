@@ -42,6 +42,7 @@ def prepare(params: Params) -> Path:
             read, or holds an unknown id; with ``skip`` none is left; or the destination cannot be
             written, or is something else than a prepared dataset.
     """
+    _refuse_overlap(params.data.prepared, params.data.root)
     source = load_source(params.data.source)
     frames = source.find(params.data.root)
     if params.prepare.on_error == "fail":
@@ -54,7 +55,6 @@ def write_dataset(
 ) -> Path:
     """Prepare some ``frames`` of a source; the rest is as for :func:`prepare`."""
     root = params.data.root
-    _refuse_overlap(destination, root)
     recipe = Recipe(
         root=root,
         size=params.prepare.size,

@@ -1,10 +1,10 @@
-"""The evaluation report: one self-contained HTML page."""
+"""Pages: self-contained HTML from templates, the evaluation report first of all."""
 
 from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,12 @@ def template(name: str) -> Template:
     return environment.get_template(name)
 
 
+def write_page(path: Path, name: str, **values: Any) -> None:
+    """Fill in a page template and write it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(template(name).render(values), encoding="utf-8")
+
+
 def write_report(evaluation: Evaluation, picture: Path, path: Path) -> None:
     """Write the page that explains an evaluation.
 
@@ -38,15 +44,15 @@ def write_report(evaluation: Evaluation, picture: Path, path: Path) -> None:
     confusion = scores.category_confusion
     truth = confusion.sum(axis=1, keepdims=True)
     shares = np.divide(confusion, truth, out=np.zeros(confusion.shape), where=truth > 0)
-    path.write_text(
-        template("report.html.j2").render(
-            evaluation=evaluation,
-            scores=scores,
-            categories=evaluation.labels.categories,
-            shares=shares,
-            truth_shares=(truth[:, 0] / max(1, truth.sum())),
-            best=evaluation.frames[:5],
-            worst=evaluation.frames[:-6:-1],
-            picture=base64.b64encode(picture.read_bytes()).decode(),
-        )
+    write_page(
+        path,
+        "report.html.j2",
+        evaluation=evaluation,
+        scores=scores,
+        categories=evaluation.labels.categories,
+        shares=shares,
+        truth_shares=(truth[:, 0] / max(1, truth.sum())),
+        best=evaluation.frames[:5],
+        worst=evaluation.frames[:-6:-1],
+        picture=base64.b64encode(picture.read_bytes()).decode(),
     )

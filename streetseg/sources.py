@@ -208,6 +208,8 @@ def _match(root: Path, pattern: str) -> dict[Values, Path]:
     found = {}
     for path in root.glob(wildcard):
         relative = path.relative_to(root)
+        if not str(relative).isprintable():
+            raise StreetsegError(f"{str(path)!a}: the name is not printable UTF-8: rename the file")
         hidden = any(part.startswith((".", "__MACOSX")) for part in relative.parts)
         if not hidden and (match := compiled.fullmatch(relative.as_posix())):
             found[tuple(sorted(match.groupdict().items()))] = path

@@ -9,12 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streetseg.checks import CRITICAL, WARNING, Check, checks, split_table, tables
+from streetseg.checks import (
+    CRITICAL,
+    WARNING,
+    Check,
+    checks,
+    require_same_categories,
+    split_table,
+    tables,
+)
 from streetseg.config import Validate
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.pictures import thumbnail
-from streetseg.report import template
+from streetseg.report import write_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,11 +90,8 @@ def check(
     Raises:
         StreetsegError: the reference has other categories.
     """
-    if reference and reference.labels.names != dataset.labels.names:
-        raise StreetsegError(
-            f"the reference has the categories {', '.join(reference.labels.names)}, the data "
-            f"{', '.join(dataset.labels.names)}: name a reference of the same label space"
-        )
+    if reference:
+        require_same_categories(reference, dataset)
     context = _context()
     every = list(checks(params, dataset.cities_are_places))
     outcomes = [
@@ -105,18 +110,17 @@ def validate(
 ) -> Validation:
     """Check as :func:`check` does, and write the outcome as an HTML page with thumbnails."""
     found = check(dataset, params, reference)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(
-        template("validation.html.j2").render(
-            dataset=dataset,
-            outcomes=found.outcomes,
-            counts=Counter(o.check.severity if o.offenders else "passed" for o in found.outcomes),
-            splits=split_table(dataset, params),
-            reference=params.reference,
-            listed=LISTED,
-            shown=SHOWN,
-            thumbnail=lambda row: thumbnail(dataset, row),
-        )
+    write_page(
+        page,
+        "validation.html.j2",
+        dataset=dataset,
+        outcomes=found.outcomes,
+        counts=Counter(o.check.severity if o.offenders else "passed" for o in found.outcomes),
+        splits=split_table(dataset, params),
+        reference=params.reference,
+        listed=LISTED,
+        shown=SHOWN,
+        thumbnail=lambda row: thumbnail(dataset, row),
     )
     return found
 

@@ -131,7 +131,7 @@ def fetch_index(name: str, data: Data, destination: Path) -> PreparedDataset:
     Raises:
         StreetsegError: it is none of these, or cannot be fetched.
     """
-    if (Path(name) / DESCRIPTION).is_file():
+    if Path(name).is_dir() or Path(name).is_absolute():
         return PreparedDataset(Path(name))
     if DATA_VERSION.fullmatch(name):
         return PreparedDataset(fetch(name, data.remote, destination, only=INDEX_FILES))

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ import pytest
 import yaml
 from botocore.config import Config
 
+from streetseg import cli
+from streetseg.config import Data
 from streetseg.dataset import INDEX_FILES, PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.versions import data_version, fetch, fetch_index, locked_version, resolve
@@ -27,6 +29,8 @@ from .layout import image_path, label_path, put, write_frames
 REPOSITORY = Path(__file__).parents[1]
 SIZE, SMALLER = [64, 128], [32, 64]
 BUCKET = "street-data"
+Explore = Callable[[str], tuple[str, str]]
+CLOUD = f"s3://{BUCKET}/prefix"
 
 
 def run(folder: Path, *command: str, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -42,10 +46,6 @@ def dvc(folder: Path, *arguments: str, status: int = 0) -> str:
 def git(folder: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     return run(folder, "git", *identity, *arguments).stdout
-
-
-def explore(folder: Path, against: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    return run(folder, "streetseg", "explore", "--against", against, status=status)
 
 
 def set_params(project: Path, **changes: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     write_frames(project / "data/raw")
     git(project, "init", "--quiet")
     dvc(project, "init")
-    dvc(project, "config", "core.analytics", "false")
+    shutil.copy(REPOSITORY / ".dvc/config", project / ".dvc/config")
     dvc(project, "remote", "add", "--default", "store", "../store")
     said = dvc(project, "repro")
     dvc(project, "push")
@@ -116,6 +116,22 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def project(first: tuple[Path, str], tmp_path: Path) -> Path:
     """A copy of the project and its remote for one test."""
     return Path(shutil.copytree(first[0].parent, tmp_path / "copy")) / "project"
+
+
+@pytest.fixture
+def explore(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Explore:
+    """'streetseg explore --against' in the project: what it prints, and its error."""
+
+    def call(against: str) -> tuple[str, str]:
+        monkeypatch.chdir(project)
+        monkeypatch.setattr(sys, "argv", ["streetseg", "explore", "--against", against])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return capsys.readouterr().out, str(ended.value.code or "")
+
+    return call
 
 
 def test_repro_makes_the_data_version_that_the_command_prints(first: tuple[Path, str]) -> None:
@@ -133,7 +149,8 @@ def test_git_tracks_the_lock_and_dvc_the_data(first: tuple[Path, str]) -> None:
     assert git(project, "status", "--porcelain") == ""
 
 
-def test_repro_of_what_has_not_changed_does_nothing(project: Path) -> None:
+def test_repro_of_what_has_not_changed_does_nothing(first: tuple[Path, str]) -> None:
+    project, _ = first
     lock, before = (project / "dvc.lock").read_bytes(), cached(project)
     said = dvc(project, "repro")
     assert "didn't change, skipping" in said
@@ -153,36 +170,56 @@ def test_preparing_without_dvc_gives_the_same_version(project: Path) -> None:
     assert "up to date" in dvc(project, "status")
 
 
-def test_a_changed_picture_adds_only_its_citys_pictures_to_the_cache(project: Path) -> None:
-    before, known = version_of(project), cached(project)
-    new_picture(project, "bochum", 1)
-    dvc(project, "repro")
-    after = version_of(project)
-    assert after != before
-    old, new = listing(project, before), listing(project, after)
+@pytest.fixture(scope="module")
+def second(first: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project after a picture of bochum was changed and the data made again."""
+    copy = Path(shutil.copytree(first[0], tmp_path_factory.mktemp("second") / "project"))
+    new_picture(copy, "bochum", 1)
+    dvc(copy, "repro")
+    return copy
+
+
+@pytest.fixture
+def changed(second: Path, tmp_path: Path) -> Path:
+    """A copy of that for one test."""
+    return Path(shutil.copytree(second, tmp_path / "changed"))
+
+
+def test_a_changed_picture_adds_only_its_citys_pictures_to_the_cache(
+    first: tuple[Path, str], second: Path
+) -> None:
+    before, after = version_of(first[0]), version_of(second)
+    assert after == data_version(second / "data/prepared") != before
+    old, new = listing(first[0], before), listing(second, after)
     assert old.keys() == new.keys()
-    changed = {name for name in new if new[name] != old[name]}
-    assert changed == {"index.parquet", "train/bochum/images.npy"}
-    assert cached(project) - known == {after, *(new[name] for name in changed)}
+    differ = {name for name in new if new[name] != old[name]}
+    assert differ == {"index.parquet", "train/bochum/images.npy"}
+    assert cached(second) - cached(first[0]) == {after, *(new[name] for name in differ)}
 
 
-def test_the_same_frames_again_are_the_same_version_and_not_prepared_again(project: Path) -> None:
-    before = version_of(project)
-    kept = image_path(project / "data/raw", "train", "bochum_000000_000001").read_bytes()
-    new_picture(project, "bochum", 1)
-    dvc(project, "repro")
-    image_path(project / "data/raw", "train", "bochum_000000_000001").write_bytes(kept)
-    assert "is cached - skipping run" in dvc(project, "repro")
-    assert version_of(project) == before == data_version(project / "data/prepared")
+def test_dvc_diff_names_the_files_that_changed(second: Path) -> None:
+    found = json.loads(dvc(second, "diff", "v1", "--json"))
+    assert {each["path"] for each in found["modified"]} == {
+        "data/prepared/",
+        "data/prepared/index.parquet",
+        "data/prepared/train/bochum/images.npy",
+    }
+    assert found["added"] == found["deleted"] == []
 
 
-def test_an_older_lock_brings_its_data_back(project: Path) -> None:
-    before = version_of(project)
-    new_picture(project, "aachen", 0)
-    dvc(project, "repro")
-    git(project, "checkout", "v1", "--", "dvc.lock")
-    dvc(project, "checkout")
-    assert data_version(project / "data/prepared") == before == version_of(project)
+def test_the_same_frames_again_are_the_same_version_and_not_prepared_again(
+    first: tuple[Path, str], changed: Path
+) -> None:
+    shutil.rmtree(changed / "data/raw")
+    shutil.copytree(first[0] / "data/raw", changed / "data/raw")
+    assert "is cached - skipping run" in dvc(changed, "repro")
+    assert version_of(changed) == version_of(first[0]) == data_version(changed / "data/prepared")
+
+
+def test_an_older_lock_brings_its_data_back(first: tuple[Path, str], changed: Path) -> None:
+    git(changed, "checkout", "v1", "--", "dvc.lock")
+    dvc(changed, "checkout")
+    assert data_version(changed / "data/prepared") == version_of(first[0])
 
 
 def test_a_failed_repro_says_why_and_keeps_the_last_version(project: Path) -> None:
@@ -225,14 +262,22 @@ def test_a_clone_pulls_the_data_without_the_frames(project: Path) -> None:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    """The address of an S3 server on this machine, with an empty bucket."""
+    """The address of an S3 server with an empty bucket, which the environment leads to."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+    quiet = subprocess.DEVNULL
+    with (
+        subprocess.Popen(command, stdout=quiet, stderr=quiet) as server,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        url = f"http://127.0.0.1:{port}"
+        environment.setenv("AWS_ENDPOINT_URL", url)
+        environment.setenv("AWS_ACCESS_KEY_ID", "nobody")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
         try:
-            url = f"http://127.0.0.1:{port}"
             client(url).create_bucket(Bucket=BUCKET)
             yield url
         finally:
@@ -241,97 +286,88 @@ def s3() -> Iterator[str]:
 
 def client(url: str) -> Any:
     """To see the bucket by another way than DVC's; it tries until the server is there."""
-    return boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id="nobody",
-        aws_secret_access_key="nothing",
-        config=Config(retries={"mode": "standard", "max_attempts": 12}),
-    )
+    patient = Config(retries={"mode": "standard", "max_attempts": 12})
+    return boto3.client("s3", endpoint_url=url, config=patient)
+
+
+@pytest.fixture(scope="module")
+def uploaded(first: tuple[Path, str], s3: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project that was pushed to S3."""
+    copy = Path(shutil.copytree(first[0], tmp_path_factory.mktemp("uploaded") / "project"))
+    dvc(copy, "remote", "add", "--default", "cloud", CLOUD)
+    dvc(copy, "push")
+    return copy
 
 
 @pytest.fixture
-def bucket(project: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An S3 address that the data was pushed to; credentials and endpoint by environment."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
-    url = f"s3://{BUCKET}/{project.parent.parent.name}"
-    dvc(project, "remote", "add", "--default", "cloud", url)
-    dvc(project, "push")
-    return url
+def emptied(uploaded: Path, tmp_path: Path) -> Path:
+    """A copy of it whose data is in S3 only."""
+    copy = Path(shutil.copytree(uploaded, tmp_path / "project"))
+    forget(copy)
+    return copy
 
 
-def in_bucket(s3: str, bucket: str) -> dict[str, int]:
-    """Key and bytes of each object below an S3 address."""
-    prefix = bucket.removeprefix(f"s3://{BUCKET}/")
-    found = client(s3).list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/")
+def in_bucket(s3: str) -> dict[str, int]:
+    """Key and bytes of each object below the remote's address."""
+    found = client(s3).list_objects_v2(Bucket=BUCKET, Prefix="prefix/")
     return {each["Key"]: each["Size"] for each in found["Contents"]}
 
 
-def test_data_comes_back_from_s3(project: Path, s3: str, bucket: str) -> None:
-    before = version_of(project)
-    names = {key.split("/md5/")[1].replace("/", "") for key in in_bucket(s3, bucket)}
-    assert names == {before, *listing(project, before).values()}
-    forget(project)
-    dvc(project, "pull")
-    assert data_version(project / "data/prepared") == before
+def test_s3_holds_an_object_for_each_file_and_their_listing(uploaded: Path, s3: str) -> None:
+    version = version_of(uploaded)
+    names = {key.removeprefix("prefix/files/md5/").replace("/", "") for key in in_bucket(s3)}
+    assert names == {version, *listing(uploaded, version).values()}
+
+
+def test_data_comes_back_from_s3(emptied: Path) -> None:
+    dvc(emptied, "pull")
+    assert data_version(emptied / "data/prepared") == version_of(emptied)
 
 
 def test_an_endpoint_in_the_remotes_settings_will_do(
-    project: Path, s3: str, bucket: str, monkeypatch: pytest.MonkeyPatch
+    emptied: Path, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL")
-    dvc(project, "remote", "modify", "cloud", "endpointurl", s3)
-    assert "up to date" in dvc(project, "push")
-    forget(project)
-    dvc(project, "pull")
-    assert data_version(project / "data/prepared") == version_of(project)
+    dvc(emptied, "remote", "modify", "cloud", "endpointurl", s3)
+    dvc(emptied, "pull")
+    assert data_version(emptied / "data/prepared") == version_of(emptied)
 
 
-def test_a_version_is_fetched_from_s3(project: Path, bucket: str, tmp_path: Path) -> None:
-    fetched = fetch(version_of(project), bucket, tmp_path / "fetched")
-    assert PreparedDataset(fetched).version == version_of(project)
-    index = fetch(version_of(project), bucket, tmp_path / "index", only=INDEX_FILES)
+def test_a_version_is_fetched_from_s3(uploaded: Path, tmp_path: Path) -> None:
+    version = version_of(uploaded)
+    fetched = fetch(version, CLOUD, tmp_path / "fetched")
+    assert PreparedDataset(fetched).version == version
+    index = fetch(version, CLOUD, tmp_path / "index", only=INDEX_FILES)
     assert {path.name for path in index.iterdir()} == set(INDEX_FILES)
 
 
-@pytest.mark.parametrize("there", ["the version", "the bucket"])
-def test_what_s3_does_not_have_is_one_clear_line(bucket: str, tmp_path: Path, there: str) -> None:
-    version, url = ("0" * 32 + ".dir", bucket)
-    if there == "the bucket":
-        url = "s3://no-such-bucket/data"
-    with pytest.raises(StreetsegError, match=f"{version} cannot be fetched from {url}") as caught:
-        fetch(version, url, tmp_path / "fetched")
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "fetched").exists()
-
-
-def test_an_object_damaged_in_s3_is_found_out(
-    project: Path, s3: str, bucket: str, tmp_path: Path
-) -> None:
-    sizes = in_bucket(s3, bucket)
-    largest = max(sizes, key=lambda key: sizes[key])
-    client(s3).put_object(Bucket=BUCKET, Key=largest, Body=bytes(sizes[largest]))
-    with pytest.raises(StreetsegError, match=version_of(project)):
-        fetch(version_of(project), bucket, tmp_path / "fetched")
-    assert not (tmp_path / "fetched").exists()
-
-
 def test_the_index_of_a_revision_comes_from_s3(
-    project: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uploaded: Path, emptied: Path, tmp_path: Path
 ) -> None:
-    git(project, "commit", "--quiet", "--all", "-m", "a remote in S3")
-    known = PreparedDataset(project / "data/prepared").index
-    forget(project)
-    shutil.rmtree(project.parent / "store")
-    monkeypatch.chdir(project)
-    from streetseg.config import load_params
+    git(emptied, "commit", "--quiet", "--all", "-m", "a remote in S3")
+    found = fetch_index("HEAD", Data(repository=str(emptied)), tmp_path / "index")
+    assert found.index.equals(PreparedDataset(uploaded / "data/prepared").index)
 
-    found = fetch_index("HEAD", load_params(Path("params.yaml")).data, tmp_path / "index")
-    assert found.index.equals(known)
+
+@pytest.mark.parametrize("url", [CLOUD, "s3://no-such-bucket/prefix"])
+def test_what_s3_does_not_have_is_one_clear_line(s3: str, tmp_path: Path, url: str) -> None:
+    absent = "0" * 32 + ".dir"
+    with pytest.raises(StreetsegError, match=f"{absent} cannot be fetched from {url}") as caught:
+        fetch(absent, url, tmp_path / "fetched")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_object_damaged_in_s3_is_found_out(uploaded: Path, s3: str, tmp_path: Path) -> None:
+    sizes = in_bucket(s3)
+    largest = max(sizes, key=lambda key: sizes[key])
+    for key in sizes:
+        copy = {"Bucket": BUCKET, "Key": key}
+        client(s3).copy_object(Bucket=BUCKET, Key=f"damaged/{key}", CopySource=copy)
+    client(s3).put_object(Bucket=BUCKET, Key=f"damaged/{largest}", Body=bytes(sizes[largest]))
+    with pytest.raises(StreetsegError, match=version_of(uploaded)):
+        fetch(version_of(uploaded), f"s3://{BUCKET}/damaged/prefix", tmp_path / "fetched")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_experiment_with_another_size_is_another_version(project: Path) -> None:
@@ -344,7 +380,7 @@ def test_an_experiment_with_another_size_is_another_version(project: Path) -> No
     assert resolve("smaller", str(project)) == version_of(project)
 
 
-def test_what_changed_since_a_revision_is_told_rightly(project: Path) -> None:
+def test_what_changed_since_a_revision_is_told_rightly(project: Path, explore: Explore) -> None:
     frames = project / "data/raw"
     new_picture(project, "aachen", 0)
     ids = label_path(frames, "train", "aachen_000000_000001")
@@ -355,47 +391,45 @@ def test_what_changed_since_a_revision_is_told_rightly(project: Path) -> None:
     for split, name in (("train", "bochum_000000_000007"), ("val", "ulm_000000_000000")):
         put(frames, split, name, np.full((64, 128, 3), 120, np.uint8), new)
     dvc(project, "repro")
-    said = explore(project, "HEAD").stdout
+    said, _ = explore("HEAD")
     assert "since HEAD: 2 frames came, 1 went, 2 changed" in said
     page = (project / "outputs/explore.html").read_text()
     for name in ("train/bochum_000000_000007", "val/ulm_000000_000000", "aachen_000000_000001"):
         assert name in page
 
 
-@pytest.mark.parametrize("name", ["HEAD", "v1", "version", "data/prepared"])
-def test_nothing_changed_since_the_same_data(project: Path, name: str) -> None:
+def test_nothing_changed_since_the_same_data(project: Path, explore: Explore) -> None:
     set_params(project, data={"remote": "../store"})
-    against = version_of(project) if name == "version" else name
-    said = explore(project, against).stdout
-    assert f"since {against}: 0 frames came, 0 went, 0 changed" in said
+    for against in ("HEAD", "v1", version_of(project), "data/prepared"):
+        said, _ = explore(against)
+        assert f"since {against}: 0 frames came, 0 went, 0 changed" in said
 
 
-def test_what_changed_is_told_if_the_data_of_then_is_in_the_remote_only(project: Path) -> None:
+def test_what_changed_is_told_if_the_data_of_then_is_in_the_remote_only(
+    project: Path, explore: Explore
+) -> None:
     forget(project)
     new_picture(project, "aachen", 0)
     dvc(project, "repro")
-    assert "since v1: 0 frames came, 0 went, 1 changed" in explore(project, "v1").stdout
+    said, _ = explore("v1")
+    assert "since v1: 0 frames came, 0 went, 1 changed" in said
 
 
-def test_dvc_diff_names_the_files_that_changed(project: Path) -> None:
-    new_picture(project, "munster", 0, "val")
-    dvc(project, "repro")
-    found = json.loads(dvc(project, "diff", "v1", "--json"))
-    assert {each["path"] for each in found["modified"]} == {
-        "data/prepared/",
-        "data/prepared/index.parquet",
-        "data/prepared/val/munster/images.npy",
-    }
-    assert found["added"] == found["deleted"] == []
-
-
-@pytest.mark.parametrize("of_git", [True, False], ids=["git", "no git"])
-def test_against_nonsense_is_one_clear_line(project: Path, of_git: bool) -> None:
-    if not of_git:
-        shutil.rmtree(project / ".git")
-        shutil.rmtree(project / ".dvc")
-    failed = explore(project, "nonsense", status=1)
+def test_against_nonsense_is_one_clear_line(project: Path) -> None:
+    failed = run(project, "streetseg", "explore", "--against", "nonsense", status=1)
     assert failed.stdout == ""
     assert failed.stderr.startswith("error: no data version in dvc.lock of . at 'nonsense': ")
     assert failed.stderr.count("\n") == 1
     assert not (project / "outputs/explore.html").exists()
+
+
+@pytest.mark.parametrize("gone", [[".git"], [".dvc"], [".git", ".dvc"]])
+def test_a_revision_without_a_repository_is_one_clear_line(
+    project: Path, explore: Explore, gone: list[str]
+) -> None:
+    for name in gone:
+        shutil.rmtree(project / name)
+    said, error = explore("HEAD" if ".git" in gone else "nonsense")
+    assert said == ""
+    assert error.startswith("error: no data version in dvc.lock of . at ")
+    assert "\n" not in error

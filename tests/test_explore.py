@@ -237,7 +237,6 @@ def test_a_source_of_ones_own_has_its_page(tmp_path: Path) -> None:
     assert "<td>north</td><td>8</td><td>2</td>" in page
 
 
-# BUG: its shares are shown as 'nan %'.
 def test_a_group_without_one_labelled_pixel_has_no_shares(tmp_path: Path) -> None:
     root = source_layouts.bdd100k(tmp_path / "source")
     blank = source_layouts.BDD_MASKS.format(split="val", name="b1c66a42-6f7d68ca")

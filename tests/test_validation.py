@@ -418,13 +418,11 @@ def test_a_split_that_is_missing_is_critical(tmp_path: Path, there: str, missing
     assert check(dataset).critical == [f"a split has too few frames ({missing})"]
 
 
-# BUG: min_frames replaces the default as a whole, and a split that it leaves out is not checked.
 def test_a_missing_split_is_critical_whatever_is_asked_of_the_other(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, frames={"train": {"aachen": 8, "bochum": 8}})
     assert check(dataset, min_frames={"train": 8}).critical != []
 
 
-# BUG: the split that is missing is said to have one city, whose score it would be.
 def test_a_split_without_a_city_is_not_said_to_have_one(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, frames={"train": {"aachen": 8, "bochum": 8}})
     assert about_cities(check(dataset)) == []

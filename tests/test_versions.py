@@ -302,12 +302,11 @@ def test_a_revision_whose_data_is_nowhere_is_one_clear_line(project: Path, tmp_p
     assert "\n" not in str(caught.value)
 
 
-# BUG: '' is taken for the workspace's own dvc.lock, by resolve() too: DVC reads rev='' as no rev.
-@pytest.mark.parametrize("name", ["nonsense", ABSENT, "no/such/folder", "--help", ""])
+@pytest.mark.parametrize("name", ["nonsense", ABSENT, "no/such/folder", "--help"])
 def test_what_is_neither_folder_nor_version_nor_revision_is_one_clear_line(
     project: Path, tmp_path: Path, name: str
 ) -> None:
-    with pytest.raises(StreetsegError, match=name or "''") as caught:
+    with pytest.raises(StreetsegError, match=name) as caught:
         fetch_index(name, looked_up_in(project), tmp_path / "index")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "index").exists()
@@ -330,6 +329,12 @@ def test_a_damaged_reference_is_one_clear_line(
     with pytest.raises(StreetsegError) as caught:
         fetch_index(names[named_by], looked_up_in(project), tmp_path / "index")
     assert "\n" not in str(caught.value)
+
+
+# BUG: '' means the workspace's own dvc.lock, committed or not: DVC reads rev='' as no revision.
+def test_no_name_at_all_is_not_a_revision(project: Path) -> None:
+    with pytest.raises(StreetsegError):
+        resolve("", str(project))
 
 
 @pytest.mark.parametrize("initialised", [(), ("git",), ("git", "dvc")])
