@@ -35,7 +35,7 @@ def configure(
 
     from streetseg.config import load_recipe
     from streetseg.errors import exit_on_error
-    from streetseg.versions import resolve
+    from streetseg.versions import resolve, resolve_reference
 
     named = {
         "train.epochs": epochs or None,
@@ -49,8 +49,8 @@ def configure(
         params = load_recipe(recipe, {**overrides, **given})
         version = resolve(data_version, params.data.repository)
         tree = params.to_dict()
-        if usual := params.validate_.reference:
-            tree["validate"]["reference"] = resolve(usual, params.data.repository)
+        if reference := resolve_reference(params):
+            tree["validate"]["reference"] = reference
     registry = {"registry": tree["registry"]}
     Settings = namedtuple(
         "Settings",

@@ -91,26 +91,24 @@ def explore(
     import tempfile
 
     from streetseg.dataset import PreparedDataset
-    from streetseg.explore import compare, sampled
-    from streetseg.explore import explore as write_page
     from streetseg.versions import fetch_index
 
     settings = _load(params, set_)
-    if not (prepared or against):
-        with sampled(settings, frames) as (sample, counts):
-            write_page(sample, settings, out, counts)
-        print(out)
-        return
-    dataset, comparison = PreparedDataset(settings.data.prepared), None
-    if against:
-        with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
+        if prepared or against:
+            dataset = PreparedDataset(settings.data.prepared)
+        if against:
             before = fetch_index(against, settings.data, Path(scratch) / "before")
-            comparison = compare(before, dataset, against)
-        print(
-            f"since {against}: {len(comparison.came)} frames came, {len(comparison.went)} went, "
-            f"{len(comparison.changed)} changed"
-        )
-    write_page(dataset, settings, out, comparison=comparison)
+        from streetseg import explore as page  # slow to import, so after what may fail at once
+
+        if not (prepared or against):
+            with page.sampled(settings, frames) as (sample, counts):
+                page.explore(sample, settings, out, counts)
+        else:
+            comparison = page.compare(before, dataset, against) if against else None
+            page.explore(dataset, settings, out, comparison=comparison)
+            if comparison:
+                print(comparison)
     print(out)
 
 

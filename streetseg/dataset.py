@@ -42,14 +42,18 @@ class PreparedDataset:
         try:
             description = json.loads((self.path / DESCRIPTION).read_text())
             index = pd.read_parquet(self.path / INDEX)
+            written_as = description["format"]
         except OSError:
             raise StreetsegError(
                 f"{path} holds no prepared dataset: make one with 'streetseg prepare'"
             ) from None
-        if description["format"] != FORMAT:
+        except (ValueError, KeyError, TypeError):
             raise StreetsegError(
-                f"{path} has format {description['format']}, this version reads {FORMAT}: "
-                "prepare it again"
+                f"{path} holds a damaged dataset: prepare or fetch it again"
+            ) from None
+        if written_as != FORMAT:
+            raise StreetsegError(
+                f"{path} has format {written_as}, this version reads {FORMAT}: prepare it again"
             )
         usable = index["error"] == ""
         self.index = index[usable].drop(columns="error").reset_index(drop=True)

@@ -31,12 +31,24 @@ class Comparison:
     """What changed from one data version to another."""
 
     against: str
+    sizes: tuple[tuple[int, int], tuple[int, int]]
+    """(height, width) of the prepared pictures before and now."""
     came: list[str]
     went: list[str]
     changed: list[str]
     """Frames of the same name whose picture or labels differ."""
     shares: pd.DataFrame
     """A row for each split and category: ``before``, ``now`` and ``moved``."""
+
+    def __str__(self) -> str:
+        (height, width), (new_height, new_width) = self.sizes
+        sizes = (
+            f", {width}x{height} became {new_width}x{new_height}" if len({*self.sizes}) > 1 else ""
+        )
+        return (
+            f"since {self.against}: {len(self.came)} frames came, {len(self.went)} went, "
+            f"{len(self.changed)} changed{sizes}"
+        )
 
 
 @contextmanager
@@ -88,6 +100,7 @@ def compare(before: PreparedDataset, now: PreparedDataset, against: str) -> Comp
     ).fillna(0.0)
     return Comparison(
         against=against,
+        sizes=(before.size, now.size),
         came=_names(new.index.difference(old.index)),
         went=_names(old.index.difference(new.index)),
         changed=_names(both[differ.to_numpy()]),

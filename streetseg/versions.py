@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import shutil
@@ -55,6 +56,8 @@ def version_at(repository: str, revision: str) -> str:
     """
     from dvc.api import DVCFileSystem
 
+    if not revision:
+        raise StreetsegError("no data version is given: name one, or a git revision")
     try:
         return _version_in(DVCFileSystem(repository, rev=revision).read_text("dvc.lock"))
     except Exception as error:
@@ -87,6 +90,7 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
     Raises:
         StreetsegError: not a data version, not in the remote, or not what its hash says.
     """
+    from dvc.exceptions import CheckoutError
     from dvc.repo import Repo
 
     if not DATA_VERSION.fullmatch(version):
@@ -95,25 +99,36 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
             f"'{STAGE}' in dvc.lock"
         )
     refuse_foreign(destination, DESCRIPTION)
-    logging.getLogger("dvc").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(dir=_parent(destination)) as scratch:
         workspace = Path(scratch)
         pointer = {"outs": [{"md5": version, "hash": "md5", "path": "prepared"}]}
         (workspace / "prepared.dvc").write_text(yaml.safe_dump(pointer))
-        try:
-            with Repo.init(scratch, no_scm=True) as repo, repo.config.edit("local") as config:
-                config["core"] = {"analytics": False, "remote": "source"}
-                config["remote"] = {"source": {"url": remote, "verify": True}}
-            with Repo(scratch) as repo:
-                repo.pull([str(workspace / "prepared" / name) for name in only] or None)
-        except Exception as error:  # of DVC, of its file systems, or of a damaged object's parser
+        with _dvc_errors() as said:
+            try:
+                with Repo.init(scratch, no_scm=True) as repo, repo.config.edit("local") as config:
+                    config["core"] = {
+                        "analytics": False,
+                        "remote": "source",
+                        "site_cache_dir": str(workspace / "site"),
+                    }
+                    config["remote"] = {"source": {"url": remote, "verify": True}}
+                with Repo(scratch) as repo:
+                    repo.pull([str(workspace / "prepared" / name) for name in only] or None)
+            except CheckoutError:
+                raise StreetsegError(
+                    f"data version {version} is not in {remote}, or not whole: {_last(said)}push it "
+                    "there, or name another data.remote"
+                ) from None
+            except Exception as error:  # of DVC, its file systems, or a damaged object's parser
+                raise StreetsegError(
+                    f"data version {version} cannot be fetched from {remote}: "
+                    f"{_last(said)}{_reason(error)}"
+                ) from None
+        arrived = all((workspace / "prepared" / name).is_file() for name in only)
+        if not arrived or _fetched_version(workspace, bool(only), version) != version:
             raise StreetsegError(
-                f"data version {version} cannot be fetched from {remote}: {_reason(error)}"
-            ) from None
-        if not only and (found := data_version(workspace / "prepared")) != version:
-            raise StreetsegError(
-                f"data version {version} from {remote} arrived as {found}: the remote is damaged; "
-                "push the data again"
+                f"data version {version} from {remote} is not what its hash says: the remote is "
+                "damaged; push the data again"
             )
         shutil.rmtree(destination, ignore_errors=True)
         (workspace / "prepared").rename(destination)
@@ -131,8 +146,9 @@ def fetch_index(name: str, data: Data, destination: Path) -> PreparedDataset:
     Raises:
         StreetsegError: it is none of these, or cannot be fetched.
     """
-    if Path(name).is_dir() or Path(name).is_absolute():
-        return PreparedDataset(Path(name))
+    folder = Path(name)
+    if (folder / DESCRIPTION).is_file() or folder.is_absolute():
+        return PreparedDataset(folder)
     if DATA_VERSION.fullmatch(name):
         return PreparedDataset(fetch(name, data.remote, destination, only=INDEX_FILES))
     from dvc.api import DVCFileSystem
@@ -140,10 +156,10 @@ def fetch_index(name: str, data: Data, destination: Path) -> PreparedDataset:
     version_at(data.repository, name)
     try:
         files = DVCFileSystem(data.repository, rev=name)
-        folder = yaml.safe_load(files.read_text("dvc.lock"))["stages"][STAGE]["outs"][0]["path"]
+        there = yaml.safe_load(files.read_text("dvc.lock"))["stages"][STAGE]["outs"][0]["path"]
         destination.mkdir(parents=True, exist_ok=True)
         for file in INDEX_FILES:
-            (destination / file).write_bytes(files.read_bytes(f"{folder}/{file}"))
+            (destination / file).write_bytes(files.read_bytes(f"{there}/{file}"))
     except Exception as error:
         raise StreetsegError(
             f"the data of '{name}' is neither in the DVC cache of {data.repository} nor in its "
@@ -166,8 +182,48 @@ def reference(params: Params) -> Iterator[PreparedDataset | None]:
         yield fetch_index(params.validate_.reference, params.data, Path(scratch) / "reference")
 
 
+def resolve_reference(params: Params) -> str | None:
+    """``validate.reference`` with a git revision settled to the data version it names now.
+
+    Raises:
+        StreetsegError: neither a folder, a data version, nor a revision with prepared data.
+    """
+    named = params.validate_.reference
+    if named is None or (Path(named) / DESCRIPTION).is_file():
+        return named
+    return resolve(named, params.data.repository)
+
+
 def _version_in(lock: str) -> str:
     return yaml.safe_load(lock)["stages"][STAGE]["outs"][0]["md5"]
+
+
+def _fetched_version(workspace: Path, partly: bool, version: str) -> str:
+    """The hash of what was fetched: of all its files, or else of the listing they are in."""
+    if not partly:
+        return data_version(workspace / "prepared")
+    listing = workspace / ".dvc" / "cache" / "files" / "md5" / version[:2] / version[2:]
+    return f"{hashlib.md5(listing.read_bytes()).hexdigest()}.dir"
+
+
+@contextmanager
+def _dvc_errors() -> Iterator[list[str]]:
+    """Collect the errors that DVC logs instead of letting it print them."""
+    said: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("dvc")
+    before = logger.handlers, logger.level, logger.propagate
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.ERROR)
+    try:
+        yield said
+    finally:
+        logger.handlers, logger.level, logger.propagate = before
+
+
+def _last(said: list[str]) -> str:
+    return f"{' '.join(said[-1].split())}: " if said else ""
 
 
 def _reason(error: Exception) -> str:

@@ -15,6 +15,12 @@ SIZE = (64, 128)
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _dvc_leaves_nothing_outside(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """DVC keeps a folder for each repository it has seen: not those of tests."""
+    os.environ["DVC_SITE_CACHE_DIR"] = str(tmp_path_factory.mktemp("dvc-site"))
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _commands_of_this_environment() -> None:
     """Let subprocesses find streetseg, dvc and bentoml where this Python is."""
     import sys

@@ -121,7 +121,6 @@ def test_without_a_lock_the_way_to_one_is_told(tmp_path: Path) -> None:
         locked_version(tmp_path / "dvc.lock")
 
 
-# BUG: with only=..., a listing that is JSON but not the version's is believed: nothing is fetched,
 # and the destination is replaced by an empty folder.
 @pytest.mark.parametrize(
     "content",
@@ -312,7 +311,6 @@ def test_what_is_neither_folder_nor_version_nor_revision_is_one_clear_line(
     assert not (tmp_path / "index").exists()
 
 
-# BUG: PreparedDataset lets JSONDecodeError and ArrowInvalid out; what is read at a git revision is
 # not verified by its hash either.
 @pytest.mark.parametrize("damaged", INDEX_FILES)
 @pytest.mark.parametrize("named_by", ["folder", "version", "revision"])
@@ -331,7 +329,6 @@ def test_a_damaged_reference_is_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
-# BUG: '' means the workspace's own dvc.lock, committed or not: DVC reads rev='' as no revision.
 def test_no_name_at_all_is_not_a_revision(project: Path) -> None:
     with pytest.raises(StreetsegError):
         resolve("", str(project))
