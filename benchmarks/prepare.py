@@ -1,6 +1,6 @@
 """Preparing 2048x1024 frames: beside the way of the notebooks, and beside decoding alone.
 
-python benchmarks/prepare.py [--frames 256] [--rounds 3]
+python benchmarks/prepare.py [--frames 512] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--frames", type=int, default=256)
+    parser.add_argument("--frames", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--measure-memory", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

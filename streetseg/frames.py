@@ -47,11 +47,13 @@ def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> Pr
         StreetsegError: a file is missing or no picture of its kind, the two differ in size, or an
             id is unknown.
     """
-    image_bytes, label_bytes = _read(frame.image), _read(frame.label)
     at_fault = frame.image
     try:
-        rgb = decode_rgb(image_bytes)
+        image_bytes = _read(frame.image)
+        image_hash, rgb = xxhash.xxh3_128_hexdigest(image_bytes), decode_rgb(image_bytes)
+        del image_bytes
         at_fault = frame.label
+        label_bytes = _read(frame.label)
         ids = decode_labels(label_bytes, labels)
     except BadImageError as error:
         raise StreetsegError(f"{at_fault} {error}") from None
@@ -70,13 +72,13 @@ def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> Pr
     small = resize_rgb(rgb, size)
     categories = cv2.LUT(resize_ids(ids, size), labels.category_of)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    pixels_of = cv2.calcHist([categories], [0], None, [256], [0, 256]).ravel()
+    pixels_of = _histogram(categories)
     return PreparedFrame(
         rgb=small,
         categories=categories,
         label_png=label_bytes if labels.encoding == "ids" else encode_png(ids),
         measures={
-            "image_hash": xxhash.xxh3_128_hexdigest(image_bytes),
+            "image_hash": image_hash,
             "label_hash": xxhash.xxh3_128_hexdigest(label_bytes),
             "height": rgb.shape[0],
             "width": rgb.shape[1],
@@ -116,10 +118,15 @@ def ids_in(ids: np.ndarray) -> np.ndarray:
     flat = np.ascontiguousarray(ids).ravel()
     whole = flat.size // 8 * 8
     words = flat[:whole].view(np.uint64)
-    first = words[np.append(True, words[1:] != words[:-1])] if whole else words
-    seen = np.bincount(first.view(np.uint8), minlength=256) > 0
-    seen[flat[whole:]] = True
-    return np.flatnonzero(seen)
+    if not whole:
+        return np.unique(flat)
+    first = words[np.append(True, words[1:] != words[:-1])].view(np.uint8)
+    return np.union1d(np.flatnonzero(_histogram(first[None])), flat[whole:])
+
+
+def _histogram(values: np.ndarray) -> np.ndarray:
+    """How often each value occurs in uint8[H, W]: float32[256], exact up to 16 million."""
+    return cv2.calcHist([values], [0], None, [256], [0, 256]).ravel()
 
 
 def sharpness(gray: np.ndarray) -> float:

@@ -52,18 +52,24 @@ def _pool_map(
     pool = ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
     )
-    pending: deque[Future[Result]] = deque()
-    rest = iter(items)
+    # Several at a time, if there are many: each trip to a worker costs as much as a small job.
+    size = max(1, min(8, len(items) // (32 * workers)))
+    chunks = (items[start : start + size] for start in range(0, len(items), size))
+    pending: deque[Future[list[Result]]] = deque()
     try:
         with _without_interrupts():
-            pending.extend(pool.submit(task, item) for item in islice(rest, 4 * workers))
-        for item in rest:
-            yield pending.popleft().result()
-            pending.append(pool.submit(task, item))
+            pending.extend(pool.submit(_run, task, chunk) for chunk in islice(chunks, 4 * workers))
+        for chunk in chunks:
+            yield from pending.popleft().result()
+            pending.append(pool.submit(_run, task, chunk))
         while pending:
-            yield pending.popleft().result()
+            yield from pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run(task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [task(item) for item in items]
 
 
 @contextmanager

@@ -116,8 +116,8 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
                     repo.pull([str(workspace / "prepared" / name) for name in only] or None)
             except CheckoutError:
                 raise StreetsegError(
-                    f"data version {version} is not in {remote}, or not whole: {_last(said)}push it "
-                    "there, or name another data.remote"
+                    f"data version {version} is not in {remote}, or not whole: {_last(said)}push "
+                    "it there, or name another data.remote"
                 ) from None
             except Exception as error:  # of DVC, its file systems, or a damaged object's parser
                 raise StreetsegError(
