@@ -352,7 +352,7 @@ def test_the_index_of_a_revision_comes_from_s3(
 @pytest.mark.parametrize("url", [CLOUD, "s3://no-such-bucket/prefix"])
 def test_what_s3_does_not_have_is_one_clear_line(s3: str, tmp_path: Path, url: str) -> None:
     absent = "0" * 32 + ".dir"
-    with pytest.raises(StreetsegError, match=f"{absent} cannot be fetched from {url}") as caught:
+    with pytest.raises(StreetsegError, match=f"{absent} is not in {url}") as caught:
         fetch(absent, url, tmp_path / "fetched")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
