@@ -157,9 +157,9 @@ def main() -> None:
             Claim(
                 "peak memory of the largest process, 512 frames against 32",
                 megabytes[512],
-                None,
                 megabytes[32],
-                "ours / bound <= 1.1",
+                None,
+                "ours / peer <= 1.1",
                 "MB",
             ),
         ],

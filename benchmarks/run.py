@@ -29,7 +29,7 @@ def main() -> None:
     lines = [
         "# Results",
         "",
-        f"Measured {date.today()} at {git_revision()[:12]} on {cores()} cores ({processor()}), "
+        f"Measured {date.today()} at {revision()} on {cores()} cores ({processor()}), "
         f"Python {platform.python_version()}. Ours and the other take turns in one run; figures "
         "are medians. `make bench` measures anew.",
     ]
@@ -46,6 +46,12 @@ def table(claims: list[dict[str, object]]) -> list[str]:
     """A Markdown table of claims."""
     rows = [[show(claim[key]) for key in COLUMNS.values()] for claim in claims]
     return [f"| {' | '.join(cells)} |" for cells in (list(COLUMNS), ["---"] * len(COLUMNS), *rows)]
+
+
+def revision() -> str:
+    """The commit that was measured, and whether files differed from it."""
+    commit, dash, dirty = git_revision().partition("-")
+    return f"{commit[:12]}{dash}{dirty}"
 
 
 def processor() -> str:

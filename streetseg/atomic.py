@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,24 +28,41 @@ def new_folder(
         resumable: whether what an interrupted block wrote is kept, and given to the next one.
 
     Raises:
-        StreetsegError: the folder cannot be written, or holds something else.
+        StreetsegError: the folder cannot be written, holds something else, or is being written by
+            another process.
     """
-    refuse_foreign(destination, marker)
     destination = destination.resolve()
+    refuse_foreign(destination, marker)
     unfinished = unfinished_folder(destination)
     try:
-        if not resumable:
-            shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True, exist_ok=resumable)
-        yield unfinished
-        shutil.rmtree(destination, ignore_errors=True)
-        unfinished.rename(destination)
+        unfinished.mkdir(parents=True, exist_ok=True)
+        with _alone_in(unfinished, destination):
+            if not resumable:
+                _empty(unfinished)
+            try:
+                yield unfinished
+                put_in_place(unfinished, destination)
+            finally:
+                if not resumable:
+                    shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
         reason = f"cannot write {destination}: {error.strerror or error}"
         raise StreetsegError(f"{reason}: {hint}" if hint else reason) from None
-    finally:
-        if not resumable:
-            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def put_in_place(folder: Path, destination: Path) -> None:
+    """Rename ``folder`` to ``destination``; what was there is removed once it is replaced."""
+    before = destination.with_name(f"{destination.name}.old")
+    if destination.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        destination.rename(before)
+    try:
+        folder.rename(destination)
+    except OSError:
+        if before.exists():
+            before.rename(destination)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def unfinished_folder(destination: Path) -> Path:
@@ -67,3 +86,27 @@ def refuse_foreign(destination: Path, marker: str) -> None:
             f"{destination} is there and holds no {marker}, so it is not replaced: remove it or "
             "name another place"
         )
+
+
+@contextmanager
+def _alone_in(folder: Path, destination: Path) -> Iterator[None]:
+    """Hold a lock on a folder, which the system frees when this process ends in any way."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StreetsegError(
+                f"another process is writing {destination}: wait for it, or name another place"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

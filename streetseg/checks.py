@@ -194,7 +194,6 @@ def category_shares(dataset: PreparedDataset) -> pd.DataFrame:
 def _frames(dataset: PreparedDataset, params: Validate) -> pd.DataFrame:
     index, labels = dataset.index, dataset.labels
     height, width = dataset.size
-    labelled = index[[f"pixels_{name}" for name in labels.names if name != "void"]].sum(axis=1)
     sizes = index["height"].astype(str) + "x" + index["width"].astype(str)
     expected = "x".join(map(str, params.source_size)) if params.source_size else sizes.mode()[0]
     table = index[["label", "brightness", "sharpness"]].assign(
@@ -204,8 +203,8 @@ def _frames(dataset: PreparedDataset, params: Validate) -> pd.DataFrame:
         other_size=(sizes != expected).astype(int),
         aspect_change=(width / height * index["height"] / index["width"] - 1).abs(),
         unknown_ids=[sum(not labels.known[i] for i in ids) for ids in index["label_ids"]],
-        labelled_pixels=labelled,
-        void_share=1 - labelled / (height * width),
+        labelled_pixels=dataset.labelled_pixels,
+        void_share=1 - dataset.labelled_pixels / (height * width),
     )
     for column, values in (
         ("brightness", index["brightness"]),

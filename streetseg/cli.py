@@ -102,8 +102,8 @@ def explore(
         from streetseg import explore as page  # slow to import, so after what may fail at once
 
         if not (prepared or against):
-            with page.sampled(settings, frames) as (sample, counts):
-                page.explore(sample, settings, out, counts)
+            with page.sampled(settings, frames) as (sample, survey):
+                page.explore(sample, settings, out, survey)
         else:
             comparison = page.compare(before, dataset, against) if against else None
             page.explore(dataset, settings, out, comparison=comparison)
@@ -129,6 +129,7 @@ def prepare(
     from streetseg.pictures import write_preview
     from streetseg.prepare import prepare as prepare_data
 
+    preview.parent.mkdir(parents=True, exist_ok=True)
     dataset = PreparedDataset(prepare_data(_load(params, set_)))
     write_preview(dataset, preview)
     skipped = f" ({len(dataset.skipped)} skipped)" if len(dataset.skipped) else ""

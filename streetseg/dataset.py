@@ -81,6 +81,12 @@ class PreparedDataset:
             raise StreetsegError(f"{self.path} has no frames in the split '{split}'")
         return rows
 
+    @property
+    def labelled_pixels(self) -> pd.Series:
+        """How many pixels of each frame are in a category other than void."""
+        names = [f"pixels_{name}" for name in self.labels.names if name != "void"]
+        return self.index[names].sum(axis=1)
+
     def spread(self, frames: int) -> list[int]:
         """At most so many rows, evenly through the dataset, which is in order of split and city."""
         rows = np.linspace(0, len(self.index) - 1, min(frames, len(self.index)))

@@ -51,8 +51,18 @@ class Comparison:
         )
 
 
+@dataclass(frozen=True)
+class Survey:
+    """What is known of a whole source without decoding it."""
+
+    counts: pd.DataFrame
+    """Frames of each city (row) in each split (column)."""
+    incomplete: list[str]
+    """Pictures that are missing beside their partner, below the root."""
+
+
 @contextmanager
-def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, pd.DataFrame]]:
+def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Survey]]:
     """Prepare a sample of the source in a scratch folder, skipping what cannot be used.
 
     Args:
@@ -60,13 +70,20 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, pd.D
         frames: how many to take, evenly through each split.
 
     Yields:
-        The sample, and the number of frames in the whole source (rows: city, columns: split).
+        The sample, and what is known of the whole source.
 
     Raises:
         StreetsegError: no source there, or not one frame of it can be used.
     """
     source = load_source(params.data.source)
     found = source.find(params.data.root)
+    root = params.data.root
+    missing = [
+        path.relative_to(root).as_posix()
+        for frame in found
+        for path in (frame.image, frame.label)
+        if not path.exists()
+    ]
     names = pd.DataFrame({"split": [f.split for f in found], "city": [f.city for f in found]})
     taken: list[int] = []
     for split in SPLITS:
@@ -81,7 +98,7 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, pd.D
             params.model_copy(update={"prepare": skipping}),
             Path(scratch) / "sample",
         )
-        yield PreparedDataset(folder), _counts(names)
+        yield PreparedDataset(folder), Survey(_counts(names), missing)
 
 
 def compare(before: PreparedDataset, now: PreparedDataset, against: str) -> Comparison:
@@ -112,7 +129,7 @@ def explore(
     dataset: PreparedDataset,
     params: Params,
     page: Path,
-    counts: pd.DataFrame | None = None,
+    survey: Survey | None = None,
     comparison: Comparison | None = None,
 ) -> None:
     """Write the page.
@@ -121,7 +138,7 @@ def explore(
         dataset: prepared, or a prepared sample of a source.
         params: bounds of the checks and the augmentation to show.
         page: the HTML file to write.
-        counts: frames of the whole source, if the dataset is a sample of it.
+        survey: what is known of the whole source, if the dataset is a sample of it.
         comparison: what changed since another version.
     """
     outcomes = [
@@ -133,8 +150,9 @@ def explore(
         page,
         "explore.html.j2",
         dataset=dataset,
-        sample=counts is not None,
-        counts=_counts(dataset.index) if counts is None else counts,
+        sample=survey is not None,
+        counts=survey.counts if survey else _counts(dataset.index),
+        incomplete=survey.incomplete if survey else [],
         sizes=dataset.index.groupby(["width", "height"]).size().sort_values(ascending=False),
         split_shares=_split_shares(dataset),
         city_shares=category_shares(dataset),
@@ -189,7 +207,7 @@ def _extremes(dataset: PreparedDataset) -> list[tuple[str, list[int]]]:
         ("darkest", index["brightness"]),
         ("brightest", -index["brightness"]),
         ("least sharp", index["sharpness"]),
-        ("fewest labelled pixels", index.filter(regex="^pixels_(?!void)").sum(axis=1)),
+        ("fewest labelled pixels", dataset.labelled_pixels),
     )
     return [(name, values.nsmallest(EXTREMES).index.tolist()) for name, values in ends]
 

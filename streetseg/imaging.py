@@ -86,7 +86,7 @@ def decode_ids(data: bytes) -> np.ndarray:
     try:
         with Image.open(BytesIO(data)) as picture:
             kind, ids = picture.mode, np.array(picture, np.uint8)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
         raise BadImageError("cannot be decoded") from None
     if kind in ("1", "L") and (depth := _png_depth(data)) in (1, 2, 4):
         return ids if kind == "1" else ids // (255 // (2**depth - 1))  # PIL spreads them to 255

@@ -75,7 +75,7 @@ class LabelSpace:
         """
         own = folder / name
         path = own if own.suffix in (".yaml", ".yml") else LABEL_SPACES / f"{name}.yaml"
-        if not path.is_file():
+        if path is not own and not path.is_file():
             known = ", ".join(sorted(p.stem for p in LABEL_SPACES.glob("*.yaml")))
             raise StreetsegError(
                 f"no label space named '{name}': choose one of {known}, or name a YAML file"

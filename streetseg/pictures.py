@@ -1,4 +1,4 @@
-"""Pictures of predictions, for people to look at."""
+"""Pictures of frames, labels and predictions, for people to look at."""
 
 from __future__ import annotations
 

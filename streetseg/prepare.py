@@ -89,7 +89,7 @@ def _describe(index: pd.DataFrame, source: Source, params: Params) -> dict[str, 
     kept = index[index["error"] == ""]
     return {
         "format": FORMAT,
-        "source": params.data.source,
+        "source": Path(params.data.source).name,
         "cities_are_places": source.places,
         "size": list(params.prepare.size),
         "frames": {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,9 @@ LAYOUTS = Path(__file__).parent / "layouts"
 
 SPLITS = ("train", "val")
 """The splits with ground truth. Cityscapes publishes its test labels as all void."""
+
+OTHER_SPLITS = ("test", "train_extra")
+"""Splits that may lie beside them and are left out, if no pair asks for them."""
 
 PLACEHOLDER = re.compile(r"{(\w+)}")
 PLACEHOLDERS = {"split": "[^/]+", "city": "[^/]+?", "name": "[^/]+"}
@@ -110,14 +113,18 @@ class Source(BaseModel):
                 image = _path(root, pair.images, values)
                 orphans.setdefault(image, self._frame(pair, values, image, labels[values]))
         if not found:
+            synth = ", or make one with 'streetseg synth'" if self._name == "cityscapes" else ""
             raise StreetsegError(
                 f"{root} holds no {self.pairs[0].images}: point data.root at a folder in the "
-                f"layout of data.source={self._name}, or make one with 'streetseg synth'"
+                f"layout of data.source={self._name}{synth}"
+                if root.is_dir()
+                else f"data.root = {root} is not there: point it at the frames{synth}"
             )
         used = {frame.label for frame in found.values()}
         frames = [*found.values(), *(f for f in orphans.values() if f.label not in used)]
         frames = self._split(frames)
         _refuse_namesakes(frames)
+        _refuse_other_splits(frames, root)
         return sorted(
             (frame for frame in frames if frame.split in SPLITS),
             key=lambda frame: (frame.split, frame.city, _natural(frame.name)),
@@ -167,11 +174,9 @@ def load_source(name: str) -> Source:
     """
     own = Path(name)
     path = own if own.suffix in (".yaml", ".yml") else LAYOUTS / f"{name}.yaml"
-    if not path.is_file():
+    if path is not own and not path.is_file():
         known = ", ".join(sorted(p.stem for p in LAYOUTS.glob("*.yaml")))
-        raise StreetsegError(
-            f"data.source = '{name}': choose one of {known}, or name a YAML file that is there"
-        )
+        raise StreetsegError(f"data.source = '{name}': choose one of {known}, or name a YAML file")
     source = validated(TypeAdapter(Source), read_yaml(path), str(path))
     source._name, source._folder = name, path.parent
     return source
@@ -219,6 +224,20 @@ def _match(root: Path, pattern: str) -> dict[Values, Path]:
 def _path(root: Path, pattern: str, values: Values) -> Path:
     given = dict(values)
     return root / PLACEHOLDER.sub(lambda match: given[match[1]], pattern)
+
+
+def _refuse_other_splits(frames: Sequence[Frame], root: Path) -> None:
+    """Stop if frames would be left out because their split has another name."""
+    splits = {frame.split for frame in frames}
+    known = {*SPLITS, *OTHER_SPLITS}
+    other = sorted({f.split for f in frames if f.split not in known and f.label.exists()})
+    if other:
+        raise StreetsegError(
+            f"{root} holds labels of the split '{other[0]}': name it train or val, or "
+            "give a pair of its own 'split: train' or 'split: val'"
+        )
+    if not splits & {*SPLITS}:
+        raise StreetsegError(f"{root} holds no frames in train or val, only {', '.join(splits)}")
 
 
 def _refuse_namesakes(frames: Iterable[Frame]) -> None:

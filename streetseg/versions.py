@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from streetseg.atomic import refuse_foreign
+from streetseg.atomic import put_in_place, refuse_foreign
 from streetseg.config import Data, Params
 from streetseg.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset
 from streetseg.errors import StreetsegError
@@ -130,8 +129,7 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
                 f"data version {version} from {remote} is not what its hash says: the remote is "
                 "damaged; push the data again"
             )
-        shutil.rmtree(destination, ignore_errors=True)
-        (workspace / "prepared").rename(destination)
+        put_in_place(workspace / "prepared", destination)
     return destination
 
 

@@ -57,7 +57,7 @@ def _explain(error: ValidationError, origin: str, adapter: TypeAdapter[Any]) -> 
         return f"{origin}: unknown key '{key}': {hint}"
     if first["type"] in ("missing", "missing_argument"):
         return f"{origin}: the key '{key}' is missing"
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").replace("tuple", "list")
     return f"{origin}: {key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
 
 

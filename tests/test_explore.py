@@ -71,8 +71,8 @@ def settings(source: Path, tmp_path: Path) -> Params:
 
 
 def page_of_source(settings: Params, page: Path, frames: int = 100) -> str:
-    with sampled(settings, frames) as (sample, counts):
-        explore(sample, settings, page, counts)
+    with sampled(settings, frames) as (sample, survey):
+        explore(sample, settings, page, survey)
     return page.read_text()
 
 
@@ -105,10 +105,10 @@ def pictures(page: str) -> list[np.ndarray]:
 def test_counts_are_of_the_whole_source_and_measures_of_the_sample(
     settings: Params, tmp_path: Path
 ) -> None:
-    with sampled(settings, 5) as (sample, counts):
+    with sampled(settings, 5) as (sample, survey):
         assert len(sample.index) == 5
         assert set(sample.index["split"]) == {"train", "val"}
-        assert counts.to_dict() == {
+        assert survey.counts.to_dict() == {
             "train": {"aachen": 6, "bochum": 4, "frankfurt": 0, "munster": 0},
             "val": {"aachen": 0, "bochum": 0, "frankfurt": 2, "munster": 2},
         }
@@ -122,8 +122,8 @@ def test_counts_are_of_the_whole_source_and_measures_of_the_sample(
 
 
 def test_a_sample_larger_than_the_source_is_all_of_it(settings: Params) -> None:
-    with sampled(settings, 1000) as (sample, counts):
-        assert len(sample.index) == counts.to_numpy().sum() == 14
+    with sampled(settings, 1000) as (sample, survey):
+        assert len(sample.index) == survey.counts.to_numpy().sum() == 14
 
 
 def test_native_sizes_are_counted(source: Path, settings: Params, tmp_path: Path) -> None:
@@ -214,16 +214,16 @@ LAYOUTS: dict[str, Writer] = {
 def test_each_layout_has_its_page(name: str, tmp_path: Path) -> None:
     root = LAYOUTS[name](tmp_path / "source")
     settings = settings_of(root, tmp_path / "prepared", data__source=name)
-    with sampled(settings, 100) as (sample, counts):
-        explore(sample, settings, tmp_path / "page.html", counts)
+    with sampled(settings, 100) as (sample, survey):
+        explore(sample, settings, tmp_path / "page.html", survey)
         page = (tmp_path / "page.html").read_text()
-        assert len(sample.index) == counts.to_numpy().sum()
+        assert len(sample.index) == survey.counts.to_numpy().sum()
         assert not len(sample.skipped)
         for category in sample.labels.names:
             assert category in section(page, "Class shares by split")
         heading = "city" if sample.cities_are_places else "group"
         assert f"<thead><tr><th>{heading}</th><th>train</th><th>val</th></tr></thead>" in page
-        for city in counts.index:
+        for city in survey.counts.index:
             assert f"<td>{city}</td>" in section(page, "Frames</h2>")
         assert len(pictures(section(page, "Frames with"))) == min(SAMPLES, len(sample.index))
         assert "nan" not in re.sub(r'"data:[^"]*"', "", page)
@@ -529,3 +529,12 @@ def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
     (line,) = called.stderr.splitlines()
     assert line.startswith(f"error: {tmp_path / 'empty'} holds no leftImg8bit/")
     assert not (tmp_path / "project" / "outputs").exists()
+
+
+def test_a_missing_partner_is_named_even_outside_the_sample(
+    settings: Params, tmp_path: Path
+) -> None:
+    lost = sorted(settings.data.root.glob("gtFine/train/bochum/*.png"))[1]
+    lost.unlink()
+    page = page_of_source(settings, tmp_path / "page.html", 2)
+    assert lost.relative_to(settings.data.root).as_posix() in section(page, "Worst offenders")

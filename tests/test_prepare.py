@@ -342,7 +342,8 @@ THIRD = "bremen_000000_000001"
 
 
 @pytest.mark.parametrize(
-    ("signal_number", "workers"), [(signal.SIGKILL, 1), (signal.SIGINT, 1), (signal.SIGINT, 2)]
+    ("signal_number", "workers"),
+    [(signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGINT, 1), (signal.SIGINT, 2)],
 )
 def test_an_interrupted_run_is_gone_on_with(
     tmp_path: Path, signal_number: int, workers: int
@@ -746,3 +747,47 @@ def test_shrinking_takes_the_mean_of_the_area(factor: int) -> None:
     mean = rgb.reshape(16, factor, 32, factor, 3).mean(axis=(1, 3))
     # Halving again and again rounds each time, to the nearest.
     assert np.abs(resize_rgb(rgb, (16, 32)) - mean).max() <= (1 if factor < 8 else 1.5)
+
+
+def test_a_jpeg_with_a_giant_size_in_its_header_is_one_bad_frame(
+    source: Path, tmp_path: Path
+) -> None:
+    data = bytearray(cv2.imencode(".jpg", np.zeros((64, 128), np.uint8))[1].tobytes())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = b"\xff\xdc\xff\xdc"
+    label_path(source, "train", FIRST).write_bytes(data)
+    dataset = PreparedDataset(
+        prepare(settings(source, tmp_path / "prepared", prepare__on_error="skip"))
+    )
+    assert [FIRST in error for error in dataset.skipped["error"]] == [True]
+
+
+def test_two_runs_at_once_do_not_mix(source: Path, tmp_path: Path) -> None:
+    from streetseg.atomic import new_folder
+
+    destination = tmp_path / "prepared"
+    with new_folder(destination, "dataset.json", resumable=True) as folder:
+        (folder / "dataset.json").write_text("{}")
+        with pytest.raises(StreetsegError, match="another process is writing"):
+            prepare(settings(source, destination))
+    assert (destination / "dataset.json").read_text() == "{}"
+
+
+def test_what_a_run_replaces_is_there_until_it_is_replaced(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = digests(prepare(settings(source, tmp_path / "prepared")))
+    write_frames(source, {"train": {"zurich": 1}})
+    rename = Path.rename
+
+    def fails_at_the_end(path: Path, target: Path) -> Path:
+        if path.name == "prepared.partial":
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", fails_at_the_end)
+        with pytest.raises(StreetsegError, match="No space left"):
+            prepare(settings(source, tmp_path / "prepared"))
+    assert digests(tmp_path / "prepared") == before
+    assert len(digests(prepare(settings(source, tmp_path / "prepared")))) > len(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import struct
 from collections.abc import Callable
 from functools import partial
@@ -607,14 +608,40 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path: Path, text: str, said: str
     assert said in message
 
 
-@pytest.mark.parametrize("name", ["cityscape", "nowhere/mine.yaml"])
-def test_an_unknown_source_is_answered_with_the_known_ones(name: str) -> None:
-    said = error_of(lambda: load_source(name))
-    assert f"'{name}': choose one of bdd100k-drivable, " in said
+def test_a_file_that_is_not_there_is_named() -> None:
+    assert "cannot read nowhere/mine.yaml" in error_of(lambda: load_source("nowhere/mine.yaml"))
+
+
+def test_splits_of_another_name_are_not_left_out_without_a_word(tmp_path: Path) -> None:
+    root = layouts.cityscapes(tmp_path / "source")
+    for folder in ("leftImg8bit", "gtFine"):
+        (root / folder / "val").rename(root / folder / "validation")
+    said = error_of(lambda: load_source("cityscapes").find(root))
+    assert "labels of the split 'validation': name it train or val" in said
+
+
+def test_a_source_with_the_test_split_alone_is_refused(tmp_path: Path) -> None:
+    root = layouts.cityscapes(tmp_path / "source")
+    for folder in ("leftImg8bit", "gtFine"):
+        for split in ("train", "val"):
+            shutil.rmtree(root / folder / split)
+    said = error_of(lambda: load_source("cityscapes").find(root))
+    assert "no frames in train or val" in said or "holds no leftImg8bit" in said
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
+    said = error_of(lambda: load_source("kitti-road").find(tmp_path / "nowhere"))
+    assert "is not there" in said
+    assert "synth" not in said
+
+
+def test_an_unknown_source_is_answered_with_the_known_ones() -> None:
+    said = error_of(lambda: load_source("cityscape"))
+    assert "'cityscape': choose one of bdd100k-drivable, " in said
     assert "kitti-road, or name a YAML file" in said
 
 
-@pytest.mark.parametrize("name", ["cityscape", "nowhere.yaml"])
+@pytest.mark.parametrize("name", ["cityscape", "nowhere"])
 def test_an_unknown_label_space_is_answered_with_the_known_ones(tmp_path: Path, name: str) -> None:
     source = layouts.own(tmp_path, {"label_space": name})
     said = error_of(lambda: load_source(str(source)).labels)
