@@ -5,6 +5,7 @@ python benchmarks/data.py
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -54,7 +55,9 @@ def dvc_project(folder: Path, root: Path) -> None:
 def dvc(folder: Path, *arguments: str) -> None:
     """Run DVC in a folder."""
     command = [sys.executable, "-m", "dvc", *arguments, "--quiet"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path}
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, env=environment)
 
 
 def main() -> None:
