@@ -75,7 +75,7 @@ def test_wrong_usage_is_status_2() -> None:
     ("arguments", "said"),
     [
         (("train", "--set", "train.epochz=1"), "did you mean 'epochs'"),
-        (("prepare", "--set", "data.root=nowhere"), "nowhere holds no leftImg8bit/"),
+        (("prepare", "--set", "data.root=nowhere"), "data.root = nowhere is not there"),
         (("validate", "--set", "data.prepared=nowhere"), "streetseg prepare"),
         (("train", "--set", "model.encoder=resnet1818"), "did you mean resnet"),
         (("evaluate", "--model", "nowhere"), "nowhere holds no model artifact"),
