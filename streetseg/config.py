@@ -20,6 +20,7 @@ from streetseg.yamlfile import read_yaml, validated
 RECIPES = REPOSITORY / "recipes"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
 
@@ -79,20 +80,33 @@ class Model(Section):
 
     architecture: str = "Unet"
     encoder: str = "tu-tf_efficientnet_lite0"
-    encoder_weights: Literal["imagenet", "none"] = "imagenet"
+    encoder_weights: str = "imagenet"
+    skip_scale: Positive | None = None
 
 
 class Loss(Section):
-    """Weights of the terms that are summed into the loss."""
+    """Weights of the terms that are summed into the loss, and the settings of each."""
 
     cross_entropy: NonNegative = 1.0
     balance: Fraction = 0.5
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    ohem_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     dice: NonNegative = 1.0
+    jaccard: NonNegative = 0.0
+    focal: NonNegative = 0.0
+    focal_gamma: NonNegative = 2.0
+    bce: NonNegative = 0.0
+    tversky: NonNegative = 0.0
+    focal_tversky: NonNegative = 0.0
+    tversky_alpha: Positive = 0.3
+    tversky_beta: Positive = 0.7
+    focal_tversky_gamma: Annotated[float, Field(ge=1)] = 1.333
 
     @model_validator(mode="after")
     def _something_to_minimise(self) -> Loss:
-        if self.cross_entropy + self.dice == 0:
-            raise ValueError("at least one of cross_entropy and dice must be above 0")
+        terms = "cross_entropy", "dice", "jaccard", "focal", "bce", "tversky", "focal_tversky"
+        if not any(getattr(self, term) for term in terms):
+            raise ValueError(f"at least one of {', '.join(terms)} must be above 0")
         return self
 
 
@@ -100,7 +114,7 @@ class Augment(Section):
     """Random changes of the training frames."""
 
     flip: Fraction = 0.5
-    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
+    scale: tuple[Positive, Positive] = (0.75, 1.5)
     brightness: Fraction = 0.25
     contrast: Fraction = 0.25
     saturation: Fraction = 0.25
@@ -120,7 +134,7 @@ class Train(Section):
 
     epochs: PositiveInt = 60
     batch_size: PositiveInt = 8
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Positive = 1e-3
     weight_decay: NonNegative = 1e-2
     warmup: Fraction = 0.1
     loss: Loss = Loss()
@@ -157,8 +171,8 @@ class Registry(Section):
 class Serve(Section):
     """What the HTTP service takes."""
 
-    max_megabytes: Annotated[float, Field(gt=0)] = 20
-    max_megapixels: Annotated[float, Field(gt=0)] = 50
+    max_megabytes: Positive = 20
+    max_megapixels: Positive = 50
 
 
 class Params(Section):
