@@ -136,7 +136,14 @@ class Train(Section):
     batch_size: PositiveInt = 8
     learning_rate: Positive = 1e-3
     weight_decay: NonNegative = 1e-2
+    encoder_rate: NonNegative = 1.0
     warmup: Fraction = 0.1
+    schedule: Literal["cosine", "poly"] = "cosine"
+    accumulate: PositiveInt = 1
+    gradient_clip: NonNegative = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
     loss: Loss = Loss()
     augment: Augment = Augment()
     selection_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
@@ -144,6 +151,8 @@ class Train(Section):
     seed: int = 0
     device: str = "auto"
     loader_workers: int = Field(0, ge=0)
+    checkpoint_minutes: NonNegative = 10.0
+    checkpoint: Path | None = None
 
 
 class Evaluate(Section):

@@ -54,13 +54,24 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.rows = rows
         self.seed = seed
         self.epoch = 0
+        self.first = 0
+
+    def begin(self, epoch: int, first: int = 0) -> None:
+        """Give the rows of ``epoch`` next, without the ``first`` of them."""
+        self.epoch, self.first = epoch, first
+
+    def rows_of(self, epoch: int, batch: int, size: int) -> np.ndarray:
+        """The rows of a batch of an epoch."""
+        return self._order(epoch)[batch * size : (batch + 1) * size]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, epoch]).permutation(self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
-        for row in order:
+        for row in self._order(self.epoch)[self.first :]:
             yield self.epoch, int(row)
 
 
@@ -75,8 +86,8 @@ def training_loader(
 ) -> DataLoader[Batch]:
     """Batches (uint8[N, H, W, 3], uint8[N, H, W], float32[N, 3, 4]) of shuffled, augmented frames.
 
-    Set ``loader.sampler.epoch`` before each epoch. A last batch of one frame is dropped: batch
-    normalisation cannot learn from it.
+    Call ``loader.sampler.begin(epoch)`` before each epoch. A last batch of one frame is dropped:
+    batch normalisation cannot learn from it.
     """
     return DataLoader(
         AugmentedFrames(dataset, augment, seed),
@@ -84,6 +95,7 @@ def training_loader(
         sampler=EpochSampler(rows, seed),
         num_workers=workers,
         persistent_workers=workers > 0,
+        generator=torch.Generator(),  # so that starting an epoch draws no number of the training's
         pin_memory=torch.cuda.is_available(),
         drop_last=len(rows) % batch_size == 1 and len(rows) > 1,
     )

@@ -69,14 +69,26 @@ def connect(params: Registry) -> MlflowClient:
 
 
 @contextmanager
-def training_run(params: Params, dataset: PreparedDataset) -> Iterator[Run]:
-    """Open a run described by params, tags and dataset; it is closed however the block ends."""
+def training_run(
+    params: Params, dataset: PreparedDataset, run_id: str | None = None
+) -> Iterator[Run]:
+    """Open a run described by params, tags and dataset; it is closed however the block ends.
+
+    Args:
+        params: the recipe.
+        dataset: what is trained on.
+        run_id: a run to go on with, if the store knows it.
+    """
     import mlflow
     from mlflow.data.pandas_dataset import from_pandas
 
     client = connect(params.registry)
     inside = os.environ.get("MLFLOW_RUN_ID")
     experiment = None if inside else _experiment(client, params.registry)
+    if run_id and _knows(client, run_id):
+        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+            yield Run(run_id)
+        return
     with mlflow.start_run(experiment_id=experiment, log_system_metrics=False) as active:
         mlflow.log_params(_flat({k: params.to_dict()[k] for k in ("prepare", "model", "train")}))
         mlflow.set_tags({"data_version": dataset.version, "git_revision": git_revision()})
@@ -111,6 +123,15 @@ def record_evaluation(
     except (MlflowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise StreetsegError(f"cannot record the evaluation of run {run_id}: {reason}") from None
+
+
+def _knows(client: MlflowClient, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run_id))
+    except MlflowException:
+        return False
 
 
 def _experiment(client: MlflowClient, params: Registry) -> str:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import copy
+import math
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
-from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
 
 from streetseg.artifact import save_artifact
 from streetseg.augment import recolor
-from streetseg.config import Params, Train
+from streetseg.checkpoint import Checkpoint, TrainingState, stop_requests
+from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
-from streetseg.loading import training_loader
+from streetseg.loading import Batch, training_loader
 from streetseg.losses import balancing_weights, segmentation_loss
 from streetseg.metrics import category_miou, confusion_matrix
 from streetseg.models import SegmentationModel, build_model
+from streetseg.optimization import build_average, build_optimizer, build_schedule
 from streetseg.pictures import prediction_panel
 from streetseg.progress import track
 from streetseg.tracking import training_run
@@ -38,18 +42,20 @@ class TrainedModel:
 
 
 def train(params: Params, dataset: PreparedDataset, destination: Path) -> TrainedModel:
-    """Train a network on the train split and write the best checkpoint as a model artifact.
+    """Train a network on the train split and write the best epoch as a model artifact.
 
-    The best checkpoint is chosen on frames held out of the *train* split, so that the evaluation
-    split has no part in it.
+    The best epoch is chosen on frames held out of the *train* split, so that the evaluation split
+    has no part in it. A training that was stopped goes on where it was, to the same weights as if
+    it had been left alone.
 
     Raises:
-        StreetsegError: unknown network, no such device, too few frames, or a loss that is not
-            finite.
+        StreetsegError: unknown network, no such device, too few frames, a loss that is not finite,
+            or a request to stop.
     """
     recipe = params.train
     torch.manual_seed(recipe.seed)
     device = _device(recipe.device)
+    precision = _precision(recipe.precision, device)
     rows, held_out = split_for_selection(dataset, recipe.selection_share)
     loader = training_loader(
         dataset,
@@ -61,63 +67,104 @@ def train(params: Params, dataset: PreparedDataset, destination: Path) -> Traine
     )
     model = build_model(params.model, len(dataset.labels.categories))
     model = model.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    schedule = warmup_cosine(optimizer, recipe, steps=recipe.epochs * len(loader))
+    forward = torch.compile(model) if recipe.compile else model
     pixels = dataset.index.iloc[rows][[f"pixels_{name}" for name in dataset.labels.names]].sum()
     weights = balancing_weights(pixels.to_numpy(), recipe.loss.balance).to(device)
-    best_miou, best_epoch, best_weights = -1.0, 0, model.state_dict()
+    optimizer = build_optimizer(model, recipe)
+    updates = recipe.epochs * math.ceil(len(loader) / recipe.accumulate)
+    schedule = build_schedule(optimizer, recipe, updates)
+    state = TrainingState(model, optimizer, schedule, build_average(model, recipe.ema))
+    judged = cast(SegmentationModel, state.average.module) if state.average else model
+    beside = destination.with_name(f"{destination.name}.checkpoint")
+    checkpoint = Checkpoint(recipe.checkpoint or beside, params, dataset)
+    if checkpoint.restore(state):
+        print(f"going on from epoch {state.epoch}, batch {state.step}", file=sys.stderr)
 
-    with training_run(params, dataset) as run:
-        for epoch in range(1, recipe.epochs + 1):
-            began, losses = time.monotonic(), []
-            loader.sampler.epoch = epoch  # type: ignore[attr-defined]
+    with training_run(params, dataset, state.run_id) as run, stop_requests() as requests:
+        state.run_id = run.id
+        while state.epoch <= recipe.epochs and state.epoch - state.best_epoch <= recipe.patience:
+            began, first = time.monotonic(), state.step
+            loader.sampler.begin(state.epoch, first * recipe.batch_size)  # type: ignore[attr-defined]
             model.train()
-            batches = track(loader, total=len(loader), description=f"epoch {epoch}", transient=True)
-            for images, categories, colors in batches:
-                logits = model(recolor(images.to(device), colors.to(device)))
+            for images, categories, colors in track(
+                loader,
+                total=len(loader) - first,
+                description=f"epoch {state.epoch}",
+                transient=True,
+            ):
+                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                    logits = forward(recolor(images.to(device), colors.to(device)))
                 loss = segmentation_loss(logits, categories.to(device).long(), recipe.loss, weights)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                (loss / recipe.accumulate).backward()
+                state.losses.append(loss.detach())
+                state.step += 1
+                if state.step % recipe.accumulate and state.step < len(loader):
+                    continue
+                if recipe.gradient_clip:
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
                 optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
                 schedule.step()
-                losses.append(loss.detach())
+                if state.average:
+                    state.average.update_parameters(model)
+                if requests or checkpoint.due:
+                    _require_finite(state, loader, dataset)
+                    checkpoint.save(state)
+                if requests:
+                    raise StreetsegError(
+                        f"stopped by {requests[0]} in epoch {state.epoch} after batch "
+                        f"{state.step}: the same command goes on from {checkpoint.path}"
+                    )
 
-            mean_loss = float(torch.stack(losses).mean())
-            if not np.isfinite(mean_loss):
-                raise StreetsegError(
-                    f"the loss is {mean_loss} in epoch {epoch}: lower train.learning_rate "
-                    f"({recipe.learning_rate:g})"
-                )
-            seconds = time.monotonic() - began
-            miou = selection_miou(model, dataset, held_out, recipe.batch_size)
+            _require_finite(state, loader, dataset)
+            speed = (state.step - first) * recipe.batch_size / (time.monotonic() - began)
+            mean_loss = float(torch.stack(state.losses).mean())
+            miou = selection_miou(judged, dataset, held_out, recipe.batch_size)
             run.log(
-                epoch,
+                state.epoch,
                 loss=mean_loss,
                 selection_miou=miou,
-                learning_rate=float(schedule.get_last_lr()[0]),
-                frames_per_second=len(rows) / seconds,
+                learning_rate=float(schedule.get_last_lr()[-1]),
+                frames_per_second=speed,
             )
             print(
-                f"epoch {epoch}/{recipe.epochs}  loss {mean_loss:.3f}  "
-                f"held-out mIoU {miou:.3f}  {len(rows) / seconds:.1f} frames/s",
+                f"epoch {state.epoch}/{recipe.epochs}  loss {mean_loss:.3f}  "
+                f"held-out mIoU {miou:.3f}  {speed:.1f} frames/s",
                 file=sys.stderr,
             )
-            if miou > best_miou:
-                best_miou, best_epoch = miou, epoch
-                best_weights = copy.deepcopy(model.state_dict())
-                run.picture(f"epoch_{epoch:03d}", prediction_panel(model, dataset, held_out[:3]))
-            elif epoch - best_epoch >= recipe.patience:
-                print(f"no better since epoch {best_epoch}: stopping early", file=sys.stderr)
-                break
+            if miou > state.best_miou or not state.best_weights:
+                state.best_miou, state.best_epoch = miou, state.epoch
+                state.best_weights = copy.deepcopy(judged.state_dict())
+                run.picture(
+                    f"epoch_{state.epoch:03d}", prediction_panel(judged, dataset, held_out[:3])
+                )
+            state.epoch, state.step, state.losses = state.epoch + 1, 0, []
 
-        model.load_state_dict(best_weights)
+        if state.epoch <= recipe.epochs:
+            print(f"no better since epoch {state.best_epoch}: stopped early", file=sys.stderr)
+        model.load_state_dict(state.best_weights)
         artifact = save_artifact(
-            model.cpu().eval(), dataset, params, destination, run_id=run.id, epoch=best_epoch
+            model.cpu().eval(), dataset, params, destination, run_id=run.id, epoch=state.best_epoch
         )
-        run.log(best_epoch, best_selection_miou=best_miou)
-    return TrainedModel(artifact, run.id, best_epoch, best_miou)
+        run.log(state.best_epoch, best_selection_miou=state.best_miou)
+    checkpoint.remove()
+    return TrainedModel(artifact, run.id, state.best_epoch, state.best_miou)
+
+
+def _require_finite(
+    state: TrainingState, loader: DataLoader[Batch], dataset: PreparedDataset
+) -> None:
+    """Stop at a loss that is no number, and say of which frames it is."""
+    wrong = (~torch.isfinite(torch.stack(state.losses))).nonzero()
+    if not len(wrong):
+        return
+    batch = int(wrong[0])
+    rows = loader.sampler.rows_of(state.epoch, batch, loader.batch_size)  # type: ignore[attr-defined]
+    raise StreetsegError(
+        f"the loss is {float(state.losses[batch])} in epoch {state.epoch}, batch {batch + 1} "
+        f"({', '.join(dataset.index['frame'].iloc[rows])}): look at these frames, or lower "
+        f"train.learning_rate"
+    )
 
 
 def split_for_selection(dataset: PreparedDataset, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -141,21 +188,6 @@ def split_for_selection(dataset: PreparedDataset, share: float) -> tuple[np.ndar
     return train.index[~held].to_numpy(), train.index[held].to_numpy()
 
 
-def warmup_cosine(optimizer: torch.optim.Optimizer, recipe: Train, steps: int) -> LambdaLR:
-    """A learning rate that rises linearly for ``recipe.warmup`` of the steps, then falls to 0.
-
-    The fall is half a cosine (Loshchilov & Hutter, SGDR, 2017, eq. 5, without restarts).
-    """
-    warmup = max(1, round(recipe.warmup * steps))
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + np.cos(np.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
-
-    return LambdaLR(optimizer, factor)
-
-
 def selection_miou(
     model: SegmentationModel, dataset: PreparedDataset, rows: np.ndarray, batch_size: int
 ) -> float:
@@ -172,6 +204,14 @@ def selection_miou(
             truth = np.stack([dataset.categories(row) for row in batch])
             confusion += confusion_matrix(truth, predicted, size)
     return category_miou(confusion)
+
+
+def _precision(name: str, device: torch.device) -> torch.dtype:
+    """bfloat16 where it is faster: on GPUs that compute in it."""
+    if name == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
 def _device(name: str) -> torch.device:

@@ -21,7 +21,7 @@ def epoch_of(dataset: PreparedDataset, epoch: int, workers: int) -> dict[bytes, 
         workers=workers,
         seed=3,
     )
-    loader.sampler.epoch = epoch
+    loader.sampler.begin(epoch)
     return torch.cat([recolor(images, colors) for images, _, colors in loader]).numpy()
 
 
@@ -41,7 +41,7 @@ def test_persistent_workers_draw_anew_in_each_epoch(dataset: PreparedDataset) ->
     )
     epochs = []
     for epoch in (1, 2):
-        loader.sampler.epoch = epoch
+        loader.sampler.begin(epoch)
         epochs.append(
             {
                 image.numpy().tobytes()

@@ -1,5 +1,8 @@
 """Training."""
 
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -10,8 +13,11 @@ import torch
 from streetseg.config import Params, load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
+from streetseg.losses import segmentation_loss
+from streetseg.models import build_model
+from streetseg.optimization import build_average, build_optimizer, build_schedule
 from streetseg.tracking import connect
-from streetseg.training import split_for_selection, train, warmup_cosine
+from streetseg.training import split_for_selection, train
 from tests.conftest import Trained
 
 
@@ -79,7 +85,7 @@ def test_training_stops_when_it_no_longer_gets_better(
 ) -> None:
     hopeless = changed(params, train__epochs=60, train__patience=1, train__learning_rate=1e-12)
     result = train(hopeless, dataset, tmp_path / "model")
-    assert "stopping early" in capsys.readouterr().err
+    assert "stopped early" in capsys.readouterr().err
     assert result.best_epoch < 59
 
 
@@ -87,7 +93,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_hint(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     explosive = changed(params, train__learning_rate=1e30, train__warmup=0.0)
-    with pytest.raises(StreetsegError, match=r"lower train\.learning_rate"):
+    with pytest.raises(StreetsegError, match=r"batch \d+ \(.*_\d+.*lower train\.learning_rate"):
         train(explosive, dataset, tmp_path / "model")
     assert not list(tmp_path.iterdir()), "nothing half-written"
     last = connect(params.registry).search_runs(
@@ -107,7 +113,7 @@ def test_a_device_that_is_not_there_is_named(
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
     recipe = load_params(overrides={"train.learning_rate": 1.0, "train.warmup": 0.2}).train
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule = warmup_cosine(optimizer, recipe, steps=10)
+    schedule = build_schedule(optimizer, recipe, steps=10)
     rates = []
     for _ in range(10):
         rates.append(schedule.get_last_lr()[0])
@@ -116,3 +122,147 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
     assert rates[:3] == [0.5, 1.0, 1.0]
     assert np.all(np.diff(rates[2:]) < 0)
     assert schedule.get_last_lr()[0] == pytest.approx(0)
+
+
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
+    """Do something in the middle of a step of the training."""
+
+    def arrange(number: int, deed: Callable[[], None]) -> None:
+        steps = 0
+
+        def counted(*arguments: object) -> torch.Tensor:
+            nonlocal steps
+            steps += 1
+            if steps == number:
+                deed()
+            return segmentation_loss(*arguments)
+
+        monkeypatch.setattr("streetseg.training.segmentation_loss", counted)
+
+    return arrange
+
+
+def weights_of(artifact: Path) -> bytes:
+    return (artifact / "weights.safetensors").read_bytes()
+
+
+def killed() -> None:
+    raise KeyboardInterrupt("as good as a crash: nothing of ours is asked")
+
+
+@pytest.mark.parametrize("step", [2, 6])
+@pytest.mark.parametrize("end", ["SIGTERM", "SIGINT", "crash"])
+def test_a_stopped_training_ends_with_the_weights_of_one_left_alone(
+    params: Params,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    at_step: Callable[[int, Callable[[], None]], None],
+    end: str,
+    step: int,
+) -> None:
+    recipe = changed(params, train__epochs=2, train__ema=0.5, train__checkpoint_minutes=0)
+    alone = train(recipe, dataset, tmp_path / "alone")
+    if end == "crash":
+        at_step(step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, dataset, tmp_path / "model")
+    else:
+        at_step(step, lambda: os.kill(os.getpid(), signal.Signals[end]))
+        with pytest.raises(StreetsegError, match=f"stopped by {end} in epoch .*goes on from"):
+            train(recipe, dataset, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    resumed = train(recipe, dataset, tmp_path / "model")
+    assert weights_of(resumed.artifact) == weights_of(alone.artifact)
+    assert resumed.selection_miou == alone.selection_miou
+    assert {path.name for path in tmp_path.iterdir()} == {"alone", "model"}, "no checkpoint is left"
+
+
+def test_a_resumed_training_is_one_run(
+    params: Params,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    at_step: Callable[[int, Callable[[], None]], None],
+) -> None:
+    recipe = changed(params, train__epochs=2, train__checkpoint_minutes=0)
+    at_step(6, killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, dataset, tmp_path / "model")
+    stored = torch.load(tmp_path / "model.checkpoint", weights_only=True)
+    resumed = train(recipe, dataset, tmp_path / "model")
+    assert resumed.run_id == stored["run_id"]
+    client = connect(params.registry)
+    assert client.get_run(resumed.run_id).info.status == "FINISHED"
+    epochs = [point.step for point in client.get_metric_history(resumed.run_id, "loss")]
+    assert epochs == [1, 2]
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
+    params: Params,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    at_step: Callable[[int, Callable[[], None]], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    at_step(2, killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(changed(params, train__checkpoint_minutes=0), dataset, tmp_path / "model")
+    other = changed(params, train__epochs=1, train__seed=9)
+    fresh = train(other, dataset, tmp_path / "fresh")
+    assert weights_of(train(other, dataset, tmp_path / "model").artifact) == weights_of(
+        fresh.artifact
+    )
+    assert "is of other settings or data: starting anew" in capsys.readouterr().err
+
+
+def test_what_is_no_checkpoint_is_not_unpickled(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    (tmp_path / "model.checkpoint").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(StreetsegError, match=r"model\.checkpoint is no checkpoint: remove it"):
+        train(params, dataset, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"train__schedule": "poly"},
+        {"train__accumulate": 3},
+        {"train__gradient_clip": 0.1},
+        {"train__ema": 0.9},
+        {"train__encoder_rate": 0.1},
+        {"train__precision": "bfloat16"},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_each_setting_of_the_loop_changes_what_is_learnt(
+    params: Params, dataset: PreparedDataset, tmp_path: Path, setting: dict[str, object]
+) -> None:
+    usual = changed(params, train__epochs=1)
+    plain = train(usual, dataset, tmp_path / "plain")
+    other = train(changed(usual, **setting), dataset, tmp_path / "other")
+    assert weights_of(plain.artifact) != weights_of(other.artifact)
+    assert 0 <= other.selection_miou <= 1
+
+
+def test_the_average_of_the_weights_is_an_exponential_one() -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    average = build_average(layer, 0.9)
+    assert average is not None
+    expected = None
+    for value in (1.0, 2.0, 4.0):
+        layer.weight.data.fill_(value)
+        average.update_parameters(layer)
+        expected = value if expected is None else 0.9 * expected + 0.1 * value
+    assert average.module.weight.item() == pytest.approx(expected)
+    assert build_average(layer, 0) is None
+
+
+def test_the_encoder_may_learn_at_a_rate_of_its_own(params: Params) -> None:
+    model = build_model(params.model, 3)
+    recipe = changed(params, train__learning_rate=1.0, train__encoder_rate=0.1).train
+    groups = build_optimizer(model, recipe).param_groups
+    assert [group["lr"] for group in groups] == [0.1, 1.0]
+    encoder = {id(parameter) for parameter in model.network.encoder.parameters()}
+    assert {id(parameter) for parameter in groups[0]["params"]} == encoder
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))

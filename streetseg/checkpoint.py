@@ -1,0 +1,131 @@
+"""Where training is, kept on disk so that an interrupted one goes on from there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+from streetseg.config import Params
+from streetseg.dataset import PreparedDataset
+from streetseg.errors import StreetsegError
+
+MODULES = ("model", "optimizer", "schedule", "average")
+NUMBERS = ("run_id", "epoch", "step", "losses", "best_miou", "best_epoch", "best_weights")
+
+
+@dataclass
+class TrainingState:
+    """All that the next step depends on."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: LRScheduler
+    average: AveragedModel | None
+    """A moving average of the weights, if one is kept."""
+    run_id: str | None = None
+    epoch: int = 1
+    """The epoch in progress."""
+    step: int = 0
+    """Batches of it that are done."""
+    losses: list[Tensor] = field(default_factory=list)
+    """The loss of each of them."""
+    best_miou: float = -1.0
+    best_epoch: int = 0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and tensors, with the state of the random number generators."""
+        modules = {name: getattr(self, name) for name in MODULES}
+        return {
+            **{name: module.state_dict() for name, module in modules.items() if module is not None},
+            **{name: getattr(self, name) for name in NUMBERS},
+            "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
+        }
+
+    def restore(self, stored: dict[str, Any]) -> None:
+        """Become what :meth:`to_dict` described."""
+        for name in MODULES:
+            if (module := getattr(self, name)) is not None:
+                module.load_state_dict(stored[name])
+        for name in NUMBERS:
+            setattr(self, name, stored[name])
+        device = next(self.model.parameters()).device
+        self.losses = [loss.to(device) for loss in self.losses]
+        torch.set_rng_state(stored["random"][0])
+        torch.cuda.set_rng_state_all(stored["random"][1:])
+
+
+class Checkpoint:
+    """A file with a training state, for one recipe on one data version."""
+
+    def __init__(self, path: Path, params: Params, dataset: PreparedDataset) -> None:
+        """Keep the state in ``path``, at most every ``train.checkpoint_minutes``."""
+        told = [params.model.model_dump(), params.train.model_dump(mode="json"), dataset.version]
+        self.path = path
+        self.fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        self.seconds = 60 * params.train.checkpoint_minutes
+        self.saved = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last one is old enough."""
+        return time.monotonic() - self.saved >= self.seconds
+
+    def save(self, state: TrainingState) -> None:
+        """Write the state, whole or not at all."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_name(f"{self.path.name}.partial")
+        torch.save({"fingerprint": self.fingerprint, **state.to_dict()}, unfinished)
+        unfinished.rename(self.path)
+        self.saved = time.monotonic()
+
+    def restore(self, state: TrainingState) -> bool:
+        """Take up the state of the file; False if there is none for this recipe and data."""
+        if not self.path.exists():
+            return False
+        try:
+            stored = torch.load(self.path, weights_only=True, map_location="cpu")
+        except Exception:  # of torch, of zip, of the system: whatever it holds, it is no checkpoint
+            raise StreetsegError(f"{self.path} is no checkpoint: remove it to start anew") from None
+        if stored.pop("fingerprint", None) != self.fingerprint:
+            print(f"{self.path} is of other settings or data: starting anew", file=sys.stderr)
+            return False
+        state.restore(stored)
+        return True
+
+    def remove(self) -> None:
+        """There is nothing left to go on with."""
+        self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def stop_requests() -> Iterator[list[str]]:
+    """Collect SIGTERM and Ctrl-C instead of dying of them; a second one is not waited out."""
+    requests: list[str] = []
+
+    def request(number: int, frame: FrameType | None) -> None:
+        requests.append(signal.Signals(number).name)
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, request)
+    try:
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
