@@ -6,6 +6,7 @@ import hashlib
 import json
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,6 +117,9 @@ class Checkpoint:
 def stop_requests() -> Iterator[list[str]]:
     """Collect SIGTERM and Ctrl-C instead of dying of them; a second one is not waited out."""
     requests: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield requests  # only the main thread is told of signals
+        return
 
     def request(number: int, frame: FrameType | None) -> None:
         requests.append(signal.Signals(number).name)
