@@ -184,10 +184,15 @@ def require_same_categories(reference: PreparedDataset, dataset: PreparedDataset
         )
 
 
-def category_shares(dataset: PreparedDataset) -> pd.DataFrame:
-    """The share of each category (a column) in each split and city (a row of the index)."""
+def category_shares(dataset: PreparedDataset, by: list[str]) -> pd.DataFrame:
+    """The share of each category (a column) in each group of frames (a row), sorted.
+
+    Args:
+        dataset: the dataset.
+        by: the columns of the index that tell the groups apart, such as split and city.
+    """
     columns = [f"pixels_{name}" for name in dataset.labels.names]
-    sums = dataset.index.groupby(["split", "city"])[columns].sum()
+    sums = dataset.index.groupby(by)[columns].sum()
     return sums.set_axis(dataset.labels.names, axis=1).div(sums.sum(axis=1).clip(lower=1), axis=0)
 
 
@@ -277,7 +282,7 @@ def _shares(
     """How far the share of each category in each city is outside the reference's range."""
     if reference is None:
         return pd.DataFrame({"name": pd.Series(dtype=object), "outside": pd.Series(dtype=float)})
-    shares, known = category_shares(dataset), category_shares(reference)
+    shares, known = (category_shares(each, ["split", "city"]) for each in (dataset, reference))
     low = known.min() * (1 - params.share_tolerance) - SMALL_SHARE
     high = known.max() * (1 + params.share_tolerance) + SMALL_SHARE
     outside = (low - shares).clip(lower=0) + (shares - high).clip(lower=0)

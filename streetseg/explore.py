@@ -113,7 +113,10 @@ def compare(before: PreparedDataset, now: PreparedDataset, against: str) -> Comp
     both = old.index.intersection(new.index)
     differ = (old.loc[both] != new.loc[both]).any(axis=1)
     shares = pd.DataFrame(
-        {"before": _split_shares(before).stack(), "now": _split_shares(now).stack()}
+        {
+            "before": category_shares(before, ["split"]).stack(),
+            "now": category_shares(now, ["split"]).stack(),
+        }
     ).fillna(0.0)
     return Comparison(
         against=against,
@@ -154,8 +157,8 @@ def explore(
         counts=survey.counts if survey else _counts(dataset.index),
         incomplete=survey.incomplete if survey else [],
         sizes=dataset.index.groupby(["width", "height"]).size().sort_values(ascending=False),
-        split_shares=_split_shares(dataset),
-        city_shares=category_shares(dataset),
+        split_shares=category_shares(dataset, ["split"]),
+        city_shares=category_shares(dataset, ["split", "city"]),
         samples=dataset.spread(SAMPLES),
         augmented=[
             (row, _augmentations(dataset, row, params.train.augment))
@@ -173,15 +176,6 @@ def explore(
 def _counts(names: pd.DataFrame) -> pd.DataFrame:
     counts = pd.crosstab(names["city"], names["split"])
     return counts.reindex(columns=[split for split in SPLITS if split in counts])
-
-
-def _split_shares(dataset: PreparedDataset) -> pd.DataFrame:
-    """The share of each category (a column) in each split (a row)."""
-    columns = [f"pixels_{name}" for name in dataset.labels.names]
-    sums = dataset.index.groupby("split")[columns].sum().set_axis(dataset.labels.names, axis=1)
-    return sums.div(sums.sum(axis=1).clip(lower=1), axis=0).reindex(
-        [s for s in SPLITS if s in sums.index]
-    )
 
 
 def _augmentations(dataset: PreparedDataset, row: int, augment: Augment) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 
 from streetseg.errors import StreetsegError
-from streetseg.yamlfile import read_yaml, validated
+from streetseg.yamlfile import find_yaml, read_yaml, validated
 
 LABEL_SPACES = Path(__file__).parent / "label_spaces"
 
@@ -73,13 +73,7 @@ class LabelSpace:
         Raises:
             StreetsegError: no such label space, or one that is not well formed.
         """
-        own = folder / name
-        path = own if own.suffix in (".yaml", ".yml") else LABEL_SPACES / f"{name}.yaml"
-        if path is not own and not path.is_file():
-            known = ", ".join(sorted(p.stem for p in LABEL_SPACES.glob("*.yaml")))
-            raise StreetsegError(
-                f"no label space named '{name}': choose one of {known}, or name a YAML file"
-            )
+        path = find_yaml(name, LABEL_SPACES, folder, f"no label space named '{name}'")
         return cls.from_dict(read_yaml(path), str(path))
 
     @classmethod

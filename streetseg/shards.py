@@ -106,7 +106,7 @@ class Job:
     frame: Frame
     folder: Path
     place: int
-    """Counted from the end of the arrays, which no header precedes: -1 is the last."""
+    """Counted from the end of the array files, which begin with a header: -1 is the last."""
     recipe: Recipe
 
 

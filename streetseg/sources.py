@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, mod
 
 from streetseg.errors import StreetsegError
 from streetseg.labels import LabelSpace
-from streetseg.yamlfile import read_yaml, validated
+from streetseg.yamlfile import find_yaml, read_yaml, validated
 
 LAYOUTS = Path(__file__).parent / "layouts"
 
@@ -99,7 +99,8 @@ class Source(BaseModel):
         a label picture without its photograph likewise.
 
         Raises:
-            StreetsegError: no photograph is where the layout says.
+            StreetsegError: no photograph is where the layout says, or some would be left out or
+                mixed up for their split or name.
         """
         found: dict[Path, Frame] = {}
         orphans: dict[Path, Frame] = {}
@@ -172,11 +173,7 @@ def load_source(name: str) -> Source:
     Raises:
         StreetsegError: no such source, or a file that is not well formed.
     """
-    own = Path(name)
-    path = own if own.suffix in (".yaml", ".yml") else LAYOUTS / f"{name}.yaml"
-    if path is not own and not path.is_file():
-        known = ", ".join(sorted(p.stem for p in LAYOUTS.glob("*.yaml")))
-        raise StreetsegError(f"data.source = '{name}': choose one of {known}, or name a YAML file")
+    path = find_yaml(name, LAYOUTS, Path(), f"data.source = '{name}'")
     source = validated(TypeAdapter(Source), read_yaml(path), str(path))
     source._name, source._folder = name, path.parent
     return source

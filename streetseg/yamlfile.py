@@ -34,6 +34,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
+def find_yaml(name: str, shipped: Path, own: Path, unknown: str) -> Path:
+    """The file that a name stands for: a YAML file of the user's, or one that is shipped.
+
+    Args:
+        name: a path below ``own`` that ends in .yaml or .yml, or the name of a file in ``shipped``.
+        shipped: the folder of those that come with the project.
+        own: where the user's paths begin.
+        unknown: what to say first of a name that is not known.
+
+    Raises:
+        StreetsegError: no such name; a path is given back whether or not it is there.
+    """
+    if Path(name).suffix in (".yaml", ".yml"):
+        return own / name
+    path = shipped / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
+        raise StreetsegError(f"{unknown}: choose one of {known}, or name a YAML file")
+    return path
+
+
 def validated(adapter: TypeAdapter[Typed], tree: dict[str, Any], origin: str) -> Typed:
     """Turn plain data into typed data.
 
