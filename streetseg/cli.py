@@ -169,12 +169,20 @@ def train(
     set_: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder of the model artifact to write.")] = MODEL,
 ) -> None:
-    """Train a network on the prepared data, with an MLflow run to watch it by."""
+    """Train a network on the prepared data, with an MLflow run to watch it by.
+
+    A training that was stopped goes on where it was. Every setting, with its default and its unit,
+    is in params.yaml; recipes/ holds published ones. On several GPUs:
+    torchrun --nproc-per-node 4 -m streetseg train
+    """
     from streetseg.dataset import PreparedDataset
+    from streetseg.distributed import leads
     from streetseg.training import train as train_model
 
     settings = _load(params, set_)
     trained = train_model(settings, PreparedDataset(settings.data.prepared), out)
+    if not leads():
+        return
     print(
         f"{trained.artifact}: held-out mIoU {trained.selection_miou:.3f} in epoch "
         f"{trained.best_epoch}, run {trained.run_id}"

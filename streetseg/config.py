@@ -82,6 +82,7 @@ class Model(Section):
     encoder: str = "tu-tf_efficientnet_lite0"
     encoder_weights: str = "imagenet"
     skip_scale: Positive | None = None
+    init_from: str | None = None
 
 
 class Loss(Section):
@@ -137,6 +138,8 @@ class Train(Section):
     learning_rate: Positive = 1e-3
     weight_decay: NonNegative = 1e-2
     encoder_rate: NonNegative = 1.0
+    freeze_epochs: int = Field(0, ge=0)
+    unfreeze: Fraction = 1.0
     warmup: Fraction = 0.1
     schedule: Literal["cosine", "poly"] = "cosine"
     accumulate: PositiveInt = 1

@@ -35,6 +35,11 @@ class SegmentationModel(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
 
+    @property
+    def encoder(self) -> nn.Module:
+        """The part that may begin with the weights of another task; empty if there is none."""
+        return getattr(self.network, "encoder", nn.Module())
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits of a batch of pictures."""
         # A channels-last batch seen as NCHW is already in the memory format that is fastest.

@@ -39,7 +39,8 @@ class Run:
         """Keep uint8[H, W, 3] as ``predictions/<name>.png``."""
         import mlflow
 
-        mlflow.log_image(rgb, artifact_file=f"predictions/{name}.png")
+        with clear_errors(f"cannot keep a picture of run {self.id}"):
+            mlflow.log_image(rgb, artifact_file=f"predictions/{name}.png")
 
 
 def connect(params: Registry) -> MlflowClient:
@@ -78,7 +79,22 @@ def training_run(
         params: the recipe.
         dataset: what is trained on.
         run_id: a run to go on with, if the store knows it.
+
+    Raises:
+        StreetsegError: the store does not answer, or takes no more.
     """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with _run(params, dataset, run_id) as run:
+            yield run
+    except MlflowException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StreetsegError(f"cannot record the training: {reason}") from None
+
+
+@contextmanager
+def _run(params: Params, dataset: PreparedDataset, run_id: str | None) -> Iterator[Run]:
     import mlflow
     from mlflow.data.pandas_dataset import from_pandas
 
@@ -113,16 +129,23 @@ def record_evaluation(
     Raises:
         StreetsegError: the store does not answer or does not know the run.
     """
-    from mlflow.exceptions import MlflowException
-
     client = connect(params)
-    try:
+    with clear_errors(f"cannot record the evaluation of run {run_id}"):
         for name, value in scores.items():
             client.log_metric(run_id, name, value)
         client.log_artifacts(run_id, str(folder), "evaluation")
+
+
+@contextmanager
+def clear_errors(what: str) -> Iterator[None]:
+    """Turn what MLflow raises into one line that begins with ``what``."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
     except (MlflowException, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StreetsegError(f"cannot record the evaluation of run {run_id}: {reason}") from None
+        reason = " ".join(str(error).split())[:300]
+        raise StreetsegError(f"{what}: {reason}") from None
 
 
 def _knows(client: MlflowClient, run_id: str) -> bool:
