@@ -74,6 +74,8 @@ def training_run(
 ) -> Iterator[Run]:
     """Open a run described by params, tags and dataset; it is closed however the block ends.
 
+    Its name is ``registry.run_name``, else that of the network.
+
     Args:
         params: the recipe.
         dataset: what is trained on.
@@ -82,6 +84,8 @@ def training_run(
     import mlflow
     from mlflow.data.pandas_dataset import from_pandas
 
+    from streetseg.models import network_name
+
     client = connect(params.registry)
     inside = os.environ.get("MLFLOW_RUN_ID")
     experiment = None if inside else _experiment(client, params.registry)
@@ -89,7 +93,10 @@ def training_run(
         with mlflow.start_run(run_id=run_id, log_system_metrics=False):
             yield Run(run_id)
         return
-    with mlflow.start_run(experiment_id=experiment, log_system_metrics=False) as active:
+    name = None if inside else params.registry.run_name or network_name(params.model)
+    with mlflow.start_run(
+        experiment_id=experiment, run_name=name, log_system_metrics=False
+    ) as active:
         mlflow.log_params(_flat({k: params.to_dict()[k] for k in ("prepare", "model", "train")}))
         mlflow.set_tags({"data_version": dataset.version, "git_revision": git_revision()})
         train_frames = dataset.index.iloc[dataset.rows("train")].drop(columns="label_ids")
@@ -113,16 +120,23 @@ def record_evaluation(
     Raises:
         StreetsegError: the store does not answer or does not know the run.
     """
-    from mlflow.exceptions import MlflowException
-
     client = connect(params)
-    try:
+    with clear_errors(f"cannot record the evaluation of run {run_id}"):
         for name, value in scores.items():
             client.log_metric(run_id, name, value)
         client.log_artifacts(run_id, str(folder), "evaluation")
+
+
+@contextmanager
+def clear_errors(what: str) -> Iterator[None]:
+    """Turn what MLflow raises into one line that begins with ``what``."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
     except (MlflowException, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StreetsegError(f"cannot record the evaluation of run {run_id}: {reason}") from None
+        reason = " ".join(str(error).split())[:300]
+        raise StreetsegError(f"{what}: {reason}") from None
 
 
 def _knows(client: MlflowClient, run_id: str) -> bool:
