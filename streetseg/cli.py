@@ -12,13 +12,15 @@ import typer
 from streetseg.errors import StreetsegError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from streetseg.config import Params
 
 app = typer.Typer(
     help="Street-scene segmentation: from frames on disk to a promoted model.\n\n"
     "The commands follow the way of the data: synth (if you have none), explore, prepare, "
-    "validate, train, evaluate, gate, register, promote, predict. Each reads params.yaml and "
-    "leaves its result where the next one looks for it.",
+    "validate, train, evaluate, compare, gate, register, promote, predict. Each reads params.yaml "
+    "and leaves its result where the next one looks for it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -42,6 +44,9 @@ ModelUri = Annotated[
     str, typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+
+LOG_WIDTH = 200
+"""Columns of a table that no terminal shows."""
 
 MODEL, EVALUATION = Path("outputs/model"), Path("outputs/evaluation")
 
@@ -231,6 +236,40 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN...", help="Id, beginning of an id, or name; the latest if none is given."
+        ),
+    ] = None,
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    last: Annotated[int, typer.Option(min=1, help="How many of the latest.")] = 5,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("outputs/compare.html"),
+    as_json: AsJson = False,
+) -> None:
+    """Put training runs side by side: what differs between them, their scores and their curves."""
+    from streetseg.runs import read_runs
+
+    runs = read_runs(_load(params, set_).registry, names or (), last)
+    from streetseg.compare import Comparison, write_comparison  # after what may fail at once
+
+    comparison = Comparison(runs)
+    write_comparison(comparison, out)
+    if as_json:
+        print(json.dumps(comparison.to_dict()))
+        return
+    if comparison.warning:
+        print(f"warning: {comparison.warning}")
+    _print_table(comparison.score_table())
+    if comparison.settings:
+        print()
+        _print_table(comparison.settings_table())
+    print(f"\n{out}")
+
+
+@app.command()
 def gate(
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
@@ -363,6 +402,12 @@ def _print_scores(result: dict[str, Any], as_json: bool) -> None:
             f"{name:<14}{_show(result['iou'][name]):>7}{_show(result['dice'][name]):>7}"
             f"{_show(official):>14}"
         )
+
+
+def _print_table(table: Table) -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
 
 
 def _show(value: float | None) -> str:

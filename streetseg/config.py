@@ -176,6 +176,7 @@ class Registry(Section):
 
     tracking_uri: str | None = None
     experiment: str = "streetseg"
+    run_name: str | None = None
     auto_promote: bool = False
     model_name: str = Field("street-segmenter", pattern=r"^[\w.\- ]+$")
 
@@ -213,6 +214,8 @@ def load_params(
 
     Args:
         path: a YAML file; keys it leaves out keep their defaults. None means the defaults alone.
+            A recipe, which is any file not called params.yaml, gives its name to
+            ``registry.run_name`` unless that is set.
         overrides: ``key.path=value`` strings (the value read as YAML), or a mapping from key path
             to value.
 
@@ -227,7 +230,11 @@ def load_params(
         overrides = parse_overrides(overrides)
     for key, value in overrides.items():
         _set(tree, key, value)
-    return validated(TypeAdapter(Params), tree, origin)
+    params = validated(TypeAdapter(Params), tree, origin)
+    if path is None or path.name == "params.yaml" or params.registry.run_name:
+        return params
+    registry = params.registry.model_copy(update={"run_name": path.stem})
+    return params.model_copy(update={"registry": registry})
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:

@@ -69,6 +69,16 @@ def build_model(params: Model, categories: int) -> SegmentationModel:
     return SegmentationModel(network, mean, std)
 
 
+def network_name(params: Model) -> str:
+    """A short name such as ``Unet-resnet18``; only the architecture where the encoder is its own.
+
+    Raises:
+        StreetsegError: unknown architecture.
+    """
+    name = _architecture(params.architecture)
+    return name if name in NETWORKS else f"{name}-{params.encoder}"
+
+
 def _architecture(name: str) -> str:
     """The name as it is spelt, in whatever case it is given."""
     smp = _smp()

@@ -75,6 +75,8 @@ def training_run(
 ) -> Iterator[Run]:
     """Open a run described by params, tags and dataset; it is closed however the block ends.
 
+    Its name is ``registry.run_name``, else that of the network.
+
     Args:
         params: the recipe.
         dataset: what is trained on.
@@ -98,6 +100,8 @@ def _run(params: Params, dataset: PreparedDataset, run_id: str | None) -> Iterat
     import mlflow
     from mlflow.data.pandas_dataset import from_pandas
 
+    from streetseg.models import network_name
+
     client = connect(params.registry)
     inside = os.environ.get("MLFLOW_RUN_ID")
     experiment = None if inside else _experiment(client, params.registry)
@@ -105,7 +109,10 @@ def _run(params: Params, dataset: PreparedDataset, run_id: str | None) -> Iterat
         with mlflow.start_run(run_id=run_id, log_system_metrics=False):
             yield Run(run_id)
         return
-    with mlflow.start_run(experiment_id=experiment, log_system_metrics=False) as active:
+    name = None if inside else params.registry.run_name or network_name(params.model)
+    with mlflow.start_run(
+        experiment_id=experiment, run_name=name, log_system_metrics=False
+    ) as active:
         mlflow.log_params(_flat({k: params.to_dict()[k] for k in ("prepare", "model", "train")}))
         mlflow.set_tags({"data_version": dataset.version, "git_revision": git_revision()})
         train_frames = dataset.index.iloc[dataset.rows("train")].drop(columns="label_ids")

@@ -22,6 +22,7 @@ COMMANDS = (
     "validate",
     "train",
     "evaluate",
+    "compare",
     "gate",
     "register",
     "promote",
