@@ -155,6 +155,22 @@ def clear_errors(what: str) -> Iterator[None]:
         raise StreetsegError(f"{what}: {reason}") from None
 
 
+def read_metric(params: Registry, run_id: str, name: str) -> float:
+    """The last value of a metric of a run.
+
+    Raises:
+        StreetsegError: the store does not answer, or does not know the run or the metric.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = connect(params)
+    try:
+        return client.get_run(run_id).data.metrics[name]
+    except (MlflowException, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StreetsegError(f"cannot read {name} of run {run_id}: {reason}") from None
+
+
 def _knows(client: MlflowClient, run_id: str) -> bool:
     from mlflow.exceptions import MlflowException
 
