@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from streetseg.artifact import save_artifact
-from streetseg.augment import recolor
+from streetseg.augment import finish
 from streetseg.checkpoint import Checkpoint, TrainingState, stop_requests
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
@@ -86,15 +86,16 @@ def train(params: Params, dataset: PreparedDataset, destination: Path) -> Traine
             began, first = time.monotonic(), state.step
             loader.sampler.begin(state.epoch, first * recipe.batch_size)  # type: ignore[attr-defined]
             model.train()
-            for images, categories, colors in track(
+            for batch in track(
                 loader,
                 total=len(loader) - first,
                 description=f"epoch {state.epoch}",
                 transient=True,
             ):
+                images, categories = finish(batch, device)
                 with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                    logits = forward(recolor(images.to(device), colors.to(device)))
-                loss = segmentation_loss(logits, categories.to(device).long(), recipe.loss, weights)
+                    logits = forward(images)
+                loss = segmentation_loss(logits, categories, recipe.loss, weights)
                 (loss / recipe.accumulate).backward()
                 state.losses.append(loss.detach())
                 state.step += 1
