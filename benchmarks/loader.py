@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import albumentations as A
 import cv2
 import numpy as np
 import torch
@@ -18,10 +19,10 @@ from harness import OUT, Claim, report, seconds, source_frames
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from streetseg.augment import build_geometry
-from streetseg.config import Params, load_params
+from streetseg.augment import build_augmentation
+from streetseg.config import load_params
 from streetseg.dataset import PreparedDataset
-from streetseg.loading import training_loader
+from streetseg.loading import EpochBatches, training_loader
 from streetseg.prepare import prepare
 from streetseg.sources import Frame, load_source
 
@@ -31,10 +32,10 @@ SIZES = ((256, 512), (512, 1024))
 class PngFolder(Dataset[tuple[Tensor, Tensor]]):
     """Frames and masks as PNGs, each decoded whenever it is asked for."""
 
-    def __init__(self, folder: Path, params: Params) -> None:
+    def __init__(self, folder: Path, augmentation: A.Compose) -> None:
         """The pairs in ``folder``."""
         self.images = sorted(folder.glob("*_image.png"))
-        self.geometry = build_geometry(params.train.augment)
+        self.augmentation = augmentation
 
     def __len__(self) -> int:
         return len(self.images)
@@ -43,19 +44,19 @@ class PngFolder(Dataset[tuple[Tensor, Tensor]]):
         path = self.images[row]
         image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
         mask = cv2.imread(str(path).replace("_image", "_mask"), cv2.IMREAD_UNCHANGED)
-        changed = self.geometry(image=image, mask=mask)
+        changed = self.augmentation(image=image, mask=mask)
         return torch.from_numpy(changed["image"]), torch.from_numpy(changed["mask"])
 
 
 class PublishedFolder(Dataset[tuple[Tensor, Tensor]]):
     """Cityscapes as published, decoded, remapped and resized whenever a frame is asked for."""
 
-    def __init__(self, frames: list[Frame], params: Params) -> None:
-        """The given frames."""
+    def __init__(self, frames: list[Frame], size: tuple[int, int], augmentation: A.Compose) -> None:
+        """The given frames, at ``size`` (height, width)."""
         self.frames = frames
-        self.height, self.width = params.prepare.size
+        self.height, self.width = size
         self.table = load_source("cityscapes").labels.category_of
-        self.geometry = build_geometry(params.train.augment)
+        self.augmentation = augmentation
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -66,7 +67,7 @@ class PublishedFolder(Dataset[tuple[Tensor, Tensor]]):
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         mask = cv2.LUT(cv2.imread(str(frame.label), cv2.IMREAD_UNCHANGED), self.table)
         mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
-        changed = self.geometry(image=image, mask=mask)
+        changed = self.augmentation(image=image, mask=mask)
         return torch.from_numpy(changed["image"]), torch.from_numpy(changed["mask"])
 
 
@@ -110,20 +111,18 @@ def main() -> None:
         dataset = PreparedDataset(prepare(params))
         rows = dataset.rows("train")
         batch = params.train.batch_size
-        pngs = PngFolder(write_pngs(dataset, OUT / f"png-{width}x{height}"), params)
+        augmentation = build_augmentation(params.train.augment, dataset.size, dataset.labels)
+        pngs = PngFolder(write_pngs(dataset, OUT / f"png-{width}x{height}"), augmentation)
         published = [f for f in load_source("cityscapes").find(root) if f.split == "train"]
         loaders = {
             "ours": training_loader(
-                dataset,
-                rows,
-                augment=params.train.augment,
-                batch_size=batch,
-                workers=0,
-                seed=0,
+                dataset, EpochBatches(rows, batch, seed=0), params.train.augment, workers=0
             ),
             "png": DataLoader(pngs, batch_size=batch, shuffle=True),
             "published": DataLoader(
-                PublishedFolder(published, params), batch_size=batch, shuffle=True
+                PublishedFolder(published, dataset.size, augmentation),
+                batch_size=batch,
+                shuffle=True,
             ),
         }
         tasks = {name: (lambda loader=loader: consume(loader)) for name, loader in loaders.items()}

@@ -116,12 +116,23 @@ class Augment(Section):
 
     flip: Fraction = 0.5
     scale: tuple[Positive, Positive] = (0.75, 1.5)
+    crop: tuple[Side, Side] | None = None
+    rare_crop: Fraction = 0.0
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    shear: Annotated[float, Field(ge=0, lt=90)] = 0.0
+    perspective: Fraction = 0.0
     brightness: Fraction = 0.25
     contrast: Fraction = 0.25
     saturation: Fraction = 0.25
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     blur: Fraction = 0.0
     noise: Fraction = 0.0
+    sharpen: Fraction = 0.0
+    rain: Fraction = 0.0
+    fog: Fraction = 0.0
+    sun_flare: Fraction = 0.0
+    shadow: Fraction = 0.0
+    dirt: Fraction = 0.0
 
     @model_validator(mode="after")
     def _ordered(self) -> Augment:

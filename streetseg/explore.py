@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
+import torch
+from torch.utils.data import default_collate
 
-from streetseg.augment import build_geometry, draw_color
+from streetseg.augment import finish
 from streetseg.checks import category_shares, require_same_categories
-from streetseg.config import Augment, Params
+from streetseg.config import Params, Train
 from streetseg.dataset import PreparedDataset
+from streetseg.loading import AugmentedFrames
 from streetseg.pictures import jpeg_address, overlay, shrink, thumbnail
 from streetseg.prepare import write_dataset
 from streetseg.report import write_page
@@ -161,8 +163,7 @@ def explore(
         city_shares=category_shares(dataset, ["split", "city"]),
         samples=dataset.spread(SAMPLES),
         augmented=[
-            (row, _augmentations(dataset, row, params.train.augment))
-            for row in dataset.spread(AUGMENTED)
+            (row, _augmentations(dataset, row, params.train)) for row in dataset.spread(AUGMENTED)
         ],
         extremes=_extremes(dataset),
         outcomes=outcomes,
@@ -178,16 +179,12 @@ def _counts(names: pd.DataFrame) -> pd.DataFrame:
     return counts.reindex(columns=[split for split in SPLITS if split in counts])
 
 
-def _augmentations(dataset: PreparedDataset, row: int, augment: Augment) -> list[str]:
-    """The frame and some draws of its augmentation, each above its labels, as pictures."""
-    geometry, random = build_geometry(augment), np.random.default_rng(row)
-    image, categories = np.array(dataset.image(row)), np.array(dataset.categories(row))
-    pairs: list[tuple[np.ndarray, np.ndarray]] = [(image, categories)]
-    for draw in range(DRAWS):
-        geometry.set_random_seed(draw)
-        changed = geometry(image=image, mask=categories)
-        recolored = cv2.transform(changed["image"], draw_color(augment, random))
-        pairs.append((recolored, changed["mask"]))
+def _augmentations(dataset: PreparedDataset, row: int, recipe: Train) -> list[str]:
+    """The frame and what training sees of it in the first epochs, each above its labels."""
+    frames = AugmentedFrames(dataset, recipe.augment, recipe.seed)
+    batch = default_collate([frames[epoch, row] for epoch in range(1, DRAWS + 1)])
+    pixels, categories = (part.byte().numpy() for part in finish(batch, torch.device("cpu")))
+    pairs = [(dataset.image(row), dataset.categories(row)), *zip(pixels, categories, strict=True)]
     return [
         jpeg_address(shrink(np.concatenate([rgb, overlay(rgb, ids, dataset.labels)]), 320))
         for rgb, ids in pairs

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from random import Random
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from streetseg.augment import build_geometry, draw_color
+from streetseg.augment import build_augmentation, draw_color
 from streetseg.config import Augment
 from streetseg.dataset import PreparedDataset
 from streetseg.distributed import ALONE, World
 from streetseg.errors import StreetsegError
 
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Images, categories and changes of colour (see :func:`streetseg.augment.recolor`)."""
+
+class Batch(NamedTuple):
+    """Frames, with the changes that :func:`streetseg.augment.finish` makes on the device."""
+
+    images: Tensor
+    """uint8[N, H, W, 3]."""
+    categories: Tensor
+    """uint8[N, H, W]."""
+    colors: Tensor
+    """float32[N, 3, 4], see :func:`streetseg.augment.draw_color`."""
+    flips: Tensor
+    """bool[N]: which are to be mirrored, left to right."""
 
 
 class AugmentedFrames(Dataset[Batch]):
@@ -26,26 +38,35 @@ class AugmentedFrames(Dataset[Batch]):
     """
 
     def __init__(self, dataset: PreparedDataset, augment: Augment, seed: int) -> None:
-        """Frames of ``dataset``, asked for by (epoch, row)."""
+        """Frames of ``dataset``, asked for by (epoch, row).
+
+        Raises:
+            StreetsegError: the crop is larger than the frames.
+        """
         self.dataset = dataset
         self.augment = augment
-        self.geometry = build_geometry(augment)
+        self.augmentation = build_augmentation(augment, dataset.size, dataset.labels)
         self.seed = seed
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
-        """Image uint8[H, W, 3], categories uint8[H, W] and colour change float32[3, 4] of a row."""
+        """The frame in a row as a batch of one, but without the dimension N."""
         epoch, row = key
         random = np.random.default_rng([self.seed, epoch, row])
-        self.geometry.set_random_seed(int(random.integers(2**32)))
-        changed = self.geometry(
-            image=np.asarray(self.dataset.image(row)), mask=np.asarray(self.dataset.categories(row))
+        seed = int(random.integers(2**32))
+        color = draw_color(self.augment, random)
+        flip = random.random() < self.augment.flip
+        self.augmentation.set_random_state(random, Random(seed))
+        changed = self.augmentation(
+            image=np.asarray(self.dataset.image(row)),
+            mask=np.asarray(self.dataset.categories(row)),
+            force_apply=True,
         )
         # What no change has copied is still a view of the file, which nobody may write to.
         image, mask = (
-            np.require(changed[name], requirements=["C", "W"]) for name in ("image", "mask")
+            torch.from_numpy(np.require(changed[name], requirements=["C", "W"]))
+            for name in ("image", "mask")
         )
-        color = draw_color(self.augment, random)
-        return torch.from_numpy(image), torch.from_numpy(mask), torch.from_numpy(color)
+        return Batch(image, mask, torch.from_numpy(color), torch.tensor(flip))
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
@@ -102,9 +123,10 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 def training_loader(
     dataset: PreparedDataset, batches: EpochBatches, augment: Augment, workers: int
 ) -> DataLoader[Batch]:
-    """Batches (uint8[N, H, W, 3], uint8[N, H, W], float32[N, 3, 4]) of augmented frames.
+    """Batches of augmented frames; call ``batches.begin(epoch)`` before each epoch.
 
-    Call ``batches.begin(epoch)`` before each epoch.
+    Raises:
+        StreetsegError: the crop is larger than the frames.
     """
     return DataLoader(
         AugmentedFrames(dataset, augment, batches.seed),

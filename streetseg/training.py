@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from streetseg.artifact import load_weights, save_artifact
-from streetseg.augment import recolor
+from streetseg.augment import finish
 from streetseg.checkpoint import Checkpoint, TrainingState, stop_requests
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
@@ -108,7 +108,7 @@ def _train(
         return loss.detach()
 
     def attempt(frames: int) -> None:
-        blank = torch.zeros(frames, *dataset.size, 3, device=device)
+        blank = torch.zeros(frames, *(recipe.augment.crop or dataset.size), 3, device=device)
         learn(blank, blank[..., 0].long())
         optimizer.zero_grad(set_to_none=True)
 
@@ -133,7 +133,7 @@ def _train(
                 forward = torch.compile(forward) if recipe.compile else forward
             batches.begin(state.epoch, state.step)
             speed = Pace(len(loader), state.step)
-            for images, categories, colors in track(
+            for batch in track(
                 loader,
                 total=len(loader) - state.step,
                 description=f"epoch {state.epoch}/{recipe.epochs}",
@@ -141,10 +141,7 @@ def _train(
                 status=how_it_goes,
                 shown=world.leads,
             ):
-                loss = learn(
-                    recolor(images.to(device), colors.to(device)), categories.to(device).long()
-                )
-                state.losses.append(loss)
+                state.losses.append(learn(*finish(batch, device)))
                 state.step += 1
                 speed.done, whole.done = state.step, whole.done + 1
                 if state.step % recipe.accumulate and state.step < len(loader):

@@ -491,6 +491,15 @@ def test_the_gallery_follows_the_params(source: Path, tmp_path: Path) -> None:
         assert all(abs(draw.astype(int) - before).max() < 8 for draw in draws)
 
 
+def test_the_gallery_shows_crops(source: Path, tmp_path: Path) -> None:
+    settings = settings_of(source, tmp_path / "prepared", train__augment__crop=[32, 32])
+    dataset = PreparedDataset(prepare(settings))
+    for gallery in galleries(page_of_prepared(dataset, settings, tmp_path / "page.html")):
+        before, *draws = pictures(gallery)
+        assert before.shape == (2 * 32, 64, 3)
+        assert all(draw.shape == (2 * 32, 32, 3) for draw in draws)
+
+
 # On the command line
 
 
