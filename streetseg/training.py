@@ -6,6 +6,7 @@ import copy
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -41,12 +42,24 @@ class TrainedModel:
     """mIoU over the categories of the held-out training frames, at prepared size."""
 
 
-def train(params: Params, dataset: PreparedDataset, destination: Path) -> TrainedModel:
+def train(
+    params: Params,
+    dataset: PreparedDataset,
+    destination: Path,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> TrainedModel:
     """Train a network on the train split and write the best epoch as a model artifact.
 
     The best epoch is chosen on frames held out of the *train* split, so that the evaluation split
     has no part in it. A training that was stopped goes on where it was, to the same weights as if
     it had been left alone.
+
+    Args:
+        params: the recipe.
+        dataset: what to train on.
+        destination: the folder of the artifact.
+        on_epoch: told the number of each epoch that ends and its mIoU on the held-out frames; what
+            it raises ends the training.
 
     Raises:
         StreetsegError: unknown network, no such device, too few frames, a loss that is not finite,
@@ -132,6 +145,8 @@ def train(params: Params, dataset: PreparedDataset, destination: Path) -> Traine
                 f"held-out mIoU {miou:.3f}  {speed:.1f} frames/s",
                 file=sys.stderr,
             )
+            if on_epoch:
+                on_epoch(state.epoch, miou)
             if miou > state.best_miou or not state.best_weights:
                 state.best_miou, state.best_epoch = miou, state.epoch
                 state.best_weights = copy.deepcopy(judged.state_dict())
