@@ -17,7 +17,7 @@ from streetseg.checkpoint import stop_requests
 from streetseg.config import Params, load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
-from streetseg.tracking import connect
+from streetseg.tracking import connect, search_run
 from streetseg.tune import Search, tune
 
 HOPELESS = {
@@ -170,6 +170,16 @@ def test_a_stopped_search_ends_like_one_left_alone(
     assert [run.info.status for run in runs] == ["FINISHED", "KILLED"], "one run for each trial"
 
 
+def test_runs_that_a_killed_search_left_open_are_closed(recipe: Params) -> None:
+    client = connect(recipe.registry)
+    with search_run(recipe, "killed") as run:
+        experiment = client.get_run(run.id).info.experiment_id
+        child = client.create_run(experiment, tags={"mlflow.parentRunId": run.id})
+    with search_run(recipe, "killed", run.id) as again:
+        assert again.id == run.id
+        assert client.get_run(child.info.run_id).info.status == "KILLED"
+
+
 def test_a_request_to_stop_reaches_the_search_as_well_as_its_training() -> None:
     with stop_requests() as search:
         with stop_requests() as training:
@@ -182,13 +192,12 @@ def test_a_request_to_stop_reaches_the_search_as_well_as_its_training() -> None:
 def test_two_searches_in_one_folder_are_refused(
     recipe: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    with alone_in(tmp_path, tmp_path):
-        script = ["streetseg", "tune", "--params", tmp_path / "params.yaml", "--out", tmp_path]
-        (tmp_path / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
-        done = subprocess.run(script, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: another process is writing {tmp_path}")
-    assert not (tmp_path / "study.db").exists()
+    with (
+        alone_in(tmp_path, tmp_path),
+        pytest.raises(StreetsegError, match=f"another process is writing {tmp_path}"),
+    ):
+        tune(recipe, dataset, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
