@@ -6,11 +6,15 @@ ends a component with one line and status 1.
 """
 
 import os
-from functools import partial
-
-from kfp import dsl
+from collections.abc import Callable
+from typing import Any
 
 IMAGE = os.environ.get("STREETSEG_IMAGE", "streetseg:0.1.0")
 """The image of every component; ``STREETSEG_IMAGE`` names another one (a registry, a digest)."""
 
-component = partial(dsl.component, base_image=IMAGE, install_kfp_package=False)
+
+def component(function: Callable[..., Any]) -> Any:
+    """Make a component of a function; where components run, kfp can do without this."""
+    from kfp import dsl
+
+    return dsl.component(function, base_image=IMAGE, install_kfp_package=False)

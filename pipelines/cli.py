@@ -23,15 +23,36 @@ def compile_pipeline(
     out: Annotated[Path, typer.Option(help="The YAML to write.")] = Path(
         "outputs/street-segmentation-training.yaml"
     ),
+    volume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLAIM",
+            help="Train in the pods of a Kubeflow TrainJob, which share this persistent volume "
+            "claim (ReadWriteMany).",
+        ),
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Pods of the TrainJob.")] = 1,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each pod; 0 to train on CPUs.")] = 1,
+    runtime: Annotated[
+        str, typer.Option(help="ClusterTrainingRuntime that the TrainJob starts from.")
+    ] = "torch-distributed",
 ) -> None:
-    """Write the YAML that a Kubeflow user uploads. STREETSEG_IMAGE names the image."""
+    """Write the YAML that a Kubeflow user uploads. STREETSEG_IMAGE names the image.
+
+    Training is one step on one machine, or with --volume a TrainJob on many.
+    """
     from kfp import compiler
 
     from components import IMAGE
-    from pipelines.training import street_segmentation_training
+    from pipelines.training import on_cluster, street_segmentation_training, training_pipeline
 
+    if volume is None and (nodes, gpus) != (1, 1):
+        raise typer.BadParameter("--nodes and --gpus are of a TrainJob: name its --volume too")
+    pipeline = street_segmentation_training
+    if volume:
+        pipeline = training_pipeline(on_cluster(volume, nodes, gpus, runtime))
     out.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(street_segmentation_training, str(out))
+    compiler.Compiler().compile(pipeline, str(out))
     print(f"{out}: components run on the image {IMAGE}")
 
 

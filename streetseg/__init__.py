@@ -38,6 +38,6 @@ def load(model: str, registry: Registry | None = None) -> Segmenter:
         StreetsegError: no such model.
     """
     from streetseg.inference import Segmenter
-    from streetseg.registry import download
+    from streetseg.registry import artifact_folder
 
-    return Segmenter(download(model, registry) if model.startswith("models:/") else model)
+    return Segmenter(artifact_folder(model, registry))

@@ -99,10 +99,35 @@ def load_torch(artifact: Path) -> SegmentationModel:
 
     from streetseg.models import build_model
 
-    architecture = Model(**read_config(artifact)["model"] | {"encoder_weights": "none"})
+    architecture = Model(
+        **read_config(artifact)["model"] | {"encoder_weights": "none", "init_from": None}
+    )
     model = build_model(architecture, len(read_labels(artifact).categories))
     model.load_state_dict(load_file(Path(artifact) / "weights.safetensors"))
     return model.eval()
+
+
+def load_weights(model: SegmentationModel, artifact: Path, labels: LabelSpace) -> None:
+    """Fill ``model`` with the weights of an artifact, to learn on from there.
+
+    Raises:
+        StreetsegError: the folder is no artifact, or of another network or label space.
+    """
+    from safetensors.torch import load_file
+
+    config, theirs = read_config(artifact)["model"], read_labels(artifact)
+    if theirs.names != labels.names:
+        raise StreetsegError(
+            f"{artifact} tells apart {', '.join(theirs.names)}, the dataset "
+            f"{', '.join(labels.names)}: model.init_from needs the same categories"
+        )
+    try:
+        model.load_state_dict(load_file(Path(artifact) / "weights.safetensors"))
+    except RuntimeError:
+        raise StreetsegError(
+            f"{artifact} is a {config['architecture']} on {config['encoder']}: set "
+            "model.architecture and model.encoder to these, or leave model.init_from out"
+        ) from None
 
 
 def read_example(artifact: Path) -> np.ndarray:

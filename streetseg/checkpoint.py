@@ -22,10 +22,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
+from streetseg.distributed import ALONE, World
 from streetseg.errors import StreetsegError
 
 MODULES = ("model", "optimizer", "schedule", "average")
-NUMBERS = ("run_id", "epoch", "step", "losses", "best_miou", "best_epoch", "best_weights")
+NUMBERS = ("run_id", "epoch", "step", "losses", "miou", "best_miou", "best_epoch", "best_weights")
 
 
 @dataclass
@@ -44,17 +45,23 @@ class TrainingState:
     """Batches of it that are done."""
     losses: list[Tensor] = field(default_factory=list)
     """The loss of each of them."""
+    miou: float = -1.0
+    """On the held-out frames, after the last whole epoch; -1 before there is one."""
     best_miou: float = -1.0
     best_epoch: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def mean_loss(self) -> float:
+        """The mean loss of the epoch in progress."""
+        return float(torch.stack(self.losses).mean())
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and tensors, with the state of the random number generators."""
+        """Plain numbers and tensors."""
         modules = {name: getattr(self, name) for name in MODULES}
         return {
             **{name: module.state_dict() for name, module in modules.items() if module is not None},
             **{name: getattr(self, name) for name in NUMBERS},
-            "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
         }
 
     def restore(self, stored: dict[str, Any]) -> None:
@@ -66,17 +73,21 @@ class TrainingState:
             setattr(self, name, stored[name])
         device = next(self.model.parameters()).device
         self.losses = [loss.to(device) for loss in self.losses]
-        torch.set_rng_state(stored["random"][0])
-        torch.cuda.set_rng_state_all(stored["random"][1:])
 
 
 class Checkpoint:
-    """A file with a training state, for one recipe on one data version."""
+    """A file with a training state, for one recipe on one data version.
 
-    def __init__(self, path: Path, params: Params, dataset: PreparedDataset) -> None:
+    The first of the processes that train together writes it, all of them read it.
+    """
+
+    def __init__(
+        self, path: Path, params: Params, dataset: PreparedDataset, world: World = ALONE
+    ) -> None:
         """Keep the state in ``path``, at most every ``train.checkpoint_minutes``."""
         told = [params.model.model_dump(), params.train.model_dump(mode="json"), dataset.version]
         self.path = path
+        self.world = world
         self.fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()
         self.seconds = 60 * params.train.checkpoint_minutes
         self.saved = time.monotonic()
@@ -87,17 +98,43 @@ class Checkpoint:
         return time.monotonic() - self.saved >= self.seconds
 
     def save(self, state: TrainingState) -> None:
-        """Write the state, whole or not at all."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(f"{self.path.name}.partial")
-        torch.save({"fingerprint": self.fingerprint, **state.to_dict()}, unfinished)
-        unfinished.rename(self.path)
+        """Write the state, whole or not at all.
+
+        Raises:
+            StreetsegError: it cannot be written; the one before is kept.
+        """
+        random = self.world.gather(_random_state())
+        if self.world.leads:
+            stored = {"fingerprint": self.fingerprint, **state.to_dict(), "random": random}
+            unfinished = self.path.with_name(f"{self.path.name}.partial")
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                torch.save(stored, unfinished)
+                unfinished.rename(self.path)
+            except (OSError, RuntimeError) as error:
+                unfinished.unlink(missing_ok=True)
+                reason = str(error).splitlines()[0]
+                raise StreetsegError(
+                    f"cannot write the checkpoint {self.path}: {reason}: make room, or set "
+                    "train.checkpoint to another place; an earlier one is kept"
+                ) from None
+        self.world.wait()
         self.saved = time.monotonic()
 
     def restore(self, state: TrainingState) -> bool:
-        """Take up the state of the file; False if there is none for this recipe and data."""
-        if not self.path.exists():
+        """Take up the state of the file; False if there is none for this recipe and data.
+
+        Raises:
+            StreetsegError: the file is no checkpoint, or not all processes see it.
+        """
+        seen = self.world.gather(self.path.exists())
+        if not any(seen):
             return False
+        if not all(seen):
+            raise StreetsegError(
+                f"{self.path} is there for some of the processes only: set train.checkpoint to a "
+                "place that all machines share"
+            )
         try:
             stored = torch.load(self.path, weights_only=True, map_location="cpu")
         except Exception:  # of torch, of zip, of the system: whatever it holds, it is no checkpoint
@@ -106,11 +143,28 @@ class Checkpoint:
             print(f"{self.path} is of other settings or data: starting anew", file=sys.stderr)
             return False
         state.restore(stored)
+        if self.world.rank < len(stored["random"]):
+            _set_random_state(stored["random"][self.world.rank])
         return True
 
     def remove(self) -> None:
         """There is nothing left to go on with."""
         self.path.unlink(missing_ok=True)
+
+
+def _random_state() -> list[Tensor]:
+    """Of the generators on the CPU and on the GPU in use."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if _on_gpu() else [])]
+
+
+def _set_random_state(states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if _on_gpu() and len(states) > 1:
+        torch.cuda.set_rng_state(states[1])
+
+
+def _on_gpu() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_initialized()
 
 
 _heard: list[list[str]] = []

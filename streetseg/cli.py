@@ -12,12 +12,14 @@ import typer
 from streetseg.errors import StreetsegError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from streetseg.config import Params
 
 app = typer.Typer(
     help="Street-scene segmentation: from frames on disk to a promoted model.\n\n"
     "The commands follow the way of the data: synth (if you have none), explore, prepare, "
-    "validate, train (or tune), evaluate, gate, register, promote, predict. Each reads "
+    "validate, train (or tune), evaluate, compare, gate, register, promote, predict. Each reads "
     "params.yaml and leaves its result where the next one looks for it.",
     no_args_is_help=True,
     add_completion=False,
@@ -42,6 +44,9 @@ ModelUri = Annotated[
     str, typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+
+LOG_WIDTH = 200
+"""Columns of a table that no terminal shows."""
 
 MODEL, EVALUATION = Path("outputs/model"), Path("outputs/evaluation")
 
@@ -169,12 +174,20 @@ def train(
     set_: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder of the model artifact to write.")] = MODEL,
 ) -> None:
-    """Train a network on the prepared data, with an MLflow run to watch it by."""
+    """Train a network on the prepared data, with an MLflow run to watch it by.
+
+    A training that was stopped goes on where it was. Every setting, with its default and its unit,
+    is in params.yaml; recipes/ holds published ones. On several GPUs:
+    torchrun --nproc-per-node 4 -m streetseg train
+    """
     from streetseg.dataset import PreparedDataset
+    from streetseg.distributed import leads
     from streetseg.training import train as train_model
 
     settings = _load(params, set_)
     trained = train_model(settings, PreparedDataset(settings.data.prepared), out)
+    if not leads():
+        return
     print(
         f"{trained.artifact}: held-out mIoU {trained.selection_miou:.3f} in epoch "
         f"{trained.best_epoch}, run {trained.run_id}"
@@ -252,6 +265,40 @@ def evaluate(
     _print_scores(result, as_json)
     if not predictions and not as_json:
         print(f"report: {out / 'report.html'}")
+
+
+@app.command()
+def compare(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN...", help="Id, beginning of an id, or name; the latest if none is given."
+        ),
+    ] = None,
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    last: Annotated[int, typer.Option(min=1, help="How many of the latest.")] = 5,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("outputs/compare.html"),
+    as_json: AsJson = False,
+) -> None:
+    """Put training runs side by side: what differs between them, their scores and their curves."""
+    from streetseg.runs import read_runs
+
+    runs = read_runs(_load(params, set_).registry, names or (), last)
+    from streetseg.compare import Comparison, write_comparison  # after what may fail at once
+
+    comparison = Comparison(runs)
+    write_comparison(comparison, out)
+    if as_json:
+        print(json.dumps(comparison.to_dict()))
+        return
+    if comparison.warning:
+        print(f"warning: {comparison.warning}")
+    _print_table(comparison.score_table())
+    if comparison.settings:
+        print()
+        _print_table(comparison.settings_table())
+    print(f"\n{out}")
 
 
 @app.command()
@@ -387,6 +434,12 @@ def _print_scores(result: dict[str, Any], as_json: bool) -> None:
             f"{name:<14}{_show(result['iou'][name]):>7}{_show(result['dice'][name]):>7}"
             f"{_show(official):>14}"
         )
+
+
+def _print_table(table: Table) -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
 
 
 def _show(value: float | None) -> str:

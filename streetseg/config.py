@@ -93,6 +93,7 @@ class Model(Section):
     encoder: str = "tu-tf_efficientnet_lite0"
     encoder_weights: str = "imagenet"
     skip_scale: Positive | None = None
+    init_from: str | None = None
 
 
 class Loss(Section):
@@ -148,6 +149,8 @@ class Train(Section):
     learning_rate: Positive = 1e-3
     weight_decay: NonNegative = 1e-2
     encoder_rate: NonNegative = 1.0
+    freeze_epochs: int = Field(0, ge=0)
+    unfreeze: Fraction = 1.0
     warmup: Fraction = 0.1
     schedule: Literal["cosine", "poly"] = "cosine"
     accumulate: PositiveInt = 1
@@ -243,6 +246,7 @@ class Registry(Section):
 
     tracking_uri: str | None = None
     experiment: str = "streetseg"
+    run_name: str | None = None
     auto_promote: bool = False
     model_name: str = Field("street-segmenter", pattern=r"^[\w.\- ]+$")
 
@@ -300,6 +304,8 @@ def load_params(
 
     Args:
         path: a YAML file; keys it leaves out keep their defaults. None means the defaults alone.
+            A recipe, which is any file not called params.yaml, gives its name to
+            ``registry.run_name`` unless that is set.
         overrides: ``key.path=value`` strings (the value read as YAML), or a mapping from key path
             to value.
 
@@ -314,7 +320,11 @@ def load_params(
         overrides = parse_overrides(overrides)
     for key, value in overrides.items():
         _set(tree, key, value, "--set")
-    return validated(TypeAdapter(Params), tree, origin)
+    params = validated(TypeAdapter(Params), tree, origin)
+    if path is None or path.name == "params.yaml" or params.registry.run_name:
+        return params
+    registry = params.registry.model_copy(update={"run_name": path.stem})
+    return params.model_copy(update={"registry": registry})
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:

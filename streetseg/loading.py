@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from streetseg.augment import build_geometry, draw_color
 from streetseg.config import Augment
 from streetseg.dataset import PreparedDataset
+from streetseg.distributed import ALONE, World
+from streetseg.errors import StreetsegError
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Images, categories and changes of colour (see :func:`streetseg.augment.recolor`)."""
@@ -46,56 +48,69 @@ class AugmentedFrames(Dataset[Batch]):
         return torch.from_numpy(image), torch.from_numpy(mask), torch.from_numpy(color)
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """The rows of an epoch in shuffled order, each with the number of the epoch."""
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """The rows of an epoch in shuffled batches, each row with the number of the epoch.
 
-    def __init__(self, rows: np.ndarray, seed: int) -> None:
-        """Shuffle ``rows``, differently in each epoch; ``seed`` fixes all orders."""
+    A batch is shared out among the processes that train together. A last batch is dropped if it has
+    no frame for each of them, or a single one: batch normalisation cannot learn from one.
+    """
+
+    def __init__(self, rows: np.ndarray, batch_size: int, seed: int, world: World = ALONE) -> None:
+        """Shuffle ``rows``, differently in each epoch; ``seed`` fixes all orders.
+
+        Raises:
+            StreetsegError: the batch cannot be shared out evenly.
+        """
+        if batch_size % world.size:
+            raise StreetsegError(
+                f"train.batch_size={batch_size} cannot be shared out evenly among {world.size} "
+                "processes: make it a multiple"
+            )
+        if len(rows) < world.size:
+            raise StreetsegError(
+                f"{len(rows)} frames to learn from are too few for {world.size} processes"
+            )
         self.rows = rows
+        self.batch_size = batch_size
         self.seed = seed
+        self.world = world
         self.epoch = 0
         self.first = 0
 
     def begin(self, epoch: int, first: int = 0) -> None:
-        """Give the rows of ``epoch`` next, without the ``first`` of them."""
+        """Give the batches of ``epoch`` next, without the ``first`` of them."""
         self.epoch, self.first = epoch, first
 
-    def rows_of(self, epoch: int, batch: int, size: int) -> np.ndarray:
-        """The rows of a batch of an epoch."""
-        return self._order(epoch)[batch * size : (batch + 1) * size]
+    def rows_of(self, epoch: int, batch: int) -> np.ndarray:
+        """The rows of a batch of an epoch, of all processes."""
+        return self._order(epoch)[batch * self.batch_size :][: self.batch_size]
 
     def _order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, epoch]).permutation(self.rows)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        whole, rest = divmod(len(self.rows), self.batch_size)
+        return whole + (rest >= max(2, self.world.size) or not whole)
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        for row in self._order(self.epoch)[self.first :]:
-            yield self.epoch, int(row)
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, order = self.epoch, self._order(self.epoch)
+        for batch in range(self.first, len(self)):
+            rows = order[batch * self.batch_size :][: self.batch_size]
+            yield [(epoch, int(row)) for row in rows[self.world.rank :: self.world.size]]
 
 
 def training_loader(
-    dataset: PreparedDataset,
-    rows: np.ndarray,
-    *,
-    augment: Augment,
-    batch_size: int,
-    workers: int,
-    seed: int,
+    dataset: PreparedDataset, batches: EpochBatches, augment: Augment, workers: int
 ) -> DataLoader[Batch]:
-    """Batches (uint8[N, H, W, 3], uint8[N, H, W], float32[N, 3, 4]) of shuffled, augmented frames.
+    """Batches (uint8[N, H, W, 3], uint8[N, H, W], float32[N, 3, 4]) of augmented frames.
 
-    Call ``loader.sampler.begin(epoch)`` before each epoch. A last batch of one frame is dropped:
-    batch normalisation cannot learn from it.
+    Call ``batches.begin(epoch)`` before each epoch.
     """
     return DataLoader(
-        AugmentedFrames(dataset, augment, seed),
-        batch_size=batch_size,
-        sampler=EpochSampler(rows, seed),
+        AugmentedFrames(dataset, augment, batches.seed),
+        batch_sampler=batches,
         num_workers=workers,
         persistent_workers=workers > 0,
         generator=torch.Generator(),  # so that starting an epoch draws no number of the training's
         pin_memory=torch.cuda.is_available(),
-        drop_last=len(rows) % batch_size == 1 and len(rows) > 1,
     )

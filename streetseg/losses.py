@@ -2,7 +2,7 @@
 
 Every loss takes logits float[N, C, H, W] and categories int64[N, H, W] of category ids or
 ``IGNORE``, and gives a scalar: 0 where no pixel is labelled. Half-precision logits are raised to
-float32 first.
+float32 first. Sums are over the batch of all processes that train together.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streetseg.config import Loss
+from streetseg.distributed import over_processes
 from streetseg.labels import IGNORE
 
 SMALLEST = 1e-6
@@ -76,8 +77,8 @@ def cross_entropy(
         weights: float32[C]: each pixel counts as much as its category's weight; None for 1.
         label_smoothing: share of the truth that is spread over all categories alike (Szegedy et
             al., Rethinking the Inception Architecture, 2016, section 7).
-        ohem_share: share of the batch's labelled pixels that count: those with the highest loss,
-            before weights (online hard example mining, Shrivastava et al., 2016).
+        ohem_share: share of the labelled pixels, of each process, that count: those with the
+            highest loss, before weights (online hard example mining, Shrivastava et al., 2016).
     """
     logits, labelled = _exact(logits), categories != IGNORE
     losses = F.cross_entropy(
@@ -88,7 +89,7 @@ def cross_entropy(
         counts = counts * weights[categories.where(labelled, 0)]
     if ohem_share < 1:
         counts = counts * _hardest(losses, labelled, ohem_share)
-    return (losses * counts).sum() / counts.sum().clamp(min=SMALLEST)
+    return _mean(losses * counts, counts)
 
 
 def focal_loss(logits: Tensor, categories: Tensor, gamma: float = 2.0) -> Tensor:
@@ -100,7 +101,7 @@ def focal_loss(logits: Tensor, categories: Tensor, gamma: float = 2.0) -> Tensor
     logits, labelled = _exact(logits), categories != IGNORE
     losses = F.cross_entropy(logits, categories, ignore_index=IGNORE, reduction="none")
     easiness = (-torch.expm1(-losses)).clamp(min=SMALLEST) ** gamma
-    return (easiness * losses).sum() / labelled.sum().clamp(min=1)
+    return _mean(easiness * losses, labelled)
 
 
 def bce_loss(logits: Tensor, categories: Tensor) -> Tensor:
@@ -111,7 +112,7 @@ def bce_loss(logits: Tensor, categories: Tensor) -> Tensor:
     logits = _exact(logits)
     truth, labelled = _one_hot(categories, logits)
     losses = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * labelled
-    return losses.sum() / (labelled.sum() * logits.shape[1]).clamp(min=1)
+    return _mean(losses, labelled.expand_as(losses))
 
 
 def dice_loss(logits: Tensor, categories: Tensor) -> Tensor:
@@ -163,11 +164,17 @@ def _tversky(
     logits = _exact(logits)
     truth, labelled = _one_hot(categories, logits)
     probability = logits.softmax(dim=1) * labelled
-    hit = (probability * truth).sum(dim=(0, 2, 3))
-    predicted, there = probability.sum(dim=(0, 2, 3)), truth.sum(dim=(0, 2, 3))
+    counts = [pixels.sum(dim=(0, 2, 3)) for pixels in (probability * truth, probability, truth)]
+    hit, predicted, there = over_processes(torch.stack(counts))
     # hit + alpha * (predicted - hit) + beta * (there - hit), without the differences
     whole = (1 - alpha - beta) * hit + alpha * predicted + beta * there
     return hit / whole.clamp(min=SMALLEST), there > 0
+
+
+def _mean(losses: Tensor, counts: Tensor) -> Tensor:
+    """The sum of all losses over the sum of all counts."""
+    total, number = over_processes(torch.stack([losses.sum(), counts.sum().to(losses.dtype)]))
+    return total / number.clamp(min=SMALLEST)
 
 
 def _mean_over(present: Tensor, losses: Tensor) -> Tensor:

@@ -35,6 +35,11 @@ class SegmentationModel(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
 
+    @property
+    def encoder(self) -> nn.Module:
+        """The part that may begin with the weights of another task; empty if there is none."""
+        return getattr(self.network, "encoder", nn.Module())
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits of a batch of pictures."""
         # A channels-last batch seen as NCHW is already in the memory format that is fastest.
@@ -62,6 +67,16 @@ def build_model(params: Model, categories: int) -> SegmentationModel:
         load_encoder(network.get_submodule("encoder"), Path(params.encoder_weights))
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if ours else _normalisation(params.encoder)
     return SegmentationModel(network, mean, std)
+
+
+def network_name(params: Model) -> str:
+    """A short name such as ``Unet-resnet18``; only the architecture where the encoder is its own.
+
+    Raises:
+        StreetsegError: unknown architecture.
+    """
+    name = _architecture(params.architecture)
+    return name if name in NETWORKS else f"{name}-{params.encoder}"
 
 
 def _architecture(name: str) -> str:

@@ -1,4 +1,4 @@
-"""How weights move: the optimiser, its learning rates, and the average that is kept of them."""
+"""How weights move: which do, the optimiser, its learning rates, and the average kept of them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from streetseg.config import Train
+from streetseg.models import SegmentationModel
 
 POLY_POWER = 0.9
 """Of the poly schedule (Chen et al., DeepLab, 2017, section 4.1.3)."""
 
 
-def build_optimizer(model: nn.Module, recipe: Train) -> torch.optim.Optimizer:
+def build_optimizer(model: SegmentationModel, recipe: Train) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter, 2019), the encoder with a learning rate of its own."""
-    encoder: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        (encoder if ".encoder." in f".{name}" else rest).append(parameter)
+    encoder = list(model.encoder.parameters())
+    known = set(encoder)
+    rest = [parameter for parameter in model.parameters() if parameter not in known]
     groups = [
         {"params": encoder, "lr": recipe.learning_rate * recipe.encoder_rate},
         {"params": rest, "lr": recipe.learning_rate},
@@ -27,6 +27,25 @@ def build_optimizer(model: nn.Module, recipe: Train) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], weight_decay=recipe.weight_decay
     )
+
+
+def freeze(model: SegmentationModel, share: float) -> None:
+    """Put ``model`` in training mode, but for a share of its encoder's layers from the input on.
+
+    Frozen layers keep their weights and, if they normalise batches, their statistics, as a layer
+    that is not trainable does in Keras.
+    """
+    model.train()
+    layers = [
+        layer
+        for layer in model.encoder.modules()
+        if next(layer.parameters(recurse=False), None) is not None
+    ]
+    frozen = round(share * len(layers))
+    for number, layer in enumerate(layers):
+        layer.training = number >= frozen
+        for parameter in layer.parameters(recurse=False):
+            parameter.requires_grad = number >= frozen
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, recipe: Train, steps: int) -> LambdaLR:

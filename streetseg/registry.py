@@ -7,8 +7,7 @@ promoted; ``previous`` is the champion before, for the way back.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from streetseg.artifact import check_onnx, read_config, read_example
 from streetseg.config import Params, Registry
 from streetseg.errors import StreetsegError
 from streetseg.gate import Verdict
-from streetseg.tracking import connect
+from streetseg.tracking import clear_errors, connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,7 +64,7 @@ def register(
     config = read_config(artifact)
     name, run_id = params.registry.model_name, config["run_id"]
     client = connect(params.registry)
-    with _clear_errors(f"cannot register {name}"):
+    with clear_errors(f"cannot register {name}"):
         known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
         if known:
             return _describe(client, name, known[0].version)
@@ -99,7 +98,7 @@ def promote(params: Registry, version: str | None = None) -> ModelVersion:
     """
     client, name = connect(params), params.model_name
     chosen = find(client, name, version or CHALLENGER)
-    with _clear_errors(f"cannot promote {name}"):
+    with clear_errors(f"cannot promote {name}"):
         if CHAMPION not in chosen.aliases:
             champion = _version_of_alias(client, name, CHAMPION)
             if champion:
@@ -147,7 +146,7 @@ def describe(client: MlflowClient, name: str, which: str) -> dict[str, Any]:
     """
     found = find(client, name, which)
     keys = ("data_version", "git_revision", "pipeline_run")
-    with _clear_errors(f"cannot read the run of {name} version {found.version}"):
+    with clear_errors(f"cannot read the run of {name} version {found.version}"):
         metrics = client.get_run(found.run_id).data.metrics
     return {
         "name": found.name,
@@ -173,11 +172,20 @@ def download(uri: str, params: Registry | None = None) -> Path:
 
     name, _, which = uri.removeprefix("models:/").replace("@", "/").rpartition("/")
     version = find(connect(params or Registry()), name, which)
-    with _clear_errors(f"cannot download {uri}"):
+    with clear_errors(f"cannot download {uri}"):
         folder = mlflow.artifacts.download_artifacts(
             artifact_uri=f"models:/{name}/{version.version}"
         )
     return Path(folder) / "artifacts" / "model"
+
+
+def artifact_folder(model: str, params: Registry | None = None) -> Path:
+    """The folder of a model artifact named as ``models:/...`` or by its path.
+
+    Raises:
+        StreetsegError: no such model in the registry.
+    """
+    return download(model, params) if model.startswith("models:/") else Path(model)
 
 
 def _log_model(artifact: Path) -> str:
@@ -223,15 +231,3 @@ def _describe(client: MlflowClient, name: str, version: str | int) -> ModelVersi
     return ModelVersion(
         name, str(found.version), found.run_id or "", sorted(found.aliases), dict(found.tags)
     )
-
-
-@contextmanager
-def _clear_errors(what: str) -> Iterator[None]:
-    """Turn what MLflow raises into one line."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise StreetsegError(f"{what}: {reason}") from None

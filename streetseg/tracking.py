@@ -39,7 +39,8 @@ class Run:
         """Keep uint8[H, W, 3] as ``predictions/<name>.png``."""
         import mlflow
 
-        mlflow.log_image(rgb, artifact_file=f"predictions/{name}.png")
+        with clear_errors(f"cannot keep a picture of run {self.id}"):
+            mlflow.log_image(rgb, artifact_file=f"predictions/{name}.png")
 
 
 def connect(params: Registry) -> MlflowClient:
@@ -74,15 +75,33 @@ def training_run(
 ) -> Iterator[Run]:
     """Open a run described by params, tags and dataset; it is closed however the block ends.
 
-    Inside :func:`search_run` it is a child of that run.
+    Its name is ``registry.run_name``, else that of the network. Inside :func:`search_run` it is a
+    child of that run.
 
     Args:
         params: the recipe.
         dataset: what is trained on.
         run_id: a run to go on with, if the store knows it.
+
+    Raises:
+        StreetsegError: the store does not answer, or takes no more.
     """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with _run(params, dataset, run_id) as run:
+            yield run
+    except MlflowException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StreetsegError(f"cannot record the training: {reason}") from None
+
+
+@contextmanager
+def _run(params: Params, dataset: PreparedDataset, run_id: str | None) -> Iterator[Run]:
     import mlflow
     from mlflow.data.pandas_dataset import from_pandas
+
+    from streetseg.models import network_name
 
     client = connect(params.registry)
     inside = os.environ.get("MLFLOW_RUN_ID")
@@ -91,8 +110,9 @@ def training_run(
         with mlflow.start_run(run_id=run_id, nested=True, log_system_metrics=False):
             yield Run(run_id)
         return
+    name = None if inside else params.registry.run_name or network_name(params.model)
     with mlflow.start_run(
-        experiment_id=experiment, nested=True, log_system_metrics=False
+        experiment_id=experiment, run_name=name, nested=True, log_system_metrics=False
     ) as active:
         mlflow.log_params(_flat({k: params.to_dict()[k] for k in ("prepare", "model", "train")}))
         mlflow.set_tags({"data_version": dataset.version, "git_revision": git_revision()})
@@ -118,7 +138,22 @@ def search_run(params: Params, name: str, run_id: str | None = None) -> Iterator
         name: what to call the run.
         run_id: a run to go on with, if the store knows it; its children that a killed process left
             open are closed.
+
+    Raises:
+        StreetsegError: the store does not answer, or takes no more.
     """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with _search_run(params, name, run_id) as run:
+            yield run
+    except MlflowException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StreetsegError(f"cannot record the search: {reason}") from None
+
+
+@contextmanager
+def _search_run(params: Params, name: str, run_id: str | None) -> Iterator[Run]:
     import mlflow
 
     client = connect(params.registry)
@@ -156,16 +191,39 @@ def record_evaluation(
     Raises:
         StreetsegError: the store does not answer or does not know the run.
     """
+    client = connect(params)
+    with clear_errors(f"cannot record the evaluation of run {run_id}"):
+        for name, value in scores.items():
+            client.log_metric(run_id, name, value)
+        client.log_artifacts(run_id, str(folder), "evaluation")
+
+
+@contextmanager
+def clear_errors(what: str) -> Iterator[None]:
+    """Turn what MLflow raises into one line that begins with ``what``."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise StreetsegError(f"{what}: {reason}") from None
+
+
+def read_metric(params: Registry, run_id: str, name: str) -> float:
+    """The last value of a metric of a run.
+
+    Raises:
+        StreetsegError: the store does not answer, or does not know the run or the metric.
+    """
     from mlflow.exceptions import MlflowException
 
     client = connect(params)
     try:
-        for name, value in scores.items():
-            client.log_metric(run_id, name, value)
-        client.log_artifacts(run_id, str(folder), "evaluation")
-    except (MlflowException, OSError) as error:
+        return client.get_run(run_id).data.metrics[name]
+    except (MlflowException, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise StreetsegError(f"cannot record the evaluation of run {run_id}: {reason}") from None
+        raise StreetsegError(f"cannot read {name} of run {run_id}: {reason}") from None
 
 
 def _knows(client: MlflowClient, run_id: str) -> bool:

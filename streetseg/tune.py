@@ -119,7 +119,8 @@ def tune(params: Params, dataset: PreparedDataset, folder: Path) -> Search:
                 place = folder / "trials" / str(trial.number)
                 settings = {key: _suggest(trial, key, params) for key in sorted(params.tune.space)}
                 try:
-                    candidate = params.override({**settings, "train.checkpoint": None})
+                    named = {"train.checkpoint": None, "registry.run_name": f"trial {trial.number}"}
+                    candidate = params.override(settings | named)
                     trained = train(candidate, dataset, place / "model", _pruner(trial))
                 except optuna.TrialPruned:
                     ended = study.tell(trial, state=TrialState.PRUNED)
@@ -334,7 +335,8 @@ def _write_results(study: optuna.Study, params: Params, folder: Path) -> Search:
     found = Search(
         trials, best, folder / "best.yaml", folder / "tune.html", study.user_attrs["run_id"]
     )
-    recipe = yaml.safe_dump(params.override(best.settings).differences(), sort_keys=False)
+    better = params.override({**best.settings, "registry.run_name": None})
+    recipe = yaml.safe_dump(better.differences(), sort_keys=False)
     comment = f"# Trial {best.number}, the best of {len(trials)}: held-out mIoU {best.miou:.3f}\n"
     write_whole(found.recipe, comment + recipe)
     write_tuning_page(found, params.tune.space, _importance(study))

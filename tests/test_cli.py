@@ -23,6 +23,7 @@ COMMANDS = (
     "train",
     "tune",
     "evaluate",
+    "compare",
     "gate",
     "register",
     "promote",

@@ -130,6 +130,15 @@ def test_differences_are_a_recipe_that_gives_the_same_params() -> None:
     assert Params().differences() == {}
 
 
+def test_a_recipe_gives_its_name_to_runs(tmp_path: Path) -> None:
+    recipe = tmp_path / "noaug.yaml"
+    recipe.write_text("train: {epochs: 5}")
+    assert load_params(recipe).registry.run_name == "noaug"
+    assert load_params(recipe, ["registry.run_name=again"]).registry.run_name == "again"
+    assert load_recipe("demo", {}).registry.run_name == "demo"
+    assert load_recipe("default", {}).registry.run_name is None
+
+
 def test_overrides_are_read_as_yaml() -> None:
     assert parse_overrides(["a.b=1", "c=[1, 2]", "d=x=y", "e=true"]) == {
         "a.b": 1,

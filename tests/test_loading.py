@@ -7,21 +7,17 @@ import torch
 from streetseg.augment import build_geometry, draw_color, recolor
 from streetseg.config import Augment
 from streetseg.dataset import PreparedDataset
+from streetseg.distributed import World
+from streetseg.errors import StreetsegError
 from streetseg.labels import IGNORE
-from streetseg.loading import training_loader
+from streetseg.loading import EpochBatches, training_loader
 
 
 def epoch_of(dataset: PreparedDataset, epoch: int, workers: int) -> dict[bytes, np.ndarray]:
     """The augmented images of an epoch, by the order they came in."""
-    loader = training_loader(
-        dataset,
-        dataset.rows("train"),
-        augment=Augment(),
-        batch_size=4,
-        workers=workers,
-        seed=3,
-    )
-    loader.sampler.begin(epoch)
+    batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=3)
+    loader = training_loader(dataset, batches, Augment(), workers)
+    batches.begin(epoch)
     return torch.cat([recolor(images, colors) for images, _, colors in loader]).numpy()
 
 
@@ -36,12 +32,11 @@ def test_the_number_of_workers_does_not_change_what_is_seen(dataset: PreparedDat
 
 
 def test_persistent_workers_draw_anew_in_each_epoch(dataset: PreparedDataset) -> None:
-    loader = training_loader(
-        dataset, dataset.rows("train"), augment=Augment(), batch_size=4, workers=2, seed=0
-    )
+    batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=0)
+    loader = training_loader(dataset, batches, Augment(), workers=2)
     epochs = []
     for epoch in (1, 2):
-        loader.sampler.begin(epoch)
+        batches.begin(epoch)
         epochs.append(
             {
                 image.numpy().tobytes()
@@ -56,19 +51,40 @@ def test_persistent_workers_draw_anew_in_each_epoch(dataset: PreparedDataset) ->
 def test_another_seed_gives_another_order_and_other_augmentations(
     dataset: PreparedDataset,
 ) -> None:
-    loaders = [
-        training_loader(
-            dataset, dataset.rows("train"), augment=Augment(), batch_size=4, workers=0, seed=seed
-        )
-        for seed in (0, 1)
-    ]
-    assert list(loaders[0].sampler) != list(loaders[1].sampler)
+    orders = [list(EpochBatches(dataset.rows("train"), batch_size=4, seed=seed)) for seed in (0, 1)]
+    assert orders[0] != orders[1]
 
 
 def test_a_last_batch_of_one_frame_is_dropped(dataset: PreparedDataset) -> None:
-    rows = dataset.rows("train")[:5]
-    loader = training_loader(dataset, rows, augment=Augment(), batch_size=4, workers=0, seed=0)
+    batches = EpochBatches(dataset.rows("train")[:5], batch_size=4, seed=0)
+    loader = training_loader(dataset, batches, Augment(), workers=0)
+    assert len(loader) == 1
     assert [len(images) for images, _, _ in loader] == [4]
+
+
+def test_processes_share_every_batch_out_without_loss_or_repetition() -> None:
+    rows = np.arange(22)
+    alone = EpochBatches(rows, batch_size=8, seed=0)
+    shares = [EpochBatches(rows, 8, 0, World(rank, size=4)) for rank in range(4)]
+    for batches in (alone, *shares):
+        batches.begin(3, first=1)
+    for number, (whole, *parts) in enumerate(zip(alone, *shares, strict=True), 1):
+        assert sorted(key for part in parts for key in part) == sorted(whole)
+        assert [row for _, row in whole] == alone.rows_of(3, number).tolist()
+    assert number == 2, "the last batch has 6 frames: one or two for each"
+    assert len(EpochBatches(rows, 20, 0, World(0, size=4))) == 1, "2 frames are not enough for 4"
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "message"),
+    [
+        (8, 6, "train.batch_size=6 cannot be shared out evenly among 4 processes"),
+        (3, 4, "3 frames to learn from are too few for 4 processes"),
+    ],
+)
+def test_what_cannot_be_shared_out_is_said(rows: int, batch_size: int, message: str) -> None:
+    with pytest.raises(StreetsegError, match=message):
+        EpochBatches(np.arange(rows), batch_size, 0, World(0, size=4))
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
@@ -137,9 +153,8 @@ def test_a_zoom_shows_a_part_enlarged() -> None:
 
 def test_frames_that_nothing_changed_may_be_written_to(dataset: PreparedDataset) -> None:
     still = Augment(flip=0, scale=(1, 1))
-    loader = training_loader(
-        dataset, dataset.rows("train"), augment=still, batch_size=4, workers=0, seed=0
-    )
+    batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=0)
+    loader = training_loader(dataset, batches, still, workers=0)
     images, _, _ = loader.dataset[(1, 0)]
     images += 1
     assert (images.numpy() != dataset.image(0)).any()

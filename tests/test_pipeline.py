@@ -169,9 +169,9 @@ def test_the_version_that_answers_is_the_champion_in_the_registry(
     assert champion.tags["data_version"] == first.summary["data_version"]
     assert champion.tags["git_revision"] == first.summary["git_revision"]
     assert champion.run_id == first.summary["run_id"]
-    assert client.get_run(champion.run_id).data.metrics["miou"] == pytest.approx(
-        first.summary["miou"], abs=1e-6
-    )
+    run = client.get_run(champion.run_id)
+    assert run.info.run_name == "demo", "the recipe's"
+    assert run.data.metrics["miou"] == pytest.approx(first.summary["miou"], abs=1e-6)
 
 
 def test_it_leaves_pictures_and_pages(first: DemoRun, demo: Callable[..., DemoRun]) -> None:

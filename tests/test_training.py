@@ -1,6 +1,7 @@
 """Training."""
 
 import os
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from streetseg.config import Params, load_params
 from streetseg.dataset import PreparedDataset
@@ -16,8 +18,9 @@ from streetseg.errors import StreetsegError
 from streetseg.losses import segmentation_loss
 from streetseg.models import build_model
 from streetseg.optimization import build_average, build_optimizer, build_schedule
+from streetseg.selection import split_for_selection
 from streetseg.tracking import connect
-from streetseg.training import TrainedModel, split_for_selection, train
+from streetseg.training import TrainedModel, train
 from tests.conftest import Trained
 
 
@@ -284,3 +287,133 @@ def test_the_encoder_may_learn_at_a_rate_of_its_own(params: Params) -> None:
     encoder = {id(parameter) for parameter in model.network.encoder.parameters()}
     assert {id(parameter) for parameter in groups[0]["params"]} == encoder
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+
+
+def test_each_epoch_is_told_and_may_be_the_last(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    told = []
+
+    def enough(epoch: int, miou: float) -> None:
+        told.append((epoch, miou))
+        if epoch == 2:
+            raise StopIteration("enough")
+
+    with pytest.raises(StopIteration):
+        train(params, dataset, tmp_path / "model", enough)
+    assert [epoch for epoch, _ in told] == [1, 2]
+    assert all(0 <= miou <= 1 for _, miou in told)
+    assert not (tmp_path / "model").exists()
+
+
+def encoder_of(artifact: Path) -> dict[str, np.ndarray]:
+    """The encoder's weights and statistics."""
+    weights = load_file(artifact / "weights.safetensors")
+    return {name: value for name, value in weights.items() if name.startswith("network.encoder.")}
+
+
+def test_a_frozen_encoder_keeps_weights_and_statistics_until_its_end_learns(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    torch.manual_seed(params.train.seed)
+    start = {
+        f"network.encoder.{name}": value.numpy()
+        for name, value in build_model(params.model, len(dataset.labels.categories))
+        .encoder.state_dict()
+        .items()
+    }
+    frozen = changed(params, train__epochs=1, train__freeze_epochs=1)
+    after = encoder_of(train(frozen, dataset, tmp_path / "frozen").artifact)
+    assert all((after[name] == start[name]).all() for name in start)
+
+    staged = changed(params, train__epochs=2, train__freeze_epochs=1, train__unfreeze=0.1)
+    after = encoder_of(train(staged, dataset, tmp_path / "staged").artifact)
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in start))
+    learnt = {name.rpartition(".")[0] for name in start if (after[name] != start[name]).any()}
+    assert learnt == set(layers[-len(learnt) :]), "the layers at the end"
+    assert 0 < len(learnt) <= 0.11 * len(layers) + 1
+
+
+def test_training_goes_on_from_a_model(
+    params: Params, dataset: PreparedDataset, tmp_path: Path, trained: Trained
+) -> None:
+    further = changed(
+        params,
+        model__init_from=str(trained.artifact),
+        train__epochs=1,
+        train__learning_rate=1e-12,
+        train__freeze_epochs=1,
+    )
+    result = train(further, dataset, tmp_path / "further")
+    before, after = (
+        load_file(path / "weights.safetensors") for path in (trained.artifact, result.artifact)
+    )
+    for name, weights in before.items():
+        if "running" not in name and "tracked" not in name:
+            np.testing.assert_allclose(after[name], weights, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"model__architecture": "MiniUnet"}, "is a Unet on tu-tf_efficientnet_lite0: set model"),
+        ({"model__init_from": "nowhere"}, "nowhere holds no model artifact"),
+        ({"model__init_from": "models:/nobody@champion"}, "no model 'nobody' with alias"),
+    ],
+)
+def test_a_model_that_cannot_be_gone_on_from_is_said(
+    params: Params,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    trained: Trained,
+    model: dict[str, str],
+    message: str,
+) -> None:
+    recipe = changed(params, **{"model__init_from": str(trained.artifact), **model})
+    with pytest.raises(StreetsegError, match=message):
+        train(recipe, dataset, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("fits", "advice"),
+    [
+        (3, r"the largest batch that fits is train\.batch_size=3; with train\.accumulate=2 "),
+        (0, "not even one frame fits: choose a smaller network"),
+    ],
+)
+def test_out_of_memory_names_the_largest_batch_that_fits(
+    params: Params,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fits: int,
+    advice: str,
+) -> None:
+    def small(logits: torch.Tensor, *rest: object) -> torch.Tensor:
+        if len(logits) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return segmentation_loss(logits, *rest)
+
+    monkeypatch.setattr("streetseg.training.segmentation_loss", small)
+    with pytest.raises(StreetsegError, match=rf"out of memory with train\.batch_size=4: {advice}"):
+        train(params, dataset, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_full_disk_ends_training_with_the_checkpoint_before(
+    params: Params,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    at_step: Callable[[int, Callable[[], None]], None],
+) -> None:
+    whole = resource.getrlimit(resource.RLIMIT_FSIZE)
+    store = f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"
+    recipe = changed(params, train__checkpoint_minutes=0, registry__tracking_uri=store)
+    at_step(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, whole[1])))
+    try:
+        with pytest.raises(StreetsegError, match=r"cannot write the checkpoint .*make room"):
+            train(recipe, dataset, tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow", "model.checkpoint"]
+    assert torch.load(tmp_path / "model.checkpoint", weights_only=True)["step"] == 2

@@ -89,7 +89,8 @@ def test_a_trial_that_falls_behind_is_cut_short(search: Search) -> None:
 
 
 def test_the_best_recipe_is_taken_as_it_is(recipe: Params, search: Search) -> None:
-    assert load_params(search.recipe) == recipe.override(search.best.settings)
+    best = recipe.override({**search.best.settings, "registry.run_name": "best"})
+    assert load_params(search.recipe) == best
     written = yaml.safe_load(search.recipe.read_text())
     assert written["prepare"] == {"size": list(recipe.prepare.size)}, "the recipe's own differences"
     assert "validate" not in written, "only what differs"
@@ -113,6 +114,7 @@ def test_the_trials_are_children_of_one_run(recipe: Params, search: Search, fold
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["best_selection_miou"] == search.best.miou
     runs = children(recipe, search.run_id)
+    assert [run.info.run_name for run in runs] == ["trial 0", "trial 1"]
     assert [run.info.status for run in runs] == ["FINISHED", "KILLED"]
     assert [run.data.tags.get("tune.state") for run in runs] == [None, "pruned"]
     for run, trial in zip(runs, search.trials, strict=True):

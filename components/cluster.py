@@ -1,0 +1,122 @@
+"""Training on the machines of a cluster: handed over on a volume, done by a TrainJob."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from components.kubeflow_trainer import TrainJobs, describe_job, owner_of, state_of
+from streetseg.artifact import read_config
+from streetseg.atomic import new_folder
+from streetseg.config import Params
+from streetseg.errors import StreetsegError
+from streetseg.tracking import read_metric
+
+if TYPE_CHECKING:
+    from streetseg.training import TrainedModel
+
+
+def train_on_cluster(
+    params: Params,
+    dataset: Path,
+    destination: Path,
+    *,
+    nodes: int,
+    gpus: int,
+    runtime: str,
+    claim: str,
+    mount: Path,
+) -> TrainedModel:
+    """Train like :func:`streetseg.training.train`, in the pods of a TrainJob.
+
+    The job has the name of the pipeline run. A second call in the same run goes on with a job that
+    is still there, and puts one that failed aside for a new one, which goes on from the checkpoint
+    on the volume.
+
+    Args:
+        params: the recipe.
+        dataset: folder of the prepared dataset.
+        destination: where the model artifact goes.
+        nodes: pods.
+        gpus: of each pod; 0 for one process on CPUs.
+        runtime: the ClusterTrainingRuntime to start from.
+        claim: a persistent volume claim (ReadWriteMany), which this step has at ``mount``.
+        mount: where it is, here and in the pods.
+
+    Raises:
+        StreetsegError: no volume, no cluster, the job is refused or fails, or SIGTERM (which
+            deletes the job and leaves the checkpoint).
+    """
+    from streetseg.training import TrainedModel
+
+    if not mount.is_dir():
+        raise StreetsegError(f"no volume at {mount}: the claim {claim} must be mounted there")
+    jobs = TrainJobs()
+    pod = jobs.own_pod()
+    name = f"streetseg-{owner_of(pod)['uid']}"
+    folder = mount / name
+    model = folder / "model"
+    command = ["torchrun", "-m", "streetseg", "train"]
+    command += ["--params", str(folder / "params.yaml"), "--out", str(model)]
+    job = describe_job(
+        name, pod, command, nodes=nodes, gpus=gpus, runtime=runtime, claim=claim, mount=mount
+    )
+    with _deleted_on_request(jobs, name, folder):
+        there = jobs.find(name)
+        if there and not _of_use(there, model):
+            jobs.remove(name)
+            there = None
+        if there is None:
+            jobs.check(job)
+            _hand_over(params, dataset, folder)
+            jobs.create(job)
+        jobs.wait(name)
+
+    origin = read_config(model)
+    with new_folder(destination, "config.json") as taken:
+        shutil.copytree(model, taken, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    miou = read_metric(params.registry, origin["run_id"], "best_selection_miou")
+    shutil.rmtree(folder, ignore_errors=True)
+    return TrainedModel(destination, origin["run_id"], origin["epoch"], miou)
+
+
+def _of_use(job: dict, model: Path) -> bool:
+    """Whether a job that is there still runs, or has left its model."""
+    if "deletionTimestamp" in job["metadata"]:
+        return False
+    state, _ = state_of(job)
+    return state != "failed" and (state != "complete" or model.is_dir())
+
+
+def _hand_over(params: Params, dataset: Path, folder: Path) -> None:
+    """Put the dataset and the settings where the pods read them, unless they are there."""
+    if (folder / "params.yaml").is_file():
+        return
+    tree = params.to_dict()
+    tree["data"]["prepared"] = str(folder / "prepared")
+    tree["train"]["checkpoint"] = str(folder / "training.checkpoint")
+    with new_folder(folder, "params.yaml", "is the volume full, or not this user's?") as fresh:
+        shutil.copytree(dataset, fresh / "prepared", copy_function=shutil.copyfile)
+        (fresh / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+
+
+@contextmanager
+def _deleted_on_request(jobs: TrainJobs, name: str, folder: Path) -> Iterator[None]:
+    """Delete the job if this step is told to end (SIGTERM, Ctrl-C), so that its GPUs are free."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        jobs.delete(name)
+        raise StreetsegError(
+            f"stopped: train job {name} is deleted; a retried run goes on from {folder}"
+        ) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,43 @@
+"""Component: train a network on the GPUs of many machines."""
+
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components import component
+
+
+@component
+def train_job(
+    dataset: Input[Dataset],
+    settings: dict,
+    nodes: int,
+    gpus: int,
+    runtime: str,
+    claim: str,
+    mount: str,
+    model: Output[Model],
+    metrics: Output[Metrics],
+) -> None:
+    """Train in the pods of a Kubeflow TrainJob; the best checkpoint becomes the model artifact."""
+    import json
+    from pathlib import Path
+
+    from components.cluster import train_on_cluster
+    from streetseg.config import Params
+    from streetseg.errors import exit_on_error
+
+    params = Params.model_validate(settings)
+    with exit_on_error():
+        trained = train_on_cluster(
+            params,
+            Path(dataset.path),
+            Path(model.path),
+            nodes=nodes,
+            gpus=gpus,
+            runtime=runtime,
+            claim=claim,
+            mount=Path(mount),
+        )
+    model.metadata["run_id"] = trained.run_id
+    metrics.log_metric("selection_miou", trained.selection_miou)
+    metrics.log_metric("best_epoch", trained.best_epoch)
+    Path(metrics.path).write_text(json.dumps(metrics.metadata))

@@ -1,0 +1,189 @@
+"""Reading the training runs that MLflow keeps: settings, curves, scores and pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streetseg.config import Registry
+from streetseg.errors import StreetsegError
+from streetseg.tracking import clear_errors, connect
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+SHORTEST_PREFIX = 6
+LISTED = 5
+"""Runs that are named to choose from."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is known of a training run; what it has not, or not yet, is empty or None."""
+
+    id: str
+    name: str
+    started: datetime
+    """With a time zone."""
+    status: str
+    """running, finished, failed, killed or scheduled."""
+    data_version: str | None
+    settings: dict[str, str]
+    """What it was trained with, by key path, as text."""
+    loss: dict[int, float]
+    """Mean over each epoch, counted from 1; finite."""
+    selection_miou: dict[int, float]
+    """mIoU of the held-out frames after each epoch, 0 to 1."""
+    scores: dict[str, float]
+    """``miou`` and ``miou_official`` on the evaluation split, 0 to 1."""
+    iou: dict[str, float]
+    """IoU of each category on the evaluation split, 0 to 1."""
+    evaluation: dict[str, Any]
+    """The rest of ``evaluation.json``."""
+    picture: bytes | None
+    """Predictions after the best epoch: a PNG of frame, truth and prediction side by side."""
+
+    @property
+    def epochs(self) -> int:
+        """How many are done."""
+        return max(self.loss, default=0)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The first with the highest mIoU of the held-out frames."""
+        return _best(self.selection_miou)
+
+
+def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> list[RunRecord]:
+    """Read runs of the experiment ``params.experiment``.
+
+    Args:
+        params: where the store is, and which experiment.
+        names: an id, the beginning of one (six characters or more) or a name for each run.
+        last: how many of the latest to read if no names are given, the newest first.
+
+    Raises:
+        StreetsegError: the store does not answer, there are no runs, or a name stands for none or
+            for several.
+    """
+    client = connect(params)
+    with clear_errors(f"cannot read the runs of the experiment '{params.experiment}'"):
+        known = _runs_of(client, params.experiment)
+        if not known:
+            raise StreetsegError(
+                f"the experiment '{params.experiment}' has no runs in {client.tracking_uri}: run "
+                "'streetseg train' first, or set MLFLOW_TRACKING_URI or registry.experiment"
+            )
+        chosen = [choose(name, known) for name in names] or known[:last]
+        return [_read(client, run) for run in {run.info.run_id: run for run in chosen}.values()]
+
+
+def choose(text: str, known: Sequence[Run]) -> Run:
+    """The run that ``text`` stands for: an id, a name, or the beginning of an id.
+
+    Args:
+        text: what the user wrote.
+        known: the runs of an experiment, the newest first.
+
+    Raises:
+        StreetsegError: it stands for no run, or for several.
+    """
+    named = [run for run in known if text in (run.info.run_id, run.info.run_name)]
+    begun = [run for run in known if run.info.run_id.startswith(text)]
+    found = named or (begun if len(text) >= SHORTEST_PREFIX else [])
+    if len(found) == 1:
+        return found[0]
+    if found:
+        kind = "are named" if named else "have an id that begins with"
+        raise StreetsegError(
+            f"{len(found)} runs {kind} '{text}', choose by id: "
+            + ", ".join(f"{run.info.run_id} of {_started(run):%Y-%m-%d %H:%M}" for run in found)
+        )
+    latest = [f"{run.info.run_id[:8]} ({run.info.run_name})" for run in known[:LISTED]]
+    raise StreetsegError(
+        f"no run has the name '{text}' or an id that begins with it ({SHORTEST_PREFIX} characters "
+        f"or more): the latest are {', '.join(latest)}"
+    )
+
+
+def _runs_of(client: MlflowClient, experiment: str) -> list[Run]:
+    """The newest first."""
+    known = client.get_experiment_by_name(experiment)
+    runs: list[Run] = []
+    token = None
+    while known:
+        page = client.search_runs(
+            [known.experiment_id], order_by=["attributes.start_time DESC"], page_token=token
+        )
+        runs += page
+        token = page.token
+        if not token:
+            break
+    return runs
+
+
+def _read(client: MlflowClient, run: Run) -> RunRecord:
+    run_id, metrics = run.info.run_id, run.data.metrics
+    selection_miou = _curve(client, run_id, "selection_miou")
+    best = _best(selection_miou)
+    picture = _artifact(client, run_id, f"predictions/epoch_{best:03d}.png") if best else None
+    evaluation = _artifact(client, run_id, "evaluation/evaluation.json")
+    return RunRecord(
+        id=run_id,
+        name=run.info.run_name or "",
+        started=_started(run),
+        status=run.info.status.lower(),
+        data_version=run.data.tags.get("data_version"),
+        settings=run.data.params,
+        loss=_curve(client, run_id, "loss"),
+        selection_miou=selection_miou,
+        scores={name: metrics[name] for name in ("miou", "miou_official") if name in metrics},
+        iou={
+            name.removeprefix("iou_"): value
+            for name, value in metrics.items()
+            if name.startswith("iou_")
+        },
+        evaluation=_json(evaluation),
+        picture=picture,
+    )
+
+
+def _curve(client: MlflowClient, run_id: str, name: str) -> dict[int, float]:
+    """Finite values by epoch; of one that was trained again after a stop, the last.
+
+    A database keeps an infinite value as the largest number there is.
+    """
+    points = sorted(client.get_metric_history(run_id, name), key=lambda p: (p.step, p.timestamp))
+    return {point.step: point.value for point in points if abs(point.value) < sys.float_info.max}
+
+
+def _best(curve: dict[int, float]) -> int | None:
+    return max(curve, key=curve.__getitem__) if curve else None
+
+
+def _artifact(client: MlflowClient, run_id: str, path: str) -> bytes | None:
+    """The content of a file of the run; None if it is not there or cannot be had."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            return Path(client.download_artifacts(run_id, path, scratch)).read_bytes()
+        except Exception:  # of MLflow or of the store behind it: a comparison does without
+            return None
+
+
+def _json(content: bytes | None) -> dict[str, Any]:
+    """The mapping in a JSON file; an empty one if there is none."""
+    try:
+        return json.loads(content or b"{}")
+    except ValueError:
+        return {}
+
+
+def _started(run: Run) -> datetime:
+    return datetime.fromtimestamp(run.info.start_time / 1000, UTC).astimezone()
