@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Folders and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def new_folder(
     unfinished = unfinished_folder(destination)
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
-        with _alone_in(unfinished, destination):
+        with alone_in(unfinished, destination):
             if not resumable:
                 _empty(unfinished)
             try:
@@ -65,8 +65,15 @@ def put_in_place(folder: Path, destination: Path) -> None:
     shutil.rmtree(before, ignore_errors=True)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that holds all of ``text`` or what it held before."""
+    unfinished = unfinished_folder(path)
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.rename(path)
+
+
 def unfinished_folder(destination: Path) -> Path:
-    """Where a folder grows before it takes its place."""
+    """Where a folder or file grows before it takes its place."""
     return destination.with_name(f"{destination.name}.partial")
 
 
@@ -89,8 +96,16 @@ def refuse_foreign(destination: Path, marker: str) -> None:
 
 
 @contextmanager
-def _alone_in(folder: Path, destination: Path) -> Iterator[None]:
-    """Hold a lock on a folder, which the system frees when this process ends in any way."""
+def alone_in(folder: Path, destination: Path) -> Iterator[None]:
+    """Hold a lock on a folder, which the system frees when this process ends in any way.
+
+    Args:
+        folder: one that is there.
+        destination: what to call it in the message.
+
+    Raises:
+        StreetsegError: another process holds it.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Street-scene segmentation: from frames on disk to a promoted model.\n\n"
     "The commands follow the way of the data: synth (if you have none), explore, prepare, "
-    "validate, train, evaluate, compare, gate, register, promote, predict. Each reads params.yaml "
-    "and leaves its result where the next one looks for it.",
+    "validate, train (or tune), evaluate, compare, gate, register, promote, predict. Each reads "
+    "params.yaml and leaves its result where the next one looks for it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -192,6 +192,38 @@ def train(
         f"{trained.artifact}: held-out mIoU {trained.selection_miou:.3f} in epoch "
         f"{trained.best_epoch}, run {trained.run_id}"
     )
+
+
+@app.command()
+def tune(
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the search; another folder is another search.")
+    ] = Path("outputs/tune"),
+) -> None:
+    """Search for better settings: train again and again, and keep the best.
+
+    tune.space in params.yaml says which settings to vary, and how far; the first trial is the
+    recipe as it is. Each trial is a training, judged by its held-out mIoU; one that falls behind
+    the others is cut short. In MLflow the trials are the children of one run.
+
+    A search that was stopped goes on with the same command, in the middle of the training that was
+    interrupted; a finished one goes on with a higher tune.trials.
+
+    Leaves best/, the best model, best.yaml, its settings as a recipe that 'streetseg train
+    --params' takes, and the page tune.html.
+    """
+    from streetseg.dataset import PreparedDataset
+    from streetseg.tune import tune as search_settings
+
+    settings = _load(params, set_)
+    found = search_settings(settings, PreparedDataset(settings.data.prepared), out)
+    print(f"best of {len(found.trials)} trials: {found.best.miou:.3f} in trial {found.best.number}")
+    for key, value in found.best.settings.items():
+        print(f"  {key}: {value}")
+    print(f"streetseg train --params {found.recipe}")
+    print(found.page)
 
 
 @app.command()

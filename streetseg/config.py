@@ -6,12 +6,23 @@ file holds only what differs, and ``--set key.path=value`` has the last word.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    Tag,
+    TypeAdapter,
+    model_validator,
+)
 
 from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
@@ -169,6 +180,65 @@ class Train(Section):
     checkpoint: Path | None = None
 
 
+class Range(Section):
+    """Numbers to search, both ends among them."""
+
+    low: FiniteFloat
+    high: FiniteFloat
+    log: bool = False
+    step: Positive | None = None
+
+    @model_validator(mode="after")
+    def _searchable(self) -> Range:
+        if self.low > self.high:
+            raise ValueError("low must not be above high")
+        if self.log and self.low <= 0:
+            raise ValueError("with log, low must be above 0")
+        if self.log and self.step:
+            raise ValueError("log and step exclude each other")
+        if self.step and not math.isclose(
+            steps := (self.high - self.low) / self.step, round(steps)
+        ):
+            raise ValueError("high must be low and a whole number of steps")
+        return self
+
+
+def _choices_or_range(value: Any) -> str | None:
+    if isinstance(value, list):
+        return "choices"
+    return "range" if isinstance(value, dict | Range) else None
+
+
+SearchSpace = dict[
+    str,
+    Annotated[
+        Annotated[list[Any], Field(min_length=1), Tag("choices")] | Annotated[Range, Tag("range")],
+        Discriminator(
+            _choices_or_range,
+            custom_error_type="search_space",
+            custom_error_message="Give a list of choices, or {low: ..., high: ...}",
+        ),
+    ],
+]
+
+
+class Tune(Section):
+    """The search for better settings of a training."""
+
+    trials: PositiveInt = 20
+    startup: int = Field(5, ge=0)
+    warmup: int = Field(10, ge=0)
+    space: SearchSpace = Field(
+        {
+            "train.learning_rate": Range(low=1e-4, high=1e-2, log=True),
+            "train.weight_decay": Range(low=1e-4, high=1e-1, log=True),
+            "train.encoder_rate": [0.1, 0.3, 1.0],
+            "train.loss.balance": [0.0, 0.5, 1.0],
+        },
+        min_length=1,
+    )
+
+
 class Evaluate(Section):
     """Which frames the score is of."""
 
@@ -208,6 +278,7 @@ class Params(Section):
     validate_: Validate = Field(Validate(), alias="validate")
     model: Model = Model()
     train: Train = Train()
+    tune: Tune = Tune()
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()
     registry: Registry = Registry()
@@ -216,6 +287,25 @@ class Params(Section):
     def to_dict(self) -> dict[str, Any]:
         """Plain data in the shape of ``params.yaml``, without what is not set."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def differences(self, usual: Params | None = None) -> dict[str, Any]:
+        """What differs from ``usual``, else from the defaults, in the shape of a recipe file."""
+        return _differences(self, usual or Params())
+
+    def override(self, overrides: Mapping[str, Any], origin: str = "params") -> Params:
+        """The same recipe with some settings changed.
+
+        Args:
+            overrides: a mapping from key path to value.
+            origin: where they were written, for the message.
+
+        Raises:
+            StreetsegError: a key is unknown or a value impossible.
+        """
+        tree = self.to_dict()
+        for key, value in overrides.items():
+            _set(tree, key, value, origin)
+        return validated(TypeAdapter(Params), tree, origin)
 
 
 def load_params(
@@ -240,7 +330,7 @@ def load_params(
     if not isinstance(overrides, Mapping):
         overrides = parse_overrides(overrides)
     for key, value in overrides.items():
-        _set(tree, key, value)
+        _set(tree, key, value, "--set")
     params = validated(TypeAdapter(Params), tree, origin)
     if path is None or path.name == "params.yaml" or params.registry.run_name:
         return params
@@ -280,10 +370,22 @@ def load_recipe(name: str, overrides: Mapping[str, Any]) -> Params:
     return load_params(known[name], overrides)
 
 
-def _set(tree: dict[str, Any], key: str, value: Any) -> None:
+def _set(tree: dict[str, Any], key: str, value: Any, origin: str) -> None:
     *sections, leaf = key.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
-            raise StreetsegError(f"--set {key}: '{section}' is a value, not a section")
+            raise StreetsegError(f"{origin} {key}: '{section}' is a value, not a section")
     tree[leaf] = value
+
+
+def _differences(section: Section, usual: Section) -> dict[str, Any]:
+    plain = section.model_dump(mode="json", by_alias=True, exclude_none=True)
+    tree: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value, default = getattr(section, name), getattr(usual, name)
+        if value != default:
+            key = field.alias or name
+            sub = isinstance(value, Section)
+            tree[key] = _differences(value, default) if sub else plain.get(key)
+    return tree

@@ -75,7 +75,8 @@ def training_run(
 ) -> Iterator[Run]:
     """Open a run described by params, tags and dataset; it is closed however the block ends.
 
-    Its name is ``registry.run_name``, else that of the network.
+    Its name is ``registry.run_name``, else that of the network. Inside :func:`search_run` it is a
+    child of that run.
 
     Args:
         params: the recipe.
@@ -106,12 +107,12 @@ def _run(params: Params, dataset: PreparedDataset, run_id: str | None) -> Iterat
     inside = os.environ.get("MLFLOW_RUN_ID")
     experiment = None if inside else _experiment(client, params.registry)
     if run_id and _knows(client, run_id):
-        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        with mlflow.start_run(run_id=run_id, nested=True, log_system_metrics=False):
             yield Run(run_id)
         return
     name = None if inside else params.registry.run_name or network_name(params.model)
     with mlflow.start_run(
-        experiment_id=experiment, run_name=name, log_system_metrics=False
+        experiment_id=experiment, run_name=name, nested=True, log_system_metrics=False
     ) as active:
         mlflow.log_params(_flat({k: params.to_dict()[k] for k in ("prepare", "model", "train")}))
         mlflow.set_tags({"data_version": dataset.version, "git_revision": git_revision()})
@@ -126,6 +127,60 @@ def _run(params: Params, dataset: PreparedDataset, run_id: str | None) -> Iterat
             )
             mlflow.log_input(source, context="training")
         yield Run(active.info.run_id)
+
+
+@contextmanager
+def search_run(params: Params, name: str, run_id: str | None = None) -> Iterator[Run]:
+    """Open a run whose children are the trainings inside the block.
+
+    Args:
+        params: the recipe; ``params.tune.space`` is noted.
+        name: what to call the run.
+        run_id: a run to go on with, if the store knows it; its children that a killed process left
+            open are closed.
+
+    Raises:
+        StreetsegError: the store does not answer, or takes no more.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with _search_run(params, name, run_id) as run:
+            yield run
+    except MlflowException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StreetsegError(f"cannot record the search: {reason}") from None
+
+
+@contextmanager
+def _search_run(params: Params, name: str, run_id: str | None) -> Iterator[Run]:
+    import mlflow
+
+    client = connect(params.registry)
+    if run_id and _knows(client, run_id):
+        experiment = client.get_run(run_id).info.experiment_id
+        left_open = f"tags.mlflow.parentRunId = '{run_id}' and attributes.status = 'RUNNING'"
+        for child in client.search_runs([experiment], left_open):
+            client.set_terminated(child.info.run_id, "KILLED")
+        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+            yield Run(run_id)
+        return
+    inside = os.environ.get("MLFLOW_RUN_ID")
+    with mlflow.start_run(
+        experiment_id=None if inside else _experiment(client, params.registry),
+        run_name=None if inside else name,
+        log_system_metrics=False,
+    ) as active:
+        mlflow.log_params(_flat({"space": params.to_dict()["tune"]["space"]}))
+        yield Run(active.info.run_id)
+
+
+def end_as_pruned() -> None:
+    """Close the run that is open: cut short, which is no failure."""
+    import mlflow
+
+    mlflow.set_tag("tune.state", "pruned")
+    mlflow.end_run("KILLED")
 
 
 def record_evaluation(
@@ -175,7 +230,7 @@ def _knows(client: MlflowClient, run_id: str) -> bool:
     from mlflow.exceptions import MlflowException
 
     try:
-        return bool(client.get_run(run_id))
+        return client.get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException:
         return False
 

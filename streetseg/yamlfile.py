@@ -92,7 +92,14 @@ def _keys_at(schema: dict[str, Any], path: list[str]) -> list[str]:
 
     node = follow(schema)
     for part in path:
-        node = follow(node["items"] if part.isdigit() else node["properties"][part])
+        if part.isdigit():
+            node = follow(node["items"])
+        elif "oneOf" in node:
+            node = next(kind for kind in map(follow, node["oneOf"]) if "properties" in kind)
+        elif "properties" in node:
+            node = follow(node["properties"][part])
+        else:
+            node = follow(node["additionalProperties"])
     return list(node["properties"])
 
 

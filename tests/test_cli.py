@@ -21,6 +21,7 @@ COMMANDS = (
     "prepare",
     "validate",
     "train",
+    "tune",
     "evaluate",
     "compare",
     "gate",

@@ -65,6 +65,16 @@ def test_an_override_has_the_last_word(tmp_path: Path) -> None:
         ("train.loss.ohem_share=0", "train.loss.ohem_share = 0: input should be greater than 0"),
         ("train.augment.scale=[2, 1]", "scale must be [smallest, largest]"),
         ("train.epochs.x=1", "train.epochs"),
+        ("tune.space={train.ema: 3}", "tune.space.train.ema = 3: give a list of choices, or {low"),
+        ("tune.space={train.ema: {low: 0}}", "tune.space.train.ema.range.high' is missing"),
+        (
+            "tune.space={train.ema: {low: 0, high: 1, stepp: 1}}",
+            "unknown key 'tune.space.train.ema.range.stepp': did you mean 'step'",
+        ),
+        ("tune.space={train.ema: {low: 1, high: 0}}", "low must not be above high"),
+        ("tune.space={train.ema: {low: 0, high: 1, log: true}}", "with log, low must be above 0"),
+        ("tune.space={train.ema: {low: 1, high: 2, log: true, step: 1}}", "exclude each other"),
+        ("tune.space={train.ema: {low: 0, high: 1, step: 0.3}}", "a whole number of steps"),
         ("train.epochs", "write it as key.path=value"),
         ("train.epochs=[", "the value is not valid YAML"),
     ],
@@ -101,6 +111,23 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: str | None, said: str) -
 def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("# nothing yet\n")
     assert load_params(tmp_path / "params.yaml") == Params()
+
+
+def test_differences_are_a_recipe_that_gives_the_same_params() -> None:
+    params = load_params(
+        None,
+        [
+            "validate.sharpness=2",
+            "synth.frames={train: 96}",
+            "train.augment.scale=[1, 1]",
+            "tune.space={train.epochs: {low: 1, high: 5}}",
+        ],
+    )
+    differences = params.differences()
+    assert differences.keys() == {"validate", "synth", "train", "tune"}
+    assert differences["train"] == {"augment": {"scale": [1.0, 1.0]}}
+    assert Params.model_validate(differences) == params
+    assert Params().differences() == {}
 
 
 def test_a_recipe_gives_its_name_to_runs(tmp_path: Path) -> None:
