@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from streetseg.models import SegmentationModel
 
 FORMAT = 1
-OPSET = 17
 TOLERANCE = 1e-3
 """Largest difference of logits between ONNX Runtime and PyTorch, relative to their range."""
 
@@ -50,6 +48,8 @@ def save_artifact(
     """
     from safetensors.torch import save
 
+    from streetseg.onnx_export import export_onnx
+
     config = {
         "format": FORMAT,
         "model": params.model.model_dump(),
@@ -65,7 +65,7 @@ def save_artifact(
         _write_json(folder / "labels.json", dataset.labels.to_dict())
         weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
         (folder / "weights.safetensors").write_bytes(save(weights))
-        _export_onnx(model, dataset.size, folder / "model.onnx")
+        export_onnx(model, dataset.size, folder / "model.onnx")
         _save_example(model, dataset.image(int(dataset.rows("train")[0])), folder)
         check_onnx(folder)
     return destination
@@ -165,25 +165,6 @@ def _save_example(model: SegmentationModel, image: np.ndarray, folder: Path) -> 
     with torch.inference_mode():
         example = {"images": images, "logits": model(images).contiguous()}
     (folder / "example.safetensors").write_bytes(save(example))
-
-
-def _export_onnx(model: SegmentationModel, size: tuple[int, int], path: Path) -> None:
-    """Write the graph with the TorchScript exporter: a second, where the newer one takes many."""
-    import torch
-
-    batch = {0: "batch"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model,
-            (torch.zeros(1, *size, 3, dtype=torch.uint8),),
-            path,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_axes={"images": batch, "logits": batch},
-            opset_version=OPSET,
-            dynamo=False,
-        )
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -79,10 +79,33 @@ def network_name(params: Model) -> str:
     return name if name in NETWORKS else f"{name}-{params.encoder}"
 
 
+def check_size(model: SegmentationModel, size: tuple[int, int]) -> None:
+    """Try a frame of (height, width) pixels.
+
+    Raises:
+        StreetsegError: the network cannot take frames of this size.
+    """
+    model.eval()
+    try:
+        with torch.inference_mode():
+            model(torch.zeros(1, *size, 3, dtype=torch.uint8))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StreetsegError(
+            f"the network cannot take frames of {size[0]}x{size[1]} (height x width): {reason}: "
+            "choose another prepare.size, train.augment.crop or model.architecture"
+        ) from None
+
+
+def architectures() -> list[str]:
+    """The names that ``model.architecture`` may have."""
+    smp = _smp()
+    return [*NETWORKS, *(item for item in dir(smp) if _is_architecture(smp, item))]
+
+
 def _architecture(name: str) -> str:
     """The name as it is spelt, in whatever case it is given."""
-    smp = _smp()
-    known = [*NETWORKS, *(item for item in dir(smp) if _is_architecture(smp, item))]
+    known = architectures()
     spelt = {known_name.lower(): known_name for known_name in known}
     if name.lower() not in spelt:
         raise StreetsegError(
@@ -115,6 +138,8 @@ def _library(name: str, params: Model, categories: int) -> nn.Module:
             encoder_name=params.encoder,
             encoder_weights="imagenet" if download else None,
             classes=categories,
+            # a vision transformer is else bound to the square pictures it was trained on
+            **({"dynamic_img_size": True} if name == "DPT" else {}),
         )
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         carrying = (

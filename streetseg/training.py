@@ -24,7 +24,7 @@ from streetseg.distributed import World, processes
 from streetseg.errors import StreetsegError
 from streetseg.loading import EpochBatches, training_loader
 from streetseg.losses import balancing_weights, segmentation_loss
-from streetseg.models import SegmentationModel, build_model
+from streetseg.models import SegmentationModel, build_model, check_size
 from streetseg.optimization import build_average, build_optimizer, build_schedule, freeze
 from streetseg.pictures import prediction_panel
 from streetseg.progress import Pace, track
@@ -206,13 +206,14 @@ def _train(
 
 def _initial_model(params: Params, dataset: PreparedDataset) -> SegmentationModel:
     """The network with the weights that it starts from."""
-    if params.model.init_from is None:
-        return build_model(params.model, len(dataset.labels.categories))
-    folder = artifact_folder(params.model.init_from, params.registry)
-    model = build_model(
-        params.model.model_copy(update={"encoder_weights": "none"}), len(dataset.labels.categories)
-    )
-    load_weights(model, folder, dataset.labels)
+    start, categories = params.model.init_from, len(dataset.labels.categories)
+    if start is None:
+        model = build_model(params.model, categories)
+    else:
+        model = build_model(params.model.model_copy(update={"encoder_weights": "none"}), categories)
+        load_weights(model, artifact_folder(start, params.registry), dataset.labels)
+    for size in {dataset.size, params.train.augment.crop or dataset.size}:
+        check_size(model, size)
     return model
 
 

@@ -149,7 +149,7 @@ def test_overrides_are_read_as_yaml() -> None:
 
 
 def test_an_unknown_recipe_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(StreetsegError, match="choose one of default, .*demo"):
+    with pytest.raises(StreetsegError, match=r"choose one of default, .*demo"):
         load_recipe("dem", {})
 
 

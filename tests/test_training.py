@@ -374,6 +374,15 @@ def test_a_model_that_cannot_be_gone_on_from_is_said(
         train(recipe, dataset, tmp_path / "model")
 
 
+def test_a_size_that_a_network_cannot_take_is_said_before_anything_is_trained(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    recipe = changed(params, model__architecture="PAN", model__encoder="resnet18")
+    recipe = changed(recipe, model__encoder_weights="none")
+    with pytest.raises(StreetsegError, match=r"cannot take frames of 64x128 .* choose another"):
+        train(recipe, dataset, tmp_path / "model")
+
+
 @pytest.mark.parametrize(
     ("fits", "advice"),
     [

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Channels and 3x3 convolutions of each stage of VGG16; a stage ends with a 2x2 max pooling."""
+HIDDEN = 4096
+"""Channels of fc6 and fc7."""
 
 
 class VGG16(nn.Module):
@@ -38,10 +40,10 @@ class VGG16(nn.Module):
             self.stage_ends.append(len(layers))
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            nn.Conv2d(512, 4096, 7, padding=3),
+            nn.Conv2d(512, HIDDEN, 7, padding=3),
             nn.ReLU(inplace=True),
             nn.Dropout(),
-            nn.Conv2d(4096, 4096, 1),
+            nn.Conv2d(HIDDEN, HIDDEN, 1),
             nn.ReLU(inplace=True),
             nn.Dropout(),
         )
@@ -98,7 +100,7 @@ class FCN(nn.Module):
         super().__init__()
         skips = {32: [], 16: [512], 8: [512, 256]}[stride]
         self.encoder = VGG16()
-        self.score = _scores(4096, categories)
+        self.score = _scores(HIDDEN, categories)
         self.skip_scores = nn.ModuleList(_scores(channels, categories) for channels in skips)
         self.skip_scales = [skip_scale, skip_scale**2][: len(skips)]
         self.enlarge = nn.ModuleList(bilinear(categories, 2) for _ in skips)
