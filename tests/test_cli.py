@@ -17,7 +17,9 @@ from streetseg.metrics import representative_ids
 from tests.conftest import Trained
 
 COMMANDS = (
+    "params",
     "synth",
+    "explore",
     "prepare",
     "validate",
     "train",
@@ -68,6 +70,13 @@ def test_importing_the_package_loads_neither_torch_nor_mlflow() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+def test_every_setting_is_told_with_its_default() -> None:
+    done = streetseg("params", "train")
+    assert done.returncode == 0
+    assert yaml.safe_load(done.stdout) == {"train": Params().to_dict()["train"]}
+    assert yaml.safe_load(streetseg("params").stdout)["train"]["epochs"] == 60
+
+
 def test_wrong_usage_is_status_2() -> None:
     assert streetseg("train", "--nonsense").returncode == 2
     assert streetseg("evaluate", "--predictions", "x").returncode == 2
@@ -84,6 +93,7 @@ def test_wrong_usage_is_status_2() -> None:
         (("gate", "--evaluation", "nowhere"), "streetseg evaluate"),
         (("predict", "a.png"), "alias 'champion'"),
         (("train", "--params", "nowhere.yaml"), "cannot read nowhere.yaml"),
+        (("params", "trian"), "no section 'trian' in params.yaml: choose one of data, synth"),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_status_1(

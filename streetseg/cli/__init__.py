@@ -1,0 +1,20 @@
+"""The command line: each command is one call of the library."""
+
+import sys
+
+# Their commands join the app, in the order of the help.
+from streetseg.cli import settings, data, training, models  # noqa: F401  # isort: skip
+from streetseg.cli.base import app
+from streetseg.errors import StreetsegError
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run the command line: status 0 done, 1 failed with one clear line, 2 wrong usage."""
+    try:
+        app()
+    except StreetsegError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "))

@@ -1,0 +1,50 @@
+"""What all commands share: the app, the options, and how settings are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from streetseg.config import Params
+
+app = typer.Typer(
+    help="Street-scene segmentation: from frames on disk to a promoted model.\n\n"
+    "The commands follow the way of the data: synth (if you have none), explore, prepare, "
+    "validate, train (or tune), evaluate, compare, gate, register, promote, predict. Each reads "
+    "params.yaml and leaves its result where the next one looks for it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+PARAMS = Path("params.yaml")
+
+ParamsFile = Annotated[
+    Path, typer.Option("--params", help="Params or recipe file; what it leaves out is default.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, e.g. train.epochs=20."),
+]
+ModelFolder = Annotated[Path, typer.Option("--model", help="Folder of the model artifact.")]
+EvaluationFolder = Annotated[
+    Path, typer.Option("--evaluation", help="Folder that 'streetseg evaluate' wrote.")
+]
+ModelUri = Annotated[
+    str, typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+
+MODEL, EVALUATION = Path("outputs/model"), Path("outputs/evaluation")
+
+
+def load(params: Path, overrides: list[str] | None) -> Params:
+    """The settings of a file, with overrides; without ``params.yaml`` here, the defaults."""
+    from streetseg.config import load_params
+
+    absent = params == PARAMS and not params.exists()
+    return load_params(None if absent else params, overrides or [])

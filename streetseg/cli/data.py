@@ -1,0 +1,130 @@
+"""Commands on data: from drawing it to validating it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streetseg.cli.base import PARAMS, Overrides, ParamsFile, app, load
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command()
+def synth(params: ParamsFile = PARAMS, set_: Overrides = None) -> None:
+    """Draw synthetic street scenes in the Cityscapes layout, to try things without the data.
+
+    Goes on where an interrupted call stopped.
+    """
+    from streetseg.synth import write_cityscapes
+
+    settings = load(params, set_)
+    frames = write_cityscapes(
+        settings.data.root,
+        frames={str(split): count for split, count in settings.synth.frames.items()},
+        cities=settings.synth.cities,
+        size=settings.synth.size,
+        seed=settings.synth.seed,
+        workers=settings.prepare.workers,
+    )
+    print(f"{len(frames)} frames in {settings.data.root}")
+
+
+@app.command()
+def explore(
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    prepared: Annotated[
+        bool, typer.Option("--prepared", help="Show the prepared data instead of the source.")
+    ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REV",
+            help="Also show what changed in the prepared data since a git revision, data version "
+            "or folder.",
+        ),
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of the source to measure.")] = 200,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("outputs/explore.html"),
+) -> None:
+    """Show what is in the data on one page: counts, class shares, samples, augmentation, offenders.
+
+    By default it looks at a sample of data.root, before anything is prepared.
+    """
+    import tempfile
+
+    from streetseg.dataset import PreparedDataset
+    from streetseg.versions import fetch_index
+
+    settings = load(params, set_)
+    with tempfile.TemporaryDirectory() as scratch:
+        if prepared or against:
+            dataset = PreparedDataset(settings.data.prepared)
+        if against:
+            before = fetch_index(against, settings.data, Path(scratch) / "before")
+        from streetseg import explore as page  # slow to import, so after what may fail at once
+
+        if not (prepared or against):
+            with page.sampled(settings, frames) as (sample, survey):
+                page.explore(sample, settings, out, survey)
+        else:
+            comparison = page.compare(before, dataset, against) if against else None
+            page.explore(dataset, settings, out, comparison=comparison)
+            if comparison:
+                print(comparison)
+    print(out)
+
+
+@app.command()
+def prepare(
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    preview: Annotated[Path, typer.Option(help="The sheet of prepared frames to write.")] = Path(
+        "outputs/preview.jpg"
+    ),
+) -> None:
+    """Remap labels to categories, resize, and write the arrays that training reads.
+
+    Goes on where an interrupted call stopped. 'dvc repro' does the same and keeps track of
+    versions.
+    """
+    from streetseg.dataset import PreparedDataset
+    from streetseg.pictures import write_preview
+    from streetseg.prepare import prepare as prepare_data
+
+    preview.parent.mkdir(parents=True, exist_ok=True)
+    dataset = PreparedDataset(prepare_data(load(params, set_)))
+    write_preview(dataset, preview)
+    skipped = f" ({len(dataset.skipped)} skipped)" if len(dataset.skipped) else ""
+    print(f"{len(dataset.index)} frames{skipped} in {dataset.path}, version {dataset.version}")
+    print(preview)
+
+
+@app.command()
+def validate(
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    report: Annotated[Path, typer.Option(help="The page to write.")] = Path(
+        "outputs/validation.html"
+    ),
+) -> None:
+    """Check the prepared data; a critical failure ends with status 1, warnings are listed.
+
+    The page names the offending files and shows them.
+    """
+    from streetseg.dataset import PreparedDataset
+    from streetseg.validation import validate as validate_data
+    from streetseg.versions import reference
+
+    settings = load(params, set_)
+    dataset = PreparedDataset(settings.data.prepared)
+    with reference(settings) as usual:
+        found = validate_data(dataset, settings.validate_, report, usual)
+    for warning in found.warnings:
+        print(f"warning: {warning}")
+    found.require()
+    print(f"{len(found.outcomes)} checks, {len(found.warnings)} warnings: {report}")
