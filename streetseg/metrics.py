@@ -18,8 +18,9 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, size: int = 256) 
         size: one more than the largest id.
     """
     truth, predicted = truth.ravel(), predicted.ravel()
-    # Masks are made of long runs of one id: to count by runs takes a tenth of the time.
-    changes = (truth[1:] != truth[:-1]) | (predicted[1:] != predicted[:-1])
+    # Masks are made of long runs of one id: to count by runs takes a fifth of the time.
+    changes = truth[1:] != truth[:-1]
+    changes |= predicted[1:] != predicted[:-1]
     starts = np.append(0, np.flatnonzero(changes) + 1)
     lengths = np.diff(starts, append=truth.size)
     pairs = truth[starts].astype(np.intp) * size + predicted[starts]
