@@ -26,7 +26,17 @@ from streetseg.distributed import ALONE, World
 from streetseg.errors import StreetsegError
 
 MODULES = ("model", "optimizer", "schedule", "average")
-NUMBERS = ("run_id", "epoch", "step", "losses", "miou", "best_miou", "best_epoch", "best_weights")
+NUMBERS = (
+    "run_id",
+    "init_from",
+    "epoch",
+    "step",
+    "losses",
+    "miou",
+    "best_miou",
+    "best_epoch",
+    "best_weights",
+)
 
 
 @dataclass
@@ -39,6 +49,8 @@ class TrainingState:
     average: AveragedModel | None
     """A moving average of the weights, if one is kept."""
     run_id: str | None = None
+    init_from: str | None = None
+    """The model, by its version, whose weights it began with."""
     epoch: int = 1
     """The epoch in progress."""
     step: int = 0

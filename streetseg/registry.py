@@ -170,13 +170,22 @@ def download(uri: str, params: Registry | None = None) -> Path:
     """
     import mlflow
 
-    name, _, which = uri.removeprefix("models:/").replace("@", "/").rpartition("/")
-    version = find(connect(params or Registry()), name, which)
+    exact = pinned(uri, params)
     with clear_errors(f"cannot download {uri}"):
-        folder = mlflow.artifacts.download_artifacts(
-            artifact_uri=f"models:/{name}/{version.version}"
-        )
+        folder = mlflow.artifacts.download_artifacts(artifact_uri=exact)
     return Path(folder) / "artifacts" / "model"
+
+
+def pinned(model: str, params: Registry | None = None) -> str:
+    """The same model by its version, which no promotion moves; a path as it is.
+
+    Raises:
+        StreetsegError: no such model in the registry.
+    """
+    if not model.startswith("models:/"):
+        return model
+    name, _, which = model.removeprefix("models:/").replace("@", "/").rpartition("/")
+    return f"models:/{name}/{find(connect(params or Registry()), name, which).version}"
 
 
 def artifact_folder(model: str, params: Registry | None = None) -> Path:

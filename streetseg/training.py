@@ -28,7 +28,7 @@ from streetseg.models import SegmentationModel, build_model, check_size
 from streetseg.optimization import build_average, build_optimizer, build_schedule, freeze
 from streetseg.pictures import prediction_panel
 from streetseg.progress import Pace, track
-from streetseg.registry import artifact_folder
+from streetseg.registry import artifact_folder, pinned
 from streetseg.selection import selection_miou, split_for_selection
 from streetseg.tracking import Run, training_run
 
@@ -85,26 +85,31 @@ def _train(
     rows, held_out = split_for_selection(dataset, recipe.selection_share)
     batches = EpochBatches(rows, recipe.batch_size, recipe.seed, world)
     loader = training_loader(dataset, batches, recipe.augment, recipe.loader_workers)
-    model = world.shared(_initial_model(params, dataset).to(device))
+    start = params.model.init_from and pinned(params.model.init_from, params.registry)
+    model = world.shared(_initial_model(params, dataset, start).to(device))
     model = model.to(memory_format=torch.channels_last)
     pixels = dataset.index.iloc[rows][[f"pixels_{name}" for name in dataset.labels.names]].sum()
     weights = balancing_weights(pixels.to_numpy(), recipe.loss.balance).to(device)
     optimizer = build_optimizer(model, recipe)
     updates = recipe.epochs * math.ceil(len(loader) / recipe.accumulate)
     schedule = build_schedule(optimizer, recipe, updates)
-    state = TrainingState(model, optimizer, schedule, build_average(model, recipe.ema))
+    average = build_average(model, recipe.ema)
+    state = TrainingState(model, optimizer, schedule, average, init_from=start)
     judged = cast(SegmentationModel, state.average.module) if state.average else model
     beside = destination.with_name(f"{destination.name}.checkpoint")
     checkpoint = Checkpoint(recipe.checkpoint or beside, params, dataset, world)
     if checkpoint.restore(state) and world.leads:
         print(f"going on from epoch {state.epoch}, batch {state.step}", file=sys.stderr)
+    if state.init_from:
+        params = params.override({"model.init_from": state.init_from})
     forward: Callable[..., Tensor] = model
 
     def learn(images: Tensor, categories: Tensor) -> Tensor:
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             logits = forward(images)
         loss = segmentation_loss(logits, categories, recipe.loss, weights)
-        (loss / recipe.accumulate).backward()
+        before = state.step - state.step % recipe.accumulate
+        (loss / min(recipe.accumulate, len(loader) - before)).backward()
         return loss.detach()
 
     def attempt(frames: int) -> None:
@@ -204,9 +209,11 @@ def _train(
     return TrainedModel(destination, run_id, state.best_epoch, state.best_miou)
 
 
-def _initial_model(params: Params, dataset: PreparedDataset) -> SegmentationModel:
-    """The network with the weights that it starts from."""
-    start, categories = params.model.init_from, len(dataset.labels.categories)
+def _initial_model(
+    params: Params, dataset: PreparedDataset, start: str | None
+) -> SegmentationModel:
+    """The network with the weights that it starts from, those of a model if one is named."""
+    categories = len(dataset.labels.categories)
     if start is None:
         model = build_model(params.model, categories)
     else:

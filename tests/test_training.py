@@ -1,5 +1,6 @@
 """Training."""
 
+import json
 import os
 import resource
 import signal
@@ -12,12 +13,15 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from streetseg.artifact import read_config
 from streetseg.config import Params, load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
+from streetseg.gate import Verdict
 from streetseg.losses import segmentation_loss
 from streetseg.models import build_model
 from streetseg.optimization import build_average, build_optimizer, build_schedule
+from streetseg.registry import register
 from streetseg.selection import split_for_selection
 from streetseg.tracking import connect
 from streetseg.training import TrainedModel, train
@@ -334,12 +338,15 @@ def test_a_frozen_encoder_keeps_weights_and_statistics_until_its_end_learns(
     assert 0 < len(learnt) <= 0.11 * len(layers) + 1
 
 
-def test_training_goes_on_from_a_model(
+def test_training_goes_on_from_a_registered_model_and_names_its_version(
     params: Params, dataset: PreparedDataset, tmp_path: Path, trained: Trained
 ) -> None:
+    evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
+    start = changed(params, registry__model_name="start")
+    register(trained.artifact, evaluation, Verdict(True, []), start)
     further = changed(
         params,
-        model__init_from=str(trained.artifact),
+        model__init_from="models:/start@challenger",
         train__epochs=1,
         train__learning_rate=1e-12,
         train__freeze_epochs=1,
@@ -351,6 +358,9 @@ def test_training_goes_on_from_a_model(
     for name, weights in before.items():
         if "running" not in name and "tracked" not in name:
             np.testing.assert_allclose(after[name], weights, atol=1e-6, err_msg=name)
+    run = connect(params.registry).get_run(result.run_id)
+    assert run.data.params["model.init_from"] == "models:/start/1"
+    assert read_config(result.artifact)["params"]["model"]["init_from"] == "models:/start/1"
 
 
 @pytest.mark.parametrize(
