@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
@@ -24,6 +24,7 @@ from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.distributed import ALONE, World
 from streetseg.errors import StreetsegError
+from streetseg.models import SegmentationModel
 
 MODULES = ("model", "optimizer", "schedule", "average")
 NUMBERS = (
@@ -43,7 +44,7 @@ NUMBERS = (
 class TrainingState:
     """All that the next step depends on."""
 
-    model: nn.Module
+    model: SegmentationModel
     optimizer: torch.optim.Optimizer
     schedule: LRScheduler
     average: AveragedModel | None

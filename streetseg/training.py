@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from streetseg.artifact import load_weights, save_artifact
 from streetseg.augment import finish
 from streetseg.checkpoint import Checkpoint, TrainingState, stop_requests
-from streetseg.config import Params
+from streetseg.config import Params, Train
 from streetseg.dataset import PreparedDataset
 from streetseg.device import choose_device, choose_precision, memory_advice
-from streetseg.distributed import World, processes
+from streetseg.distributed import ALONE, World, processes
 from streetseg.errors import StreetsegError
 from streetseg.loading import EpochBatches, training_loader
 from streetseg.losses import balancing_weights, segmentation_loss
@@ -81,20 +81,14 @@ def _train(
     recipe = params.train
     torch.manual_seed(recipe.seed + world.rank)
     device = choose_device(recipe.device, world.local_rank)
-    precision = choose_precision(recipe.precision, device)
     rows, held_out = split_for_selection(dataset, recipe.selection_share)
     batches = EpochBatches(rows, recipe.batch_size, recipe.seed, world)
     loader = training_loader(dataset, batches, recipe.augment, recipe.loader_workers)
     start = params.model.init_from and pinned(params.model.init_from, params.registry)
-    model = world.shared(_initial_model(params, dataset, start).to(device))
-    model = model.to(memory_format=torch.channels_last)
+    state = initial_state(params, dataset, len(loader), device, start, world)
+    model = state.model
     pixels = dataset.index.iloc[rows][[f"pixels_{name}" for name in dataset.labels.names]].sum()
     weights = balancing_weights(pixels.to_numpy(), recipe.loss.balance).to(device)
-    optimizer = build_optimizer(model, recipe)
-    updates = recipe.epochs * math.ceil(len(loader) / recipe.accumulate)
-    schedule = build_schedule(optimizer, recipe, updates)
-    average = build_average(model, recipe.ema)
-    state = TrainingState(model, optimizer, schedule, average, init_from=start)
     judged = cast(SegmentationModel, state.average.module) if state.average else model
     beside = destination.with_name(f"{destination.name}.checkpoint")
     checkpoint = Checkpoint(recipe.checkpoint or beside, params, dataset, world)
@@ -105,9 +99,7 @@ def _train(
     forward: Callable[..., Tensor] = model
 
     def learn(images: Tensor, categories: Tensor) -> Tensor:
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits = forward(images)
-        loss = segmentation_loss(logits, categories, recipe.loss, weights)
+        loss = segmentation_loss(forward(images), categories, recipe.loss, weights)
         before = state.step - state.step % recipe.accumulate
         (loss / min(recipe.accumulate, len(loader) - before)).backward()
         return loss.detach()
@@ -115,7 +107,7 @@ def _train(
     def attempt(frames: int) -> None:
         blank = torch.zeros(frames, *(recipe.augment.crop or dataset.size), 3, device=device)
         learn(blank, blank[..., 0].long())
-        optimizer.zero_grad(set_to_none=True)
+        state.optimizer.zero_grad(set_to_none=True)
 
     def how_it_goes() -> str:
         miou = f"{state.miou:.3f}" if state.miou >= 0 else "-"
@@ -134,8 +126,7 @@ def _train(
         while state.epoch <= recipe.epochs and state.epoch - state.best_epoch <= recipe.patience:
             freeze(model, 1 if state.epoch <= recipe.freeze_epochs else 1 - recipe.unfreeze)
             if state.epoch in (began, recipe.freeze_epochs + 1):
-                forward = world.averaging(model)
-                forward = torch.compile(forward) if recipe.compile else forward
+                forward = forward_pass(model, recipe, device, world)
             batches.begin(state.epoch, state.step)
             speed = Pace(len(loader), state.step)
             for batch in track(
@@ -151,13 +142,7 @@ def _train(
                 speed.done, whole.done = state.step, whole.done + 1
                 if state.step % recipe.accumulate and state.step < len(loader):
                     continue
-                if recipe.gradient_clip:
-                    nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                schedule.step()
-                if state.average:
-                    state.average.update_parameters(model)
+                update(state, recipe)
                 stop, due = world.any(bool(requests), checkpoint.due)
                 if stop or due:
                     _require_finite(state, batches, dataset)
@@ -180,7 +165,7 @@ def _train(
                     state.epoch,
                     loss=state.mean_loss,
                     selection_miou=state.miou,
-                    learning_rate=float(schedule.get_last_lr()[-1]),
+                    learning_rate=float(state.schedule.get_last_lr()[-1]),
                     frames_per_second=speed.rate * recipe.batch_size,
                 )
                 print(f"epoch {state.epoch}/{recipe.epochs}  {how_it_goes()}", file=sys.stderr)
@@ -207,6 +192,55 @@ def _train(
             checkpoint.remove()
     run_id, *_ = world.gather(run.id)  # after the first process has written the artifact
     return TrainedModel(destination, run_id, state.best_epoch, state.best_miou)
+
+
+def initial_state(
+    params: Params,
+    dataset: PreparedDataset,
+    batches: int,
+    device: torch.device,
+    start: str | None = None,
+    world: World = ALONE,
+) -> TrainingState:
+    """The state before the first step.
+
+    Args:
+        params: the recipe.
+        dataset: what to train on.
+        batches: of an epoch.
+        device: where the network is to be.
+        start: the model, by its version, to begin with; None for ``model.encoder_weights``.
+        world: the processes that train together.
+    """
+    recipe = params.train
+    model = world.shared(_initial_model(params, dataset, start).to(device))
+    model = model.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(model, recipe)
+    updates = recipe.epochs * math.ceil(batches / recipe.accumulate)
+    schedule = build_schedule(optimizer, recipe, updates)
+    average = build_average(model, recipe.ema)
+    return TrainingState(model, optimizer, schedule, average, init_from=start)
+
+
+def forward_pass(
+    model: SegmentationModel, recipe: Train, device: torch.device, world: World = ALONE
+) -> Callable[[Tensor], Tensor]:
+    """``model`` in the precision of the recipe, compiled if it asks for that."""
+    precision = choose_precision(recipe.precision, device)
+    mixed = torch.autocast(device.type, precision, enabled=precision != torch.float32)
+    forward = world.averaging(model)
+    return mixed(torch.compile(forward) if recipe.compile else forward)
+
+
+def update(state: TrainingState, recipe: Train) -> None:
+    """Let the weights follow the gradients, and forget these."""
+    if recipe.gradient_clip:
+        nn.utils.clip_grad_norm_(state.model.parameters(), recipe.gradient_clip)
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.schedule.step()
+    if state.average:
+        state.average.update_parameters(state.model)
 
 
 def _initial_model(
