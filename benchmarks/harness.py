@@ -8,13 +8,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from streetseg.provenance import REPOSITORY
+from streetseg.provenance import REPOSITORY, git_revision
 from streetseg.synth import write_cityscapes
 
 COLUMNS = {
@@ -86,8 +87,12 @@ def report(name: str, claims: list[Claim]) -> None:
         table.add_row(*(show(claim.to_dict()[key]) for key in COLUMNS.values()))
     Console(width=140).print(table)
     OUT.mkdir(parents=True, exist_ok=True)
-    path = OUT / f"{name}.json"
-    path.write_text(json.dumps([claim.to_dict() for claim in claims], indent=1) + "\n")
+    found = {
+        "measured": str(date.today()),
+        "revision": git_revision(),
+        "claims": [claim.to_dict() for claim in claims],
+    }
+    (OUT / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 def show(value: object) -> str:

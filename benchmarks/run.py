@@ -9,13 +9,11 @@ import json
 import platform
 import subprocess
 import sys
-from datetime import date
 from pathlib import Path
 
 from harness import COLUMNS, OUT, show
 
 from streetseg.parallel import cores
-from streetseg.provenance import git_revision
 
 HERE = Path(__file__).parent
 NOT_BENCHMARKS = {"harness", "run"}
@@ -29,15 +27,16 @@ def main() -> None:
     lines = [
         "# Results",
         "",
-        f"Measured {date.today()} at {revision()} on {cores()} cores ({processor()}), "
-        f"Python {platform.python_version()}. Ours and the other take turns in one run; figures "
-        "are medians. `make bench` measures anew.",
+        f"Measured on {cores()} cores ({processor()}), Python {platform.python_version()}. "
+        "Ours and the other take turns in one run; figures are medians. `make bench` measures anew.",
     ]
     for name in every:
         path = OUT / f"{name}.json"
         if path.exists():
+            found = json.loads(path.read_text())
             lines += ["", f"## `python benchmarks/{name}.py`", ""]
-            lines += table(json.loads(path.read_text()))
+            lines += [f"Measured {found['measured']} at {short(found['revision'])}.", ""]
+            lines += table(found["claims"])
     (HERE / "RESULTS.md").write_text("\n".join(lines) + "\n")
     print(HERE / "RESULTS.md")
 
@@ -48,9 +47,9 @@ def table(claims: list[dict[str, object]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (list(COLUMNS), ["---"] * len(COLUMNS), *rows)]
 
 
-def revision() -> str:
-    """The commit that was measured, and whether files differed from it."""
-    commit, dash, dirty = git_revision().partition("-")
+def short(revision: str) -> str:
+    """The start of a commit, and whether files differed from it."""
+    commit, dash, dirty = revision.partition("-")
     return f"{commit[:12]}{dash}{dirty}"
 
 
