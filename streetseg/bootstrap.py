@@ -1,4 +1,4 @@
-"""How sure a score is: the bootstrap over frames (Efron, Tibshirani: An Introduction to the Bootstrap).
+"""How sure a score is: the bootstrap over frames (Efron and Tibshirani, 1993).
 
 Frames are drawn with replacement, for pixels of one frame depend on each other and frames do not.
 """
