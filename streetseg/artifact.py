@@ -6,12 +6,14 @@
 ``config.json``          architecture, input size, and where the model comes from
 ``labels.json``          the label space
 ``example.safetensors``  a picture and the logits PyTorch gave for it, to check any runtime against
+``trained_on.txt``       hashes of the pictures it learnt from; left out where they are not known
 =======================  ===========================================================================
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from streetseg.models import SegmentationModel
 
 FORMAT = 1
+TRAINED_ON = "trained_on.txt"
 TOLERANCE = 1e-3
 """Largest difference of logits between ONNX Runtime and PyTorch, relative to their range."""
 
@@ -40,8 +43,18 @@ def save_artifact(
     *,
     run_id: str,
     epoch: int,
+    trained_on: Collection[str] | None,
 ) -> Path:
     """Write ``model`` (on the CPU, in eval mode) as an artifact, whole or not at all.
+
+    Args:
+        model: the network.
+        dataset: what it was trained on.
+        params: the recipe.
+        destination: the folder to write.
+        run_id: the run that trained it.
+        epoch: of which the weights are.
+        trained_on: what :func:`frames_learnt` says.
 
     Raises:
         StreetsegError: the folder cannot be written, or the exported graph computes something else.
@@ -63,6 +76,9 @@ def save_artifact(
     with new_folder(destination, "config.json") as folder:
         _write_json(folder / "config.json", config)
         _write_json(folder / "labels.json", dataset.labels.to_dict())
+        if trained_on is not None:
+            lines = "".join(f"{picture}\n" for picture in sorted(trained_on))
+            (folder / TRAINED_ON).write_text(lines)
         weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
         (folder / "weights.safetensors").write_bytes(save(weights))
         export_onnx(model, dataset.size, folder / "model.onnx")
@@ -91,6 +107,30 @@ def read_config(artifact: Path) -> dict[str, Any]:
 def read_labels(artifact: Path) -> LabelSpace:
     """The label space of an artifact."""
     return LabelSpace.from_dict(json.loads((Path(artifact) / "labels.json").read_text()))
+
+
+def frames_learnt(dataset: PreparedDataset, ancestor: Path | None) -> set[str] | None:
+    """The pictures that a model has learnt from once it is trained on a dataset.
+
+    Args:
+        dataset: what it is trained on; the frames that the checkpoint is chosen on count too.
+        ancestor: the artifact that training begins with, if any.
+
+    Returns:
+        Hashes of picture files (``image_hash`` of the index) of the train split, and of what the
+        ancestor learnt from; None if the ancestor does not say.
+    """
+    learnt = set(dataset.index["image_hash"][dataset.rows("train")])
+    if ancestor is None:
+        return learnt
+    before = read_trained_on(ancestor)
+    return None if before is None else learnt | before
+
+
+def read_trained_on(artifact: Path) -> set[str] | None:
+    """Hashes of the pictures that a model has learnt from; None if the artifact does not say."""
+    path = Path(artifact) / TRAINED_ON
+    return set(path.read_text().split()) if path.exists() else None
 
 
 def load_torch(artifact: Path) -> SegmentationModel:

@@ -240,9 +240,10 @@ class Tune(Section):
 
 
 class Evaluate(Section):
-    """Which frames the score is of."""
+    """Which frames the score is of, and what else is scored."""
 
     split: Literal["train", "val"] = "val"
+    tta: tuple[Literal["flip", "scales"], ...] = ()
 
 
 class Gate(Section):

@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from streetseg.artifact import load_weights, save_artifact
+from streetseg.artifact import frames_learnt, load_weights, save_artifact
 from streetseg.augment import finish
 from streetseg.checkpoint import Checkpoint, TrainingState, stop_requests
 from streetseg.config import Params
@@ -102,6 +102,8 @@ def _train(
         print(f"going on from epoch {state.epoch}, batch {state.step}", file=sys.stderr)
     if state.init_from:
         params = params.override({"model.init_from": state.init_from})
+    ancestor = artifact_folder(state.init_from, params.registry) if state.init_from else None
+    learnt = frames_learnt(dataset, ancestor)
     forward: Callable[..., Tensor] = model
 
     def learn(images: Tensor, categories: Tensor) -> Tensor:
@@ -202,6 +204,7 @@ def _train(
                 destination,
                 run_id=run.id,
                 epoch=state.best_epoch,
+                trained_on=learnt,
             )
             run.log(state.best_epoch, best_selection_miou=state.best_miou)
             checkpoint.remove()

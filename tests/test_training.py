@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from streetseg.artifact import read_config
+from streetseg.artifact import read_config, read_trained_on
 from streetseg.config import Params, load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
@@ -361,6 +361,7 @@ def test_training_goes_on_from_a_registered_model_and_names_its_version(
     run = connect(params.registry).get_run(result.run_id)
     assert run.data.params["model.init_from"] == "models:/start/1"
     assert read_config(result.artifact)["params"]["model"]["init_from"] == "models:/start/1"
+    assert read_trained_on(result.artifact) == read_trained_on(trained.artifact)
 
 
 @pytest.mark.parametrize(
