@@ -43,7 +43,7 @@ def save_artifact(
     *,
     run_id: str,
     epoch: int,
-    trained_on: Collection[str] | None,
+    trained_on: Collection[str] | None = None,
 ) -> Path:
     """Write ``model`` (on the CPU, in eval mode) as an artifact, whole or not at all.
 
@@ -54,7 +54,7 @@ def save_artifact(
         destination: the folder to write.
         run_id: the run that trained it.
         epoch: of which the weights are.
-        trained_on: what :func:`frames_learnt` says.
+        trained_on: what :func:`frames_learnt` says; None if it is not known.
 
     Raises:
         StreetsegError: the folder cannot be written, or the exported graph computes something else.
@@ -109,22 +109,18 @@ def read_labels(artifact: Path) -> LabelSpace:
     return LabelSpace.from_dict(json.loads((Path(artifact) / "labels.json").read_text()))
 
 
-def frames_learnt(dataset: PreparedDataset, ancestor: Path | None) -> set[str] | None:
+def frames_learnt(dataset: PreparedDataset, inherited: Collection[str] | None) -> set[str] | None:
     """The pictures that a model has learnt from once it is trained on a dataset.
 
     Args:
         dataset: what it is trained on; the frames that the checkpoint is chosen on count too.
-        ancestor: the artifact that training begins with, if any.
+        inherited: what the model that training began with had learnt from; None if unknown.
 
     Returns:
-        Hashes of picture files (``image_hash`` of the index) of the train split, and of what the
-        ancestor learnt from; None if the ancestor does not say.
+        Hashes of picture files, as ``image_hash`` of the index; None if unknown.
     """
-    learnt = set(dataset.index["image_hash"][dataset.rows("train")])
-    if ancestor is None:
-        return learnt
-    before = read_trained_on(ancestor)
-    return None if before is None else learnt | before
+    own = set(dataset.index["image_hash"][dataset.rows("train")])
+    return None if inherited is None else own.union(inherited)
 
 
 def read_trained_on(artifact: Path) -> set[str] | None:

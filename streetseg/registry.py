@@ -173,7 +173,8 @@ def download(uri: str, params: Registry | None = None) -> Path:
     exact = pinned(uri, params)
     with clear_errors(f"cannot download {uri}"):
         folder = mlflow.artifacts.download_artifacts(artifact_uri=exact)
-    return Path(folder) / "artifacts" / "model"
+    (artifact,) = (Path(folder) / "artifacts").iterdir()  # under the name it had at registration
+    return artifact
 
 
 def pinned(model: str, params: Registry | None = None) -> str:

@@ -11,10 +11,9 @@ from streetseg.labels import LabelSpace
 from streetseg.metrics import (
     Scores,
     category_confusion,
-    confusion_matrix,
+    confusion_of_categories,
     official_confusion,
     plain_number,
-    representative_ids,
     score,
 )
 
@@ -27,7 +26,6 @@ class Tally:
     def __init__(self, labels: LabelSpace) -> None:
         """With nothing counted yet; ``labels`` is of the truth and of the answers."""
         self.labels = labels
-        self._representatives = representative_ids(labels)
         self._total = np.zeros((256, 256), np.int64)
         self._plain: list[np.ndarray] = []
         self._official: list[np.ndarray] = []
@@ -39,7 +37,7 @@ class Tally:
             truth: label ids uint8[H, W].
             categories: category ids uint8[H, W] that the model answers.
         """
-        counts = confusion_matrix(truth, self._representatives[categories])
+        counts = confusion_of_categories(truth, categories, self.labels)
         self._total += counts
         self._plain.append(category_confusion(counts, self.labels))
         self._official.append(official_confusion(counts, self.labels))
