@@ -86,7 +86,7 @@ def judge(
         StreetsegError: a champion was scored and ``frames`` is missing, or not of the same frames.
     """
     champion: Any = evaluation.get("champion")
-    conditions = list(_floors(evaluation, params))
+    conditions = [*_floors(evaluation, params), *_seen_frames(evaluation)]
     probability = None
     if unasked := _why_not_compared(evaluation, params):
         compared_with = f"nothing: {unasked}"
@@ -150,6 +150,20 @@ def _floor(
     sentence = f"{what} {there} on {_frames(evaluation)}: {side} the floor of {floor:g}"
     name = what.partition(" over ")[0]
     return Condition(name, measured, floor, passed, sentence, advice)
+
+
+def _seen_frames(evaluation: Mapping[str, Any]) -> Iterator[Condition]:
+    """A score on frames that the model has learnt from says nothing."""
+    if seen := evaluation.get("trained_on_these"):
+        yield Condition(
+            "share of frames it was not trained on",
+            1 - seen / len(evaluation["frames"]),
+            1.0,
+            False,
+            f"it was trained on {seen} of the {_frames(evaluation)}, which flatters its scores",
+            "Evaluate on frames that it was not trained on (`evaluate.split`, or another split of "
+            "the data).",
+        )
 
 
 def _why_not_compared(evaluation: Mapping[str, Any], params: Gate) -> str:

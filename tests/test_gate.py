@@ -167,6 +167,13 @@ def test_raising_a_floor_never_opens_it(seed: int) -> None:
     assert lower or not higher
 
 
+@pytest.mark.parametrize(("seen", "passed"), [(None, True), (0, True), (2, False)])
+def test_a_score_on_frames_it_was_trained_on_closes_it(seen: int | None, passed: bool) -> None:
+    verdict = judge(evaluation(trained_on_these=seen), LOW)
+    assert verdict.passed is passed
+    assert passed is ("it was trained on 2 of the 24 val frames" not in verdict.reasons[0])
+
+
 # The champion
 
 
