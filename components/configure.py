@@ -35,6 +35,7 @@ def configure(
 
     from streetseg.config import load_recipe
     from streetseg.errors import exit_on_error
+    from streetseg.registry import pinned
     from streetseg.versions import resolve, resolve_reference
 
     named = {
@@ -51,6 +52,8 @@ def configure(
         tree = params.to_dict()
         if reference := resolve_reference(params):
             tree["validate"]["reference"] = reference
+        if start := params.model.init_from:
+            tree["model"]["init_from"] = pinned(start, params.registry)
     registry = {"registry": tree["registry"]}
     Settings = namedtuple(
         "Settings",

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
@@ -24,7 +24,10 @@ from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.distributed import ALONE, World
 from streetseg.errors import StreetsegError
+from streetseg.models import SegmentationModel
 
+INCIDENTAL = ("device", "loader_workers", "patience", "checkpoint_minutes", "checkpoint")
+"""Keys of train that may change while a training is stopped."""
 MODULES = ("model", "optimizer", "schedule", "average")
 NUMBERS = (
     "run_id",
@@ -43,7 +46,7 @@ NUMBERS = (
 class TrainingState:
     """All that the next step depends on."""
 
-    model: nn.Module
+    model: SegmentationModel
     optimizer: torch.optim.Optimizer
     schedule: LRScheduler
     average: AveragedModel | None
@@ -97,7 +100,8 @@ class Checkpoint:
         self, path: Path, params: Params, dataset: PreparedDataset, world: World = ALONE
     ) -> None:
         """Keep the state in ``path``, at most every ``train.checkpoint_minutes``."""
-        told = [params.model.model_dump(), params.train.model_dump(mode="json"), dataset.version]
+        recipe = params.train.model_dump(mode="json", exclude=set(INCIDENTAL))
+        told = [params.model.model_dump(), recipe, dataset.version]
         self.path = path
         self.world = world
         self.fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()
@@ -133,15 +137,17 @@ class Checkpoint:
         self.world.wait()
         self.saved = time.monotonic()
 
-    def restore(self, state: TrainingState) -> bool:
-        """Take up the state of the file; False if there is none for this recipe and data.
+    def load(self) -> dict[str, Any] | None:
+        """What :meth:`save` wrote for this recipe and data; None if there is none.
+
+        A checkpoint of something else is set aside.
 
         Raises:
             StreetsegError: the file is no checkpoint, or not all processes see it.
         """
         seen = self.world.gather(self.path.exists())
         if not any(seen):
-            return False
+            return None
         if not all(seen):
             raise StreetsegError(
                 f"{self.path} is there for some of the processes only: set train.checkpoint to a "
@@ -152,12 +158,21 @@ class Checkpoint:
         except Exception:  # of torch, of zip, of the system: whatever it holds, it is no checkpoint
             raise StreetsegError(f"{self.path} is no checkpoint: remove it to start anew") from None
         if stored.pop("fingerprint", None) != self.fingerprint:
-            print(f"{self.path} is of other settings or data: starting anew", file=sys.stderr)
-            return False
+            aside = self.path.with_name(f"{self.path.name}.old")
+            if self.world.leads:
+                self.path.replace(aside)
+                print(
+                    f"{self.path} is of other settings or data: starting anew, it is now {aside}",
+                    file=sys.stderr,
+                )
+            return None
+        return stored
+
+    def restore(self, state: TrainingState, stored: dict[str, Any]) -> None:
+        """Let ``state`` become what :meth:`load` gave."""
         state.restore(stored)
         if self.world.rank < len(stored["random"]):
             _set_random_state(stored["random"][self.world.rank])
-        return True
 
     def remove(self) -> None:
         """There is nothing left to go on with."""

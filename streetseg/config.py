@@ -161,6 +161,7 @@ class Train(Section):
     learning_rate: Positive = 1e-3
     weight_decay: NonNegative = 1e-2
     encoder_rate: NonNegative = 1.0
+    encoder_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     freeze_epochs: int = Field(0, ge=0)
     unfreeze: Fraction = 1.0
     warmup: Fraction = 0.1

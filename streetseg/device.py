@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from streetseg.config import Train
 from streetseg.errors import StreetsegError
@@ -39,6 +40,14 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
+def in_precision(
+    model: Callable[..., Tensor], recipe: Train, device: torch.device
+) -> Callable[..., Tensor]:
+    """``model``, computing in the precision of the recipe."""
+    precision = choose_precision(recipe.precision, device)
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)(model)
+
+
 @contextmanager
 def memory_advice(recipe: Train, attempt: Callable[[int], object] | None) -> Iterator[None]:
     """Turn running out of memory into a line that names the largest batch that fits.
@@ -50,17 +59,25 @@ def memory_advice(recipe: Train, attempt: Callable[[int], object] | None) -> Ite
     try:
         yield
     except RuntimeError as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            reason = " ".join(str(error).split())[:200]
+            raise StreetsegError(f"train.compile=true cannot be used here: {reason}") from None
         if not _out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold what filled the memory
+    except ValueError as error:
+        if not _too_few_to_normalise(error):
+            raise
+        raise StreetsegError(
+            f"train.batch_size={recipe.batch_size} is too small: batch normalisation cannot learn "
+            "from one frame, so each process needs two"
+        ) from None
     else:
         return
     size = recipe.batch_size
     fits = _largest(attempt, size) if attempt else size // 2
     if not fits:
-        advice = (
-            "not even one frame fits: choose a smaller network, prepare.size or train.augment.crop"
-        )
+        advice = "no batch fits: choose a smaller network, prepare.size or train.augment.crop"
     else:
         steps = -(-size * recipe.accumulate // fits)
         advice = (
@@ -79,7 +96,9 @@ def _largest(attempt: Callable[[int], object], too_large: int) -> int:
         try:
             attempt(size)
             fits = size
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
+            if _too_few_to_normalise(error):
+                return fits
             if not _out_of_memory(error):
                 raise
             traceback.clear_frames(error.__traceback__)
@@ -87,6 +106,10 @@ def _largest(attempt: Callable[[int], object], too_large: int) -> int:
     return fits
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def _too_few_to_normalise(error: Exception) -> bool:
+    return "Expected more than 1 value per channel" in str(error)
+
+
+def _out_of_memory(error: Exception) -> bool:
     """Whether a GPU's memory is exhausted, or this machine's (of which PyTorch only speaks)."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

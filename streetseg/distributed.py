@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from streetseg.errors import StreetsegError
 
+STARTED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -103,7 +105,7 @@ ALONE = World()
 
 def leads() -> bool:
     """Whether this process is the first, or the only one, of a training."""
-    return os.environ.get("RANK", "0") == "0"
+    return STARTED_BY_TORCHRUN not in os.environ or os.environ["RANK"] == "0"
 
 
 @contextmanager
@@ -113,7 +115,7 @@ def processes() -> Iterator[World]:
     Raises:
         StreetsegError: they do not find each other.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if STARTED_BY_TORCHRUN not in os.environ:
         yield ALONE
         return
     try:

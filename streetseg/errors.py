@@ -11,6 +11,10 @@ class StreetsegError(Exception):
     """Something the user can mend: what is wrong, where, and what to do, in one line."""
 
 
+class StoppedError(StreetsegError):
+    """The user, or the system, asked a long job to stop, and it can be gone on with."""
+
+
 @contextmanager
 def exit_on_error() -> Iterator[None]:
     """End the process with status 1 and one line on standard error where the user erred."""

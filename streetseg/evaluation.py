@@ -18,7 +18,7 @@ from streetseg.errors import StreetsegError
 from streetseg.imaging import BadImageError, decode_ids
 from streetseg.inference import Segmenter, categories_at
 from streetseg.labels import IGNORE, LabelSpace
-from streetseg.metrics import Scores, confusion_matrix, representative_ids, score
+from streetseg.metrics import Scores, confusion_matrix, confusion_of_categories, score
 from streetseg.pictures import prediction_sheet
 from streetseg.progress import track
 from streetseg.report import write_report
@@ -79,7 +79,7 @@ def evaluate(
     for row in track(rows, total=len(rows), description="evaluate"):
         truth = dataset.label_ids(row)
         categories = categories_at(_logits(model, dataset, row), truth.shape)
-        counts = confusion_matrix(truth, representative_ids(model.labels)[categories])
+        counts = confusion_of_categories(truth, categories, model.labels)
         total += counts
         per_frame[int(row)] = score(counts, model.labels).miou
     ranked = sorted(per_frame, key=per_frame.__getitem__, reverse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from random import Random
 from typing import NamedTuple
@@ -135,4 +136,11 @@ def training_loader(
         persistent_workers=workers > 0,
         generator=torch.Generator(),  # so that starting an epoch draws no number of the training's
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_leave_signals_to_the_training,
     )
+
+
+def _leave_signals_to_the_training(worker: int) -> None:
+    """What a terminal or a supervisor sends to all processes stops the loop, which ends these."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -17,8 +17,33 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, size: int = 256) 
         predicted: uint8 ids of the same shape.
         size: one more than the largest id.
     """
-    pairs = truth.astype(np.intp).ravel() * size + predicted.ravel()
-    return np.bincount(pairs, minlength=size * size).reshape(size, size)
+    truth, predicted = truth.ravel(), predicted.ravel()
+    # Masks are made of long runs of one id: to count by runs takes a fifth of the time.
+    changes = truth[1:] != truth[:-1]
+    changes |= predicted[1:] != predicted[:-1]
+    starts = np.append(0, np.flatnonzero(changes) + 1)
+    lengths = np.diff(starts, append=truth.size)
+    pairs = truth[starts].astype(np.intp) * size + predicted[starts]
+    return np.bincount(pairs, lengths, size * size).astype(np.int64).reshape(size, size)
+
+
+def confusion_of_categories(
+    truth: np.ndarray, categories: np.ndarray, space: LabelSpace
+) -> np.ndarray:
+    """Count pixels by (true label id, id that represents the predicted category).
+
+    Args:
+        truth: label ids uint8, any shape.
+        categories: category ids uint8 of the same shape.
+        space: what the ids mean.
+
+    Returns:
+        int64[256, 256], as :func:`score` takes it.
+    """
+    represented = representative_ids(space)
+    counts = np.zeros((256, 256), np.int64)
+    counts[:, represented] = confusion_matrix(truth, categories)[:, : len(represented)]
+    return counts
 
 
 def representative_ids(space: LabelSpace) -> np.ndarray:
@@ -60,6 +85,7 @@ def score(confusion: np.ndarray, space: LabelSpace) -> Scores:
     """Score a confusion matrix of label ids (int64[256, 256], truth by prediction)."""
     plain = _merge(confusion, space.category_of, space.category_of, len(space.names))
     iou, dice = _overlap(plain)
+    evaluated = {label.category for label in space.labels if not label.ignore_in_eval}
     return Scores(
         miou=_mean(iou),
         miou_official=_mean(official := _official_iou(confusion, space)),
@@ -68,7 +94,7 @@ def score(confusion: np.ndarray, space: LabelSpace) -> Scores:
         iou_official={
             name: value
             for name, value in zip(space.names, official.tolist(), strict=True)
-            if name in _evaluated_categories(space)
+            if name in evaluated
         },
         pixel_accuracy=float(np.trace(plain) / total) if (total := plain.sum()) else float("nan"),
         category_confusion=plain,
@@ -101,24 +127,17 @@ def _official_iou(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
         return hit / union
 
 
-def _evaluated_categories(space: LabelSpace) -> set[str | None]:
-    return {label.category for label in space.labels if not label.ignore_in_eval}
-
-
 def _merge(
     confusion: np.ndarray, true_group: np.ndarray, predicted_group: np.ndarray, groups: int
 ) -> np.ndarray:
     """Sum ids into groups (uint8[256] tables); ids in the group ``IGNORE`` are dropped."""
-    merged = np.zeros((groups, groups), np.int64)
-    true_ids, predicted_ids = np.nonzero(confusion)
-    rows, columns = true_group[true_ids], predicted_group[predicted_ids]
-    kept = (rows != IGNORE) & (columns != IGNORE)
-    np.add.at(
-        merged,
-        (rows[kept], columns[kept]),
-        confusion[true_ids[kept], predicted_ids[kept]],
-    )
-    return merged
+    by_true = _sum_rows(confusion, true_group, groups)
+    return _sum_rows(by_true.T, predicted_group, groups).T
+
+
+def _sum_rows(counts: np.ndarray, group_of: np.ndarray, groups: int) -> np.ndarray:
+    """Add up the rows of each group: int64[groups, columns]."""
+    return np.stack([counts[group_of == group].sum(axis=0) for group in range(groups)])
 
 
 def _mean(values: np.ndarray) -> float:

@@ -8,25 +8,48 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from streetseg.checkpoint import TrainingState
 from streetseg.config import Train
+from streetseg.errors import StreetsegError
 from streetseg.models import SegmentationModel
 
 POLY_POWER = 0.9
 """Of the poly schedule (Chen et al., DeepLab, 2017, section 4.1.3)."""
+RATES = 12
+"""How many learning rates the layers of an encoder share."""
 
 
 def build_optimizer(model: SegmentationModel, recipe: Train) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter, 2019), the encoder with a learning rate of its own."""
-    encoder = list(model.encoder.parameters())
-    known = set(encoder)
-    rest = [parameter for parameter in model.parameters() if parameter not in known]
-    groups = [
-        {"params": encoder, "lr": recipe.learning_rate * recipe.encoder_rate},
-        {"params": rest, "lr": recipe.learning_rate},
-    ]
+    """AdamW (Loshchilov and Hutter, 2019), the encoder with learning rates of its own.
+
+    They rise geometrically from its first layer to its last, as in Bao et al., BEiT (2022). Biases
+    and what scales a normalisation do not decay.
+    """
+    layers = _layers(model.encoder)
+    shares: dict[nn.Parameter, float] = {}
+    for number, layer in enumerate(layers):
+        depth = number * RATES // len(layers) / (RATES - 1)
+        for parameter in layer.parameters(recurse=False):
+            shares[parameter] = recipe.encoder_rate * recipe.encoder_decay ** (1 - depth)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((shares.get(parameter, 1.0), decay), []).append(parameter)
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]], weight_decay=recipe.weight_decay
+        [
+            {"params": parameters, "lr": recipe.learning_rate * share, "weight_decay": decay}
+            for (share, decay), parameters in groups.items()
+        ]
     )
+
+
+def _layers(encoder: nn.Module) -> list[nn.Module]:
+    """The parts of an encoder that hold parameters of their own, from the input on."""
+    return [
+        layer
+        for layer in encoder.modules()
+        if next(layer.parameters(recurse=False), None) is not None
+    ]
 
 
 def freeze(model: SegmentationModel, share: float) -> None:
@@ -34,13 +57,17 @@ def freeze(model: SegmentationModel, share: float) -> None:
 
     Frozen layers keep their weights and, if they normalise batches, their statistics, as a layer
     that is not trainable does in Keras.
+
+    Raises:
+        StreetsegError: the network has no encoder to freeze.
     """
     model.train()
-    layers = [
-        layer
-        for layer in model.encoder.modules()
-        if next(layer.parameters(recurse=False), None) is not None
-    ]
+    layers = _layers(model.encoder)
+    if share and not layers:
+        raise StreetsegError(
+            "train.freeze_epochs and train.unfreeze apply to networks with an encoder, which this "
+            "one has not"
+        )
     frozen = round(share * len(layers))
     for number, layer in enumerate(layers):
         layer.training = number >= frozen
@@ -72,3 +99,14 @@ def build_average(model: nn.Module, decay: float) -> AveragedModel | None:
     if decay == 0:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def update(state: TrainingState, recipe: Train) -> None:
+    """Let the weights follow the gradients, and forget these."""
+    if recipe.gradient_clip:
+        nn.utils.clip_grad_norm_(state.model.parameters(), recipe.gradient_clip)
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.schedule.step()
+    if state.average:
+        state.average.update_parameters(state.model)

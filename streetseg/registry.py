@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from streetseg.artifact import check_onnx, read_config, read_example
 from streetseg.config import Params, Registry
 from streetseg.errors import StreetsegError
-from streetseg.gate import Verdict
 from streetseg.tracking import clear_errors, connect
+from streetseg.verdict import Verdict
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -173,7 +173,8 @@ def download(uri: str, params: Registry | None = None) -> Path:
     exact = pinned(uri, params)
     with clear_errors(f"cannot download {uri}"):
         folder = mlflow.artifacts.download_artifacts(artifact_uri=exact)
-    return Path(folder) / "artifacts" / "model"
+    (artifact,) = (Path(folder) / "artifacts").iterdir()  # under the name it had at registration
+    return artifact
 
 
 def pinned(model: str, params: Registry | None = None) -> str:

@@ -86,7 +86,7 @@ def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> lis
 
 
 def choose(text: str, known: Sequence[Run]) -> Run:
-    """The run that ``text`` stands for: an id, a name, or the beginning of an id.
+    """The run that ``text`` stands for: an id, a name (the newest of it), or how an id begins.
 
     Args:
         text: what the user wrote.
@@ -95,15 +95,14 @@ def choose(text: str, known: Sequence[Run]) -> Run:
     Raises:
         StreetsegError: it stands for no run, or for several.
     """
-    named = [run for run in known if text in (run.info.run_id, run.info.run_name)]
+    named = [run for run in known if text in (run.info.run_id, run.info.run_name)][:1]
     begun = [run for run in known if run.info.run_id.startswith(text)]
     found = named or (begun if len(text) >= SHORTEST_PREFIX else [])
     if len(found) == 1:
         return found[0]
     if found:
-        kind = "are named" if named else "have an id that begins with"
         raise StreetsegError(
-            f"{len(found)} runs {kind} '{text}', choose by id: "
+            f"{len(found)} runs have an id that begins with '{text}': "
             + ", ".join(f"{run.info.run_id} of {_started(run):%Y-%m-%d %H:%M}" for run in found)
         )
     latest = [f"{run.info.run_id[:8]} ({run.info.run_name})" for run in known[:LISTED]]

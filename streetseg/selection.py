@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from streetseg.dataset import PreparedDataset
-from streetseg.distributed import World
+from streetseg.distributed import ALONE, World
 from streetseg.errors import StreetsegError
 from streetseg.metrics import category_miou, confusion_matrix
 from streetseg.models import SegmentationModel
@@ -38,11 +41,21 @@ def selection_miou(
     dataset: PreparedDataset,
     rows: np.ndarray,
     batch_size: int,
-    world: World,
+    forward: Callable[[Tensor], Tensor],
+    world: World = ALONE,
 ) -> float:
     """Mean IoU over categories of ``model`` on ``rows``, at prepared size.
 
-    Each process looks at its share of the rows; all get the score of the whole.
+    Each process looks at its share of the rows; all get the score of the whole, which is 0 if no
+    pixel of the rows is labelled.
+
+    Args:
+        model: the network.
+        dataset: where the frames are.
+        rows: int64[n], those to look at.
+        batch_size: frames that are looked at together.
+        forward: ``model``, in the precision to use.
+        world: the processes that share the rows.
     """
     world.copy_from_first(*model.buffers())
     rows = rows[world.rank :: world.size]
@@ -54,7 +67,7 @@ def selection_miou(
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
             images = torch.from_numpy(np.stack([dataset.image(row) for row in batch]))
-            predicted = model(images.to(device)).argmax(dim=1).to(torch.uint8).cpu().numpy()
+            predicted = forward(images.to(device)).argmax(dim=1).to(torch.uint8).cpu().numpy()
             truth = np.stack([dataset.categories(row) for row in batch])
             confusion += confusion_matrix(truth, predicted, size)
-    return category_miou(world.sum(confusion))
+    return float(np.nan_to_num(category_miou(world.sum(confusion))))

@@ -14,7 +14,7 @@ import numpy as np
 
 from streetseg.config import Params, Registry
 from streetseg.dataset import PreparedDataset
-from streetseg.errors import StreetsegError
+from streetseg.errors import StoppedError, StreetsegError
 from streetseg.provenance import git_revision
 
 if TYPE_CHECKING:
@@ -90,7 +90,11 @@ def training_run(
 
     try:
         with _run(params, dataset, run_id) as run:
-            yield run
+            try:
+                yield run
+            except StoppedError:
+                _end("KILLED")
+                raise
     except MlflowException as error:
         reason = " ".join(str(error).split())[:200]
         raise StreetsegError(f"cannot record the training: {reason}") from None
@@ -180,7 +184,13 @@ def end_as_pruned() -> None:
     import mlflow
 
     mlflow.set_tag("tune.state", "pruned")
-    mlflow.end_run("KILLED")
+    _end("KILLED")
+
+
+def _end(status: str) -> None:
+    import mlflow
+
+    mlflow.end_run(status)
 
 
 def record_evaluation(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,23 +11,23 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from streetseg.artifact import load_weights, save_artifact
+from streetseg.artifact import save_artifact
 from streetseg.augment import finish
 from streetseg.checkpoint import Checkpoint, TrainingState, stop_requests
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
-from streetseg.device import choose_device, choose_precision, memory_advice
+from streetseg.device import choose_device, in_precision, memory_advice
 from streetseg.distributed import World, processes
-from streetseg.errors import StreetsegError
+from streetseg.errors import StoppedError, StreetsegError
+from streetseg.initial import initial_state
 from streetseg.loading import EpochBatches, training_loader
 from streetseg.losses import balancing_weights, segmentation_loss
-from streetseg.models import SegmentationModel, build_model, check_size
-from streetseg.optimization import build_average, build_optimizer, build_schedule, freeze
+from streetseg.models import SegmentationModel
+from streetseg.optimization import freeze, update
 from streetseg.pictures import prediction_panel
 from streetseg.progress import Pace, track
-from streetseg.registry import artifact_folder, pinned
 from streetseg.selection import selection_miou, split_for_selection
 from streetseg.tracking import Run, training_run
 
@@ -81,33 +80,30 @@ def _train(
     recipe = params.train
     torch.manual_seed(recipe.seed + world.rank)
     device = choose_device(recipe.device, world.local_rank)
-    precision = choose_precision(recipe.precision, device)
     rows, held_out = split_for_selection(dataset, recipe.selection_share)
     batches = EpochBatches(rows, recipe.batch_size, recipe.seed, world)
     loader = training_loader(dataset, batches, recipe.augment, recipe.loader_workers)
-    start = params.model.init_from and pinned(params.model.init_from, params.registry)
-    model = world.shared(_initial_model(params, dataset, start).to(device))
-    model = model.to(memory_format=torch.channels_last)
-    pixels = dataset.index.iloc[rows][[f"pixels_{name}" for name in dataset.labels.names]].sum()
-    weights = balancing_weights(pixels.to_numpy(), recipe.loss.balance).to(device)
-    optimizer = build_optimizer(model, recipe)
-    updates = recipe.epochs * math.ceil(len(loader) / recipe.accumulate)
-    schedule = build_schedule(optimizer, recipe, updates)
-    average = build_average(model, recipe.ema)
-    state = TrainingState(model, optimizer, schedule, average, init_from=start)
-    judged = cast(SegmentationModel, state.average.module) if state.average else model
     beside = destination.with_name(f"{destination.name}.checkpoint")
     checkpoint = Checkpoint(recipe.checkpoint or beside, params, dataset, world)
-    if checkpoint.restore(state) and world.leads:
-        print(f"going on from epoch {state.epoch}, batch {state.step}", file=sys.stderr)
-    if state.init_from:
-        params = params.override({"model.init_from": state.init_from})
+    stored = checkpoint.load()
+    state = initial_state(params, dataset, len(loader), device, world, resumed=stored is not None)
+    if stored:
+        checkpoint.restore(state, stored)
+        if world.leads:
+            print(f"going on from epoch {state.epoch}, batch {state.step}", file=sys.stderr)
+    params = params.override(
+        {"prepare.size": list(dataset.size), "model.init_from": state.init_from}
+    )
+    model = state.model
+    judged = cast(SegmentationModel, state.average.module) if state.average else model
+    pixels = dataset.index.iloc[rows][[f"pixels_{name}" for name in dataset.labels.names]].sum()
+    weights = balancing_weights(pixels.to_numpy(), recipe.loss.balance).to(device)
     forward: Callable[..., Tensor] = model
+    whole = Pace(recipe.epochs * len(loader), (state.epoch - 1) * len(loader) + state.step)
+    speed = Pace(len(loader), state.step)
 
     def learn(images: Tensor, categories: Tensor) -> Tensor:
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits = forward(images)
-        loss = segmentation_loss(logits, categories, recipe.loss, weights)
+        loss = segmentation_loss(forward(images), categories, recipe.loss, weights)
         before = state.step - state.step % recipe.accumulate
         (loss / min(recipe.accumulate, len(loader) - before)).backward()
         return loss.detach()
@@ -115,7 +111,7 @@ def _train(
     def attempt(frames: int) -> None:
         blank = torch.zeros(frames, *(recipe.augment.crop or dataset.size), 3, device=device)
         learn(blank, blank[..., 0].long())
-        optimizer.zero_grad(set_to_none=True)
+        update(state, recipe)
 
     def how_it_goes() -> str:
         miou = f"{state.miou:.3f}" if state.miou >= 0 else "-"
@@ -124,18 +120,30 @@ def _train(
             f"{speed.rate * recipe.batch_size:.1f} frames/s  {whole.left} left"
         )
 
+    def keep_or_stop() -> None:
+        stop, due = world.any(bool(requests), checkpoint.due)
+        if stop or due:
+            _require_finite(state, batches, dataset)
+            checkpoint.save(state)
+        if stop:
+            raise StoppedError(
+                f"stopped by {requests[0] if requests else 'another process'} in epoch "
+                f"{state.epoch} after batch {state.step}: the same command goes on from "
+                f"{checkpoint.path}"
+            )
+
     with (
         training_run(params, dataset, state.run_id) if world.leads else nullcontext(Run("")) as run,
         memory_advice(recipe, attempt if world.size == 1 else None),
         stop_requests() as requests,
     ):
         state.run_id, began = run.id, state.epoch
-        whole = Pace(recipe.epochs * len(loader), (state.epoch - 1) * len(loader) + state.step)
         while state.epoch <= recipe.epochs and state.epoch - state.best_epoch <= recipe.patience:
             freeze(model, 1 if state.epoch <= recipe.freeze_epochs else 1 - recipe.unfreeze)
             if state.epoch in (began, recipe.freeze_epochs + 1):
                 forward = world.averaging(model)
                 forward = torch.compile(forward) if recipe.compile else forward
+                forward = in_precision(forward, recipe, device)
             batches.begin(state.epoch, state.step)
             speed = Pace(len(loader), state.step)
             for batch in track(
@@ -149,30 +157,15 @@ def _train(
                 state.losses.append(learn(*finish(batch, device)))
                 state.step += 1
                 speed.done, whole.done = state.step, whole.done + 1
-                if state.step % recipe.accumulate and state.step < len(loader):
-                    continue
-                if recipe.gradient_clip:
-                    nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                schedule.step()
-                if state.average:
-                    state.average.update_parameters(model)
-                stop, due = world.any(bool(requests), checkpoint.due)
-                if stop or due:
-                    _require_finite(state, batches, dataset)
-                    checkpoint.save(state)
-                if stop:
-                    raise StreetsegError(
-                        f"stopped by {requests[0] if requests else 'another process'} in epoch "
-                        f"{state.epoch} after batch {state.step}: the same command goes on from "
-                        f"{checkpoint.path}"
-                    )
+                if state.step % recipe.accumulate == 0 or state.step == len(loader):
+                    update(state, recipe)
+                    keep_or_stop()
 
             _require_finite(state, batches, dataset)
             speed.stop()
-            state.miou = selection_miou(judged, dataset, held_out, recipe.batch_size, world)
-            if better := state.miou > state.best_miou or not state.best_weights:
+            look = in_precision(judged, recipe, device)
+            state.miou = selection_miou(judged, dataset, held_out, recipe.batch_size, look, world)
+            if better := state.miou > state.best_miou:
                 state.best_miou, state.best_epoch = state.miou, state.epoch
                 state.best_weights = copy.deepcopy(judged.state_dict())
             if world.leads:
@@ -180,7 +173,7 @@ def _train(
                     state.epoch,
                     loss=state.mean_loss,
                     selection_miou=state.miou,
-                    learning_rate=float(schedule.get_last_lr()[-1]),
+                    learning_rate=float(state.schedule.get_last_lr()[-1]),
                     frames_per_second=speed.rate * recipe.batch_size,
                 )
                 print(f"epoch {state.epoch}/{recipe.epochs}  {how_it_goes()}", file=sys.stderr)
@@ -190,6 +183,7 @@ def _train(
             if on_epoch:
                 on_epoch(state.epoch, state.miou)
             state.epoch, state.step, state.losses = state.epoch + 1, 0, []
+            keep_or_stop()
 
         if world.leads:
             if state.epoch <= recipe.epochs:
@@ -209,30 +203,17 @@ def _train(
     return TrainedModel(destination, run_id, state.best_epoch, state.best_miou)
 
 
-def _initial_model(
-    params: Params, dataset: PreparedDataset, start: str | None
-) -> SegmentationModel:
-    """The network with the weights that it starts from, those of a model if one is named."""
-    categories = len(dataset.labels.categories)
-    if start is None:
-        model = build_model(params.model, categories)
-    else:
-        model = build_model(params.model.model_copy(update={"encoder_weights": "none"}), categories)
-        load_weights(model, artifact_folder(start, params.registry), dataset.labels)
-    for size in {dataset.size, params.train.augment.crop or dataset.size}:
-        check_size(model, size)
-    return model
-
-
 def _require_finite(state: TrainingState, batches: EpochBatches, dataset: PreparedDataset) -> None:
-    """Stop at a loss that is no number, and say of which frames it is."""
-    wrong = (~torch.isfinite(torch.stack(state.losses))).nonzero()
-    if not len(wrong):
-        return
-    batch = int(wrong[0])
-    rows = batches.rows_of(state.epoch, batch)
-    raise StreetsegError(
-        f"the loss is {float(state.losses[batch])} in epoch {state.epoch}, batch {batch + 1} "
-        f"({', '.join(dataset.index['frame'].iloc[rows])}): look at these frames, or lower "
-        f"train.learning_rate"
-    )
+    """Stop at a loss that is no number, and say of which frames it is; likewise at such weights."""
+    if state.losses and len(wrong := (~torch.isfinite(torch.stack(state.losses))).nonzero()):
+        batch = int(wrong[0])
+        frames = dataset.index["frame"].iloc[batches.rows_of(state.epoch, batch)]
+        raise StreetsegError(
+            f"the loss is {float(state.losses[batch])} in epoch {state.epoch}, batch {batch + 1} "
+            f"({', '.join(frames)}): look at these frames, or lower train.learning_rate"
+        )
+    if not all(bool(weights.isfinite().all()) for weights in state.model.parameters()):
+        raise StreetsegError(
+            f"weights are no longer finite in epoch {state.epoch} after batch {state.step}: lower "
+            "train.learning_rate, or set train.gradient_clip"
+        )

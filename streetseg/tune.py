@@ -30,7 +30,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import TypeAdapter
 
 from streetseg.atomic import alone_in, put_in_place, refuse_foreign, write_whole
-from streetseg.checkpoint import stop_requests
+from streetseg.checkpoint import INCIDENTAL, stop_requests
 from streetseg.config import Params, Range, Train, Tune
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
@@ -43,8 +43,6 @@ FAILURES = 3
 """Trials that fail one after another before the search gives up."""
 IMPORTANCE_FROM = 10
 """Complete trials from which on it is said how much each setting matters."""
-INCIDENTAL = "device", "loader_workers", "checkpoint_minutes", "checkpoint"
-"""Keys of train that the score does not depend on."""
 NOT_SEARCHED = "selection_share", *INCIDENTAL
 """Keys of train that are not searched: the score would be of other frames, or the same."""
 

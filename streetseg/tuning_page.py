@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from streetseg.config import Range, SearchSpace
 from streetseg.report import write_page
@@ -83,6 +84,7 @@ def _against_settings(search: Search, space: SearchSpace) -> str:
             _scatter(axis, search, values)
             if where.log:
                 axis.set_xscale("log")
+                axis.xaxis.set_minor_formatter(NullFormatter())
         else:
             _scatter(axis, search, [where.index(value) for value in values])
             axis.set_xticks(range(len(where)), [_show(choice) for choice in where])

@@ -93,6 +93,7 @@ def test_wrong_usage_is_status_2() -> None:
         (("gate", "--evaluation", "nowhere"), "streetseg evaluate"),
         (("predict", "a.png"), "alias 'champion'"),
         (("train", "--params", "nowhere.yaml"), "cannot read nowhere.yaml"),
+        (("train", "--set", "prepare.size=[96, 96]"), "ask for cityscapes of [96, 96]"),
         (("params", "trian"), "no section 'trian' in params.yaml: choose one of data, synth"),
     ],
 )

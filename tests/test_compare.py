@@ -202,16 +202,10 @@ def test_a_beginning_of_fewer_than_six_characters_is_not_enough(store: Path) -> 
         read_runs(registry(store), [run.id[:5]])
 
 
-def test_several_runs_of_one_name_are_listed_with_their_dates(
-    copied: Path, dataset: PreparedDataset
-) -> None:
+def test_the_newest_run_of_a_name_is_meant(copied: Path, dataset: PreparedDataset) -> None:
     again = log_epochs(recipe(copied, WITH), dataset, [])
-    with pytest.raises(StreetsegError, match="2 runs are named 'effb3', choose by id") as caught:
-        read_runs(registry(copied), [WITH])
-    for run in read_runs(registry(copied), last=9):
-        line = f"{run.id} of {run.started:%Y-%m-%d %H:%M}"
-        assert (line in str(caught.value)) == (run.name == WITH)
-    assert read_runs(registry(copied), [again])[0].id == again
+    (found,) = read_runs(recipe(copied, WITH).registry, ["effb3"], last=1)
+    assert found.id == again
 
 
 def test_the_beginning_of_two_ids_is_refused() -> None:

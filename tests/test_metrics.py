@@ -12,7 +12,13 @@ from streetseg.errors import StreetsegError
 from streetseg.evaluation import score_folders
 from streetseg.imaging import encode_png
 from streetseg.labels import LabelSpace
-from streetseg.metrics import category_miou, confusion_matrix, representative_ids, score
+from streetseg.metrics import (
+    category_miou,
+    confusion_matrix,
+    confusion_of_categories,
+    representative_ids,
+    score,
+)
 
 SPACE = LabelSpace.load("cityscapes")
 SHAPE = (24, 40)
@@ -79,6 +85,20 @@ def test_the_official_score_is_the_one_of_the_benchmarks_own_script(
     assert scores.miou_official == pytest.approx(expected.pop("mean"), abs=1e-9, nan_ok=True)
     del expected["void"]  # has no valid label, so no score
     assert scores.iou_official == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_pixel_is_counted_once(case: str) -> None:
+    for truth, predicted in CASES[case]:
+        counts = np.zeros((256, 256), np.int64)
+        np.add.at(counts, (truth, predicted), 1)
+        assert (confusion_matrix(truth, predicted) == counts).all()
+
+
+def test_a_predicted_category_is_counted_as_the_label_that_represents_it() -> None:
+    truth, categories = random_ids(1), random_ids(2, below=8)
+    counts = confusion_matrix(truth, representative_ids(SPACE)[categories])
+    assert (confusion_of_categories(truth, categories, SPACE) == counts).all()
 
 
 def test_plain_scores_count_void_as_a_category() -> None:

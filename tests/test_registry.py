@@ -1,6 +1,7 @@
 """The model registry."""
 
 import json
+import shutil
 from pathlib import Path
 
 import mlflow
@@ -11,9 +12,10 @@ import streetseg
 from streetseg.config import Params, Registry
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
-from streetseg.gate import Verdict, judge
+from streetseg.gate import judge
 from streetseg.registry import download, find, promote, register, rollback
 from streetseg.tracking import connect
+from streetseg.verdict import Verdict
 from tests.conftest import Trained
 
 
@@ -32,6 +34,16 @@ def named(params: Params, name: str) -> Params:
     tree = params.to_dict()
     tree["registry"]["model_name"] = name
     return Params.model_validate(tree)
+
+
+def test_a_model_of_any_folder_can_be_had_again(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict, tmp_path: Path
+) -> None:
+    recipe = named(params, "elsewhere")
+    copy = shutil.copytree(trained.artifact, tmp_path / "cityscapes-best")
+    register(copy, evaluation, verdict, recipe)
+    stored = download("models:/elsewhere@challenger", recipe.registry)
+    assert (stored / "model.onnx").read_bytes() == (copy / "model.onnx").read_bytes()
 
 
 def versions(registry: Registry) -> list[str]:

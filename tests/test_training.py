@@ -4,6 +4,9 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +14,14 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.numpy import load_file
 
 from streetseg.artifact import read_config
-from streetseg.config import Params, load_params
+from streetseg.checkpoint import TrainingState
+from streetseg.config import Params, Train, load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
-from streetseg.gate import Verdict
 from streetseg.losses import segmentation_loss
 from streetseg.models import build_model
 from streetseg.optimization import build_average, build_optimizer, build_schedule
@@ -25,6 +29,7 @@ from streetseg.registry import register
 from streetseg.selection import split_for_selection
 from streetseg.tracking import connect
 from streetseg.training import TrainedModel, train
+from streetseg.verdict import Verdict
 from tests.conftest import Trained
 
 
@@ -165,6 +170,48 @@ def alone(
     return train(changed(params, **STOPPABLE), dataset, tmp_path_factory.mktemp("alone") / "model")
 
 
+def test_what_does_not_matter_to_the_weights_may_change_while_a_training_is_stopped(
+    params: Params,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    at_step: Callable[[int, Callable[[], None]], None],
+    alone: TrainedModel,
+) -> None:
+    at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(StreetsegError, match="goes on from"):
+        train(changed(params, **STOPPABLE), dataset, tmp_path / "model")
+    run = connect(params.registry).search_runs(
+        [connect(params.registry).get_experiment_by_name("streetseg").experiment_id], max_results=1
+    )[0]
+    assert run.info.status == "KILLED"
+    recipe = changed(params, **STOPPABLE, train__patience=99, train__loader_workers=1)
+    resumed = train(recipe, dataset, tmp_path / "model")
+    assert weights_of(resumed.artifact) == weights_of(alone.artifact)
+
+
+def test_workers_leave_signals_to_the_training(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    """A terminal and a supervisor signal the whole group of processes."""
+    recipe = changed(params, train__loader_workers=2, train__epochs=500)
+    recipe = changed(recipe, train__checkpoint_minutes=0)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
+    running = subprocess.Popen(
+        [sys.executable, "-m", "streetseg", "train", "--out", "model"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while running.poll() is None and not (tmp_path / "model.checkpoint").exists():
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGTERM)
+    said = running.communicate()[1]
+    assert "error: stopped by SIGTERM" in said
+    assert "Traceback" not in said
+    assert (tmp_path / "model.checkpoint").is_file()
+
+
 @pytest.mark.parametrize(("end", "step"), [("SIGTERM", 2), ("SIGINT", 6), ("crash", 6)])
 def test_a_stopped_training_ends_with_the_weights_of_one_left_alone(
     params: Params,
@@ -225,7 +272,8 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
     assert weights_of(train(other, dataset, tmp_path / "model").artifact) == weights_of(
         fresh.artifact
     )
-    assert "is of other settings or data: starting anew" in capsys.readouterr().err
+    assert "is of other settings or data: starting anew, it is now" in capsys.readouterr().err
+    assert (tmp_path / "model.checkpoint.old").is_file()
 
 
 def test_what_is_no_checkpoint_is_not_unpickled(
@@ -286,11 +334,26 @@ def test_the_average_of_the_weights_is_an_exponential_one() -> None:
 def test_the_encoder_may_learn_at_a_rate_of_its_own(params: Params) -> None:
     model = build_model(params.model, 3)
     recipe = changed(params, train__learning_rate=1.0, train__encoder_rate=0.1).train
-    groups = build_optimizer(model, recipe).param_groups
-    assert [group["lr"] for group in groups] == [0.1, 1.0]
-    encoder = {id(parameter) for parameter in model.network.encoder.parameters()}
-    assert {id(parameter) for parameter in groups[0]["params"]} == encoder
-    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    optimizer = build_optimizer(model, recipe)
+    rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    encoder = set(model.encoder.parameters())
+    assert rates == {p: 0.1 if p in encoder else 1.0 for p in model.parameters()}
+    recipe = changed(
+        params, train__learning_rate=1.0, train__encoder_rate=0.5, train__encoder_decay=0.1
+    ).train
+    optimizer = build_optimizer(model, recipe)
+    rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    of_encoder = [rates[parameter] for parameter in model.encoder.parameters()]
+    assert of_encoder == sorted(of_encoder)
+    assert [of_encoder[0], of_encoder[-1]] == pytest.approx([0.05, 0.5])
+    assert {rates[p] for p in model.parameters() if p not in encoder} == {1.0}
+
+
+def test_biases_and_normalisations_do_not_decay(params: Params) -> None:
+    model = build_model(params.model, 3)
+    for group in build_optimizer(model, params.train).param_groups:
+        decays = {parameter.ndim > 1 for parameter in group["params"]}
+        assert decays == {group["weight_decay"] > 0}
 
 
 def test_each_epoch_is_told_and_may_be_the_last(
@@ -393,11 +456,43 @@ def test_a_size_that_a_network_cannot_take_is_said_before_anything_is_trained(
         train(recipe, dataset, tmp_path / "model")
 
 
+def test_one_frame_is_too_few_where_batches_are_normalised(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    recipe = changed(params, model__architecture="DeepLabV3Plus", train__batch_size=1)
+    with pytest.raises(StreetsegError, match=r"train\.batch_size=1 is too small"):
+        train(recipe, dataset, tmp_path / "model")
+
+
+def test_freezing_a_network_without_an_encoder_is_refused(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    recipe = changed(params, model__architecture="MiniUnet", model__encoder_weights="none")
+    with pytest.raises(StreetsegError, match=r"train\.freeze_epochs .* networks with an encoder"):
+        train(changed(recipe, train__freeze_epochs=1), dataset, tmp_path / "model")
+
+
+def test_weights_that_are_not_finite_are_not_kept(
+    params: Params,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(state: TrainingState, recipe: Train) -> None:
+        next(state.model.parameters()).data.fill_(float("nan"))
+
+    monkeypatch.setattr("streetseg.training.update", broken)
+    recipe = changed(params, train__checkpoint_minutes=0)
+    with pytest.raises(StreetsegError, match="weights are no longer finite in epoch 1 after batch"):
+        train(recipe, dataset, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("fits", "advice"),
     [
         (3, r"the largest batch that fits is train\.batch_size=3; with train\.accumulate=2 "),
-        (0, "not even one frame fits: choose a smaller network"),
+        (0, "no batch fits: choose a smaller network"),
     ],
 )
 def test_out_of_memory_names_the_largest_batch_that_fits(

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streetseg.errors import StreetsegError
+
 if TYPE_CHECKING:
     from streetseg.config import Params
+    from streetseg.dataset import PreparedDataset
 
 app = typer.Typer(
     help="Street-scene segmentation: from frames on disk to a promoted model.\n\n"
@@ -48,3 +51,22 @@ def load(params: Path, overrides: list[str] | None) -> Params:
 
     absent = params == PARAMS and not params.exists()
     return load_params(None if absent else params, overrides or [])
+
+
+def open_prepared(params: Params) -> PreparedDataset:
+    """The prepared dataset, if it is what the settings prepare.
+
+    Raises:
+        StreetsegError: there is none, or it is of another source or size.
+    """
+    from streetseg.dataset import PreparedDataset
+
+    dataset = PreparedDataset(params.data.prepared)
+    wanted = Path(params.data.source).name, params.prepare.size
+    if (dataset.source, dataset.size) != wanted:
+        raise StreetsegError(
+            f"{dataset.path} holds frames of {dataset.source} of {list(dataset.size)}, but "
+            f"data.source and prepare.size ask for {wanted[0]} of {list(wanted[1])}: run "
+            "'streetseg prepare' with the same settings, or name another data.prepared"
+        )
+    return dataset

@@ -19,6 +19,7 @@ from streetseg.cli.base import (
     ParamsFile,
     app,
     load,
+    open_prepared,
 )
 
 if TYPE_CHECKING:
@@ -40,12 +41,11 @@ def train(
     is in params.yaml; recipes/ holds published ones. On several GPUs:
     torchrun --nproc-per-node 4 -m streetseg train
     """
-    from streetseg.dataset import PreparedDataset
     from streetseg.distributed import leads
     from streetseg.training import train as train_model
 
     settings = load(params, set_)
-    trained = train_model(settings, PreparedDataset(settings.data.prepared), out)
+    trained = train_model(settings, open_prepared(settings), out)
     if not leads():
         return
     print(
@@ -74,11 +74,10 @@ def tune(
     Leaves best/, the best model, best.yaml, its settings as a recipe that 'streetseg train
     --params' takes, and the page tune.html.
     """
-    from streetseg.dataset import PreparedDataset
     from streetseg.tune import tune as search_settings
 
     settings = load(params, set_)
-    found = search_settings(settings, PreparedDataset(settings.data.prepared), out)
+    found = search_settings(settings, open_prepared(settings), out)
     print(f"best of {len(found.trials)} trials: {found.best.miou:.3f} in trial {found.best.number}")
     for key, value in found.best.settings.items():
         print(f"  {key}: {value}")
@@ -116,10 +115,9 @@ def evaluate(
         scores, frames = score_folders(predictions, truth, labels)
         result: dict[str, Any] = {"frames": frames, **scores_to_dict(scores, labels)}
     else:
-        from streetseg.dataset import PreparedDataset
         from streetseg.tracking import record_evaluation
 
-        found = evaluate_model(model, PreparedDataset(settings.data.prepared), settings, out)
+        found = evaluate_model(model, open_prepared(settings), settings, out)
         record_evaluation(settings.registry, found.run_id, found.headline(), out)
         result = found.to_dict()
     _print_scores(result, as_json)
