@@ -168,11 +168,8 @@ def _seen_frames(evaluation: Mapping[str, Any]) -> Iterator[Condition]:
 
 def _why_not_compared(evaluation: Mapping[str, Any], params: Gate) -> str:
     """Why no comparison is asked for; empty if one is."""
-    champion = evaluation.get("champion")
-    if champion is None:
-        return "there is no champion yet"
-    if champion["run_id"] == evaluation["run_id"]:
-        return f"this model is the champion, version {champion['version']}"
+    if evaluation.get("champion") is None:
+        return "there was no other champion"
     return "" if params.against_champion else "gate.against_champion is false"
 
 
