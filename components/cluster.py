@@ -15,6 +15,7 @@ from components.kubeflow_trainer import TrainJobs, describe_job, owner_of, state
 from streetseg.artifact import read_config
 from streetseg.atomic import new_folder
 from streetseg.config import Params
+from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.tracking import read_metric
 
@@ -99,7 +100,9 @@ def _hand_over(params: Params, dataset: Path, folder: Path) -> None:
     if (folder / "params.yaml").is_file():
         return
     tree = params.to_dict()
-    tree["data"]["prepared"] = str(folder / "prepared")
+    held = PreparedDataset(dataset)
+    tree["data"] |= {"prepared": str(folder / "prepared"), "source": held.source}
+    tree["prepare"]["size"] = list(held.size)
     tree["train"]["checkpoint"] = str(folder / "training.checkpoint")
     with new_folder(folder, "params.yaml", "is the volume full, or not this user's?") as fresh:
         shutil.copytree(dataset, fresh / "prepared", copy_function=shutil.copyfile)

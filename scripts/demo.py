@@ -192,7 +192,8 @@ class Demo:
             table.add_row("official category score", f"{summary['miou_official']:.3f}")
         gate = summary["gate"]
         table.add_row("gate", "open" if gate["passed"] else "closed: nothing registered")
-        table.add_row("", "; ".join(gate["reasons"]))
+        for reason in gate["reasons"]:
+            table.add_row("", reason)
         if summary["model_version"]:
             table.add_row(
                 "model", f"{summary['model_name']} version {summary['model_version']}, champion"

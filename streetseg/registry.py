@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from streetseg.artifact import check_onnx, read_config, read_example
 from streetseg.config import Params, Registry
 from streetseg.errors import StreetsegError
-from streetseg.gate import Verdict
 from streetseg.tracking import clear_errors, connect
+from streetseg.verdict import Verdict
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

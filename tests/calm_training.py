@@ -6,7 +6,7 @@ no GPU, and dropout draws anew in each process: both are taken out.
 
 from torch import nn
 
-from streetseg import training
+from streetseg import initial
 from streetseg.cli import main
 from streetseg.config import Model
 from streetseg.models import SegmentationModel, build_model
@@ -23,5 +23,5 @@ def calm_model(params: Model, categories: int) -> SegmentationModel:
 
 
 if __name__ == "__main__":
-    training.build_model = calm_model
+    initial.build_model = calm_model
     main()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streetseg.bootstrap import interval, mean_iou, resampled_iou
+from streetseg.bootstrap import certainty, interval, mean_iou, resampled_iou
 from streetseg.metrics import category_miou
 
 
@@ -53,3 +53,12 @@ def test_a_category_that_never_occurs_has_no_score_and_no_interval() -> None:
     assert np.isnan(samples[:, 2]).all()
     assert np.isnan(interval(samples[:, 2])).all()
     assert not np.isnan(mean_iou(samples)).any()
+
+
+def test_many_frames_make_a_share_of_resamples_a_probability_and_few_make_it_less_sure() -> None:
+    held = np.arange(2000) < 1900
+    assert certainty(held, 5000) == pytest.approx(0.95, abs=1e-3)
+    sure = [certainty(held, frames) for frames in (1, 2, 4, 24, 5000)]
+    assert sure == sorted(sure)
+    assert sure[0] == 0.5
+    assert certainty(~held, 24) == pytest.approx(1 - certainty(held, 24))

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from streetseg import training
+from streetseg import initial, training
 from streetseg.config import Params, load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.tracking import connect
@@ -54,7 +54,7 @@ def recipe(
 def alone(recipe: Path, dataset: PreparedDataset) -> Path:
     """What one process learns."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "build_model", calm_model)
+        patch.setattr(initial, "build_model", calm_model)
         return training.train(load_params(recipe), dataset, recipe.parent / "alone").artifact
 
 

@@ -12,9 +12,10 @@ import streetseg
 from streetseg.config import Params, Registry
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
-from streetseg.gate import Verdict, judge
+from streetseg.gate import judge
 from streetseg.registry import download, find, promote, register, rollback
 from streetseg.tracking import connect
+from streetseg.verdict import Verdict
 from tests.conftest import Trained
 
 

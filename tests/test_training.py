@@ -22,7 +22,6 @@ from streetseg.checkpoint import TrainingState
 from streetseg.config import Params, Train, load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
-from streetseg.gate import Verdict
 from streetseg.losses import segmentation_loss
 from streetseg.models import build_model
 from streetseg.optimization import build_average, build_optimizer, build_schedule
@@ -30,6 +29,7 @@ from streetseg.registry import register
 from streetseg.selection import split_for_selection
 from streetseg.tracking import connect
 from streetseg.training import TrainedModel, train
+from streetseg.verdict import Verdict
 from tests.conftest import Trained
 
 
