@@ -24,8 +24,9 @@ from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.gate import judge
 from streetseg.imaging import encode_png
+from streetseg.promotion import promote
 from streetseg.provenance import REPOSITORY
-from streetseg.registry import promote, register
+from streetseg.registry import register
 from tests.conftest import Trained
 
 NAME = "served"
