@@ -22,7 +22,7 @@ def register(
 
     from streetseg.config import Params
     from streetseg.errors import exit_on_error
-    from streetseg.registry import promote
+    from streetseg.promotion import promote
     from streetseg.registry import register as register_model
     from streetseg.verdict import Verdict
 
@@ -33,5 +33,6 @@ def register(
             Path(model.path), scores, Verdict(True, reasons), params, pipeline_run
         )
         if params.registry.auto_promote:
-            promote(params.registry, registered.version)
+            reason = f"auto_promote of pipeline run {pipeline_run}"
+            promote(params.registry, registered.version, reason)
     return registered.version

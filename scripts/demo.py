@@ -29,8 +29,9 @@ from pipelines.local import LocalRun, run_locally
 from streetseg.config import Params, load_recipe, parse_overrides
 from streetseg.errors import StreetsegError
 from streetseg.imaging import decode_rgb
+from streetseg.promotion import promote
 from streetseg.provenance import REPOSITORY, git_revision
-from streetseg.registry import CHAMPION, promote
+from streetseg.registry import CHAMPION
 from streetseg.sources import load_source
 from streetseg.synth import write_cityscapes
 from streetseg.versions import locked_version

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection
 from pathlib import Path
@@ -102,6 +103,12 @@ def read_config(artifact: Path) -> dict[str, Any]:
             f"{artifact} has format {config.get('format')}, this version reads {FORMAT}"
         )
     return config
+
+
+def weights_sha256(artifact: Path) -> str:
+    """The SHA-256 of the weights, 64 hexadecimal digits: equal for equal weights."""
+    with (Path(artifact) / "weights.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_labels(artifact: Path) -> LabelSpace:

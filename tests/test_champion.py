@@ -14,9 +14,10 @@ from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.evaluation import evaluate
-from streetseg.gate import Verdict
 from streetseg.metrics import category_iou, category_miou
-from streetseg.registry import promote, register
+from streetseg.promotion import promote
+from streetseg.registry import register
+from streetseg.verdict import Verdict
 from tests.conftest import Trained
 
 

@@ -60,30 +60,6 @@ def register(
 
 
 @app.command()
-def promote(
-    params: ParamsFile = PARAMS,
-    set_: Overrides = None,
-    version: Annotated[
-        str | None, typer.Option(help="Version number; the challenger if not given.")
-    ] = None,
-) -> None:
-    """Make a version the champion, which is what services answer with."""
-    from streetseg.registry import promote as promote_version
-
-    promoted = promote_version(load(params, set_).registry, version)
-    print(f"{promoted.name} version {promoted.version} is the champion")
-
-
-@app.command()
-def rollback(params: ParamsFile = PARAMS, set_: Overrides = None) -> None:
-    """Make the previous champion the champion again."""
-    from streetseg.registry import rollback as roll_back
-
-    promoted = roll_back(load(params, set_).registry)
-    print(f"{promoted.name} version {promoted.version} is the champion again")
-
-
-@app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Pictures: PNG, JPEG or WebP.")],
     params: ParamsFile = PARAMS,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,13 +19,8 @@ from streetseg.cli.base import (
     app,
     load,
     open_prepared,
+    print_table,
 )
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-LOG_WIDTH = 200
-"""Columns of a table that no terminal shows."""
 
 
 @app.command()
@@ -160,10 +154,10 @@ def compare(
         return
     if comparison.warning:
         print(f"warning: {comparison.warning}")
-    _print_table(comparison.score_table())
+    print_table(comparison.score_table())
     if comparison.settings:
         print()
-        _print_table(comparison.settings_table())
+        print_table(comparison.settings_table())
     print(f"\n{out}")
 
 
@@ -198,12 +192,6 @@ def _print_scores(result: dict[str, Any], as_json: bool) -> None:
             f"{name:<14}{_show(result['iou'][name]):>7}{_show(result['dice'][name]):>7}"
             f"{_show(official):>14}"
         )
-
-
-def _print_table(table: Table) -> None:
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
 
 
 def _interval(ends: list[float | None] | None) -> str:
