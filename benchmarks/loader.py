@@ -45,7 +45,7 @@ class PngFolder(Dataset[tuple[Tensor, Tensor]]):
         image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
         mask = cv2.imread(str(path).replace("_image", "_mask"), cv2.IMREAD_UNCHANGED)
         changed = self.augmentation(image=image, mask=mask)
-        return torch.from_numpy(changed["image"]), torch.from_numpy(changed["mask"])
+        return torch.as_tensor(changed["image"]), torch.as_tensor(changed["mask"])
 
 
 class PublishedFolder(Dataset[tuple[Tensor, Tensor]]):

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from streetseg.config import Train
+from streetseg.distributed import ALONE, World
 from streetseg.errors import StreetsegError
 
 
@@ -46,6 +47,14 @@ def in_precision(
     """``model``, computing in the precision of the recipe."""
     precision = choose_precision(recipe.precision, device)
     return torch.autocast(device.type, precision, enabled=precision != torch.float32)(model)
+
+
+def forward_pass(
+    model: nn.Module, recipe: Train, device: torch.device, world: World = ALONE
+) -> Callable[..., Tensor]:
+    """``model`` as a step of training calls it: over all processes, compiled if asked to be."""
+    forward = world.averaging(model)
+    return in_precision(torch.compile(forward) if recipe.compile else forward, recipe, device)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from streetseg.augment import finish
 from streetseg.checkpoint import Checkpoint, TrainingState, stop_requests
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
-from streetseg.device import choose_device, in_precision, memory_advice
+from streetseg.device import choose_device, forward_pass, in_precision, memory_advice
 from streetseg.distributed import World, processes
 from streetseg.errors import StoppedError, StreetsegError
 from streetseg.initial import initial_state
@@ -141,9 +141,7 @@ def _train(
         while state.epoch <= recipe.epochs and state.epoch - state.best_epoch <= recipe.patience:
             freeze(model, 1 if state.epoch <= recipe.freeze_epochs else 1 - recipe.unfreeze)
             if state.epoch in (began, recipe.freeze_epochs + 1):
-                forward = world.averaging(model)
-                forward = torch.compile(forward) if recipe.compile else forward
-                forward = in_precision(forward, recipe, device)
+                forward = forward_pass(model, recipe, device, world)
             batches.begin(state.epoch, state.step)
             speed = Pace(len(loader), state.step)
             for batch in track(

@@ -1,0 +1,214 @@
+"""Training, whole: the prepared dataset and our step beside PNGs and the step of tutorials.
+
+    python benchmarks/train.py [--batches 3] [--rounds 3]
+
+The peer decodes PNGs of the network's size, augments, normalises and converts them on the CPU, and
+trains the same network in float32 with the losses of smp; of 0 and 2 workers it has what suits it
+better, on a GPU as many as cores, like ours. The bound is our step on a batch that lies on the
+device already. On a GPU two networks at 1024x512, each also with both sides compiled; else the
+default one at 512x256.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from itertools import repeat
+
+import albumentations as A
+import cv2
+import numpy as np
+import segmentation_models_pytorch as smp
+import torch
+from albumentations.pytorch import ToTensorV2
+from harness import OUT, Claim, report, seconds, source_frames
+from loader import PngFolder, write_pngs
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from streetseg.augment import finish
+from streetseg.config import Augment, Params, load_params
+from streetseg.dataset import PreparedDataset
+from streetseg.device import choose_device, forward_pass
+from streetseg.initial import initial_state
+from streetseg.labels import IGNORE
+from streetseg.loading import EpochBatches, training_loader
+from streetseg.losses import balancing_weights, segmentation_loss
+from streetseg.models import build_model, network_name
+from streetseg.optimization import freeze, update
+from streetseg.parallel import cores
+from streetseg.prepare import prepare
+
+Step = Callable[[Tensor, Tensor], None]
+"""Learns from a batch of images and categories on the device."""
+
+ON_CPU = [({"prepare.size": [256, 512], "train.batch_size": 4}, 1.2)]
+ON_GPU = [
+    (
+        {
+            "prepare.size": [512, 1024],
+            "train.loader_workers": cores(),
+            "train.compile": compiled,
+            "model.architecture": architecture,
+            "model.encoder": encoder,
+        },
+        goal,
+    )
+    for architecture, encoder, goal in (("Unet", "efficientnet-b3", 3), ("Segformer", "mit_b3", 2))
+    for compiled in (False, True)
+]
+"""Settings that differ from the default recipe, and how many times the peer's rate is the goal."""
+
+
+def our_step(params: Params, dataset: PreparedDataset, device: torch.device) -> Step:
+    """A step of ``streetseg train``."""
+    recipe = params.train
+    state = initial_state(params, dataset, batches=1, device=device)
+    freeze(state.model, 1 - recipe.unfreeze)
+    forward = forward_pass(state.model, recipe, device)
+    pixels = np.ones(len(dataset.labels.names))
+    weights = balancing_weights(pixels, recipe.loss.balance).to(device)
+
+    def learn(images: Tensor, categories: Tensor) -> None:
+        segmentation_loss(forward(images), categories, recipe.loss, weights).backward()
+        update(state, recipe)
+
+    return learn
+
+
+def usual_step(params: Params, dataset: PreparedDataset, device: torch.device) -> Step:
+    """The same network in float32, with the losses of smp and PyTorch."""
+    network = build_model(params.model, len(dataset.labels.names)).network.to(device).train()
+    forward = torch.compile(network) if params.train.compile else network
+    optimizer = torch.optim.AdamW(network.parameters(), lr=params.train.learning_rate)
+    dice = smp.losses.DiceLoss("multiclass", ignore_index=IGNORE)
+    cross_entropy = nn.CrossEntropyLoss(ignore_index=IGNORE)
+
+    def learn(images: Tensor, categories: Tensor) -> None:
+        optimizer.zero_grad()
+        logits = forward(images)
+        (dice(logits, categories) + cross_entropy(logits, categories)).backward()
+        optimizer.step()
+
+    return learn
+
+
+def usual_augmentation(augment: Augment, size: tuple[int, int]) -> A.Compose:
+    """Changes of the kinds that ours are by default, then what a network takes."""
+    smallest, largest = augment.scale
+    return A.Compose(
+        [
+            A.HorizontalFlip(p=augment.flip),
+            A.RandomScale((smallest - 1, largest - 1), p=1),
+            A.RandomCrop(*size, pad_if_needed=True, fill_mask=IGNORE),
+            A.ColorJitter(
+                *((1 - most, 1 + most) for most in (augment.brightness, augment.contrast)),
+                saturation=(1 - augment.saturation, 1 + augment.saturation),
+                hue=(-augment.hue, augment.hue),
+                p=1,
+            ),
+            A.Normalize(),
+            ToTensorV2(),
+        ]
+    )
+
+
+def usual_loader(pngs: PngFolder, frames: int, params: Params, workers: int) -> DataLoader:
+    """So many of the PNGs, over and over, in batches."""
+    return DataLoader(
+        Subset(pngs, np.resize(np.arange(len(pngs)), frames).tolist()),
+        batch_size=params.train.batch_size,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def every(step: Step, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> None:
+    """Learn from each batch, and wait until that is done."""
+    for images, categories in batches:
+        step(images, categories)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def moved(loader: DataLoader, device: torch.device) -> Iterable[tuple[Tensor, Tensor]]:
+    """The usual batches on the device."""
+    for images, masks in loader:
+        yield images.to(device, non_blocking=True), masks.to(device, non_blocking=True).long()
+
+
+def rates(params: Params, batches: int, rounds: int, device: torch.device) -> dict[str, float]:
+    """Frames/s of ours, of the bound, and of the peer with each number of workers."""
+    height, width = params.prepare.size
+    dataset = PreparedDataset(prepare(params))
+    frames = batches * params.train.batch_size
+    rows = np.resize(dataset.rows("train"), frames)
+    loader = training_loader(
+        dataset,
+        EpochBatches(rows, params.train.batch_size, seed=0),
+        params.train.augment,
+        params.train.loader_workers,
+    )
+    ours, usual = (make(params, dataset, device) for make in (our_step, usual_step))
+    ready = finish(next(iter(loader)), device)
+    pngs = PngFolder(
+        write_pngs(dataset, OUT / f"png-{width}x{height}"),
+        usual_augmentation(params.train.augment, dataset.size),
+    )
+    tasks = {
+        "ours": lambda: every(ours, (finish(batch, device) for batch in loader), device),
+        "bound": lambda: every(ours, repeat(ready, batches), device),
+    }
+    for workers in (cores(),) if device.type == "cuda" else (0, 2):
+        peer = usual_loader(pngs, frames, params, workers)
+        tasks[f"peer, {workers} workers"] = lambda peer=peer: every(
+            usual, moved(peer, device), device
+        )
+    for task in tasks.values():
+        task()
+    return {name: frames / took for name, took in seconds(tasks, rounds).items()}
+
+
+def main() -> None:
+    """Measure and report."""
+    cv2.setNumThreads(1)  # in every process that loads
+    device = choose_device("auto")
+    on_gpu = device.type == "cuda"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--batches", type=int, default=48 if on_gpu else 3, help="in a turn")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    claims = []
+    for settings, goal in ON_GPU if on_gpu else ON_CPU:
+        height, width = settings["prepare.size"]
+        params = load_params(
+            overrides={
+                "data.root": str(source_frames(64)),
+                "data.prepared": str(OUT / "prepared" / f"train-{width}x{height}"),
+                "model.encoder_weights": "none",
+                **settings,
+            }
+        )
+        rate = rates(params, arguments.batches, arguments.rounds, device)
+        ours, bound, *peers = rate.values()
+        what = f"{network_name(params.model)}{', compiled' * params.train.compile}"
+        where = torch.cuda.get_device_name(device) if on_gpu else f"{cores()} cores"
+        claims.append(
+            Claim(
+                f"train {what} at {width}x{height} on {where}",
+                ours,
+                max(peers),
+                bound,
+                f"ours / peer >= {goal}, ours / bound >= 0.95",
+                "frames/s",
+            )
+        )
+    report("train", claims)
+
+
+if __name__ == "__main__":
+    main()
