@@ -15,11 +15,12 @@ def evaluate(
     confusion: Output[ClassificationMetrics],
     report: Output[HTML],
 ) -> None:
-    """Score what would be served on the evaluation split."""
+    """Score what would be served on the evaluation split, beside the champion of the registry."""
     import json
     import shutil
     from pathlib import Path
 
+    from streetseg.champion import find_champion
     from streetseg.config import Params
     from streetseg.dataset import PreparedDataset
     from streetseg.errors import exit_on_error
@@ -29,9 +30,9 @@ def evaluate(
     params = Params.model_validate(settings)
     folder = Path(evaluation.path)
     with exit_on_error():
-        found = evaluate_model(
-            Path(model.path), PreparedDataset(Path(dataset.path)), params, folder
-        )
+        prepared = PreparedDataset(Path(dataset.path))
+        champion = find_champion(params.registry)
+        found = evaluate_model(Path(model.path), prepared, params, folder, champion)
         record_evaluation(params.registry, found.run_id, found.headline(), folder)
     for name, value in found.headline().items():
         metrics.log_metric(name, value)

@@ -9,22 +9,26 @@ from components import component
 
 @component
 def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown]) -> NamedTuple(  # type: ignore[valid-type]
-    "Verdict", [("passed", bool), ("reasons", list)]
+    "Verdict", [("passed", bool), ("reasons", list), ("tags", dict)]
 ):
-    """Judge the scores; the verdict with its reasons is a page either way."""
-    import json
+    """Judge the scores; the verdict with its reasons is a page either way.
+
+    ``tags`` is what the registry keeps of it.
+    """
     from collections import namedtuple
     from pathlib import Path
 
     from streetseg.config import Params
-    from streetseg.gate import judge
+    from streetseg.errors import exit_on_error
+    from streetseg.gate import judge, read_evaluation
 
-    scores = json.loads((Path(evaluation.path) / "evaluation.json").read_text())
-    found = judge(scores, Params.model_validate(settings).gate)
+    with exit_on_error():
+        scores, frames = read_evaluation(Path(evaluation.path))
+        found = judge(scores, Params.model_validate(settings).gate, frames)
     Path(verdict.path).write_text(found.to_markdown())
     print(found.to_markdown())
-    Verdict = namedtuple("Verdict", ["passed", "reasons"])
-    return Verdict(found.passed, found.reasons)
+    Verdict = namedtuple("Verdict", ["passed", "reasons", "tags"])
+    return Verdict(found.passed, found.reasons, found.tags())
 
 
 @component

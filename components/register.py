@@ -22,9 +22,9 @@ def register(
 
     from streetseg.config import Params
     from streetseg.errors import exit_on_error
-    from streetseg.gate import Verdict
-    from streetseg.registry import promote
+    from streetseg.promotion import promote
     from streetseg.registry import register as register_model
+    from streetseg.verdict import Verdict
 
     params = Params.model_validate(settings)
     scores = json.loads((Path(evaluation.path) / "evaluation.json").read_text())
@@ -33,5 +33,6 @@ def register(
             Path(model.path), scores, Verdict(True, reasons), params, pipeline_run
         )
         if params.registry.auto_promote:
-            promote(params.registry, registered.version)
+            reason = f"auto_promote of pipeline run {pipeline_run}"
+            promote(params.registry, registered.version, reason)
     return registered.version

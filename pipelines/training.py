@@ -100,7 +100,7 @@ def training_pipeline(train_step: Step) -> Callable[..., Any]:
         trained = train_step(dataset=dataset, settings=settings["training"]).after(checked)
         scored = evaluate(
             model=trained.outputs["model"], dataset=dataset, settings=settings["evaluation"]
-        )
+        ).set_caching_options(enable_caching=False)  # the champion may be another by now
         judged = gate(evaluation=scored.outputs["evaluation"], settings=settings["gate"])
         with dsl.If(judged.outputs["passed"] == True, name="gate-open"):  # noqa: E712
             register(

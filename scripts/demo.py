@@ -29,8 +29,9 @@ from pipelines.local import LocalRun, run_locally
 from streetseg.config import Params, load_recipe, parse_overrides
 from streetseg.errors import StreetsegError
 from streetseg.imaging import decode_rgb
+from streetseg.promotion import promote
 from streetseg.provenance import REPOSITORY, git_revision
-from streetseg.registry import CHAMPION, promote
+from streetseg.registry import CHAMPION
 from streetseg.sources import load_source
 from streetseg.synth import write_cityscapes
 from streetseg.versions import locked_version
@@ -192,7 +193,8 @@ class Demo:
             table.add_row("official category score", f"{summary['miou_official']:.3f}")
         gate = summary["gate"]
         table.add_row("gate", "open" if gate["passed"] else "closed: nothing registered")
-        table.add_row("", "; ".join(gate["reasons"]))
+        for reason in gate["reasons"]:
+            table.add_row("", reason)
         if summary["model_version"]:
             table.add_row(
                 "model", f"{summary['model_name']} version {summary['model_version']}, champion"

@@ -6,12 +6,15 @@
 ``config.json``          architecture, input size, and where the model comes from
 ``labels.json``          the label space
 ``example.safetensors``  a picture and the logits PyTorch gave for it, to check any runtime against
+``trained_on.txt``       hashes of the pictures it learnt from; left out where they are not known
 =======================  ===========================================================================
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from streetseg.models import SegmentationModel
 
 FORMAT = 1
+TRAINED_ON = "trained_on.txt"
 TOLERANCE = 1e-3
 """Largest difference of logits between ONNX Runtime and PyTorch, relative to their range."""
 
@@ -40,8 +44,18 @@ def save_artifact(
     *,
     run_id: str,
     epoch: int,
+    trained_on: Collection[str] | None = None,
 ) -> Path:
     """Write ``model`` (on the CPU, in eval mode) as an artifact, whole or not at all.
+
+    Args:
+        model: the network.
+        dataset: what it was trained on.
+        params: the recipe.
+        destination: the folder to write.
+        run_id: the run that trained it.
+        epoch: of which the weights are.
+        trained_on: what :func:`frames_learnt` says; None if it is not known.
 
     Raises:
         StreetsegError: the folder cannot be written, or the exported graph computes something else.
@@ -63,6 +77,9 @@ def save_artifact(
     with new_folder(destination, "config.json") as folder:
         _write_json(folder / "config.json", config)
         _write_json(folder / "labels.json", dataset.labels.to_dict())
+        if trained_on is not None:
+            lines = "".join(f"{picture}\n" for picture in sorted(trained_on))
+            (folder / TRAINED_ON).write_text(lines)
         weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
         (folder / "weights.safetensors").write_bytes(save(weights))
         export_onnx(model, dataset.size, folder / "model.onnx")
@@ -88,9 +105,35 @@ def read_config(artifact: Path) -> dict[str, Any]:
     return config
 
 
+def weights_sha256(artifact: Path) -> str:
+    """The SHA-256 of the weights, 64 hexadecimal digits: equal for equal weights."""
+    with (Path(artifact) / "weights.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def read_labels(artifact: Path) -> LabelSpace:
     """The label space of an artifact."""
     return LabelSpace.from_dict(json.loads((Path(artifact) / "labels.json").read_text()))
+
+
+def frames_learnt(dataset: PreparedDataset, inherited: Collection[str] | None) -> set[str] | None:
+    """The pictures that a model has learnt from once it is trained on a dataset.
+
+    Args:
+        dataset: what it is trained on; the frames that the checkpoint is chosen on count too.
+        inherited: what the model that training began with had learnt from; None if unknown.
+
+    Returns:
+        Hashes of picture files, as ``image_hash`` of the index; None if unknown.
+    """
+    own = set(dataset.index["image_hash"][dataset.rows("train")])
+    return None if inherited is None else own.union(inherited)
+
+
+def read_trained_on(artifact: Path) -> set[str] | None:
+    """Hashes of the pictures that a model has learnt from; None if the artifact does not say."""
+    path = Path(artifact) / TRAINED_ON
+    return set(path.read_text().split()) if path.exists() else None
 
 
 def load_torch(artifact: Path) -> SegmentationModel:

@@ -32,6 +32,7 @@ MODULES = ("model", "optimizer", "schedule", "average")
 NUMBERS = (
     "run_id",
     "init_from",
+    "inherited",
     "epoch",
     "step",
     "losses",
@@ -54,6 +55,8 @@ class TrainingState:
     run_id: str | None = None
     init_from: str | None = None
     """The model, by its version, whose weights it began with."""
+    inherited: list[str] | None = field(default_factory=list)
+    """Hashes of the pictures which that model had learnt from; None if it does not say."""
     epoch: int = 1
     """The epoch in progress."""
     step: int = 0

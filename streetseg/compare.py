@@ -129,7 +129,7 @@ class Comparison:
                 escape(run.name),
                 f"{run.started:%Y-%m-%d %H:%M}",
                 epochs_of(run),
-                *(self._marked(self.score(run, name), self.best(name)) for name in scores),
+                *(self.marked(self.score(run, name), self.best(name)) for name in scores),
             )
         return table
 
@@ -142,7 +142,8 @@ class Comparison:
             table.add_row(key, *(escape(value or "-") for value in values))
         return table
 
-    def _marked(self, value: float | None, best: float | None) -> str:
+    def marked(self, value: float | None, best: float | None) -> str:
+        """A score for a terminal, with a star if it is the best."""
         shown = "-" if value is None else f"{value:.3f}"
         return f"{shown}*" if value is not None and value == best else f"{shown} "
 

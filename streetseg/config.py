@@ -31,6 +31,7 @@ from streetseg.yamlfile import read_yaml, validated
 RECIPES = REPOSITORY / "recipes"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Confidence = Annotated[float, Field(ge=0.5, le=0.99)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
@@ -241,15 +242,22 @@ class Tune(Section):
 
 
 class Evaluate(Section):
-    """Which frames the score is of."""
+    """Which frames the score is of, and what else is scored."""
 
     split: Literal["train", "val"] = "val"
+    tta: tuple[Literal["flip", "scales"], ...] = ()
 
 
 class Gate(Section):
     """What a model must reach to be registered."""
 
     miou_floor: Fraction = 0.6
+    iou_floors: dict[str, Fraction] = {}
+    against_champion: bool = True
+    confidence: Confidence = 0.95
+    protected: list[str] = ["human", "vehicle"]
+    tolerance: Fraction = 0.01
+    protected_confidence: Confidence = 0.8
     fail_on_gate: bool = False
 
 

@@ -1,34 +1,69 @@
-"""Scoring a model on a prepared dataset, or folders of id masks against their truth."""
+"""Scoring a model on a prepared dataset: one pass over the frames, each of which is read once."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from streetseg.artifact import read_config
 from streetseg.atomic import new_folder
+from streetseg.bootstrap import interval, mean_iou, resampled_iou
+from streetseg.boundary import boundary_confusion
+from streetseg.calibration import Calibration
+from streetseg.champion import Champion, Rival, frames_known
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
-from streetseg.imaging import BadImageError, decode_ids
-from streetseg.inference import Segmenter, categories_at
-from streetseg.labels import IGNORE, LabelSpace
-from streetseg.metrics import Scores, confusion_matrix, confusion_of_categories, score
+from streetseg.evaluation_page import write_report
+from streetseg.imaging import BadImageError
+from streetseg.inference import Segmenter, categories_at, softmax
+from streetseg.labels import LabelSpace
+from streetseg.metrics import (
+    Scores,
+    category_iou,
+    category_miou,
+    mean,
+    plain_number,
+    plain_numbers,
+)
+from streetseg.parallel import cores
 from streetseg.pictures import prediction_sheet
 from streetseg.progress import track
-from streetseg.report import write_report
+from streetseg.ranked import RankedFrames
+from streetseg.road import LABEL_SPACE as ROAD_LABELS
+from streetseg.road import RoadCurve
+from streetseg.slices import Slice, slices
+from streetseg.tally import Tally, plain_interval
+from streetseg.tta import augmented_answers
 
 SHEET_FRAMES = 5
+DRIVABLE_LABELS = ("bdd100k-drivable", "bdd100k-drivable-2018")
+
+
+@dataclass(frozen=True)
+class Performance:
+    """What an answer costs on this machine."""
+
+    latency_ms: float
+    """Median time from a prepared frame to its categories at native size, one at a time."""
+    megabytes: float
+    """Of all files of the artifact, 10^6 bytes each."""
+    onnx_megabytes: float
+    """Of the graph alone, which is what a service loads."""
+    cores: int
+    device: str
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of a model on a split, as kept in ``evaluation.json``."""
+    """Scores of a model on a split, as kept in ``evaluation.json`` and ``frames.npz``."""
 
     data_version: str
     split: str
@@ -37,6 +72,29 @@ class Evaluation:
     scores: Scores
     frames: list[tuple[str, float]]
     """(name, mIoU of that frame alone), best first."""
+    names: list[str]
+    """Of the frames in the order of the index, as in ``counts``."""
+    counts: np.ndarray
+    """int64[F, C, C], the confusion of categories (truth, prediction) of each frame."""
+    intervals: dict[str, Any]
+    """95 % intervals (low, high): of ``miou``, ``miou_official`` and ``boundary_miou``, and under
+    ``iou`` of each category."""
+    boundary_iou: dict[str, float]
+    calibration: Calibration
+    slices: dict[str, list[Slice]]
+    benchmark: dict[str, Any] | None
+    """The data set's own metric, where it has one beside the official score."""
+    performance: Performance
+    augmented: dict[str, float] | None
+    """mIoU with each kind of test-time augmentation that was asked for."""
+    trained_on_these: int | None
+    """How many of the frames the model has learnt from; None if it does not say."""
+    champion: Rival | None
+
+    @property
+    def boundary_miou(self) -> float:
+        """Mean Boundary IoU over the categories that occur."""
+        return mean(np.array([*self.boundary_iou.values()]))
 
     def headline(self) -> dict[str, float]:
         """The scores that runs are compared by; those that do not exist are left out."""
@@ -46,23 +104,56 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a score that does not exist is null."""
+        whole, by_category = ("miou", "miou_official", "boundary_miou"), self.intervals["iou"]
         return {
             "data_version": self.data_version,
             "split": self.split,
             "run_id": self.run_id,
             "label_space": self.labels.name,
-            **scores_to_dict(self.scores, self.labels),
-            "frames": [{"frame": name, "miou": _number(value)} for name, value in self.frames],
+            **self.scores.to_dict(),
+            "boundary_miou": plain_number(self.boundary_miou),
+            "boundary_iou": plain_numbers(self.boundary_iou),
+            "intervals": {
+                **{name: plain_interval(self.intervals[name]) for name in whole},
+                "iou": {name: plain_interval(ends) for name, ends in by_category.items()},
+            },
+            "calibration": self.calibration.to_dict(),
+            "slices": {
+                name: [part.to_dict() for part in parts] for name, parts in self.slices.items()
+            },
+            "benchmark": self.benchmark,
+            "performance": {
+                "latency_ms": round(self.performance.latency_ms, 2),
+                "megabytes": round(self.performance.megabytes, 2),
+                "onnx_megabytes": round(self.performance.onnx_megabytes, 2),
+                "cores": self.performance.cores,
+                "device": self.performance.device,
+            },
+            "augmented": plain_numbers(self.augmented) if self.augmented else None,
+            "trained_on_these": self.trained_on_these,
+            "champion": self.champion.to_dict() if self.champion else None,
+            "frames": [{"frame": name, "miou": plain_number(miou)} for name, miou in self.frames],
         }
 
 
 def evaluate(
-    artifact: Path, dataset: PreparedDataset, params: Params, destination: Path
+    artifact: Path,
+    dataset: PreparedDataset,
+    params: Params,
+    destination: Path,
+    champion: Champion | None = None,
 ) -> Evaluation:
     """Score what would be served: the ONNX graph, its answer brought to native size.
 
-    Writes ``evaluation.json``, ``predictions.png`` and ``report.html`` to ``destination``, whole
-    or not at all.
+    Writes ``evaluation.json``, ``frames.npz``, ``predictions.png`` and ``report.html`` to
+    ``destination``, whole or not at all.
+
+    Args:
+        artifact: the model.
+        dataset: the frames; those of ``params.evaluate.split`` are scored.
+        params: the recipe.
+        destination: the folder to write.
+        champion: a model to score on the same frames. If it is the same model, it is left out.
 
     Raises:
         StreetsegError: no such artifact or split, or they do not fit each other.
@@ -74,132 +165,147 @@ def evaluate(
             f"({dataset.labels.name}, {dataset.size}) differ in label space or size"
         )
     rows = dataset.rows(params.evaluate.split)
-    total = np.zeros((256, 256), np.int64)
-    per_frame: dict[int, float] = {}
+    rival = _rival(champion, model, dataset, rows)
+    labels = dataset.labels
+    answers = augmented_answers(model, artifact, params.evaluate.tta)
+    tally, augmented = Tally(labels), {kind: Tally(labels) for kind in answers}
+    outlines: list[np.ndarray] = []
+    calibration = Calibration()
+    road = RoadCurve(labels) if labels.name == ROAD_LABELS else None
+    seconds = []
+
     for row in track(rows, total=len(rows), description="evaluate"):
-        truth = dataset.label_ids(row)
-        categories = categories_at(_logits(model, dataset, row), truth.shape)
-        counts = confusion_of_categories(truth, categories, model.labels)
-        total += counts
-        per_frame[int(row)] = score(counts, model.labels).miou
-    ranked = sorted(per_frame, key=per_frame.__getitem__, reverse=True)
+        image, truth = np.array(dataset.image(row)), _truth(dataset, row)
+        began = time.perf_counter()
+        logits = model.logits(image[None])[0]
+        categories = categories_at(logits, truth.shape)
+        seconds.append(time.perf_counter() - began)
+        tally.add(truth, categories)
+        outlines.append(
+            boundary_confusion(labels.category_of[truth], categories, len(labels.names))
+        )
+        calibration.add(softmax(logits), dataset.categories(row))
+        if road:
+            road.add(truth, logits)
+        for kind, answer in answers.items():
+            augmented[kind].add(truth, categories_at(answer(image), truth.shape))
+        if rival and rival.model:
+            rival.tally.add(truth, categories_at(rival.model.logits(image[None])[0], truth.shape))
+
+    counts, scores = tally.counts, tally.scores
+    per_frame = np.stack(outlines)
+    boundary_iou = category_iou(per_frame.sum(axis=0))
+    mious = [category_miou(each) for each in counts]
+    ranking = np.argsort([-miou for miou in mious], kind="stable")
+    index = dataset.index.iloc[rows]
+    names = index["frame"].tolist()
     evaluation = Evaluation(
         data_version=dataset.version,
         split=params.evaluate.split,
         run_id=model.info["run_id"],
-        labels=model.labels,
-        scores=score(total, model.labels),
-        frames=[(dataset.index.frame[row], per_frame[row]) for row in ranked],
+        labels=labels,
+        scores=scores,
+        frames=[(names[place], mious[place]) for place in ranking],
+        names=names,
+        counts=counts,
+        intervals=tally.intervals()
+        | {"boundary_miou": interval(mean_iou(resampled_iou(per_frame)[:, :-1]))},
+        boundary_iou=dict(zip(labels.names, boundary_iou[:-1].tolist(), strict=True)),
+        calibration=calibration,
+        slices=slices(index, counts),
+        benchmark=_benchmark(scores, labels, road),
+        performance=_performance(model, artifact, seconds),
+        augmented={kind: each.scores.miou for kind, each in augmented.items()} or None,
+        trained_on_these=frames_known(artifact, dataset, rows),
+        champion=rival,
     )
-
+    ranked = RankedFrames(model, dataset, rows[ranking], evaluation.frames)
     with new_folder(destination, "evaluation.json") as folder:
         (folder / "evaluation.json").write_text(json.dumps(evaluation.to_dict(), indent=1) + "\n")
-        _draw_sheet(model, dataset, ranked, evaluation, folder / "predictions.png")
-        write_report(evaluation, folder / "predictions.png", folder / "report.html")
+        _save_frames(evaluation, folder / "frames.npz")
+        _draw_sheet(ranked, evaluation, folder / "predictions.png")
+        write_report(evaluation, ranked, folder / "report.html")
     return evaluation
 
 
-def score_folders(predictions: Path, truth: Path, labels: LabelSpace) -> tuple[Scores, int]:
-    """Score id masks in one folder against ``*_labelIds.png`` in another, both searched deeply.
-
-    A prediction belongs to ``<name>_gtFine_labelIds.png`` if its file name begins with
-    ``<name>``; its pixels are label ids, at the size of the truth.
-
-    Returns:
-        The scores and the number of frames.
-
-    Raises:
-        StreetsegError: no truth, a frame without exactly one prediction, or a mask that is not
-            what it should be.
-    """
-    total = np.zeros((256, 256), np.int64)
-    pairs = list(_pair_masks(predictions, truth))
-    for truth_path, predicted_path in track(pairs, total=len(pairs), description="score"):
-        true_ids = _read_mask(truth_path, labels)
-        predicted_ids = _read_mask(predicted_path, labels)
-        if true_ids.shape != predicted_ids.shape:
-            raise StreetsegError(
-                f"{predicted_path} is {predicted_ids.shape[1]}x{predicted_ids.shape[0]} but its "
-                f"truth is {true_ids.shape[1]}x{true_ids.shape[0]}: scores are taken at the size "
-                "of the truth"
-            )
-        total += confusion_matrix(true_ids, predicted_ids)
-    return score(total, labels), len(pairs)
-
-
-def scores_to_dict(scores: Scores, labels: LabelSpace) -> dict[str, Any]:
-    """Plain data for JSON; a score that does not exist is null."""
-    return {
-        "miou": _number(scores.miou),
-        "miou_official": _number(scores.miou_official),
-        "pixel_accuracy": _number(scores.pixel_accuracy),
-        "iou": {name: _number(value) for name, value in scores.iou.items()},
-        "dice": {name: _number(value) for name, value in scores.dice.items()},
-        "iou_official": {name: _number(value) for name, value in scores.iou_official.items()},
-        "categories": labels.names,
-        "confusion": scores.category_confusion.tolist(),
-    }
-
-
-def _logits(model: Segmenter, dataset: PreparedDataset, row: int) -> np.ndarray:
-    return model.logits(np.array(dataset.image(row))[None])[0]
-
-
-def _draw_sheet(
-    model: Segmenter,
-    dataset: PreparedDataset,
-    ranked: list[int],
-    evaluation: Evaluation,
-    path: Path,
-) -> None:
-    """Frames spread evenly from the best to the worst."""
-    places = np.linspace(0, len(ranked) - 1, min(SHEET_FRAMES, len(ranked))).round().astype(int)
-    lines = []
-    for place in places:
-        row = ranked[place]
-        name, miou = evaluation.frames[place]
-        predicted = _logits(model, dataset, row).argmax(axis=0).astype(np.uint8)
-        caption = f"{name}: mIoU {miou:.2f}, {place + 1} of {len(ranked)}"
-        lines.append((caption, dataset.image(row), dataset.categories(row), predicted))
-    scores = evaluation.scores
-    title = (
-        f"{len(ranked)} {evaluation.split} frames: mIoU {scores.miou:.3f} over "
-        f"{len(model.labels.names)} categories, official category score {scores.miou_official:.3f}"
-        "; from the best frame to the worst"
-    )
-    prediction_sheet(lines, model.labels, title, path)
-
-
-def _pair_masks(predictions: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
-    suffix = "_gtFine_labelIds.png"
-    truths = sorted(truth.rglob(f"*{suffix}"))
-    if not truths:
-        raise StreetsegError(f"{truth} holds no *{suffix}")
-    masks = sorted(predictions.rglob("*.png"))
-    for path in truths:
-        name = path.name.removesuffix(suffix)
-        matching = [mask for mask in masks if mask.name.startswith(name)]
-        if len(matching) != 1:
-            raise StreetsegError(
-                f"{path} needs one prediction named {name}*.png below {predictions}, "
-                f"there are {len(matching)}"
-            )
-        yield path, matching[0]
-
-
-def _read_mask(path: Path, labels: LabelSpace) -> np.ndarray:
-    try:
-        ids = decode_ids(path.read_bytes())
-    except (BadImageError, OSError) as error:
-        raise StreetsegError(f"{path} {error}") from None
-    unknown = np.setdiff1d(ids, np.flatnonzero(labels.category_of != IGNORE))
-    if unknown.size:
-        raise StreetsegError(
-            f"{path} holds id {unknown[0]}, which the label space '{labels.name}' does not "
-            "define: masks must hold label ids"
+def _rival(
+    champion: Champion | None, model: Segmenter, dataset: PreparedDataset, rows: np.ndarray
+) -> Rival | None:
+    if champion is None:
+        return None
+    if read_config(champion.artifact)["run_id"] == model.info["run_id"]:
+        print(
+            f"this model is the champion, version {champion.version}: nothing to compare with",
+            file=sys.stderr,
         )
-    return ids
+        return None
+    rival = Rival(champion, dataset, rows)
+    if rival.reason:
+        print(
+            f"the champion, version {rival.version}, is not scored: {rival.reason}",
+            file=sys.stderr,
+        )
+    return rival
 
 
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 6)
+def _truth(dataset: PreparedDataset, row: int) -> np.ndarray:
+    try:
+        return dataset.label_ids(row)
+    except (OSError, BadImageError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        frame = dataset.index.frame[row]
+        raise StreetsegError(
+            f"{dataset.path} has no labels of {frame} at native size ({reason}): they are kept for "
+            "evaluate.split=val; if that is set, prepare or fetch the data again"
+        ) from None
+
+
+def _benchmark(scores: Scores, labels: LabelSpace, road: RoadCurve | None) -> dict[str, Any] | None:
+    """The data set's own metric; iIoU needs instance ids, which are not prepared.
+
+    BDD100K's own score of drivable areas (``evaluate_drivable`` of bdd100k's toolkit) averages the
+    IoU of direct and alternative where the truth is not background: the official score of that
+    label space.
+    """
+    if road:
+        return road.to_dict()
+    if labels.name in DRIVABLE_LABELS:
+        return {
+            "name": "BDD100K drivable area",
+            "miou": plain_number(scores.miou_official),
+            "iou": plain_numbers(scores.iou_official),
+        }
+    return None
+
+
+def _performance(model: Segmenter, artifact: Path, seconds: list[float]) -> Performance:
+    return Performance(
+        latency_ms=float(np.median(seconds)) * 1000,
+        megabytes=sum(path.stat().st_size for path in artifact.rglob("*") if path.is_file()) / 1e6,
+        onnx_megabytes=(artifact / "model.onnx").stat().st_size / 1e6,
+        cores=cores(),
+        device=model.device,
+    )
+
+
+def _draw_sheet(ranked: RankedFrames, evaluation: Evaluation, path: Path) -> None:
+    """Frames spread evenly from the best to the worst."""
+    scores, frames = evaluation.scores, len(evaluation.frames)
+    title = (
+        f"{frames} {evaluation.split} frames: mIoU {scores.miou:.3f} over "
+        f"{len(evaluation.labels.names)} categories, official category score "
+        f"{scores.miou_official:.3f}; from the best frame to the worst"
+    )
+    lines = []
+    for place in np.linspace(0, frames - 1, min(SHEET_FRAMES, frames)).round().astype(int):
+        shown = ranked.show(place)
+        caption = f"{shown.name}: mIoU {shown.miou:.2f}, {place + 1} of {frames}"
+        lines.append((caption, shown.rgb, shown.truth, shown.predicted))
+    prediction_sheet(lines, evaluation.labels, title, path)
+
+
+def _save_frames(evaluation: Evaluation, path: Path) -> None:
+    arrays = {"frames": np.array(evaluation.names), "counts": evaluation.counts}
+    if evaluation.champion and evaluation.champion.model:
+        arrays["champion_counts"] = evaluation.champion.tally.counts
+    np.savez_compressed(path, allow_pickle=False, **arrays)

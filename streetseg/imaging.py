@@ -111,8 +111,23 @@ def decode_labels(data: bytes, labels: LabelSpace) -> np.ndarray:
     return np.ascontiguousarray(rgb[..., 0]) if labels.encoding == "red" else _look_up(rgb, labels)
 
 
+def decode_instances(data: bytes) -> np.ndarray:
+    """Decode a picture of instance ids to uint16[H, W].
+
+    Raises:
+        BadImageError: truncated, not a picture, or not one 16-bit channel.
+    """
+    _refuse_truncated_png(data)
+    ids = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if ids is None:
+        raise BadImageError("cannot be decoded")
+    if ids.dtype != np.uint16 or ids.ndim != 2:
+        raise BadImageError("is not one channel of 16-bit instance ids")
+    return ids
+
+
 def encode_png(pixels: np.ndarray, compression: int = 3) -> bytes:
-    """Encode uint8[H, W] or RGB uint8[H, W, 3] as PNG."""
+    """Encode uint8 or uint16 [H, W], or RGB uint8[H, W, 3], as PNG."""
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, compression])[1].tobytes()

@@ -46,6 +46,11 @@ class Segmenter:
             reason = " ".join(str(error).split())[:200]
             raise StreetsegError(f"cannot open {artifact}/model.onnx: {reason}") from None
 
+    @property
+    def device(self) -> str:
+        """What it computes on: CPU or CUDA."""
+        return self._session.get_providers()[0].removesuffix("ExecutionProvider")
+
     def predict(self, rgb: np.ndarray) -> np.ndarray:
         """Category ids uint8[H, W] of a picture uint8[H, W, 3], at the picture's own size."""
         logits = self.logits(resize_rgb(rgb, self.size)[None])[0]
@@ -54,6 +59,12 @@ class Segmenter:
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Logits float32[N, C, height, width] of uint8[N, height, width, 3] at ``self.size``."""
         return self._session.run(["logits"], {"images": images})[0]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities float32[C, h, w] of logits float32[C, h, w]."""
+    powers = np.exp(logits - logits.max(axis=0))
+    return powers / powers.sum(axis=0)
 
 
 def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:

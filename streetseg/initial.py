@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from streetseg.artifact import load_weights
+from streetseg.artifact import load_weights, read_trained_on
 from streetseg.checkpoint import TrainingState
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
@@ -43,8 +43,11 @@ def initial_state(
     if resumed or start:
         architecture = architecture.model_copy(update={"encoder_weights": "none"})
     model = build_model(architecture, len(dataset.labels.categories))
+    inherited: set[str] | None = set()
     if start:
-        load_weights(model, artifact_folder(start, params.registry), dataset.labels)
+        artifact = artifact_folder(start, params.registry)
+        load_weights(model, artifact, dataset.labels)
+        inherited = read_trained_on(artifact)
     for size in {dataset.size, recipe.augment.crop or dataset.size}:
         check_size(model, size)
     model = world.shared(model.to(device)).to(memory_format=torch.channels_last)
@@ -52,5 +55,10 @@ def initial_state(
     updates = recipe.epochs * math.ceil(batches / recipe.accumulate)
     schedule = build_schedule(optimizer, recipe, updates)
     return TrainingState(
-        model, optimizer, schedule, build_average(model, recipe.ema), init_from=start
+        model,
+        optimizer,
+        schedule,
+        build_average(model, recipe.ema),
+        init_from=start,
+        inherited=None if inherited is None else sorted(inherited),
     )

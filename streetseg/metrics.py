@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -75,56 +78,107 @@ class Scores:
     """Mean of ``iou_official`` over the categories that occur."""
     iou: dict[str, float]
     dice: dict[str, float]
+    precision: dict[str, float]
+    """Of the pixels called so, the share that is; NaN where none is."""
+    recall: dict[str, float]
+    """Of the pixels that are so, the share that is called so; NaN where none is."""
     iou_official: dict[str, float]
     pixel_accuracy: float
     category_confusion: np.ndarray
     """int64[categories, categories] by (truth, prediction)."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; a score that does not exist is null."""
+        return {
+            "miou": plain_number(self.miou),
+            "miou_official": plain_number(self.miou_official),
+            "pixel_accuracy": plain_number(self.pixel_accuracy),
+            "iou": plain_numbers(self.iou),
+            "dice": plain_numbers(self.dice),
+            "precision": plain_numbers(self.precision),
+            "recall": plain_numbers(self.recall),
+            "iou_official": plain_numbers(self.iou_official),
+            "categories": [*self.iou],
+            "confusion": self.category_confusion.tolist(),
+        }
+
 
 def score(confusion: np.ndarray, space: LabelSpace) -> Scores:
     """Score a confusion matrix of label ids (int64[256, 256], truth by prediction)."""
-    plain = _merge(confusion, space.category_of, space.category_of, len(space.names))
-    iou, dice = _overlap(plain)
+    plain = category_confusion(confusion, space)
+    official = category_iou(official_confusion(confusion, space))[: len(space.names)]
+    iou = category_iou(plain)
+    hit, true, predicted = _margins(plain)
+
+    def named(values: np.ndarray) -> dict[str, float]:
+        return dict(zip(space.names, values.tolist(), strict=True))
+
+    with np.errstate(invalid="ignore"):
+        dice, precision, recall = 2 * hit / (true + predicted), hit / predicted, hit / true
     evaluated = {label.category for label in space.labels if not label.ignore_in_eval}
     return Scores(
-        miou=_mean(iou),
-        miou_official=_mean(official := _official_iou(confusion, space)),
-        iou=dict(zip(space.names, iou.tolist(), strict=True)),
-        dice=dict(zip(space.names, dice.tolist(), strict=True)),
-        iou_official={
-            name: value
-            for name, value in zip(space.names, official.tolist(), strict=True)
-            if name in evaluated
-        },
-        pixel_accuracy=float(np.trace(plain) / total) if (total := plain.sum()) else float("nan"),
+        miou=mean(iou),
+        miou_official=mean(official),
+        iou=named(iou),
+        dice=named(dice),
+        precision=named(precision),
+        recall=named(recall),
+        iou_official={k: value for k, value in named(official).items() if k in evaluated},
+        pixel_accuracy=float(hit.sum() / total) if (total := plain.sum()) else float("nan"),
         category_confusion=plain,
     )
 
 
-def category_miou(confusion: np.ndarray) -> float:
-    """Mean IoU of a confusion matrix of category ids (int64[C, C])."""
-    return _mean(_overlap(confusion)[0])
+def category_confusion(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
+    """Sum a confusion matrix of label ids (int64[256, 256]) into categories: int64[C, C]."""
+    return _merge(confusion, space.category_of, space.category_of, len(space.names))
 
 
-def _overlap(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """IoU and Dice of each category of int64[C, C]."""
-    hit = np.diag(confusion).astype(float)
-    true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        return hit / (true + predicted - hit), 2 * hit / (true + predicted)
+def official_confusion(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
+    """Sum a confusion matrix of label ids as cityscapesScripts counts them.
 
-
-def _official_iou(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
-    """Category IoU as cityscapesScripts defines it: float64[categories]."""
+    Returns:
+        int64[C + 1, C + 1]: pixels whose true id is ignored are dropped, and the last column is of
+        ignored ids where another was true. The last row is empty.
+    """
     counted = np.where(space.ignored_in_eval, IGNORE, space.category_of)
-    # Every true id that counts must be kept even where the prediction is an ignored id.
     other = len(space.names)
     predicted = np.where(counted == IGNORE, other, counted)
-    merged = _merge(confusion, counted, predicted, other + 1)
-    hit = np.diag(merged)[:other].astype(float)
-    union = merged.sum(axis=1)[:other] + merged.sum(axis=0)[:other] - hit
+    return _merge(confusion, counted, predicted, other + 1)
+
+
+def category_iou(confusion: np.ndarray) -> np.ndarray:
+    """IoU of each category of int64[C, C]: float64[C], NaN where one does not occur."""
+    hit, true, predicted = _margins(confusion)
     with np.errstate(invalid="ignore"):
-        return hit / union
+        return hit / (true + predicted - hit)
+
+
+def category_miou(confusion: np.ndarray) -> float:
+    """Mean IoU of a confusion matrix of category ids (int64[C, C])."""
+    return mean(category_iou(confusion))
+
+
+def mean(values: np.ndarray) -> float:
+    """Mean of the values that are not NaN; NaN if there are none."""
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if present.size else float("nan")
+
+
+def plain_number(value: float) -> float | None:
+    """A score for JSON: six decimals, None where it does not exist."""
+    return None if math.isnan(value) else round(value, 6)
+
+
+def plain_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Scores by name for JSON."""
+    return {name: plain_number(value) for name, value in values.items()}
+
+
+def _margins(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each category the pixels hit, true and predicted: float64[C] each."""
+    hit = np.diag(confusion).astype(float)
+    return hit, confusion.sum(axis=1).astype(float), confusion.sum(axis=0).astype(float)
 
 
 def _merge(
@@ -138,8 +192,3 @@ def _merge(
 def _sum_rows(counts: np.ndarray, group_of: np.ndarray, groups: int) -> np.ndarray:
     """Add up the rows of each group: int64[groups, columns]."""
     return np.stack([counts[group_of == group].sum(axis=0) for group in range(groups)])
-
-
-def _mean(values: np.ndarray) -> float:
-    present = values[~np.isnan(values)]
-    return float(present.mean()) if present.size else float("nan")

@@ -1,9 +1,11 @@
-"""Which code is running."""
+"""Which code is running, and who runs it."""
 
 from __future__ import annotations
 
+import getpass
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -24,10 +26,21 @@ def git_revision() -> str:
         return "unknown"
 
 
+def user() -> str:
+    """Who is at work: ``STREETSEG_USER``, else the e-mail that git knows, else the login name."""
+    if name := os.environ.get("STREETSEG_USER"):
+        return name
+    with suppress(OSError, subprocess.CalledProcessError):
+        return _run("git", "config", "user.email")
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container whose user has no name
+        return "unknown"
+
+
 def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-C", str(REPOSITORY), *arguments],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    return _run("git", "-C", str(REPOSITORY), *arguments)
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

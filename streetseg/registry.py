@@ -1,27 +1,33 @@
-"""The model registry: the one place that talks to MLflow's.
+"""The model registry: its versions, where they come from, and their files.
 
 A version is registered as ``challenger``. ``champion`` is what is served and moves only when it is
-promoted; ``previous`` is the champion before, for the way back.
+promoted; ``previous`` is the champion before, for the way back (:mod:`streetseg.promotion`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streetseg.artifact import check_onnx, read_config, read_example
+from streetseg.artifact import check_onnx, read_config, read_example, weights_sha256
+from streetseg.card import CARD, describe_model, shorten
 from streetseg.config import Params, Registry
 from streetseg.errors import StreetsegError
-from streetseg.gate import Verdict
+from streetseg.provenance import user
 from streetseg.tracking import clear_errors, connect
+from streetseg.verdict import Verdict
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+
+OF_THE_RUN = ("source", "recipe", "architecture", "encoder", "frames_train", "frames_val")
+"""Tags that a version takes over from its run."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,12 @@ class ModelVersion:
     run_id: str
     aliases: list[str]
     tags: dict[str, str]
+    registered: datetime
+    """In UTC."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**asdict(self), "registered": self.registered.isoformat(timespec="seconds")}
 
 
 def register(
@@ -69,52 +81,70 @@ def register(
         if known:
             return _describe(client, name, known[0].version)
         check_onnx(artifact)
-        tags = {
-            "data_version": evaluation["data_version"],
+        origin = client.get_run(run_id).data.tags
+        scores = {name: evaluation[name] for name in ("miou", "miou_official")}
+        found = {
+            **{name: f"{value:.4f}" for name, value in scores.items() if value is not None},
+            **verdict.tags(),
+            "weights_sha256": weights_sha256(artifact),
+        }
+        tags = {key: origin[key] for key in OF_THE_RUN if key in origin} | {
+            "data_version": config["data_version"],
+            "scored_on": evaluation["data_version"],
             "git_revision": config["git_revision"],
             "pipeline_run": pipeline_run,
-            "recipe": json.dumps(config["params"]["model"] | config["params"]["train"]),
-            "miou": str(evaluation["miou"]),
-            "miou_official": str(evaluation["miou_official"]),
-            "gate": "passed",
+            "settings": json.dumps(config["params"]["model"] | config["params"]["train"]),
+            "registered_by": user(),
+            **found,
         }
+        card = describe_model(config, evaluation, verdict, origin, params.data.source)
+        client.log_text(run_id, card, CARD)
+        for key, value in found.items():
+            client.set_tag(run_id, key, value)
         with mlflow.start_run(run_id=run_id):
             model_uri = _log_model(artifact)
         created = mlflow.register_model(model_uri, name, tags=tags)
-        client.update_model_version(name, created.version, _card(evaluation, verdict))
+        client.update_model_version(name, created.version, shorten(card))
         client.set_registered_model_alias(name, CHALLENGER, created.version)
         return _describe(client, name, created.version)
 
 
-def promote(params: Registry, version: str | None = None) -> ModelVersion:
-    """Make a version the champion; the champion until now becomes ``previous``.
-
-    Args:
-        params: which model, where.
-        version: its number; None means the challenger.
+def versions(params: Registry) -> list[ModelVersion]:
+    """All versions of the model, the newest first.
 
     Raises:
-        StreetsegError: no such version.
+        StreetsegError: the registry does not answer, or holds no such model.
     """
     client, name = connect(params), params.model_name
-    chosen = find(client, name, version or CHALLENGER)
-    with clear_errors(f"cannot promote {name}"):
-        if CHAMPION not in chosen.aliases:
-            champion = _version_of_alias(client, name, CHAMPION)
-            if champion:
-                client.set_registered_model_alias(name, PREVIOUS, champion)
-            client.set_registered_model_alias(name, CHAMPION, chosen.version)
-        return _describe(client, name, chosen.version)
+    with clear_errors(f"cannot list the versions of {name}"):
+        known = search(client, f"name = '{name}'")
+    if not known:
+        raise StreetsegError(
+            f"the registry {client.tracking_uri} has no model '{name}': run 'streetseg register' "
+            "first, or set MLFLOW_TRACKING_URI or registry.model_name"
+        )
+    return known
 
 
-def rollback(params: Registry) -> ModelVersion:
-    """Make the previous champion the champion again, and the champion ``previous``.
+def search(client: MlflowClient, filter_string: str) -> list[ModelVersion]:
+    """Versions of any model that a filter of MLflow's finds, the newest first.
 
     Raises:
-        StreetsegError: there was no champion before this one.
+        MlflowException: the registry does not answer, or does not understand the filter.
     """
-    client, name = connect(params), params.model_name
-    return promote(params, find(client, name, PREVIOUS).version)
+    found: list[ModelVersion] = []
+    aliases: dict[str, dict[str, str]] = {}
+    token = None
+    while True:
+        page = client.search_model_versions(filter_string, page_token=token)
+        for each in page:
+            if each.name not in aliases:
+                aliases[each.name] = client.get_registered_model(each.name).aliases
+            named = [alias for alias, at in aliases[each.name].items() if at == each.version]
+            found.append(_model_version(each, named))
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda version: version.registered, reverse=True)
 
 
 def find(client: MlflowClient, name: str, which: str) -> ModelVersion:
@@ -221,23 +251,23 @@ def _log_model(artifact: Path) -> str:
     return logged.model_uri
 
 
-def _card(evaluation: Mapping[str, Any], verdict: Verdict) -> str:
-    lines = [f"- {name}: IoU {value}" for name, value in evaluation["iou"].items()]
-    return (
-        f"Mean IoU {evaluation['miou']} over {len(lines)} categories; official category score "
-        f"{evaluation['miou_official']}; on the split {evaluation['split']} of data version "
-        f"{evaluation['data_version']}.\n\n" + "\n".join(lines) + "\n\nGate: "
-        f"{'; '.join(verdict.reasons)}"
-    )
-
-
-def _version_of_alias(client: MlflowClient, name: str, alias: str) -> str | None:
+def version_of_alias(client: MlflowClient, name: str, alias: str) -> str | None:
+    """The number of the version that an alias points at, if it does."""
     version = client.get_registered_model(name).aliases.get(alias)
     return None if version is None else str(version)
 
 
 def _describe(client: MlflowClient, name: str, version: str | int) -> ModelVersion:
     found = client.get_model_version(name, str(version))
+    return _model_version(found, found.aliases)
+
+
+def _model_version(found: Any, aliases: list[str]) -> ModelVersion:
     return ModelVersion(
-        name, str(found.version), found.run_id or "", sorted(found.aliases), dict(found.tags)
+        found.name,
+        str(found.version),
+        found.run_id or "",
+        sorted(aliases),
+        dict(found.tags),
+        datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
     )

@@ -75,7 +75,7 @@ def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> lis
     """
     client = connect(params)
     with clear_errors(f"cannot read the runs of the experiment '{params.experiment}'"):
-        known = _runs_of(client, params.experiment)
+        known = runs_of(client, params.experiment)
         if not known:
             raise StreetsegError(
                 f"the experiment '{params.experiment}' has no runs in {client.tracking_uri}: run "
@@ -83,6 +83,12 @@ def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> lis
             )
         chosen = [choose(name, known) for name in names] or known[:last]
         return [_read(client, run) for run in {run.info.run_id: run for run in chosen}.values()]
+
+
+def read_run(client: MlflowClient, run_id: str) -> RunRecord:
+    """Read one run by its id, whatever its experiment."""
+    with clear_errors(f"cannot read run {run_id}"):
+        return _read(client, client.get_run(run_id))
 
 
 def choose(text: str, known: Sequence[Run]) -> Run:
@@ -112,8 +118,8 @@ def choose(text: str, known: Sequence[Run]) -> Run:
     )
 
 
-def _runs_of(client: MlflowClient, experiment: str) -> list[Run]:
-    """The newest first."""
+def runs_of(client: MlflowClient, experiment: str) -> list[Run]:
+    """The runs of an experiment, the newest first; none if there is no such experiment."""
     known = client.get_experiment_by_name(experiment)
     runs: list[Run] = []
     token = None

@@ -69,5 +69,5 @@ def selection_miou(
             images = torch.from_numpy(np.stack([dataset.image(row) for row in batch]))
             predicted = forward(images.to(device)).argmax(dim=1).to(torch.uint8).cpu().numpy()
             truth = np.stack([dataset.categories(row) for row in batch])
-            confusion += confusion_matrix(truth, predicted, size)
+            confusion += confusion_matrix(truth, predicted)[:size, :size]  # but for ``IGNORE``
     return float(np.nan_to_num(category_miou(world.sum(confusion))))

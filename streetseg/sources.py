@@ -75,6 +75,8 @@ class Source(BaseModel):
     """The name of one that is shipped, or a YAML file beside this one."""
     pairs: Annotated[tuple[Pair, ...], Field(min_length=1)]
     """A photograph belongs to the first pair whose label picture is there."""
+    licence: str | None = None
+    """What the published data may be used for."""
     places: bool = True
     """Whether a city is a place, so that none should be in two splits."""
     city_from_name: Annotated[int, Field(ge=0)] = 0

@@ -119,7 +119,7 @@ def _run(params: Params, dataset: PreparedDataset, run_id: str | None) -> Iterat
         experiment_id=experiment, run_name=name, nested=True, log_system_metrics=False
     ) as active:
         mlflow.log_params(_flat({k: params.to_dict()[k] for k in ("prepare", "model", "train")}))
-        mlflow.set_tags({"data_version": dataset.version, "git_revision": git_revision()})
+        mlflow.set_tags(_tags(params, dataset))
         train_frames = dataset.index.iloc[dataset.rows("train")].drop(columns="label_ids")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # hints on schemas of served tables
@@ -131,6 +131,20 @@ def _run(params: Params, dataset: PreparedDataset, run_id: str | None) -> Iterat
             )
             mlflow.log_input(source, context="training")
         yield Run(active.info.run_id)
+
+
+def _tags(params: Params, dataset: PreparedDataset) -> dict[str, str]:
+    """What runs are filtered by, and what leads from a run to its data."""
+    frames = dataset.index["split"].value_counts()
+    return {
+        "data_version": dataset.version,
+        "git_revision": git_revision(),
+        "source": dataset.source,
+        "recipe": params.registry.run_name or "default",
+        "architecture": params.model.architecture,
+        "encoder": params.model.encoder,
+        **{f"frames_{split}": str(count) for split, count in frames.items()},
+    }
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from streetseg.artifact import save_artifact
+from streetseg.artifact import frames_learnt, save_artifact
 from streetseg.augment import finish
 from streetseg.checkpoint import Checkpoint, TrainingState, stop_requests
 from streetseg.config import Params
@@ -194,6 +194,7 @@ def _train(
                 destination,
                 run_id=run.id,
                 epoch=state.best_epoch,
+                trained_on=frames_learnt(dataset, state.inherited),
             )
             run.log(state.best_epoch, best_selection_miou=state.best_miou)
             checkpoint.remove()

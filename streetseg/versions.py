@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -19,6 +21,20 @@ from streetseg.errors import StreetsegError
 
 DATA_VERSION = re.compile(r"[0-9a-f]{32}\.dir")
 STAGE = "prepare"
+
+
+@dataclass(frozen=True)
+class DataCommit:
+    """A commit that brought a data version into ``dvc.lock``."""
+
+    commit: str
+    date: str
+    """Such as 2026-01-31."""
+    subject: str
+    source: str | None
+    """``data.source`` in its ``params.yaml``."""
+    root: str | None
+    """``data.root`` there."""
 
 
 def data_version(folder: Path) -> str:
@@ -75,6 +91,33 @@ def locked_version(lock: Path) -> str:
         return _version_in(lock.read_text())
     except (OSError, KeyError, TypeError):
         raise StreetsegError(f"{lock} names no prepared data: run 'dvc repro' first") from None
+
+
+def commits_of(version: str, repository: str) -> list[DataCommit]:
+    """The commits that brought a data version into ``dvc.lock``, the newest first.
+
+    Returns:
+        An empty list if there are none, or ``repository`` is no git repository on this machine.
+    """
+    log = ("log", "--all", f"-S{version}", "--format=%H%x09%cs%x09%s", "--", "dvc.lock")
+    found = []
+    for line in _git(repository, *log).splitlines():
+        commit, date, subject = line.split("\t", 2)
+        if version in _git(repository, "show", f"{commit}:./dvc.lock"):
+            params = yaml.safe_load(_git(repository, "show", f"{commit}:./params.yaml")) or {}
+            data = params.get("data") or {}
+            found.append(DataCommit(commit, date, subject, data.get("source"), data.get("root")))
+    return found
+
+
+def branches_and_tags_of(version: str, repository: str) -> list[str]:
+    """The branches and tags whose ``dvc.lock`` names a data version; none without a repository."""
+    listed = ("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags")
+    names = _git(repository, *listed).split()
+    if not names:
+        return []
+    search = ("grep", "--files-with-matches", "--fixed-strings", version, *names, "--", "dvc.lock")
+    return [line.rpartition(":")[0] for line in _git(repository, *search).splitlines()]
 
 
 def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()) -> Path:
@@ -190,6 +233,12 @@ def resolve_reference(params: Params) -> str | None:
     if named is None or (Path(named) / DESCRIPTION).is_file():
         return named
     return resolve(named, params.data.repository)
+
+
+def _git(repository: str, *arguments: str) -> str:
+    """What git prints; nothing where it fails."""
+    command = ["git", "-C", repository, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def _version_in(lock: str) -> str:

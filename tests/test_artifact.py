@@ -10,13 +10,20 @@ import pytest
 import torch
 
 import streetseg
-from streetseg.artifact import check_onnx, load_torch, read_config
+from streetseg.artifact import check_onnx, frames_learnt, load_torch, read_config
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.inference import Segmenter, categories_at
 from tests.conftest import SIZE, Trained
 
-SAFE = {"model.onnx", "weights.safetensors", "example.safetensors", "config.json", "labels.json"}
+SAFE = {
+    "model.onnx",
+    "weights.safetensors",
+    "example.safetensors",
+    "config.json",
+    "labels.json",
+    "trained_on.txt",
+}
 
 
 @pytest.fixture
@@ -33,6 +40,18 @@ def test_it_says_where_it_comes_from(trained: Trained, dataset: PreparedDataset)
     assert config["data_version"] == dataset.version
     assert config["run_id"] == trained.run_id
     assert config["size"] == list(SIZE)
+
+
+def test_it_knows_the_pictures_it_learnt_from(trained: Trained, dataset: PreparedDataset) -> None:
+    lines = (trained.artifact / "trained_on.txt").read_text().splitlines()
+    assert lines == sorted(dataset.index["image_hash"][dataset.rows("train")])
+
+
+def test_it_knows_those_of_the_model_it_began_with_too(dataset: PreparedDataset) -> None:
+    own = frames_learnt(dataset, [])
+    assert own == set(dataset.index["image_hash"][dataset.rows("train")])
+    assert frames_learnt(dataset, ["earlier"]) == {*own, "earlier"}
+    assert frames_learnt(dataset, None) is None, "unknown is not none"
 
 
 def test_onnx_runtime_and_pytorch_agree_on_any_batch(

@@ -30,6 +30,10 @@ COMMANDS = (
     "register",
     "promote",
     "rollback",
+    "list",
+    "history",
+    "diff",
+    "trace",
     "predict",
 )
 

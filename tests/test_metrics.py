@@ -9,9 +9,9 @@ import pytest
 from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official  # noqa: N813
 
 from streetseg.errors import StreetsegError
-from streetseg.evaluation import score_folders
 from streetseg.imaging import encode_png
 from streetseg.labels import LabelSpace
+from streetseg.mask_folders import score_folders
 from streetseg.metrics import (
     category_miou,
     confusion_matrix,
@@ -22,6 +22,7 @@ from streetseg.metrics import (
 
 SPACE = LabelSpace.load("cityscapes")
 SHAPE = (24, 40)
+NEVER = dict.fromkeys(SPACE.names, float("nan"))
 
 
 def random_ids(seed: int, below: int = 34) -> np.ndarray:
@@ -80,8 +81,9 @@ def test_the_official_score_is_the_one_of_the_benchmarks_own_script(
         (truth / f"{name}_gtFine_labelIds.png").write_bytes(encode_png(true_ids))
         (predictions / f"{name}_pred.png").write_bytes(encode_png(predicted_ids))
     expected = official_scores(truth, predictions)
-    scores, frames = score_folders(predictions, truth, SPACE)
-    assert frames == len(CASES[case])
+    masks = score_folders(predictions, truth, SPACE)
+    assert masks.frames == len(CASES[case])
+    scores = masks.scores
     assert scores.miou_official == pytest.approx(expected.pop("mean"), abs=1e-9, nan_ok=True)
     del expected["void"]  # has no valid label, so no score
     assert scores.iou_official == pytest.approx(expected, abs=1e-9, nan_ok=True)
@@ -109,9 +111,35 @@ def test_plain_scores_count_void_as_a_category() -> None:
     assert scores.iou["flat"] == 2 / 4
     assert scores.iou["construction"] == 1 / 2
     assert scores.dice["flat"] == 4 / 6
+    assert scores.precision == pytest.approx(
+        {**NEVER, "void": 1, "flat": 2 / 3, "construction": 1 / 2}, nan_ok=True
+    )
+    assert scores.recall == pytest.approx(
+        {**NEVER, "void": 1 / 2, "flat": 2 / 3, "construction": 1}, nan_ok=True
+    )
     assert scores.miou == 1 / 2
     assert scores.pixel_accuracy == 4 / 6
     assert np.isnan(scores.iou["sky"])
+
+
+@pytest.mark.parametrize("name", ["bdd100k-drivable", "bdd100k-drivable-2018"])
+def test_the_official_score_of_drivable_areas_is_the_one_of_bdd100k(name: str) -> None:
+    """Its toolkit drops pixels that are truly background, whose number is the last, or unlabelled,
+    and averages the other two."""
+    space = LabelSpace.load(name)
+    random = np.random.default_rng(0)
+    truth, predicted = random.choice([0, 1, 2, 255], SHAPE), random.integers(0, 3, SHAPE)
+    number = space.category_of.astype(int)  # direct 0, alternative 1, background 2
+    expected = []
+    for area in (0, 1):
+        counted = np.isin(number[truth], (0, 1))
+        here = (number[truth] == area) & counted
+        called = (number[predicted] == area) & counted
+        expected.append((here & called).sum() / (here | called).sum())
+    counts = confusion_matrix(truth.astype(np.uint8), predicted.astype(np.uint8))
+    scores = score(counts, space)
+    assert scores.iou_official == pytest.approx({"direct": expected[0], "alternative": expected[1]})
+    assert scores.miou_official == pytest.approx(np.mean(expected))
 
 
 def test_nothing_labelled_has_no_score() -> None:

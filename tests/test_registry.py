@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 
 import streetseg
+from streetseg.artifact import weights_sha256
 from streetseg.config import Params, Registry
 from streetseg.dataset import PreparedDataset
+from streetseg.diff import VersionDiff
 from streetseg.errors import StreetsegError
-from streetseg.gate import Verdict, judge
-from streetseg.registry import download, find, promote, register, rollback
+from streetseg.gate import judge
+from streetseg.promotion import history, promote, rollback
+from streetseg.registry import download, register, versions
 from streetseg.tracking import connect
+from streetseg.verdict import Verdict
 from tests.conftest import Trained
 
 
@@ -45,11 +49,6 @@ def test_a_model_of_any_folder_can_be_had_again(
     assert (stored / "model.onnx").read_bytes() == (copy / "model.onnx").read_bytes()
 
 
-def versions(registry: Registry) -> list[str]:
-    found = connect(registry).search_model_versions(f"name = '{registry.model_name}'")
-    return sorted(str(version.version) for version in found)
-
-
 def test_a_version_is_registered_as_challenger_and_leads_back_to_its_origin(
     params: Params, dataset: PreparedDataset, trained: Trained, evaluation: dict, verdict: Verdict
 ) -> None:
@@ -60,7 +59,31 @@ def test_a_version_is_registered_as_challenger_and_leads_back_to_its_origin(
     assert version.tags["data_version"] == dataset.version
     assert version.tags["pipeline_run"] == "run-1"
     assert version.tags["git_revision"] == streetseg.provenance.git_revision()
-    assert json.loads(version.tags["recipe"])["epochs"] == params.train.epochs
+    assert json.loads(version.tags["settings"])["epochs"] == params.train.epochs
+
+
+def test_tags_of_a_version_and_of_its_run_filter_well(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "tagged")
+    version = register(trained.artifact, evaluation, verdict, recipe)
+    expected = {
+        "source": "cityscapes",
+        "recipe": "default",
+        "architecture": "Unet",
+        "encoder": params.model.encoder,
+        "frames_train": "16",
+        "frames_val": "4",
+        "gate": "passed",
+        "miou": f"{evaluation['miou']:.4f}",
+        "weights_sha256": weights_sha256(trained.artifact),
+    }
+    client = connect(recipe.registry)
+    assert expected.items() <= version.tags.items()
+    assert expected.items() <= client.get_run(trained.run_id).data.tags.items()
+    wanted = "tags.encoder = '{}' and tags.gate = 'passed' and name = 'tagged'"
+    assert len(client.search_model_versions(wanted.format(params.model.encoder))) == 1
+    assert not client.search_model_versions(wanted.format("resnet18"))
 
 
 def test_registering_the_same_model_again_gives_the_same_version(
@@ -70,7 +93,7 @@ def test_registering_the_same_model_again_gives_the_same_version(
     first = register(trained.artifact, evaluation, verdict, recipe)
     second = register(trained.artifact, evaluation, verdict, recipe)
     assert first.version == second.version
-    assert versions(recipe.registry) == ["1"]
+    assert [version.version for version in versions(recipe.registry)] == ["1"]
 
 
 def test_a_closed_gate_registers_nothing(
@@ -79,7 +102,8 @@ def test_a_closed_gate_registers_nothing(
     recipe = named(params, "closed")
     with pytest.raises(StreetsegError, match="the gate is closed: too low"):
         register(trained.artifact, evaluation, Verdict(False, ["too low"]), recipe)
-    assert versions(recipe.registry) == []
+    with pytest.raises(StreetsegError, match="has no model 'closed': run 'streetseg register'"):
+        versions(recipe.registry)
 
 
 def test_mlflow_itself_can_run_the_model_with_its_signature_and_example(
@@ -106,32 +130,15 @@ def test_no_pickle_is_stored(
     assert not suffixes & {".pkl", ".pickle", ".pt", ".pth"}
 
 
-def test_the_champion_moves_by_promotion_and_back_by_rollback(
-    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
-) -> None:
-    recipe = named(params, "league")
-    client = connect(recipe.registry)
-    register(trained.artifact, evaluation, verdict, recipe)
-    first = promote(recipe.registry)
-    assert first.aliases == ["challenger", "champion"]
-
-    source = client.get_model_version("league", "1").source
-    client.create_model_version("league", source, run_id=trained.run_id)
-    second = promote(recipe.registry, "2")
-    assert second.aliases == ["champion"]
-    assert find(client, "league", "previous").version == "1"
-
-    assert rollback(recipe.registry).version == "1"
-    assert find(client, "league", "champion").version == "1"
-    assert find(client, "league", "previous").version == "2"
-
-
 @pytest.mark.parametrize(
     ("act", "said"),
     [
         (lambda registry: promote(registry), "alias 'challenger'"),
         (lambda registry: promote(registry, "7"), "version '7'"),
         (lambda registry: rollback(registry), "alias 'previous'"),
+        (lambda registry: history(registry), "cannot read the history of nobody"),
+        (lambda registry: VersionDiff(registry, "1", "2"), "version '1'"),
+        (lambda registry: versions(registry), "has no model 'nobody'"),
         (lambda registry: download("models:/nobody@champion", registry), "alias 'champion'"),
     ],
 )

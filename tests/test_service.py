@@ -24,8 +24,10 @@ from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.gate import judge
 from streetseg.imaging import encode_png
+from streetseg.lineage import trace
+from streetseg.promotion import promote
 from streetseg.provenance import REPOSITORY
-from streetseg.registry import promote, register
+from streetseg.registry import register
 from tests.conftest import Trained
 
 NAME = "served"
@@ -106,6 +108,15 @@ def test_model_says_what_answers_and_where_it_comes_from(
     assert model["data_version"] == dataset.version
     assert model["run_id"] == trained.run_id
     assert len(model["label_space"]["categories"]) == 8
+
+
+def test_an_answer_can_be_traced_to_its_data(
+    client: TestClient, served: Params, dataset: PreparedDataset, trained: Trained
+) -> None:
+    version = client.get("/model").headers["X-Model-Version"]
+    found = trace(served, version)
+    assert found.data_version == dataset.version
+    assert [run.id for run in found.runs] == [trained.run_id]
 
 
 def test_health_is_told(client: TestClient) -> None:

@@ -17,12 +17,11 @@ import torch
 import yaml
 from safetensors.numpy import load_file
 
-from streetseg.artifact import read_config
+from streetseg.artifact import read_config, read_trained_on
 from streetseg.checkpoint import TrainingState
 from streetseg.config import Params, Train, load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
-from streetseg.gate import Verdict
 from streetseg.losses import segmentation_loss
 from streetseg.models import build_model
 from streetseg.optimization import build_average, build_optimizer, build_schedule
@@ -30,6 +29,7 @@ from streetseg.registry import register
 from streetseg.selection import split_for_selection
 from streetseg.tracking import connect
 from streetseg.training import TrainedModel, train
+from streetseg.verdict import Verdict
 from tests.conftest import Trained
 
 
@@ -424,6 +424,7 @@ def test_training_goes_on_from_a_registered_model_and_names_its_version(
     run = connect(params.registry).get_run(result.run_id)
     assert run.data.params["model.init_from"] == "models:/start/1"
     assert read_config(result.artifact)["params"]["model"]["init_from"] == "models:/start/1"
+    assert read_trained_on(result.artifact) == read_trained_on(trained.artifact)
 
 
 @pytest.mark.parametrize(

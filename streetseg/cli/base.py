@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +11,16 @@ import typer
 from streetseg.errors import StreetsegError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from streetseg.config import Params
     from streetseg.dataset import PreparedDataset
 
 app = typer.Typer(
     help="Street-scene segmentation: from frames on disk to a promoted model.\n\n"
     "The commands follow the way of the data: synth (if you have none), explore, prepare, "
-    "validate, train (or tune), evaluate, compare, gate, register, promote, predict. Each reads "
+    "validate, train (or tune), evaluate, compare, gate, register, promote, predict; list, diff, "
+    "history and trace look at what is registered. Each reads "
     "params.yaml and leaves its result where the next one looks for it.",
     no_args_is_help=True,
     add_completion=False,
@@ -42,6 +46,8 @@ ModelUri = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 
+LOG_WIDTH = 200
+"""Columns of a table that no terminal shows."""
 MODEL, EVALUATION = Path("outputs/model"), Path("outputs/evaluation")
 
 
@@ -70,3 +76,10 @@ def open_prepared(params: Params) -> PreparedDataset:
             "'streetseg prepare' with the same settings, or name another data.prepared"
         )
     return dataset
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as the terminal, or wide enough for a log."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,9 +23,6 @@ from streetseg.cli.base import (
 )
 from streetseg.errors import StreetsegError
 
-if TYPE_CHECKING:
-    pass
-
 
 @app.command()
 def gate(
@@ -35,10 +32,11 @@ def gate(
     as_json: AsJson = False,
 ) -> None:
     """Judge an evaluation. A closed gate ends with status 1 only with gate.fail_on_gate=true."""
-    from streetseg.gate import judge
+    from streetseg.gate import judge, read_evaluation
 
     settings = load(params, set_)
-    verdict = judge(_read_evaluation(evaluation), settings.gate)
+    scores, frames = read_evaluation(evaluation)
+    verdict = judge(scores, settings.gate, frames)
     print(json.dumps(verdict.to_dict(), indent=1) if as_json else verdict.to_markdown())
     if not verdict.passed and settings.gate.fail_on_gate:
         raise StreetsegError("the gate is closed")
@@ -52,37 +50,13 @@ def register(
     evaluation: EvaluationFolder = EVALUATION,
 ) -> None:
     """Make a model that passes the gate a version in the MLflow registry, as challenger."""
-    from streetseg.gate import judge
+    from streetseg.gate import judge, read_evaluation
     from streetseg.registry import register as register_model
 
     settings = load(params, set_)
-    scores = _read_evaluation(evaluation)
-    version = register_model(model, scores, judge(scores, settings.gate), settings)
+    scores, frames = read_evaluation(evaluation)
+    version = register_model(model, scores, judge(scores, settings.gate, frames), settings)
     print(f"{version.name} version {version.version}: {', '.join(version.aliases)}")
-
-
-@app.command()
-def promote(
-    params: ParamsFile = PARAMS,
-    set_: Overrides = None,
-    version: Annotated[
-        str | None, typer.Option(help="Version number; the challenger if not given.")
-    ] = None,
-) -> None:
-    """Make a version the champion, which is what services answer with."""
-    from streetseg.registry import promote as promote_version
-
-    promoted = promote_version(load(params, set_).registry, version)
-    print(f"{promoted.name} version {promoted.version} is the champion")
-
-
-@app.command()
-def rollback(params: ParamsFile = PARAMS, set_: Overrides = None) -> None:
-    """Make the previous champion the champion again."""
-    from streetseg.registry import rollback as roll_back
-
-    promoted = roll_back(load(params, set_).registry)
-    print(f"{promoted.name} version {promoted.version} is the champion again")
 
 
 @app.command()
@@ -120,11 +94,3 @@ def predict(
         (out / f"{path.stem}_mask.png").write_bytes(mask)
         (out / f"{path.stem}_overlay.png").write_bytes(overlay)
     print(f"{2 * len(images)} files in {out}")
-
-
-def _read_evaluation(folder: Path) -> dict[str, Any]:
-    path = folder / "evaluation.json"
-    try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
-        raise StreetsegError(f"no evaluation in {path}: run 'streetseg evaluate' first") from None

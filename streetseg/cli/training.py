@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,13 +19,8 @@ from streetseg.cli.base import (
     app,
     load,
     open_prepared,
+    print_table,
 )
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-LOG_WIDTH = 200
-"""Columns of a table that no terminal shows."""
 
 
 @app.command()
@@ -100,24 +94,32 @@ def evaluate(
     """Score a model on the evaluation split, or any folder of id masks against its truth.
 
     Two scores are printed: the mean IoU over all categories, void included, and the official
-    category score of the Cityscapes benchmark. They are not comparable.
-    """
-    from streetseg.evaluation import evaluate as evaluate_model
-    from streetseg.evaluation import score_folders, scores_to_dict
+    category score of the Cityscapes benchmark. They are not comparable. If the registry has a
+    champion, it is scored on the same frames; report.html compares the two.
 
+    Masks are scored against *_gtFine_labelIds.png; where *_gtFine_instanceIds.png lie beside them,
+    Cityscapes' iIoU is taken too.
+    """
     settings = load(params, set_)
     if (predictions is None) != (truth is None):
         raise typer.BadParameter("--predictions and --truth go together")
+    result: dict[str, Any]
     if predictions and truth:
+        from streetseg.mask_folders import score_folders
         from streetseg.sources import load_source
 
         labels = load_source(settings.data.source).labels
-        scores, frames = score_folders(predictions, truth, labels)
-        result: dict[str, Any] = {"frames": frames, **scores_to_dict(scores, labels)}
+        result = score_folders(predictions, truth, labels).to_dict()
     else:
+        from streetseg.artifact import read_config
+        from streetseg.champion import find_champion
+        from streetseg.evaluation import evaluate as evaluate_model
         from streetseg.tracking import record_evaluation
 
-        found = evaluate_model(model, open_prepared(settings), settings, out)
+        dataset = open_prepared(settings)
+        read_config(model)  # before the registry is asked for another one
+        champion = find_champion(settings.registry)
+        found = evaluate_model(model, dataset, settings, out, champion)
         record_evaluation(settings.registry, found.run_id, found.headline(), out)
         result = found.to_dict()
     _print_scores(result, as_json)
@@ -152,10 +154,10 @@ def compare(
         return
     if comparison.warning:
         print(f"warning: {comparison.warning}")
-    _print_table(comparison.score_table())
+    print_table(comparison.score_table())
     if comparison.settings:
         print()
-        _print_table(comparison.settings_table())
+        print_table(comparison.settings_table())
     print(f"\n{out}")
 
 
@@ -163,8 +165,26 @@ def _print_scores(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(result))
         return
-    print(f"mIoU over {len(result['categories'])} categories  {_show(result['miou'])}")
-    print(f"official category score  {_show(result['miou_official'])}\n")
+    intervals = result.get("intervals", {})
+    print(
+        f"mIoU over {len(result['categories'])} categories  {_show(result['miou'])}"
+        f"{_interval(intervals.get('miou'))}"
+    )
+    print(
+        f"official category score  {_show(result['miou_official'])}"
+        f"{_interval(intervals.get('miou_official'))}"
+    )
+    if champion := result.get("champion"):
+        print(
+            f"champion, version {champion['version']}  {_show(champion['miou'])}, official "
+            f"{_show(champion['miou_official'])}"
+        )
+    for kind, miou in (result.get("augmented") or {}).items():
+        print(f"mIoU with {kind} at test time  {_show(miou)}")
+    if benchmark := result["benchmark"]:
+        scores = {name: value for name, value in benchmark.items() if name != "name"}
+        print(f"{benchmark['name']}  {_show_all(scores)}")
+    print()
     print(f"{'category':<14}{'IoU':>7}{'Dice':>7}{'official IoU':>14}")
     for name in result["categories"]:
         official = result["iou_official"].get(name)
@@ -174,10 +194,15 @@ def _print_scores(result: dict[str, Any], as_json: bool) -> None:
         )
 
 
-def _print_table(table: Table) -> None:
-    from rich.console import Console
+def _interval(ends: list[float | None] | None) -> str:
+    return f" [{_show(ends[0])}, {_show(ends[1])}]" if ends else ""
 
-    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
+
+def _show_all(scores: dict[str, Any]) -> str:
+    return "  ".join(
+        f"{name} {_show_all(value)}" if isinstance(value, dict) else f"{name} {_show(value)}"
+        for name, value in scores.items()
+    )
 
 
 def _show(value: float | None) -> str:

@@ -1,0 +1,210 @@
+"""Commands on what is registered: which version serves, why, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streetseg.cli.base import (
+    PARAMS,
+    AsJson,
+    Overrides,
+    ParamsFile,
+    app,
+    load,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from streetseg.lineage import Trace
+    from streetseg.promotion import Move
+    from streetseg.registry import ModelVersion
+
+Reason = Annotated[str, typer.Option(help="Why, for the history.")]
+Which = Annotated[str, typer.Argument(help="Version number or alias.")]
+
+
+@app.command()
+def promote(
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    version: Annotated[
+        str | None, typer.Option(help="Version number or alias; the challenger if not given.")
+    ] = None,
+    reason: Reason = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if it has not passed the gate; needs --reason.")
+    ] = False,
+) -> None:
+    """Make a version the champion, which is what services answer with.
+
+    Who did it, when and why is kept: 'streetseg history'.
+    """
+    from streetseg.promotion import promote as promote_version
+
+    promoted = promote_version(load(params, set_).registry, version, reason, force)
+    print(f"{promoted.name} version {promoted.version} is the champion")
+
+
+@app.command()
+def rollback(params: ParamsFile = PARAMS, set_: Overrides = None, reason: Reason = "") -> None:
+    """Make the previous champion the champion again."""
+    from streetseg.promotion import rollback as roll_back
+
+    promoted = roll_back(load(params, set_).registry, reason)
+    print(f"{promoted.name} version {promoted.version} is the champion again")
+
+
+@app.command(name="list")
+def list_versions(
+    params: ParamsFile = PARAMS, set_: Overrides = None, as_json: AsJson = False
+) -> None:
+    """List the registered versions, the newest first."""
+    from streetseg.registry import versions
+
+    known = versions(load(params, set_).registry)
+    if as_json:
+        print(json.dumps([version.to_dict() for version in known]))
+        return
+    print_table(_table_of_versions(known))
+
+
+@app.command()
+def history(params: ParamsFile = PARAMS, set_: Overrides = None, as_json: AsJson = False) -> None:
+    """Tell who made which version the champion, when and why, the latest last."""
+    from streetseg.promotion import history as read_history
+
+    moves = read_history(load(params, set_).registry)
+    if as_json:
+        print(json.dumps([move.to_dict() for move in moves]))
+    elif moves:
+        print_table(_table_of_moves(moves))
+    else:
+        print("no version was ever the champion")
+
+
+@app.command()
+def diff(
+    first: Which,
+    second: Which,
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put two versions side by side: data, code, scores, and the settings that differ."""
+    from streetseg.diff import VersionDiff
+
+    found = VersionDiff(load(params, set_).registry, first, second)
+    if as_json:
+        print(json.dumps(found.to_dict()))
+        return
+    if found.comparison.warning:
+        print(f"warning: {found.comparison.warning}")
+    print_table(found.table())
+
+
+@app.command()
+def trace(
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="Version number (the X-Model-Version of an answer), alias, models:/..., id or "
+            "name of a run, or data version.",
+        ),
+    ],
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    files: Annotated[bool, typer.Option("--files", help="Name every frame.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a model to the data it learnt from, or data to the models that learnt from it."""
+    from streetseg.lineage import list_files
+    from streetseg.lineage import trace as trace_subject
+
+    settings = load(params, set_)
+    found = trace_subject(settings, subject)
+    frames = None
+    if files and found.data_version:
+        frames = list_files(settings.data, found.data_version).to_dict("records")
+    if as_json:
+        print(json.dumps(found.to_dict() | ({} if frames is None else {"files": frames})))
+        return
+    print_table(_table_of_trace(found))
+    for frame in frames or []:
+        print(f"{frame['split']}/{frame['city']}  {frame['image']}  {frame['label']}")
+
+
+def _table_of_versions(versions: list[ModelVersion]) -> Table:
+    from rich.markup import escape
+
+    table = _table("version", "alias", "data version", "mIoU", "gate", "registered", "by")
+    for version in versions:
+        tags = version.tags
+        told = [tags.get(key) or "-" for key in ("data_version", "miou", "gate")]
+        table.add_row(
+            version.version,
+            ", ".join(version.aliases) or "-",
+            *map(escape, told),
+            f"{version.registered.astimezone():%Y-%m-%d %H:%M}",
+            escape(tags.get("registered_by") or "-"),
+        )
+    return table
+
+
+def _table_of_moves(moves: list[Move]) -> Table:
+    from rich.markup import escape
+
+    table = _table("when (UTC)", "who", "what", "from", "to", "why")
+    for move in moves:
+        what = f"{move.action}, forced" if move.forced else move.action
+        table.add_row(
+            (move.when or "-").removesuffix("+00:00").replace("T", " "),
+            escape(move.who or "-"),
+            what or "moved in MLflow, not by streetseg",
+            move.before or "-",
+            move.after or "-",
+            escape(move.reason or "-"),
+        )
+    return table
+
+
+def _table_of_trace(found: Trace) -> Table:
+    from rich.markup import escape
+
+    table = _table("", "")
+    for version in found.versions:
+        aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
+        registered = f"registered {version.registered.astimezone():%Y-%m-%d %H:%M}"
+        told = f"{version.name} {version.version}{aliases}, {registered}, run {version.run_id}"
+        table.add_row("version", escape(told))
+        if weights := version.tags.get("weights_sha256"):
+            table.add_row("", f"weights {weights}")
+    for run in found.runs:
+        started = f"started {run.started.astimezone():%Y-%m-%d %H:%M}"
+        table.add_row("run", escape(f"{run.id} {run.name}, {started}, code {run.git_revision}"))
+    table.add_row("data version", found.data_version or "not recorded")
+    told_once = dict.fromkeys((run.source, *run.frames.items()) for run in found.runs if run.frames)
+    for source, *frames in told_once:
+        counts = ", ".join(f"{count} {split} frames" for split, count in frames)  # type: ignore
+        table.add_row("source", escape(f"{source}: {counts}"))
+    for commit in found.commits:
+        origin = f"data.source {commit.source}, data.root {commit.root}"
+        told = f"commit {commit.commit[:10]} of {commit.date}, {commit.subject}: {origin}"
+        table.add_row("dvc.lock", escape(told))
+    if found.names:
+        table.add_row("", escape(f"branches and tags: {', '.join(found.names)}"))
+    return table
+
+
+def _table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_header=any(headings))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table

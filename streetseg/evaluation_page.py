@@ -1,0 +1,67 @@
+"""The page that explains an evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streetseg.bootstrap import RESAMPLES
+from streetseg.champion import differences
+from streetseg.labels import LabelSpace
+from streetseg.pictures import errors_on, jpeg_address, overlay, shrink
+from streetseg.ranked import RankedFrames, ShownFrame
+from streetseg.report import write_page
+
+if TYPE_CHECKING:
+    from streetseg.evaluation import Evaluation
+
+EXTREMES, PICTURE_WIDTH = 3, 448
+"""Frames shown at either end of the ranking, and how many pixels wide a picture of them is."""
+
+
+def write_report(evaluation: Evaluation, ranked: RankedFrames, path: Path) -> None:
+    """Write the page.
+
+    Args:
+        evaluation: the scores.
+        ranked: the frames that they are of, to show the worst and the best.
+        path: the HTML file to write.
+    """
+    confusion = evaluation.scores.category_confusion
+    truth = confusion.sum(axis=1, keepdims=True)
+    labels, champion = evaluation.labels, evaluation.champion
+    compared = None
+    if champion and champion.model:
+        compared = differences(evaluation.counts, champion.tally.counts)
+    frames = len(evaluation.frames)
+    worst = list(range(frames))[: -EXTREMES - 1 : -1]
+    best = [place for place in range(min(EXTREMES, frames)) if place not in worst]
+    write_page(
+        path,
+        "report.html.j2",
+        evaluation=evaluation,
+        scores=evaluation.scores,
+        categories=labels.categories,
+        confusion=confusion,
+        shares=np.divide(confusion, truth, out=np.zeros(confusion.shape), where=truth > 0),
+        truth_shares=truth[:, 0] / max(1, truth.sum()),
+        calibration=evaluation.calibration.to_dict(),
+        champion=champion,
+        differences=compared,
+        worst=[_strip(ranked.show(place), place, labels) for place in worst],
+        best=[_strip(ranked.show(place), place, labels) for place in best],
+        resamples=RESAMPLES,
+    )
+
+
+def _strip(frame: ShownFrame, place: int, labels: LabelSpace) -> tuple[int, ShownFrame, list[str]]:
+    """The place of a frame, counted from 1, and its pictures: itself, truth, prediction, errors."""
+    pictures = (
+        frame.rgb,
+        overlay(frame.rgb, frame.truth, labels),
+        overlay(frame.rgb, frame.predicted, labels),
+        errors_on(frame.rgb, frame.truth, frame.predicted),
+    )
+    return place + 1, frame, [jpeg_address(shrink(each, PICTURE_WIDTH)) for each in pictures]

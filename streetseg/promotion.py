@@ -1,0 +1,207 @@
+"""Who made which version the champion, when and why.
+
+MLflow keeps where an alias points and forgets how it came there. So each promotion is also a tag
+of the registered model, ``promotion.<number>.<random>``, whose value is a JSON object. Serving
+needs the alias alone: it may as well be moved in MLflow, and the history then shows the gap.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from streetseg.config import Registry
+from streetseg.errors import StreetsegError
+from streetseg.provenance import user
+from streetseg.registry import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    ModelVersion,
+    find,
+    version_of_alias,
+)
+from streetseg.tracking import clear_errors, connect
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+TAG = "promotion"
+LONGEST_REASON = 1000
+"""Characters: a tag of a registered model has room for 5000 in PostgreSQL."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """The alias ``champion`` from one version to another; None stands for no version."""
+
+    before: str | None
+    after: str | None
+    action: str | None = None
+    """``promote`` or ``rollback``; None if it was moved in MLflow, not by streetseg."""
+    when: str | None = None
+    """In UTC, as ISO 8601."""
+    who: str | None = None
+    reason: str = ""
+    forced: bool = False
+    """Whether the version was promoted although its gate was not passed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def promote(
+    params: Registry, version: str | None = None, reason: str = "", force: bool = False
+) -> ModelVersion:
+    """Make a version the champion; the champion until now becomes ``previous``.
+
+    Of several calls at the same time one wins; the others raise and change nothing.
+
+    Args:
+        params: which model, where.
+        version: its number or alias; None means the challenger.
+        reason: why, for the history; up to 1000 characters.
+        force: whether a version that has not passed the gate may be promoted; needs a reason.
+
+    Raises:
+        StreetsegError: no such version, its gate was not passed, or someone else promotes.
+    """
+    client, name = connect(params), params.model_name
+    chosen = find(client, name, version or CHALLENGER)
+    passed = chosen.tags.get("gate") == "passed"
+    if not passed and not (force and reason):
+        raise StreetsegError(
+            f"version {chosen.version} of {name} has not passed the gate (tag gate: "
+            f"{chosen.tags.get('gate', 'none')}): it takes both --force and --reason to promote it"
+        )
+    return _move(client, chosen, "promote", reason, forced=not passed)
+
+
+def rollback(params: Registry, reason: str = "") -> ModelVersion:
+    """Make the previous champion the champion again, and the champion ``previous``.
+
+    Raises:
+        StreetsegError: there was no champion before this one, or someone else promotes.
+    """
+    client, name = connect(params), params.model_name
+    chosen = find(client, name, PREVIOUS)
+    if CHAMPION in chosen.aliases:
+        raise StreetsegError(
+            f"version {chosen.version} of {name} is the champion and the previous one: promote "
+            "the version you want back by its number"
+        )
+    return _move(client, chosen, "rollback", reason)
+
+
+def history(params: Registry) -> list[Move]:
+    """All moves of the champion that are known or can be told from the aliases, the oldest first.
+
+    Raises:
+        StreetsegError: the registry does not answer, or holds no such model.
+    """
+    client, name = connect(params), params.model_name
+    with clear_errors(f"cannot read the history of {name}"):
+        model = client.get_registered_model(name)
+    moves: list[Move] = []
+    at = None
+    for key in sorted(key for key in model.tags if key.startswith(f"{TAG}.")):
+        move = Move(**json.loads(model.tags[key]))
+        if move.before != at:
+            moves.append(Move(at, move.before))
+        moves.append(move)
+        at = move.after
+    champion = model.aliases.get(CHAMPION)
+    now = None if champion is None else str(champion)
+    return moves if now == at else [*moves, Move(at, now)]
+
+
+def _move(
+    client: MlflowClient, chosen: ModelVersion, action: str, reason: str, forced: bool = False
+) -> ModelVersion:
+    """Move the champion, unless it is moved by anybody else meanwhile."""
+    if len(reason) > LONGEST_REASON:
+        raise StreetsegError(
+            f"the reason has {len(reason)} characters: put it in {LONGEST_REASON} or fewer"
+        )
+    name = chosen.name
+    with clear_errors(f"cannot promote {name}"):
+        expected = version_of_alias(client, name, CHAMPION)
+        if expected == chosen.version:
+            return chosen
+        with _alone(client, chosen):
+            before = version_of_alias(client, name, CHAMPION)
+            if before != expected:
+                raise StreetsegError(
+                    f"the champion of {name} has just become version {before}: look at 'streetseg "
+                    "history', then promote again if you still want to"
+                )
+            move = Move(before, chosen.version, action, _now(), user(), reason, forced)
+            with _recorded(client, name, move):
+                if before:
+                    client.set_registered_model_alias(name, PREVIOUS, before)
+                client.set_registered_model_alias(name, CHAMPION, chosen.version)
+            promoted = find(client, name, chosen.version)
+            if CHAMPION not in promoted.aliases:
+                raise StreetsegError(
+                    f"version {chosen.version} of {name} was made the champion, but someone moved "
+                    "the alias on in MLflow at once: look at 'streetseg history'"
+                )
+            return promoted
+
+
+@contextmanager
+def _alone(client: MlflowClient, chosen: ModelVersion) -> Iterator[None]:
+    """Keep others from promoting.
+
+    MLflow has no compare-and-set, but a name of a registered model can be taken once only: the
+    model ``<name> is being promoted`` exists for the fraction of a second that a promotion takes.
+    """
+    from mlflow.exceptions import MlflowException
+
+    lock, mine = f"{chosen.name} is being promoted", uuid4().hex
+    note = f"{user()} promotes version {chosen.version} since {_now()}"
+    try:
+        client.create_registered_model(lock, {"id": mine}, note)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        try:
+            holder = client.get_registered_model(lock)
+        except MlflowException:  # it has ended since
+            raise StreetsegError(
+                f"someone else promoted a version of {chosen.name} at the same time: look at "
+                "'streetseg history', then promote again if you still want to"
+            ) from None
+        if holder.tags.get("id") != mine:  # else a repeated request met its first attempt
+            raise StreetsegError(
+                f"{holder.description}: wait, and look at 'streetseg history'. If that promotion "
+                f"was killed, delete the registered model '{lock}' in MLflow"
+            ) from None
+    try:
+        yield
+    finally:
+        client.delete_registered_model(lock)
+
+
+@contextmanager
+def _recorded(client: MlflowClient, name: str, move: Move) -> Iterator[None]:
+    """Write a move down before it is made; take the note back if it fails."""
+    tags = client.get_registered_model(name).tags
+    last = max((int(key.split(".")[1]) for key in tags if key.startswith(f"{TAG}.")), default=0)
+    key = f"{TAG}.{last + 1:06d}.{uuid4().hex[:8]}"
+    client.set_registered_model_tag(name, key, json.dumps(move.to_dict(), ensure_ascii=False))
+    try:
+        yield
+    except BaseException:
+        client.delete_registered_model_tag(name, key)
+        raise
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,120 @@
+"""The verdict of the gate, and how it is told to people, programs and the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One thing that a model must be. It holds where ``measured`` is at least ``required``."""
+
+    name: str
+    measured: float | None
+    """A score or a probability, 0 to 1; None where there is none."""
+    required: float | None
+    """None where nothing was asked."""
+    passed: bool | None
+    """None where nothing was asked."""
+    sentence: str
+    advice: str = ""
+    """What to do if it does not hold."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it keeps the gate closed."""
+        return self.passed is not None and not self.passed
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the gate is open, and why."""
+
+    passed: bool
+    reasons: list[str]
+    """The sentences of all conditions if the gate is open, of those that fail if it is closed."""
+    conditions: list[Condition] = field(default_factory=list)
+    about: str = ""
+    """What was judged on what, in one sentence."""
+    compared_with: str = ""
+    """``version 3`` of the registry, or why the model was compared with none."""
+    probability: float | None = None
+    """That the model is better than the champion; None if they were not compared."""
+
+    @classmethod
+    def of(cls, conditions: Iterable[Condition], **facts: Any) -> Verdict:
+        """The gate is open if no condition fails."""
+        conditions = list(conditions)
+        failed = [condition for condition in conditions if condition.failed]
+        reasons = [condition.sentence for condition in failed or conditions]
+        return cls(not failed, reasons, conditions, **facts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def tags(self) -> dict[str, str]:
+        """What the registry keeps of it with a version: short strings."""
+        tags = {"gate": "passed" if self.passed else "failed"}
+        if self.compared_with:
+            tags["gate_compared_with"] = self.compared_with
+        if self.probability is not None:
+            tags["gate_probability"] = f"{self.probability:.4f}"
+        return tags
+
+    def to_markdown(self) -> str:
+        """A page for people: what was asked, what was found, and what to do next."""
+        outcome = (
+            "open: the model is registered" if self.passed else "closed: nothing is registered"
+        )
+        parts = [
+            f"# Gate {outcome}",
+            self.about,
+            _table([("Condition", "Measured", "Required", "Verdict"), *map(_row, self.conditions)]),
+            _bullets("Why", self.reasons),
+            _bullets("What to do next", self._next_steps()),
+        ]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def _next_steps(self) -> list[str]:
+        if self.passed:
+            return [
+                "The model becomes the challenger. Services answer with it once it is promoted: "
+                "`streetseg promote`, or `registry.auto_promote`."
+            ]
+        failed = [condition for condition in self.conditions if condition.failed]
+        return list(dict.fromkeys(condition.advice for condition in failed))
+
+
+def shown(value: float, limit: float | None = None) -> str:
+    """Three decimals, or six where three would hide on which side of the limit the value is."""
+    text = f"{value:.3f}"
+    return f"{value:.6f}" if value != limit and text == f"{limit or 0:.3f}" else text
+
+
+def _row(condition: Condition) -> tuple[str, str, str, str]:
+    words = {True: "passed", False: "**failed**", None: "not asked"}
+    measured, required = condition.measured, condition.required
+    return (
+        condition.name,
+        "-" if measured is None else shown(measured, required),
+        "-" if required is None else f"at least {required:g}",
+        words[condition.passed],
+    )
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table whose columns line up as plain text too."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |"
+        for row in rows
+    ]
+    rule = f"|{'|'.join('-' * (width + 2) for width in widths)}|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _bullets(title: str, sentences: list[str]) -> str:
+    return f"## {title}\n\n" + "\n".join(f"- {sentence}" for sentence in sentences)

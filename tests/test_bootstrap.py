@@ -1,0 +1,64 @@
+"""How sure a score is."""
+
+import numpy as np
+import pytest
+
+from streetseg.bootstrap import certainty, interval, mean_iou, resampled_iou
+from streetseg.metrics import category_miou
+
+
+def frames(number: int, seed: int = 0) -> np.ndarray:
+    """Confusion matrices of three categories."""
+    return np.random.default_rng(seed).integers(1, 100, (number, 3, 3))
+
+
+def test_alike_frames_leave_no_doubt() -> None:
+    counts = np.repeat(frames(1), 20, axis=0)
+    samples = mean_iou(resampled_iou(counts))
+    assert np.allclose(samples, category_miou(counts.sum(axis=0)))
+    assert np.ptp(interval(samples)) == pytest.approx(0)
+
+
+def test_a_resample_is_the_score_of_the_frames_drawn() -> None:
+    counts = frames(2)
+    possible = {round(category_miou(first + second), 9) for first in counts for second in counts}
+    samples = mean_iou(resampled_iou(counts, resamples=50))
+    assert set(samples.round(9)) == possible
+
+
+def test_two_models_are_resampled_on_the_same_frames() -> None:
+    counts = frames(30)
+    better = counts + 50 * np.eye(3, dtype=int)
+    assert (mean_iou(resampled_iou(better)) > mean_iou(resampled_iou(counts))).all()
+    np.testing.assert_array_equal(resampled_iou(counts), resampled_iou(counts))
+    assert (resampled_iou(counts, seed=1) != resampled_iou(counts)).any()
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    population = frames(4000, seed=1)
+    truth = category_miou(population.sum(axis=0))
+    random = np.random.default_rng(2)
+    held = 0
+    for seed in range(200):
+        sample = population[random.integers(len(population), size=60)]
+        low, high = interval(mean_iou(resampled_iou(sample, 300, seed)))
+        held += low <= truth <= high
+    assert 0.88 <= held / 200 <= 0.99
+
+
+def test_a_category_that_never_occurs_has_no_score_and_no_interval() -> None:
+    counts = frames(5)
+    counts[:, 2, :] = counts[:, :, 2] = 0
+    samples = resampled_iou(counts, resamples=20)
+    assert np.isnan(samples[:, 2]).all()
+    assert np.isnan(interval(samples[:, 2])).all()
+    assert not np.isnan(mean_iou(samples)).any()
+
+
+def test_many_frames_make_a_share_of_resamples_a_probability_and_few_make_it_less_sure() -> None:
+    held = np.arange(2000) < 1900
+    assert certainty(held, 5000) == pytest.approx(0.95, abs=1e-3)
+    sure = [certainty(held, frames) for frames in (1, 2, 4, 24, 5000)]
+    assert sure == sorted(sure)
+    assert sure[0] == 0.5
+    assert certainty(~held, 24) == pytest.approx(1 - certainty(held, 24))

@@ -1,0 +1,236 @@
+"""Which version is served, and the memory of how it came to be: on a registry of empty versions."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from streetseg import cli
+from streetseg.config import Registry
+from streetseg.errors import StreetsegError
+from streetseg.promotion import Move, history, promote, rollback
+from streetseg.provenance import user
+from streetseg.registry import find, versions
+from streetseg.tracking import connect
+
+from .registry_contest import contest
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('registry')}/mlflow.db"
+
+
+@pytest.fixture
+def registry(
+    store: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Registry:
+    """A model with three versions, of which the first two have passed the gate."""
+    monkeypatch.setenv("STREETSEG_USER", "ana@example.org")
+    name = re.sub(r"\W", "-", request.node.name)
+    registry = Registry(tracking_uri=store, model_name=name)
+    client = connect(registry)
+    client.create_registered_model(name)
+    for gate in ("passed", "passed", "failed"):
+        client.create_model_version(name, "outputs/model", tags={"gate": gate})
+    return registry
+
+
+@pytest.fixture
+def client(registry: Registry) -> MlflowClient:
+    return connect(registry)
+
+
+def champion(registry: Registry) -> str:
+    return find(connect(registry), registry.model_name, "champion").version
+
+
+def test_the_champion_moves_by_promotion_and_back_by_rollback(
+    registry: Registry, client: MlflowClient
+) -> None:
+    assert promote(registry, "1").aliases == ["champion"]
+    assert promote(registry, "2").aliases == ["champion"]
+    assert find(client, registry.model_name, "previous").version == "1"
+
+    assert rollback(registry).version == champion(registry) == "1"
+    assert find(client, registry.model_name, "previous").version == "2"
+    assert rollback(registry).version == "2"
+
+
+def test_history_tells_who_did_what_when_and_why(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(registry, "1")
+    promote(registry, "2", reason="finds trams 🚋")
+    monkeypatch.setenv("STREETSEG_USER", "ben@example.org")
+    rollback(registry, reason="the trams were buses")
+    told = history(registry)
+    assert [(move.before, move.after, move.action) for move in told] == [
+        (None, "1", "promote"),
+        ("1", "2", "promote"),
+        ("2", "1", "rollback"),
+    ]
+    assert [move.who for move in told] == ["ana@example.org"] * 2 + ["ben@example.org"]
+    assert [move.reason for move in told] == ["", "finds trams 🚋", "the trams were buses"]
+    for move in told:
+        assert move.when
+        assert abs(datetime.fromisoformat(move.when) - datetime.now(UTC)).total_seconds() < 600
+        assert not move.forced
+
+
+def test_promoting_the_champion_changes_nothing(registry: Registry) -> None:
+    promote(registry, "1")
+    promote(registry, "1", reason="again")
+    assert len(history(registry)) == 1
+
+
+@pytest.mark.parametrize("said", [{}, {"force": True}, {"reason": "the demo is today"}])
+def test_a_version_that_failed_the_gate_takes_force_and_a_reason(
+    registry: Registry, client: MlflowClient, said: dict
+) -> None:
+    with pytest.raises(StreetsegError, match="takes both --force and --reason") as caught:
+        promote(registry, "3", **said)
+    assert "\n" not in str(caught.value)
+    assert client.get_registered_model(registry.model_name).aliases == {}
+    assert history(registry) == []
+    promote(registry, "3", force=True, reason="the demo is today")
+    assert history(registry)[-1].forced
+
+
+def test_a_champion_that_failed_the_gate_is_no_obstacle_to_rolling_back(registry: Registry) -> None:
+    promote(registry, "3", force=True, reason="the demo is today")
+    promote(registry, "1")
+    assert rollback(registry).version == "3"
+
+
+def test_force_is_not_noted_where_it_was_not_needed(registry: Registry) -> None:
+    promote(registry, "1", force=True, reason="to be sure")
+    assert not history(registry)[-1].forced
+
+
+def test_a_champion_made_in_mlflow_serves_and_the_history_shows_the_gap(
+    registry: Registry, client: MlflowClient
+) -> None:
+    promote(registry, "1")
+    client.set_registered_model_alias(registry.model_name, "champion", "3")  # as its UI does
+    assert champion(registry) == "3"
+    assert history(registry)[-1] == Move("1", "3")
+
+    promote(registry, "2")
+    assert [(move.before, move.after, move.action) for move in history(registry)] == [
+        (None, "1", "promote"),
+        ("1", "3", None),
+        ("3", "2", "promote"),
+    ]
+
+
+def test_a_champion_that_was_deleted_is_told(registry: Registry, client: MlflowClient) -> None:
+    promote(registry, "1")
+    client.delete_model_version(registry.model_name, "1")
+    assert history(registry)[-1] == Move("1", None)
+
+
+def test_without_a_previous_champion_there_is_no_way_back(
+    registry: Registry, client: MlflowClient
+) -> None:
+    promote(registry, "1")
+    with pytest.raises(StreetsegError, match="alias 'previous'"):
+        rollback(registry)
+    client.set_registered_model_alias(registry.model_name, "previous", "1")
+    with pytest.raises(StreetsegError, match="is the champion and the previous one"):
+        rollback(registry)
+
+
+def test_a_reason_is_not_a_novel(registry: Registry) -> None:
+    with pytest.raises(StreetsegError, match="1001 characters"):
+        promote(registry, "1", reason="x" * 1001)
+    assert history(registry) == []
+
+
+def test_while_someone_promotes_the_others_are_told_and_change_nothing(
+    registry: Registry, client: MlflowClient
+) -> None:
+    promote(registry, "1")
+    lock = f"{registry.model_name} is being promoted"
+    client.create_registered_model(lock, description="ben@example.org promotes version 3")
+    with pytest.raises(StreetsegError, match="promotes version 3: wait") as caught:
+        promote(registry, "2")
+    assert f"delete the registered model '{lock}'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert champion(registry) == "1"
+    assert len(history(registry)) == 1
+    client.delete_registered_model(lock)
+    assert promote(registry, "2").aliases == ["champion"]
+
+
+def test_processes_that_promote_at_once_leave_a_history_without_a_gap(registry: Registry) -> None:
+    promote(registry, "1")
+    connect(registry).set_model_version_tag(registry.model_name, "3", "gate", "passed")
+    contest(registry, ("1", "2"), ("3", "2"))
+
+
+def test_who_is_at_work_is_said_by_the_environment_then_by_git(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "gitconfig"
+    config.write_text("[user]\nemail = cleo@example.org\n")
+    for variable, path in (("GLOBAL", config), ("SYSTEM", tmp_path / "none")):
+        monkeypatch.setenv(f"GIT_CONFIG_{variable}", str(path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STREETSEG_USER", "the nightly build")
+    assert user() == "the nightly build"
+    monkeypatch.delenv("STREETSEG_USER")
+    assert user() == "cleo@example.org"
+    config.write_text("")
+    monkeypatch.setenv("LOGNAME", "cleo")
+    assert user() == "cleo"
+
+
+def test_versions_are_listed_the_newest_first_with_their_aliases(registry: Registry) -> None:
+    promote(registry, "1")
+    promote(registry, "2")
+    assert [(each.version, each.aliases) for each in versions(registry)] == [
+        ("3", []),
+        ("2", ["champion"]),
+        ("1", ["previous"]),
+    ]
+
+
+def test_the_commands_say_it_in_tables_and_in_json(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def streetseg(*arguments: str) -> tuple[str, object]:
+        settings = (
+            f"registry.{key}={value}" for key, value in registry.model_dump().items() if value
+        )
+        overrides = [word for setting in settings for word in ("--set", setting)]
+        monkeypatch.setattr(sys, "argv", ["streetseg", *arguments, *overrides])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return capsys.readouterr().out, ended.value.code
+
+    assert streetseg("history")[0] == "no version was ever the champion\n"
+    streetseg("promote", "--version", "1")
+    refused = streetseg("promote", "--version", "3")
+    assert "has not passed the gate" in str(refused[1])
+    streetseg("promote", "--version", "3", "--force", "--reason", "the demo is today")
+    said, status = streetseg("rollback", "--reason", "the demo is over")
+    assert said == f"{registry.model_name} version 1 is the champion again\n"
+    assert status == 0
+
+    lines = [re.split(r"  +", line.strip()) for line in streetseg("history")[0].splitlines()]
+    assert lines[0] == ["when (UTC)", "who", "what", "from", "to", "why"]
+    forced = ["ana@example.org", "promote, forced", "1", "3", "the demo is today"]
+    assert lines[2][1:] == forced
+    assert lines[3][2:] == ["rollback", "3", "1", "the demo is over"]
+    assert [move["after"] for move in json.loads(streetseg("history", "--json")[0])] == [*"131"]
+
+    listed = [re.split(r"  +", line.strip()) for line in streetseg("list")[0].splitlines()]
+    assert [line[:2] for line in listed[1:]] == [["3", "previous"], ["2", "-"], ["1", "champion"]]
+    assert [each["version"] for each in json.loads(streetseg("list", "--json")[0])] == [*"321"]
