@@ -28,7 +28,8 @@ def main() -> None:
         "# Results",
         "",
         f"Measured on {cores()} cores ({processor()}), Python {platform.python_version()}. "
-        "Ours and the other take turns in one run; figures are medians. `make bench` measures anew.",
+        "Ours and the other take turns in one run; figures are medians. `make bench` measures "
+        "anew.",
     ]
     for name in every:
         path = OUT / f"{name}.json"
