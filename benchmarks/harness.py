@@ -87,11 +87,8 @@ def report(name: str, claims: list[Claim]) -> None:
         table.add_row(*(show(claim.to_dict()[key]) for key in COLUMNS.values()))
     Console(width=140).print(table)
     OUT.mkdir(parents=True, exist_ok=True)
-    found = {
-        "measured": str(date.today()),
-        "revision": git_revision(),
-        "claims": [claim.to_dict() for claim in claims],
-    }
+    origin = {"measured": str(date.today()), "revision": git_revision()}
+    found = [claim.to_dict() | origin for claim in claims]
     (OUT / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
 
 

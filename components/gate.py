@@ -9,12 +9,9 @@ from components import component
 
 @component
 def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown]) -> NamedTuple(  # type: ignore[valid-type]
-    "Verdict", [("passed", bool), ("reasons", list), ("tags", dict)]
+    "Verdict", [("passed", bool), ("reasons", list), ("judged", dict)]
 ):
-    """Judge the scores; the verdict with its reasons is a page either way.
-
-    ``tags`` is what the registry keeps of it.
-    """
+    """Judge the scores; the verdict with its reasons is a page either way, and data."""
     from collections import namedtuple
     from pathlib import Path
 
@@ -27,8 +24,8 @@ def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown])
         found = judge(scores, Params.model_validate(settings).gate, frames)
     Path(verdict.path).write_text(found.to_markdown())
     print(found.to_markdown())
-    Verdict = namedtuple("Verdict", ["passed", "reasons", "tags"])
-    return Verdict(found.passed, found.reasons, found.tags())
+    Verdict = namedtuple("Verdict", ["passed", "reasons", "judged"])
+    return Verdict(found.passed, found.reasons, found.to_dict())
 
 
 @component

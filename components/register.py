@@ -9,7 +9,7 @@ from components import component
 def register(
     model: Input[Model],
     evaluation: Input[Artifact],
-    reasons: list,
+    judged: dict,
     settings: dict,
     pipeline_run: str,
 ) -> str:
@@ -29,9 +29,8 @@ def register(
     params = Params.model_validate(settings)
     scores = json.loads((Path(evaluation.path) / "evaluation.json").read_text())
     with exit_on_error():
-        registered = register_model(
-            Path(model.path), scores, Verdict(True, reasons), params, pipeline_run
-        )
+        verdict = Verdict.from_dict(judged)
+        registered = register_model(Path(model.path), scores, verdict, params, pipeline_run)
         if params.registry.auto_promote:
             reason = f"auto_promote of pipeline run {pipeline_run}"
             promote(params.registry, registered.version, reason)

@@ -106,7 +106,7 @@ def training_pipeline(train_step: Step) -> Callable[..., Any]:
             register(
                 model=trained.outputs["model"],
                 evaluation=scored.outputs["evaluation"],
-                reasons=judged.outputs["reasons"],
+                judged=judged.outputs["judged"],
                 settings=settings["registry"],
                 pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
             ).set_caching_options(enable_caching=False)

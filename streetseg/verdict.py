@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -50,6 +50,11 @@ class Verdict:
         failed = [condition for condition in conditions if condition.failed]
         reasons = [condition.sentence for condition in failed or conditions]
         return cls(not failed, reasons, conditions, **facts)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Verdict:
+        """What :meth:`to_dict` told."""
+        return cls(**{**data, "conditions": [Condition(**each) for each in data["conditions"]]})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import yaml
 
 from streetseg.bootstrap import interval
 from streetseg.champion import Champion, differences, find_champion
@@ -17,6 +19,7 @@ from streetseg.evaluation import evaluate
 from streetseg.metrics import category_iou, category_miou
 from streetseg.promotion import promote
 from streetseg.registry import register
+from streetseg.tracking import connect
 from streetseg.verdict import Verdict
 from tests.conftest import Trained
 
@@ -201,6 +204,32 @@ def test_it_is_looked_up_in_the_registry(
     assert found.version == "1"
     names = {path.name: path.read_bytes() for path in found.artifact.iterdir()}
     assert names == {path.name: path.read_bytes() for path in trained.artifact.iterdir()}
+
+
+def test_the_command_compares_with_the_champion_of_the_registry(
+    trained: Trained, params: Params, scores: dict, tmp_path: Path
+) -> None:
+    recipe = params.override({"registry.model_name": "commanded"})
+    client = connect(recipe.registry)
+    experiment = client.get_run(trained.run_id).info.experiment_id
+    run_id = client.create_run(experiment).info.run_id
+    earlier = other_model(trained.artifact, tmp_path / "earlier", run_id=run_id)
+    register(earlier.artifact, scores, Verdict(True, []), recipe)
+    promote(recipe.registry)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
+    done = subprocess.run(
+        ["streetseg", "evaluate", "--model", trained.artifact],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    low, high = scores["intervals"]["miou"]
+    assert f"categories  {scores['miou']:.3f} [{low:.3f}, {high:.3f}]" in done.stdout
+    assert f"champion, version 1  {scores['miou']:.3f}" in done.stdout, "it is the same graph"
+    told = json.loads((tmp_path / "outputs/evaluation/evaluation.json").read_text())
+    assert told["champion"]["run_id"] == run_id
 
 
 def test_a_registry_that_does_not_answer_is_one_clear_line(params: Params, tmp_path: Path) -> None:
