@@ -47,9 +47,13 @@ format: $(SYNCED) ## Let ruff mend what it can
 bench: $(SYNCED) ## Measure each claim, and refresh benchmarks/RESULTS.md
 	@$(BIN)/python benchmarks/run.py
 
-lock: ## Resolve pyproject.toml into requirements.lock
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
-	  --no-annotate --no-header pyproject.toml -o requirements.lock
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-annotate --no-header pyproject.toml
+
+lock: ## Resolve pyproject.toml into requirements.lock, and the part of it for each image
+	@$(COMPILE) --all-extras -o requirements.lock
+	@$(COMPILE) --extra train --extra pipeline --extra s3 --extra postgres -c requirements.lock -o components/train.lock
+	@$(COMPILE) --extra serve -c requirements.lock -o components/serve.lock
 
 serve: $(SYNCED) ## The champion over HTTP on 127.0.0.1: PORT=3000
 	@$(BIN)/bentoml serve service:StreetSegmenter --host 127.0.0.1 --port $(PORT)
