@@ -9,9 +9,10 @@ from components import component
 
 @component
 def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown]) -> NamedTuple(  # type: ignore[valid-type]
-    "Verdict", [("passed", bool), ("reasons", list), ("judged", dict)]
+    "Verdict", [("passed", bool), ("reasons", list), ("judged", str)]
 ):
-    """Judge the scores; the verdict with its reasons is a page either way, and data."""
+    """Judge the scores; the verdict with its reasons is a page either way, and JSON."""
+    import json
     from collections import namedtuple
     from pathlib import Path
 
@@ -25,7 +26,7 @@ def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown])
     Path(verdict.path).write_text(found.to_markdown())
     print(found.to_markdown())
     Verdict = namedtuple("Verdict", ["passed", "reasons", "judged"])
-    return Verdict(found.passed, found.reasons, found.to_dict())
+    return Verdict(found.passed, found.reasons, json.dumps(found.to_dict()))
 
 
 @component

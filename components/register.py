@@ -9,7 +9,7 @@ from components import component
 def register(
     model: Input[Model],
     evaluation: Input[Artifact],
-    judged: dict,
+    judged: str,
     settings: dict,
     pipeline_run: str,
 ) -> str:
@@ -29,7 +29,7 @@ def register(
     params = Params.model_validate(settings)
     scores = json.loads((Path(evaluation.path) / "evaluation.json").read_text())
     with exit_on_error():
-        verdict = Verdict.from_dict(judged)
+        verdict = Verdict.from_dict(json.loads(judged))
         registered = register_model(Path(model.path), scores, verdict, params, pipeline_run)
         if params.registry.auto_promote:
             reason = f"auto_promote of pipeline run {pipeline_run}"
