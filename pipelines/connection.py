@@ -158,16 +158,13 @@ def _refusal(host: str, error: kfp_server_api.ApiException) -> StreetsegError:
         )
     if status in (429, 502, 503, 504):
         return UnreachableError(f"{host} is not ready ({status}): try again in a moment")
-    if not said:
+    if status == 404 and not said:
         return RefusedError(
-            0, f"{host} has no Kubeflow Pipelines API v2 ({status}): check the endpoint's path"
+            0, f"{host} has no Kubeflow Pipelines API v2 (404): check the path of the endpoint"
         )
-    hint = (
-        ": name a --namespace in a multi-user Kubeflow, and none in a single-user one"
-        if "namespace" in said.lower() and status == 400
-        else ""
-    )
-    return RefusedError(status, f"{host} refuses ({status}): {said}{hint}")
+    if status == 400 and "namespace" in said.lower():
+        said += ": name a --namespace in a multi-user Kubeflow, and none in a single-user one"
+    return RefusedError(status, f"{host} refuses ({status}){f': {said}' if said else ''}")
 
 
 def _message(body: bytes | None) -> str:

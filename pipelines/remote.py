@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,9 +105,9 @@ def submit(
     there = _endpoint(endpoint, namespace, token_file)
     with _package(package, TRAINING) as yaml:
         version = _upload(there, yaml, TRAINING)
-    name = f"{recipe or 'default'} on {data_version[:8]}, {datetime.now():%Y-%m-%d %H:%M}"
+    name = f"{recipe or 'default'} on {data_version[:8]}"
     run = there.start(version, experiment, name, parameters)
-    print(f"run {run.run_id}: {there.run_url(run.run_id)}")
+    print(f"run {run.run_id}: {there.run_url(run.run_id)}", flush=True)
     if wait_:
         follow(there, run.run_id)
 
@@ -278,9 +277,7 @@ def _package(given: Path | None, pipeline: str) -> Iterator[Path]:
     from pipelines.scheduled import street_segmentation_scheduled
     from pipelines.training import street_segmentation_training
 
-    function = (
-        street_segmentation_training if pipeline == TRAINING else street_segmentation_scheduled
-    )
+    functions = {TRAINING: street_segmentation_training, SCHEDULED: street_segmentation_scheduled}
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"{pipeline}.yaml"
         compiler.Compiler().compile(functions[pipeline], str(path))

@@ -9,6 +9,8 @@ from typing import Any
 
 from kfp_server_api import V2beta1PipelineTaskDetail, V2beta1Run
 
+NEVER = datetime.fromtimestamp(0, UTC)
+ATTEMPT = re.compile(r"\(\d+\)$")
 EXECUTOR = re.compile(r"executor(\(\d+\))?")
 """What the API calls the pod in which a step's code runs, and its attempts."""
 
@@ -35,19 +37,20 @@ def steps_of(run: V2beta1Run) -> list[Step]:
     """
     tasks = (run.run_details and run.run_details.task_details) or []
     by_node = {_node(task.pod_name): task for task in tasks}
-    found = []
+    found: dict[str, Step] = {}
     for task in sorted(tasks, key=lambda task: (task.start_time or NEVER, task.task_id or "")):
         executor = _executor(task, by_node)
         failed_driver = task.state == "FAILED" and task.display_name.endswith("-driver")
         if EXECUTOR.fullmatch(task.display_name) or not (executor or failed_driver):
             continue
+        name = ATTEMPT.sub("", task.display_name)
         cached = executor is not None and executor.state == "SKIPPED"
         pod = "" if cached else (executor or task).pod_name
         state = "cached" if cached else (task.state or "pending").lower()
         error = " ".join(((task.error and task.error.message) or "").split())
         duration = duration_of(task.start_time, task.end_time)
-        found.append(Step(task.display_name, state, duration, pod, error))
-    return found
+        found[name] = Step(name, state, duration, pod, error)
+    return list(found.values())
 
 
 def failure_of(run: V2beta1Run) -> str:
@@ -67,9 +70,6 @@ def duration_of(start: datetime | None, end: datetime | None) -> timedelta | Non
         return None
     ended = end if end and end >= start else datetime.now(UTC)
     return timedelta(seconds=round((ended - start).total_seconds()))
-
-
-NEVER = datetime.fromtimestamp(0, UTC)
 
 
 def _executor(task: Any, by_node: dict[str, Any]) -> V2beta1PipelineTaskDetail | None:
