@@ -1,4 +1,4 @@
-"""``python -m pipelines.training``: compile the pipeline, or run it on this machine."""
+"""``python -m pipelines.training``: compile the pipeline, run it here, or on Kubeflow."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
+from pipelines import remote
 from streetseg.errors import StreetsegError
 
 app = typer.Typer(
-    help="The training pipeline: compile it for Kubeflow, or run it here.",
+    help="The training pipeline: compile it, run it here, or on Kubeflow.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -86,6 +87,9 @@ def run(
         raise StreetsegError(outcome.error)
     for reason in outcome.outputs["reasons"]:
         print(f"gate {'open' if outcome.outputs['passed'] else 'closed'}: {reason}")
+
+
+app.add_typer(remote.app)
 
 
 def main() -> None:

@@ -91,6 +91,28 @@ def read_run(client: MlflowClient, run_id: str) -> RunRecord:
         return _read(client, client.get_run(run_id))
 
 
+def trained_on(params: Registry, data_version: str) -> str | None:
+    """The latest finished run of the experiment that trained on a data version; None if none has.
+
+    The trials of a search are no trainings in this sense.
+
+    Raises:
+        StreetsegError: the store does not answer.
+    """
+    client = connect(params)
+    with clear_errors(f"cannot read the runs of the experiment '{params.experiment}'"):
+        return next(
+            (
+                run.info.run_id
+                for run in runs_of(client, params.experiment)
+                if run.data.tags.get("data_version") == data_version
+                and run.info.status == "FINISHED"
+                and "mlflow.parentRunId" not in run.data.tags
+            ),
+            None,
+        )
+
+
 def choose(text: str, known: Sequence[Run]) -> Run:
     """The run that ``text`` stands for: an id, a name (the newest of it), or how an id begins.
 

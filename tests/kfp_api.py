@@ -1,0 +1,404 @@
+"""The part of the Kubeflow Pipelines v2beta1 API that runs and schedules pipelines.
+
+Requests and answers are held to the models of ``kfp_server_api``, which are made of the API's
+specification.
+"""
+
+from __future__ import annotations
+
+import email.parser
+import email.policy
+import inspect
+import json
+import re
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import kfp_server_api as api
+
+NAMESPACE, TOKEN = "team", "let-me-in"
+NOT_YET = "1970-01-01T00:00:00Z"
+TYPES = {"str": str, "bool": bool, "int": int, "object": dict, "datetime": datetime}
+
+
+class RefusalError(Exception):
+    """An answer that is no success."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class FakeKubeflow:
+    """An API server of a multi-user Kubeflow, in which one namespace is open to one token.
+
+    Attributes:
+        pipelines, versions, experiments, runs, schedules: what there is, by id.
+        packages: the YAML of each version, by its id.
+        story: the states of a run, one for each time it is asked for: its own, and those of its
+            steps. The last one stays.
+        logs: what each pod has printed.
+        calls: verb and path of every request that was granted.
+        answer: what every request gets instead, if set: status, headers and body.
+    """
+
+    def __init__(self) -> None:
+        self.pipelines: dict[str, dict] = {}
+        self.versions: dict[str, dict] = {}
+        self.packages: dict[str, str] = {}
+        self.experiments: dict[str, dict] = {}
+        self.runs: dict[str, dict] = {}
+        self.schedules: dict[str, dict] = {}
+        self.story: list[tuple[str, dict[str, str]]] = [("PENDING", {})]
+        self.errors: dict[str, str] = {}
+        self.logs: dict[str, str] = {}
+        self.calls: list[str] = []
+        self.answer: tuple[int, dict[str, str], str] | None = None
+        self.asked = 0
+        self.lock = threading.Lock()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def create_pipeline(self, body: dict) -> dict:
+        self._open(body.get("namespace", ""))
+        if any(each["name"] == body["name"] for each in self.pipelines.values()):
+            raise RefusalError(409, f"Failed to create a pipeline: The name {body['name']} exists")
+        return _keep(self.pipelines, "pipeline_id", body)
+
+    def get_pipeline_by_name(self, name: str, namespace: str = "") -> dict:
+        self._open(namespace)
+        for each in self.pipelines.values():
+            if (each["name"], each["namespace"]) == (name, namespace):
+                return each
+        raise RefusalError(404, f"Pipeline {name} not found")
+
+    def list_versions(self, pipeline_id: str, filter: str) -> dict:
+        mine = {k: v for k, v in self.versions.items() if v["pipeline_id"] == pipeline_id}
+        return {"pipeline_versions": _filtered(mine, filter)}
+
+    def upload_version(self, body: str, name: str, pipelineid: str) -> dict:
+        self._open(self.pipelines[pipelineid]["namespace"])
+        if any(each["name"] == name for each in self.versions.values()):
+            raise RefusalError(409, "Failed to create a pipeline version")
+        version = {"name": name, "display_name": name, "pipeline_id": pipelineid}
+        made = _keep(self.versions, "pipeline_version_id", version)
+        self.packages[made["pipeline_version_id"]] = body
+        return made
+
+    def create_experiment(self, body: dict) -> dict:
+        self._open(body.get("namespace", ""))
+        return _keep(self.experiments, "experiment_id", body)
+
+    def list_experiments(self, filter: str, namespace: str = "") -> dict:
+        self._open(namespace)
+        mine = {k: v for k, v in self.experiments.items() if v["namespace"] == namespace}
+        return {"experiments": _filtered(mine, filter)}
+
+    def create_run(self, body: dict) -> dict:
+        self._exists(body)
+        self.asked = 0
+        return _keep(self.runs, "run_id", {**body, "state": "PENDING", "finished_at": NOT_YET})
+
+    def get_run(self, run_id: str) -> dict:
+        if run_id not in self.runs:
+            raise RefusalError(404, f"Failed to get a run: Run {run_id} not found")
+        state, steps = self.story[min(self.asked, len(self.story) - 1)]
+        self.asked += 1
+        done = state in ("SUCCEEDED", "FAILED", "CANCELED")
+        self.runs[run_id] |= {
+            "state": state,
+            "finished_at": "2026-01-31T03:10:00Z" if done else NOT_YET,
+            "run_details": {"task_details": self._tasks(run_id, steps)},
+        }
+        return self.runs[run_id]
+
+    def list_runs(self, experiment_id: str, sort_by: str, page_size: str) -> dict:
+        assert sort_by == "created_at desc"
+        mine = [each for each in self.runs.values() if each["experiment_id"] == experiment_id]
+        return {"runs": mine[::-1][: int(page_size)]}
+
+    def create_schedule(self, body: dict) -> dict:
+        self._exists(body)
+        return _keep(self.schedules, "recurring_run_id", body)
+
+    def list_schedules(self, filter: str, namespace: str = "") -> dict:
+        self._open(namespace)
+        return {"recurringRuns": _filtered(self.schedules, filter)}
+
+    def delete_schedule(self, recurring_run_id: str) -> dict:
+        del self.schedules[recurring_run_id]
+        return {}
+
+    def read_log(self, run_id: str, pod: str) -> str:
+        if pod not in self.logs:
+            raise RefusalError(500, f"Failed to read logs for run {run_id}: pods {pod} not found")
+        return self.logs[pod]
+
+    def _open(self, namespace: str) -> None:
+        if not namespace:
+            raise RefusalError(400, "Invalid input error: a namespace is needed in multi-user mode")
+        if namespace != NAMESPACE:
+            raise RefusalError(403, f"User 'me' is not authorized in namespace {namespace}")
+
+    def _exists(self, body: dict) -> None:
+        version = self.versions[body["pipeline_version_reference"]["pipeline_version_id"]]
+        assert version["pipeline_id"] == body["pipeline_version_reference"]["pipeline_id"]
+        assert body["experiment_id"] in self.experiments
+
+    def _tasks(self, run_id: str, steps: dict[str, str]) -> list[dict]:
+        """The nodes of the workflow: of each step a driver, and a group around the executor.
+
+        They are named as Argo names them: a pod ends in the number of its node.
+        """
+        workflow, tasks = "street-segmentation-training-x7k2p", []
+
+        def add(kind: str, name: str, number: int, state: str, child: int | None = None) -> None:
+            task = {
+                "run_id": run_id,
+                "task_id": f"{number:04}",
+                "display_name": name,
+                "create_time": f"2026-01-31T03:{len(tasks):02}:00Z",
+                "start_time": f"2026-01-31T03:{len(tasks):02}:00Z",
+                "end_time": NOT_YET if state == "RUNNING" else "2026-01-31T03:09:59Z",
+                "state": state,
+                "pod_name": f"{workflow}-{kind}-{number}",
+            }
+            if child:
+                task["child_tasks"] = [{"pod_name": f"{workflow}-{child}"}]
+            if state == "FAILED" and name in self.errors:
+                task["error"] = {"code": 2, "message": self.errors[name]}
+            tasks.append(task)
+
+        add("root", "root", 1, "RUNNING", 10)
+        for number, (name, state) in enumerate(steps.items(), 1):
+            cached = state == "CACHED"
+            done = "SUCCEEDED" if cached else state
+            add("system-container-driver", f"{name}-driver", 10 * number, "SUCCEEDED")
+            add("system-container-executor", name, 10 * number + 1, done, 10 * number + 2)
+            inner = "SKIPPED" if cached else state
+            add("system-container-impl", "executor", 10 * number + 2, inner, 10 * number + 10)
+        return tasks
+
+
+def _keep(things: dict[str, dict], key: str, body: dict) -> dict:
+    made = {**body, key: str(uuid.uuid4()), "created_at": "2026-01-31T03:00:00Z"}
+    things[made[key]] = made
+    return made
+
+
+def _filtered(things: dict[str, dict], filter: str) -> list[dict]:
+    """What a filter of one name leaves."""
+    conform(json.loads(filter), "V2beta1Filter")
+    (predicate,) = json.loads(filter)["predicates"]
+    assert (predicate["operation"], predicate["key"]) == ("EQUALS", "display_name")
+    return [each for each in things.values() if each["display_name"] == predicate["string_value"]]
+
+
+def conform(value: Any, kind: str) -> None:
+    """Raise AssertionError unless a value is of a type of the API."""
+    if match := re.fullmatch(r"list\[(.*)\]", kind):
+        assert isinstance(value, list), f"{value} is no list"
+        for each in value:
+            conform(each, match[1])
+    elif match := re.fullmatch(r"dict\(str, (.*)\)", kind):
+        assert isinstance(value, dict), f"{value} is no mapping"
+        if match[1] != "object":  # any JSON
+            for each in value.values():
+                conform(each, match[1])
+    elif kind == "datetime":
+        datetime.fromisoformat(value)
+    elif kind in TYPES:
+        assert isinstance(value, TYPES[kind]), f"{value} is no {kind}"
+    else:
+        model = getattr(api, kind)
+        if not model.openapi_types:
+            assert value in model.allowable_values, f"{value} is no {kind}"
+            return
+        assert isinstance(value, dict), f"{value} is no {kind}"
+        kinds = {model.attribute_map[name]: each for name, each in model.openapi_types.items()}
+        assert value.keys() <= kinds.keys(), f"{kind} has no {value.keys() - kinds.keys()}"
+        for name, each in value.items():
+            conform(each, kinds[name])
+
+
+def _known_query(method: Callable[..., Any]) -> set[str]:
+    """The query parameters of a method of the generated client."""
+    source = inspect.getsource(getattr(api, method.__qualname__.split(".")[0]))
+    begin = source.index(f"def {method.__name__}_with_http_info")
+    body = source[begin : source.index("call_api(", begin)]
+    return set(re.findall(r"query_params\.append\(\('(\w+)'", body))
+
+
+PIPELINES, RUNS, UPLOADS = (
+    api.PipelineServiceApi,
+    api.RunServiceApi,
+    api.PipelineUploadServiceApi,
+)
+EXPERIMENTS, SCHEDULES = api.ExperimentServiceApi, api.RecurringRunServiceApi
+ROUTES: list[tuple[str, str, str, Any, str, str]] = [
+    # verb, path, handler, method of the client, type of the request, type of the answer
+    (
+        "GET",
+        "/pipelines/names/(?P<name>[^/]+)",
+        "get_pipeline_by_name",
+        PIPELINES.pipeline_service_get_pipeline_by_name,
+        "",
+        "V2beta1Pipeline",
+    ),
+    (
+        "POST",
+        "/pipelines",
+        "create_pipeline",
+        PIPELINES.pipeline_service_create_pipeline,
+        "V2beta1Pipeline",
+        "V2beta1Pipeline",
+    ),
+    (
+        "GET",
+        "/pipelines/(?P<pipeline_id>[^/]+)/versions",
+        "list_versions",
+        PIPELINES.pipeline_service_list_pipeline_versions,
+        "",
+        "V2beta1ListPipelineVersionsResponse",
+    ),
+    (
+        "POST",
+        "/pipelines/upload_version",
+        "upload_version",
+        UPLOADS.upload_pipeline_version,
+        "file",
+        "V2beta1PipelineVersion",
+    ),
+    (
+        "GET",
+        "/experiments",
+        "list_experiments",
+        EXPERIMENTS.experiment_service_list_experiments,
+        "",
+        "V2beta1ListExperimentsResponse",
+    ),
+    (
+        "POST",
+        "/experiments",
+        "create_experiment",
+        EXPERIMENTS.experiment_service_create_experiment,
+        "V2beta1Experiment",
+        "V2beta1Experiment",
+    ),
+    ("GET", "/runs", "list_runs", RUNS.run_service_list_runs, "", "V2beta1ListRunsResponse"),
+    ("POST", "/runs", "create_run", RUNS.run_service_create_run, "V2beta1Run", "V2beta1Run"),
+    ("GET", "/runs/(?P<run_id>[^/]+)", "get_run", RUNS.run_service_get_run, "", "V2beta1Run"),
+    (
+        "GET",
+        "/recurringruns",
+        "list_schedules",
+        SCHEDULES.recurring_run_service_list_recurring_runs,
+        "",
+        "V2beta1ListRecurringRunsResponse",
+    ),
+    (
+        "POST",
+        "/recurringruns",
+        "create_schedule",
+        SCHEDULES.recurring_run_service_create_recurring_run,
+        "V2beta1RecurringRun",
+        "V2beta1RecurringRun",
+    ),
+    (
+        "DELETE",
+        "/recurringruns/(?P<recurring_run_id>[^/]+)",
+        "delete_schedule",
+        SCHEDULES.recurring_run_service_delete_recurring_run,
+        "",
+        "dict(str, object)",
+    ),
+]
+LOG = re.compile("/apis/v1alpha1/runs/(?P<run_id>[^/]+)/nodes/(?P<pod>[^/]+)/log")
+
+
+def _serve(
+    kubeflow: FakeKubeflow, verb: str, path: str, query: dict[str, str], sent: bytes, kind: str
+) -> str:
+    """The body of the answer."""
+    if match := LOG.fullmatch(path):
+        return kubeflow.read_log(**match.groupdict())
+    for allowed, pattern, name, method, takes, gives in ROUTES:
+        match = re.fullmatch(f"/apis/v2beta1{pattern}", path)
+        if match is None or verb != allowed:
+            continue
+        unknown = query.keys() - _known_query(method)
+        assert not unknown, f"{method.__name__} has no query parameters {unknown}"
+        given = {key: unquote(value) for key, value in match.groupdict().items()} | query
+        if takes == "file":
+            given["body"] = _uploaded(sent, kind)
+        elif takes:
+            body = json.loads(sent)
+            conform(body, takes)
+            given["body"] = body
+        answer = getattr(kubeflow, name)(**given)
+        conform(answer, gives)
+        return json.dumps(answer)
+    raise RefusalError(501, f"nothing is known of {verb} {path}")
+
+
+def _uploaded(sent: bytes, kind: str) -> str:
+    """The YAML in a form."""
+    form = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(
+        b"Content-Type: " + kind.encode() + b"\r\n\r\n" + sent
+    )
+    (part,) = form.iter_parts()  # type: ignore[attr-defined]
+    assert part.get_param("name", header="Content-Disposition") == "uploadfile"
+    assert part.get_filename().endswith(".yaml")
+    return part.get_payload(decode=True).decode()
+
+
+def _handler(kubeflow: FakeKubeflow) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            url = urlsplit(self.path)
+            sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {"Content-Type": "application/json"}
+            if kubeflow.answer:
+                status, headers, text = kubeflow.answer
+            elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                status, text = 401, "Unauthorized"
+            else:
+                try:
+                    with kubeflow.lock:
+                        kind = self.headers.get("Content-Type", "")
+                        query = dict(parse_qsl(url.query))
+                        text = _serve(kubeflow, self.command, url.path, query, sent, kind)
+                    kubeflow.calls.append(f"{self.command} {url.path}")
+                    status = 200
+                    if LOG.fullmatch(url.path):
+                        headers = {"Content-Type": "text/plain"}
+                except RefusalError as error:
+                    status = error.status
+                    text = json.dumps({"error": str(error), "code": 2, "message": str(error)})
+                except Exception as error:  # a mistake of the client's, for the test to see
+                    status = 400
+                    said = f"{type(error).__name__}: {error}"
+                    text = json.dumps({"error": said, "code": 3, "message": said})
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - the names are of the library
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
