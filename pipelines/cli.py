@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pipelines import remote
 from streetseg.errors import StreetsegError
+
+
+class Runner(StrEnum):
+    """What the steps of a pipeline run in."""
+
+    LOCAL = "local"
+    DOCKER = "docker"
+
 
 app = typer.Typer(
     help="The training pipeline: compile it, run it here, or on Kubeflow.",
@@ -70,19 +79,37 @@ def run(
     folder: Annotated[Path, typer.Option(help="Artifacts, cache and log go here.")] = Path(
         "outputs/pipeline"
     ),
+    runner: Annotated[
+        Runner, typer.Option(help="Each step in a process, or in a container of the image.")
+    ] = Runner.LOCAL,
+    gpus: Annotated[
+        bool, typer.Option("--gpus", help="Give containers the GPUs of this machine.")
+    ] = False,
 ) -> None:
-    """Run the whole pipeline here, without a cluster; what has not changed is not run again."""
+    """Run the whole pipeline here, without a cluster; what has not changed is not run again.
+
+    Containers have no network unless the remote or MLflow is reached through one.
+    """
     from pipelines.local import run_locally
     from pipelines.training import street_segmentation_training
-    from streetseg.config import parse_overrides
-    from streetseg.versions import locked_version
+    from streetseg.config import load_recipe, parse_overrides
+    from streetseg.versions import locked_version, resolve
 
-    arguments = {
-        "data_version": data_version or locked_version(Path("dvc.lock")),
-        "recipe": recipe,
-        "overrides": parse_overrides(set_ or []),
-    }
-    outcome = run_locally(street_segmentation_training, arguments, folder)
+    overrides = parse_overrides(set_ or [])
+    data_version = data_version or locked_version(Path("dvc.lock"))
+    how: dict[str, Any] = {}
+    if runner is Runner.DOCKER:
+        from pipelines.containers import docker_runner, image_id
+
+        params = load_recipe(recipe, overrides)
+        if "://" not in params.data.remote:
+            overrides["data.remote"] = str(Path(params.data.remote).resolve())
+        data_version = resolve(data_version, params.data.repository)
+        how["version"] = image_id().removeprefix("sha256:")[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        how["runner"] = docker_runner(load_recipe(recipe, overrides), folder, gpus)
+    arguments = {"data_version": data_version, "recipe": recipe, "overrides": overrides}
+    outcome = run_locally(street_segmentation_training, arguments, folder, **how)
     if not outcome.succeeded:
         raise StreetsegError(outcome.error)
     for reason in outcome.outputs["reasons"]:

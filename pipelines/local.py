@@ -1,4 +1,4 @@
-"""Running the pipeline on this machine: each component in a process of its own (kfp.local)."""
+"""Running the pipeline on this machine: each component in a process or container of its own."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ def run_locally(
     arguments: Mapping[str, Any],
     folder: Path,
     show: Callable[[str], object] | None = None,
+    runner: Any = None,
+    version: str = "",
 ) -> LocalRun:
     """Run a compiled pipeline function through ``kfp.local``, reusing what has not changed.
 
@@ -56,15 +58,17 @@ def run_locally(
         arguments: its parameters.
         folder: where artifacts, the cache and the whole log (``log.txt``) go.
         show: called with each line worth reading while it runs; None prints it.
+        runner: of :mod:`kfp.local`; None means processes with the packages of this one.
+        version: of what the runner runs, if that is not the code here.
     """
     from kfp import local
 
     folder.mkdir(parents=True, exist_ok=True)
     local.init(
-        runner=local.SubprocessRunner(use_venv=False),
-        pipeline_root=str(folder),
+        runner=runner or local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(folder.resolve()),
         enable_caching=True,
-        cache_root=str(folder / ".cache" / code_fingerprint()),
+        cache_root=str(folder / ".cache" / (version or code_fingerprint())),
     )
     terminal = sys.stdout
     show = show or (lambda line: terminal.write(f"{line}\n") and terminal.flush())
@@ -72,7 +76,7 @@ def run_locally(
     with (folder / "log.txt").open("w") as log, _captured(_Reader(run, log, show)):
         try:
             run.outputs = dict(pipeline(**arguments).outputs)
-            run.succeeded = True
+            run.succeeded = not run.error  # kfp may miss the status of a container that has gone
         except RuntimeError as error:
             run.error = run.error or f"{COLOR.sub('', str(error))} See {folder / 'log.txt'}"
     return run

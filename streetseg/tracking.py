@@ -43,10 +43,18 @@ class Run:
             mlflow.log_image(rgb, artifact_file=f"predictions/{name}.png")
 
 
-def connect(params: Registry) -> MlflowClient:
-    """Point MLflow at the store of ``params.tracking_uri``, else of the environment.
+def store_of(params: Registry) -> str:
+    """``registry.tracking_uri``, else ``MLFLOW_TRACKING_URI``, else ``sqlite:///outputs/mlflow.db``."""
+    return params.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
 
-    Without either it is ``sqlite:///outputs/mlflow.db``.
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a store in SQLite; its artifacts are in ``mlartifacts`` beside it."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def connect(params: Registry) -> MlflowClient:
+    """Point MLflow at the store that :func:`store_of` names.
 
     Raises:
         StreetsegError: the store cannot be opened.
@@ -54,9 +62,9 @@ def connect(params: Registry) -> MlflowClient:
     import mlflow
     from mlflow import MlflowClient
 
-    uri = params.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    uri = store_of(params)
     try:
-        if path := _sqlite_path(uri):
+        if path := sqlite_path(uri):
             path.parent.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(uri)
         client = MlflowClient()
@@ -266,13 +274,9 @@ def _experiment(client: MlflowClient, params: Registry) -> str:
     known = client.get_experiment_by_name(params.experiment)
     if known:
         return known.experiment_id
-    path = _sqlite_path(mlflow.get_tracking_uri())
+    path = sqlite_path(mlflow.get_tracking_uri())
     files = (path.parent / "mlartifacts").resolve().as_uri() if path else None
     return client.create_experiment(params.experiment, artifact_location=files)
-
-
-def _sqlite_path(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
