@@ -79,9 +79,10 @@ def register(
     again = f"the model is kept in {artifact}: run 'streetseg register' again once the server"
     client = connect(params.registry, f"{again} answers, or set MLFLOW_TRACKING_URI")
     with clear_errors(f"cannot register {name}", f"{again} answers"):
-        known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-        if known and known[0].description:
-            return _describe(client, name, known[0].version)
+        of_this_run = f"name = '{name}' and run_id = '{run_id}'"
+        known = client.search_model_versions(of_this_run)
+        if whole := [each.version for each in known if each.description]:
+            return _describe(client, name, whole[0])
         check_onnx(artifact)
         run = client.get_run(run_id)
         origin, store = run.data.tags, f"{run.info.artifact_uri} of {client.tracking_uri}"
@@ -101,9 +102,7 @@ def register(
             **found,
         }
         card = describe_model(config, evaluation, verdict, origin, params.data.source)
-        if known:
-            version = known[0].version
-        else:
+        if not known:
             for key, value in found.items():
                 client.set_tag(run_id, key, value)
             full = f"cannot store files in {store}, nothing is registered"
@@ -111,7 +110,12 @@ def register(
                 client.log_text(run_id, card, CARD)
                 with mlflow.start_run(run_id=run_id):
                     model_uri = _log_model(artifact)
-            version = mlflow.register_model(model_uri, name, tags=tags).version
+            mlflow.register_model(model_uri, name, tags=tags)
+            known = client.search_model_versions(of_this_run)
+        # MLflow's client repeats a request whose answer was lost: then there are two.
+        version, *twins = sorted((each.version for each in known), key=int)
+        for twin in twins:
+            client.delete_model_version(name, twin)
         client.set_registered_model_alias(name, CHALLENGER, version)
         client.update_model_version(name, version, shorten(card))  # last: it marks a whole version
         return _describe(client, name, version)

@@ -96,6 +96,8 @@ class Line(ThreadingHTTPServer):
         self.broken = False
         self.breaks_at: str | None = None
         """Text in the path or the body of the first request that is not let through."""
+        self.loses: str | None = None
+        """Text in the path of a request that is let through once without its answer."""
         self.dropped = 0
 
     def mend(self) -> None:
@@ -127,6 +129,9 @@ class _Request(BaseHTTPRequestHandler):
         onward.request(self.command, self.path, body, dict(self.headers))
         answer = onward.getresponse()
         content = answer.read()
+        if line.loses and line.loses in self.path:
+            line.loses = None
+            return
         self.send_response(answer.status)
         for name in ("Content-Type", "Content-Disposition"):
             if value := answer.getheader(name):

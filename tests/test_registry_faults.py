@@ -6,6 +6,7 @@ A real server, killed for real or behind a line that breaks in the middle of a r
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def recipe(params: Params, line: Line, request: pytest.FixtureRequest) -> Params
     tree = params.to_dict()
     tree["model"] = {"architecture": "MiniUnet", "encoder_weights": "none"}
     tree["train"] |= {"epochs": EPOCHS, "checkpoint_minutes": 999}
-    name = request.node.name
+    name = re.sub(r"\W+", "-", request.node.name)
     tree["registry"] |= {"tracking_uri": line.url, "model_name": name, "experiment": name}
     return Params.model_validate(tree)
 
@@ -165,6 +166,15 @@ def test_a_registration_that_broke_off_is_completed_by_the_next(
     second = register(artifact, evaluation, PASSED, recipe)
     assert first == second == the_only_version(recipe, artifact)
     assert connect(recipe.registry).get_run(first.run_id).info.status == "FINISHED"
+
+
+def test_a_request_that_was_repeated_because_its_answer_was_lost_makes_no_second_version(
+    recipe: Params, line: Line, artifact: Path, evaluation: dict
+) -> None:
+    line.loses = "/model-versions/create"
+    registered = register(artifact, evaluation, PASSED, recipe)
+    assert line.loses is None
+    assert registered == the_only_version(recipe, artifact)
 
 
 @contextmanager
