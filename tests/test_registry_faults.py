@@ -258,7 +258,11 @@ def test_a_server_that_starts_again_during_a_training_is_waited_for(
     assert connect(recipe.registry).get_run(trained.run_id).info.status == "FINISHED"
 
 
-@pytest.mark.parametrize("request_of", ["selection_miou", "/epoch_001.png", "best_selection_miou"])
+@pytest.mark.parametrize(
+    "request_of",
+    ["selection_miou", "/epoch_001.png", "best_selection_miou"],
+    ids=["points", "picture", "end"],
+)
 def test_a_training_whose_registry_stays_away_goes_on_later_without_a_loss(
     recipe: Params,
     dataset: PreparedDataset,
