@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.distributed import ALONE, World
-from streetseg.errors import StreetsegError
+from streetseg.errors import StoppedError, StreetsegError
 from streetseg.models import SegmentationModel
 
 INCIDENTAL = ("device", "loader_workers", "patience", "checkpoint_minutes", "checkpoint")
@@ -139,6 +139,24 @@ class Checkpoint:
                 ) from None
         self.world.wait()
         self.saved = time.monotonic()
+
+    @contextmanager
+    def saved_if_failing(self, state: TrainingState) -> Iterator[None]:
+        """Save the state if the block fails in any process, and stop them all.
+
+        Raises:
+            StoppedError: it failed; training goes on from the state.
+        """
+        failure = None
+        try:
+            yield
+        except StreetsegError as error:
+            failure = error
+        if self.world.any(failure is not None)[0]:
+            self.save(state)
+            raise StoppedError(
+                f"{failure or 'another process failed'}: the same command goes on from {self.path}"
+            )
 
     def load(self) -> dict[str, Any] | None:
         """What :meth:`save` wrote for this recipe and data; None if there is none.

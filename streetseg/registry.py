@@ -56,7 +56,8 @@ def register(
 ) -> ModelVersion:
     """Make a model artifact a version in the registry, with the alias ``challenger``.
 
-    A model that is already registered is not registered again: its version is returned.
+    A model that is already registered is not registered again: its version is returned, and made
+    whole first if an earlier attempt broke off.
 
     Args:
         artifact: the model.
@@ -67,7 +68,7 @@ def register(
 
     Raises:
         StreetsegError: the gate is closed, the ONNX graph differs from the weights, or the
-            registry does not answer.
+            registry does not answer or takes no files.
     """
     import mlflow
 
@@ -75,13 +76,16 @@ def register(
         raise StreetsegError(f"the gate is closed: {'; '.join(verdict.reasons)}")
     config = read_config(artifact)
     name, run_id = params.registry.model_name, config["run_id"]
-    client = connect(params.registry)
-    with clear_errors(f"cannot register {name}"):
-        known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-        if known:
-            return _describe(client, name, known[0].version)
+    again = f"the model is kept in {artifact}: run 'streetseg register' again once the server"
+    client = connect(params.registry, f"{again} answers, or set MLFLOW_TRACKING_URI")
+    with clear_errors(f"cannot register {name}", f"{again} answers"):
+        of_this_run = f"name = '{name}' and run_id = '{run_id}'"
+        known = client.search_model_versions(of_this_run)
+        if whole := [each.version for each in known if each.description]:
+            return _describe(client, name, whole[0])
         check_onnx(artifact)
-        origin = client.get_run(run_id).data.tags
+        run = client.get_run(run_id)
+        origin, store = run.data.tags, f"{run.info.artifact_uri} of {client.tracking_uri}"
         scores = {name: evaluation[name] for name in ("miou", "miou_official")}
         found = {
             **{name: f"{value:.4f}" for name, value in scores.items() if value is not None},
@@ -98,15 +102,23 @@ def register(
             **found,
         }
         card = describe_model(config, evaluation, verdict, origin, params.data.source)
-        client.log_text(run_id, card, CARD)
-        for key, value in found.items():
-            client.set_tag(run_id, key, value)
-        with mlflow.start_run(run_id=run_id):
-            model_uri = _log_model(artifact)
-        created = mlflow.register_model(model_uri, name, tags=tags)
-        client.update_model_version(name, created.version, shorten(card))
-        client.set_registered_model_alias(name, CHALLENGER, created.version)
-        return _describe(client, name, created.version)
+        if not known:
+            for key, value in found.items():
+                client.set_tag(run_id, key, value)
+            full = f"cannot store files in {store}, nothing is registered"
+            with clear_errors(full, f"{again} and its store take them"):
+                client.log_text(run_id, card, CARD)
+                with mlflow.start_run(run_id=run_id):
+                    model_uri = _log_model(artifact)
+            mlflow.register_model(model_uri, name, tags=tags)
+            known = client.search_model_versions(of_this_run)
+        # MLflow's client repeats a request whose answer was lost: then there are two.
+        version, *twins = sorted((each.version for each in known), key=int)
+        for twin in twins:
+            client.delete_model_version(name, twin)
+        client.set_registered_model_alias(name, CHALLENGER, version)
+        client.update_model_version(name, version, shorten(card))  # last: it marks a whole version
+        return _describe(client, name, version)
 
 
 def versions(params: Registry) -> list[ModelVersion]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,8 @@ class Run:
         """Add a point to the curves of the run."""
         import mlflow
 
-        mlflow.log_metrics(values, step=step, run_id=self.id)
+        with clear_errors(f"cannot log to run {self.id}"):
+            mlflow.log_metrics(values, step=step, run_id=self.id)
 
     def picture(self, name: str, rgb: np.ndarray) -> None:
         """Keep uint8[H, W, 3] as ``predictions/<name>.png``."""
@@ -44,7 +46,7 @@ class Run:
 
 
 def store_of(params: Registry) -> str:
-    """``registry.tracking_uri``, else ``MLFLOW_TRACKING_URI``, else ``sqlite:///outputs/mlflow.db``."""
+    """``registry.tracking_uri``, else ``MLFLOW_TRACKING_URI``, else SQLite in ``outputs/``."""
     return params.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
 
 
@@ -53,8 +55,12 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
-def connect(params: Registry) -> MlflowClient:
+def connect(params: Registry, advice: str = "set MLFLOW_TRACKING_URI") -> MlflowClient:
     """Point MLflow at the store that :func:`store_of` names.
+
+    Args:
+        params: where the store is.
+        advice: what to do if it cannot be opened.
 
     Raises:
         StreetsegError: the store cannot be opened.
@@ -71,9 +77,7 @@ def connect(params: Registry) -> MlflowClient:
         client.search_experiments(max_results=1)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        raise StreetsegError(
-            f"cannot reach the MLflow store {uri}: {reason}: set MLFLOW_TRACKING_URI"
-        ) from None
+        raise StreetsegError(f"cannot reach the MLflow store {uri}: {reason}: {advice}") from None
     return client
 
 
@@ -81,7 +85,7 @@ def connect(params: Registry) -> MlflowClient:
 def training_run(
     params: Params, dataset: PreparedDataset, run_id: str | None = None
 ) -> Iterator[Run]:
-    """Open a run described by params, tags and dataset; it is closed however the block ends.
+    """Open a run described by params, tags and dataset; it is ended however the block ends.
 
     Its name is ``registry.run_name``, else that of the network. Inside :func:`search_run` it is a
     child of that run.
@@ -94,18 +98,8 @@ def training_run(
     Raises:
         StreetsegError: the store does not answer, or takes no more.
     """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        with _run(params, dataset, run_id) as run:
-            try:
-                yield run
-            except StoppedError:
-                _end("KILLED")
-                raise
-    except MlflowException as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StreetsegError(f"cannot record the training: {reason}") from None
+    with _ended(_run(params, dataset, run_id), "the training") as run:
+        yield run
 
 
 @contextmanager
@@ -168,14 +162,8 @@ def search_run(params: Params, name: str, run_id: str | None = None) -> Iterator
     Raises:
         StreetsegError: the store does not answer, or takes no more.
     """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        with _search_run(params, name, run_id) as run:
-            yield run
-    except MlflowException as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StreetsegError(f"cannot record the search: {reason}") from None
+    with _ended(_search_run(params, name, run_id), "the search") as run:
+        yield run
 
 
 @contextmanager
@@ -209,10 +197,28 @@ def end_as_pruned() -> None:
     _end("KILLED")
 
 
-def _end(status: str) -> None:
-    import mlflow
+@contextmanager
+def _ended(opened: AbstractContextManager[Run], what: str) -> Iterator[Run]:
+    """End a run by how the block ends; what MLflow raises becomes one line about ``what``."""
+    with clear_errors(f"cannot record {what}"), opened as run:
+        try:
+            yield run
+        except StreetsegError as error:
+            _end("KILLED" if isinstance(error, StoppedError) else "FAILED")
+            raise
+        _end("FINISHED")
 
-    mlflow.end_run(status)
+
+def _end(status: str) -> None:
+    """Close the run that is open. A store that does not answer leaves it so: no work is lost."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        mlflow.end_run(status)
+    except MlflowException as error:
+        reason = " ".join(str(error).split())[:200]
+        print(f"the run is still open in MLflow, not {status}: {reason}", file=sys.stderr)
 
 
 def record_evaluation(
@@ -231,15 +237,15 @@ def record_evaluation(
 
 
 @contextmanager
-def clear_errors(what: str) -> Iterator[None]:
-    """Turn what MLflow raises into one line that begins with ``what``."""
+def clear_errors(what: str, advice: str = "") -> Iterator[None]:
+    """Turn what MLflow raises into one line, from ``what`` failed to how to mend it."""
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except (MlflowException, OSError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise StreetsegError(f"{what}: {reason}") from None
+        raise StreetsegError(": ".join(filter(None, (what, reason, advice)))) from None
 
 
 def read_metric(params: Registry, run_id: str, name: str) -> float:

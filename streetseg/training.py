@@ -163,26 +163,32 @@ def _train(
             speed.stop()
             look = in_precision(judged, recipe, device)
             state.miou = selection_miou(judged, dataset, held_out, recipe.batch_size, look, world)
-            if better := state.miou > state.best_miou:
+            better = state.miou > state.best_miou
+            if world.leads:
+                print(f"epoch {state.epoch}/{recipe.epochs}  {how_it_goes()}", file=sys.stderr)
+            with checkpoint.saved_if_failing(state):
+                if world.leads:
+                    run.log(
+                        state.epoch,
+                        loss=state.mean_loss,
+                        selection_miou=state.miou,
+                        learning_rate=float(state.schedule.get_last_lr()[-1]),
+                        frames_per_second=speed.rate * recipe.batch_size,
+                    )
+                    if better:
+                        panel = prediction_panel(judged, dataset, held_out[:3])
+                        run.picture(f"epoch_{state.epoch:03d}", panel)
+            if better:
                 state.best_miou, state.best_epoch = state.miou, state.epoch
                 state.best_weights = copy.deepcopy(judged.state_dict())
-            if world.leads:
-                run.log(
-                    state.epoch,
-                    loss=state.mean_loss,
-                    selection_miou=state.miou,
-                    learning_rate=float(state.schedule.get_last_lr()[-1]),
-                    frames_per_second=speed.rate * recipe.batch_size,
-                )
-                print(f"epoch {state.epoch}/{recipe.epochs}  {how_it_goes()}", file=sys.stderr)
-                if better:
-                    panel = prediction_panel(judged, dataset, held_out[:3])
-                    run.picture(f"epoch_{state.epoch:03d}", panel)
             if on_epoch:
                 on_epoch(state.epoch, state.miou)
             state.epoch, state.step, state.losses = state.epoch + 1, 0, []
             keep_or_stop()
 
+        with checkpoint.saved_if_failing(state):
+            if world.leads:
+                run.log(state.best_epoch, best_selection_miou=state.best_miou)
         if world.leads:
             if state.epoch <= recipe.epochs:
                 print(f"no better since epoch {state.best_epoch}: stopped early", file=sys.stderr)
@@ -196,7 +202,6 @@ def _train(
                 epoch=state.best_epoch,
                 trained_on=frames_learnt(dataset, state.inherited),
             )
-            run.log(state.best_epoch, best_selection_miou=state.best_miou)
             checkpoint.remove()
     run_id, *_ = world.gather(run.id)  # after the first process has written the artifact
     return TrainedModel(destination, run_id, state.best_epoch, state.best_miou)

@@ -33,7 +33,7 @@ from streetseg.atomic import alone_in, put_in_place, refuse_foreign, write_whole
 from streetseg.checkpoint import INCIDENTAL, stop_requests
 from streetseg.config import Params, Range, Train, Tune
 from streetseg.dataset import PreparedDataset
-from streetseg.errors import StreetsegError
+from streetseg.errors import StoppedError, StreetsegError
 from streetseg.tracking import end_as_pruned, search_run
 from streetseg.training import train
 from streetseg.tuning_page import write_tuning_page
@@ -124,7 +124,7 @@ def tune(params: Params, dataset: PreparedDataset, folder: Path) -> Search:
                     ended = study.tell(trial, state=TrialState.PRUNED)
                     failures = 0
                 except StreetsegError as error:
-                    if requests:
+                    if requests or isinstance(error, StoppedError):
                         raise
                     trial.set_user_attr("reason", str(error))
                     ended = study.tell(trial, state=TrialState.FAIL)

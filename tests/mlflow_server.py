@@ -1,4 +1,7 @@
-"""MLflow as a team runs it: its server, PostgreSQL behind it, and artifacts in S3."""
+"""MLflow as a team runs it: its server, PostgreSQL behind it, and artifacts in S3.
+
+Also a server that can be killed and started again, and the line to it that can break.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import boto3
@@ -23,6 +29,7 @@ from botocore.config import Config
 BUCKET = "models"
 PATIENCE = 120
 """Seconds that a server may take to start."""
+NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 S3_CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "nobody",
     "AWS_SECRET_ACCESS_KEY": "nothing",
@@ -40,14 +47,110 @@ def mlflow_server(log: Path) -> Iterator[str]:
         database = running.enter_context(_postgres(_binaries(), log))
         s3 = running.enter_context(_s3(log))
         port = _free_port()
-        url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-        command += ["--backend-store-uri", database, "--artifacts-destination", f"s3://{BUCKET}"]
-        environment = {**os.environ, **S3_CREDENTIALS, "MLFLOW_S3_ENDPOINT_URL": s3}
-        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+        command = _mlflow(port, database, f"s3://{BUCKET}")
+        environment = {**os.environ, **S3_CREDENTIALS, "MLFLOW_S3_ENDPOINT_URL": s3, **NO_JOBS}
         process = running.enter_context(_process(command, log, environment))
+        url = f"http://127.0.0.1:{port}"
         _wait_for(f"{url}/health", process, log)
         yield url
+
+
+class MortalServer:
+    """A server on SQLite that is killed and started again at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep the database, the files and the log in ``folder``."""
+        self.store = folder / "store"
+        self.store.mkdir()
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = folder / "log"
+        self._command = _mlflow(self.port, f"sqlite:///{folder / 'mlflow.db'}", str(self.store))
+        self._life = ExitStack()
+
+    def start(self) -> None:
+        """Begin to start, without waiting until it answers."""
+        running = _process(self._command, self._log, {**os.environ, **NO_JOBS}, stop=signal.SIGKILL)
+        self._process = self._life.enter_context(running)
+
+    def wait(self) -> None:
+        """Until it answers."""
+        _wait_for(f"{self.url}/health", self._process, self._log)
+
+    def kill(self) -> None:
+        """As a lost machine does: without a word to anyone."""
+        self._life.close()
+
+
+class Line(ThreadingHTTPServer):
+    """The way to a server, which breaks when it is told to.
+
+    A request that comes over a broken line is dropped without an answer.
+    """
+
+    def __init__(self, port: int) -> None:
+        """To the server on ``port`` of this machine."""
+        super().__init__(("127.0.0.1", 0), _Request)
+        self.target = port
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.broken = False
+        self.breaks_at: str | None = None
+        """Text in the path or the body of the first request that is not let through."""
+        self.loses: str | None = None
+        """Text in the path of a request that is let through once without its answer."""
+        self.dropped = 0
+
+    def mend(self) -> None:
+        """Let everything through."""
+        self.broken, self.breaks_at, self.dropped = False, None, 0
+
+
+@contextmanager
+def line_to(server: MortalServer) -> Iterator[Line]:
+    """Lay a line."""
+    with Line(server.port) as line:
+        Thread(target=line.serve_forever, daemon=True).start()
+        yield line
+        line.shutdown()
+
+
+class _Request(BaseHTTPRequestHandler):
+    server: Line
+
+    def _pass(self) -> None:
+        line = self.server
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if line.breaks_at and (line.breaks_at in self.path or line.breaks_at.encode() in body):
+            line.broken = True
+        if line.broken:
+            line.dropped += 1
+            return
+        onward = HTTPConnection("127.0.0.1", line.target)
+        onward.request(self.command, self.path, body, dict(self.headers))
+        answer = onward.getresponse()
+        content = answer.read()
+        if line.loses and line.loses in self.path:
+            line.loses = None
+            return
+        self.send_response(answer.status)
+        for name in ("Content-Type", "Content-Disposition"):
+            if value := answer.getheader(name):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        onward.close()
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def _mlflow(port: int, database: str, files: str) -> list[str]:
+    """The command of a server."""
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    return [*command, "--backend-store-uri", database, "--artifacts-destination", files]
 
 
 @contextmanager
