@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
 PYTHON ?= python3
 PORT ?= 3000
+VERSION ?= 0.1.0
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export BENTOML_DO_NOT_TRACK := True
@@ -14,7 +15,7 @@ export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/outputs/demo/mlflow.db
 export UV_HTTP_TIMEOUT ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench lock serve ui clean
+.PHONY: help setup demo test containers images lint format bench lock serve ui clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -34,6 +35,21 @@ demo: $(SYNCED) ## The main job, whole: DATA=/path/to/cityscapes SET="a.b=c d.e=
 test: $(SYNCED) ## Lint, types and tests
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
+
+containers: $(SYNCED) images ## The tests that need Docker: the images, the pipeline in containers
+	@STREETSEG_REQUIRE_DOCKER=1 $(BIN)/python -m pytest -n 0 tests/test_containers.py
+
+images: ## streetseg-train and streetseg-serve: BASE_IMAGE=... ACCELERATOR=cpu VERSION=...
+	@for image in serve train; do \
+	  docker build --file components/Dockerfile --target $$image --tag streetseg-$$image:$(VERSION) \
+	    $(if $(BASE_IMAGE),--build-arg BASE_IMAGE="$(BASE_IMAGE)") \
+	    $(if $(ACCELERATOR),--build-arg ACCELERATOR="$(ACCELERATOR)") \
+	    --build-arg VERSION="$(VERSION)" \
+	    --build-arg GIT_REVISION=$$(git describe --always --abbrev=40 --dirty --exclude '*') . \
+	  || exit 1; \
+	done
+	@docker image inspect --format '{{index .RepoTags 0}}  {{.Id}}  {{.Size}} bytes' \
+	  streetseg-serve:$(VERSION) streetseg-train:$(VERSION)
 
 lint: $(SYNCED) ## ruff and mypy
 	@$(BIN)/ruff check --quiet .

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Run a command with a container engine and the base image of components/Dockerfile at hand.
+#
+#   scripts/with_engine.sh make containers
+#
+# Where Docker answers and can pull, nothing else happens. Where no engine runs, root on Debian gets
+# one (docker.io), which ends with the command. Where the base cannot be pulled, it is made of
+# Debian's packages (debootstrap).
+set -euo pipefail
+export BASE_IMAGE=${BASE_IMAGE:-python:3.11-slim-bookworm}
+
+fail() { echo "error: $*" >&2; exit 1; }
+
+packages() {
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "install Debian's $*, then try again"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+engine() {
+  docker info >/dev/null 2>&1 && return
+  [ "$(id -u)" = 0 ] || fail "no container engine answers: start Docker, or join the group docker"
+  command -v dockerd >/dev/null || packages docker.io iptables
+  docker info >/dev/null 2>&1 && return # the package may have started it
+  local log
+  log=$(mktemp)
+  dockerd >"$log" 2>&1 &
+  trap "kill $! 2>/dev/null; wait $! 2>/dev/null || true; rm -f $log" EXIT
+  for _ in $(seq 60); do
+    docker info >/dev/null 2>&1 && return
+    sleep 1
+  done
+  tail -5 "$log" >&2
+  fail "dockerd does not start"
+}
+
+base() {
+  docker image inspect "$BASE_IMAGE" >/dev/null 2>&1 && return
+  timeout 120 docker pull --quiet "$BASE_IMAGE" >/dev/null 2>&1 && return
+  echo "$BASE_IMAGE cannot be pulled: making it of Debian's packages"
+  command -v debootstrap >/dev/null || packages debootstrap
+  local root
+  root=$(mktemp -d)
+  debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates \
+    bookworm "$root" >/dev/null
+  # What this machine trusts, a proxy's certificate perhaps, the image has to trust too.
+  cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
+  tar -C "$root" -c . | docker import - "$BASE_IMAGE" >/dev/null
+  rm -rf "$root"
+}
+
+engine
+base
+"$@"
