@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-IMAGE = os.environ.get("STREETSEG_IMAGE", "streetseg:0.1.0")
+IMAGE = os.environ.get("STREETSEG_IMAGE", "streetseg-train:0.1.0")
 """The image of every component; ``STREETSEG_IMAGE`` names another one (a registry, a digest)."""
 
 
