@@ -193,7 +193,7 @@ def test_a_pipeline_is_uploaded_again_only_if_it_has_changed(
     assert (len(kubeflow.versions), len(kubeflow.runs)) == (1, 2)
     package = tmp_path / "other.yaml"
     (yesterday,) = kubeflow.packages.values()
-    package.write_text(yesterday.replace("streetseg:", "registry.example/streetseg:"))
+    package.write_text(yesterday.replace("streetseg-train:", "registry.example/streetseg:"))
     assert " uploaded\n" in call("submit", "--data-version", DATA, "--package", str(package)).out
     assert len(kubeflow.pipelines) == 1
     first, second = kubeflow.versions.values()

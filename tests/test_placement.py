@@ -360,7 +360,7 @@ def remote(dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -
 
     workspace, remote = tmp_path_factory.mktemp("dvc"), tmp_path_factory.mktemp("remote")
     prepared = shutil.copytree(dataset.path, workspace / "prepared")
-    with Repo.init(str(workspace), no_scm=True) as repo, repo.config.edit() as config:
+    with Repo.init(str(workspace), no_scm=True) as repo, repo.config.edit("local") as config:
         config["core"] = {"remote": "local", "analytics": False}
         config["remote"] = {"local": {"url": str(remote)}}
     with Repo(str(workspace)) as repo:
