@@ -34,7 +34,7 @@ def configure(
     from collections import namedtuple
 
     from streetseg.config import load_recipe
-    from streetseg.errors import exit_on_error
+    from streetseg.errors import StreetsegError, exit_on_error
     from streetseg.registry import pinned
     from streetseg.versions import resolve, resolve_reference
 
@@ -47,6 +47,10 @@ def configure(
     }
     given = {key: value for key, value in named.items() if value is not None}
     with exit_on_error():
+        if late := [key for key in overrides if key.split(".")[0] == "cluster"]:
+            raise StreetsegError(
+                f"{late[0]} is settled when the pipeline is compiled: give it to 'compile --set'"
+            )
         params = load_recipe(recipe, {**overrides, **given})
         version = resolve(data_version, params.data.repository)
         tree = params.to_dict()

@@ -7,12 +7,17 @@ from components import component
 
 @component
 def fetch(data_version: str, remote: str, dataset: Output[Dataset]) -> None:
-    """Fetch a data version from the DVC remote, verified by its hash."""
+    """Fetch a data version from the DVC remote, verified by its hash.
+
+    It is kept in the folder that STREETSEG_DATA_CACHE names, if any.
+    """
+    import os
     from pathlib import Path
 
+    from streetseg.data_cache import fetch_through
     from streetseg.errors import exit_on_error
-    from streetseg.versions import fetch as fetch_data
 
+    cache = os.environ.get("STREETSEG_DATA_CACHE")
     with exit_on_error():
-        fetch_data(data_version, remote, Path(dataset.path))
+        fetch_through(Path(cache) if cache else None, data_version, remote, Path(dataset.path))
     dataset.metadata["data_version"] = data_version

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines import remote
+from pipelines import build, remote
 from streetseg.errors import StreetsegError
 
 
@@ -46,23 +46,29 @@ def compile_pipeline(
     runtime: Annotated[
         str, typer.Option(help="ClusterTrainingRuntime that the TrainJob starts from.")
     ] = "torch-distributed",
+    params: Annotated[
+        Path, typer.Option(metavar="FILE", help="Its section cluster says what the pods get.")
+    ] = build.PARAMS,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override one setting, such as cluster.gpu.count=1."
+        ),
+    ] = None,
 ) -> None:
     """Write the YAML that a Kubeflow user uploads. STREETSEG_IMAGE names the image.
 
     Training is one step on one machine, or with --volume a TrainJob on many.
     """
-    from kfp import compiler
-
     from components import IMAGE
-    from pipelines.training import on_cluster, street_segmentation_training, training_pipeline
+    from pipelines.training import on_cluster
+    from streetseg.config import parse_overrides
 
     if volume is None and (nodes, gpus) != (1, 1):
         raise typer.BadParameter("--nodes and --gpus are of a TrainJob: name its --volume too")
-    pipeline = street_segmentation_training
-    if volume:
-        pipeline = training_pipeline(on_cluster(volume, nodes, gpus, runtime))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(pipeline, str(out))
+    cluster = build.read_cluster(params, parse_overrides(set_ or []))
+    step = on_cluster(volume, nodes, gpus, runtime) if volume else None
+    build.compile_pipeline(build.TRAINING, cluster, out, step)
     print(f"{out}: components run on the image {IMAGE}")
 
 

@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.build import (
+    PARAMS,
+    SCHEDULED,
+    TRAINING,
+    compile_pipeline,
+    of_cluster,
+    read_cluster,
+)
 from pipelines.watch import follow, line, table_of
 from streetseg.errors import StreetsegError
 
@@ -17,8 +25,6 @@ if TYPE_CHECKING:
     from kfp_server_api import V2beta1PipelineVersion
 
     from pipelines.endpoint import Endpoint
-
-TRAINING, SCHEDULED = "street-segmentation-training", "street-segmentation-scheduled"
 
 Url = Annotated[
     str,
@@ -57,7 +63,11 @@ FailOnGate = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one setting of the recipe."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override one setting of the recipe, or of cluster in params.yaml.",
+    ),
 ]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its URL.")]
 
@@ -92,8 +102,9 @@ def submit(
     from streetseg.versions import locked_version
 
     data_version = data_version or locked_version(Path("dvc.lock"))
+    overrides, pods = _sets(set_)
     parameters = _parameters(
-        set_,
+        overrides,
         data_version=data_version,
         recipe=recipe,
         epochs=epochs,
@@ -103,7 +114,7 @@ def submit(
         fail_on_gate=fail_on_gate,
     )
     there = _endpoint(endpoint, namespace, token_file)
-    with _package(package, TRAINING) as yaml:
+    with _package(package, TRAINING, pods) as yaml:
         version = _upload(there, yaml, TRAINING)
     name = f"{recipe or 'default'} on {data_version[:8]}"
     run = there.start(version, experiment, name, parameters)
@@ -162,8 +173,9 @@ def schedule(
             f"--cron '{cron}' has {len(cron.split())} fields: Kubeflow reads six, the first for "
             "the seconds, such as '0 0 3 * * *' for daily at 3:00"
         )
+    overrides, pods = _sets(set_)
     parameters = _parameters(
-        set_,
+        overrides,
         data_version=data_version,
         recipe=recipe,
         epochs=epochs,
@@ -172,7 +184,7 @@ def schedule(
         auto_promote=auto_promote,
         fail_on_gate=fail_on_gate,
     )
-    with _package(package, SCHEDULED) as yaml:
+    with _package(package, SCHEDULED, pods) as yaml:
         version = _upload(there, yaml, SCHEDULED)
     replaced = there.schedule(version, experiment, name, cron, parameters)
     print(f"schedule '{name}' {'replaced' if replaced else 'created'}: {cron}")
@@ -256,31 +268,38 @@ def _endpoint(url: str, namespace: str, token_file: Path | None) -> Endpoint:
     return Endpoint(url, namespace, token_file)
 
 
-def _parameters(sets: list[str] | None, **named: Any) -> dict[str, Any]:
-    """What is given, as parameters of the pipeline; a mistake in it is found here and now."""
-    from streetseg.config import load_recipe, parse_overrides
+def _sets(texts: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What ``--set`` says to the run, and to the compiler."""
+    from streetseg.config import parse_overrides
 
-    overrides = parse_overrides(sets or [])
+    overrides = parse_overrides(texts or [])
+    late = {key: value for key, value in overrides.items() if not of_cluster(key)}
+    return late, {key: value for key, value in overrides.items() if of_cluster(key)}
+
+
+def _parameters(overrides: dict[str, Any], **named: Any) -> dict[str, Any]:
+    """What is given, as parameters of the pipeline; a mistake in it is found here and now."""
+    from streetseg.config import load_recipe
+
     load_recipe(named["recipe"] or "default", overrides)
     given = {key: value for key, value in named.items() if value is not None and value is not False}
     return {**given, "overrides": overrides} if overrides else given
 
 
 @contextmanager
-def _package(given: Path | None, pipeline: str) -> Iterator[Path]:
+def _package(given: Path | None, pipeline: str, overrides: dict[str, Any]) -> Iterator[Path]:
     """The YAML to upload: the one that is given, or of the pipeline as it is now."""
+    if given and overrides:
+        raise StreetsegError(
+            f"--set {next(iter(overrides))}: {given} is compiled already; give it to 'compile'"
+        )
     if given:
         yield given
         return
-    from kfp import compiler
-
-    from pipelines.scheduled import street_segmentation_scheduled
-    from pipelines.training import street_segmentation_training
-
-    functions = {TRAINING: street_segmentation_training, SCHEDULED: street_segmentation_scheduled}
+    cluster = read_cluster(PARAMS, overrides)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"{pipeline}.yaml"
-        compiler.Compiler().compile(functions[pipeline], str(path))
+        compile_pipeline(pipeline, cluster, path)
         yield path
 
 

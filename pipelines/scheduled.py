@@ -6,11 +6,17 @@ from typing import Any
 from kfp import dsl
 
 from components.moved import moved
-from pipelines.training import street_segmentation_training
+from pipelines.placement import anywhere
+from pipelines.training import Place, street_segmentation_training
 
 
-def scheduled_pipeline(training: Any) -> Callable[..., Any]:
-    """The pipeline around a training pipeline, such as one that trains on a cluster."""
+def scheduled_pipeline(training: Any, place: Place = anywhere) -> Callable[..., Any]:
+    """The pipeline around a training pipeline, such as one that trains on a cluster.
+
+    Args:
+        training: The training pipeline.
+        place: Gives a task its pod, see :class:`pipelines.placement.Placement`.
+    """
 
     @dsl.pipeline(
         name="street-segmentation-scheduled",
@@ -40,9 +46,11 @@ def scheduled_pipeline(training: Any) -> Callable[..., Any]:
             fail_on_gate: Mark the run as failed if the gate is closed.
             overrides: Any other setting by key path, such as {"train.batch_size": 16}.
         """
-        data = moved(
-            data_version=data_version, recipe=recipe, overrides=overrides
-        ).set_caching_options(enable_caching=False)
+        data = place(
+            moved(
+                data_version=data_version, recipe=recipe, overrides=overrides
+            ).set_caching_options(enable_caching=False)
+        )
         with dsl.If(data.outputs["moved"] == True, name="moved"):  # noqa: E712
             training(
                 data_version=data.outputs["data_version"],

@@ -13,11 +13,13 @@ from components.register import register
 from components.train import train
 from components.train_job import train_job
 from components.validate import validate
+from pipelines.placement import anywhere
 
 MOUNT = "/mnt/training"
 """Where a cluster's training has its volume."""
 
 Step = Callable[..., dsl.PipelineTask]
+Place = Callable[[dsl.PipelineTask], dsl.PipelineTask]
 
 
 class Outcome(NamedTuple):
@@ -52,8 +54,13 @@ def on_cluster(volume: str, nodes: int, gpus: int, runtime: str, mount: str = MO
     return step
 
 
-def training_pipeline(train_step: Step) -> Callable[..., Any]:
-    """The pipeline, with a training step that takes ``dataset`` and ``settings``."""
+def training_pipeline(train_step: Step = train, place: Place = anywhere) -> Callable[..., Any]:
+    """The pipeline.
+
+    Args:
+        train_step: What trains; takes ``dataset`` and ``settings``.
+        place: Gives a task its pod, see :class:`pipelines.placement.Placement`.
+    """
 
     @dsl.pipeline(
         name="street-segmentation-training",
@@ -83,37 +90,44 @@ def training_pipeline(train_step: Step) -> Callable[..., Any]:
             fail_on_gate: Mark the run as failed if the gate is closed.
             overrides: Any other setting by key path, such as {"train.batch_size": 16}.
         """
-        settings = configure(
-            data_version=data_version,
-            recipe=recipe,
-            epochs=epochs,
-            miou_floor=miou_floor,
-            model_name=model_name,
-            auto_promote=auto_promote,
-            fail_on_gate=fail_on_gate,
-            overrides=overrides,
-        ).set_caching_options(enable_caching=False)
-        settings = settings.outputs
-        fetched = fetch(data_version=settings["data_version"], remote=settings["remote"])
+        settings = place(
+            configure(
+                data_version=data_version,
+                recipe=recipe,
+                epochs=epochs,
+                miou_floor=miou_floor,
+                model_name=model_name,
+                auto_promote=auto_promote,
+                fail_on_gate=fail_on_gate,
+                overrides=overrides,
+            ).set_caching_options(enable_caching=False)
+        ).outputs
+        fetched = place(fetch(data_version=settings["data_version"], remote=settings["remote"]))
         dataset = fetched.outputs["dataset"]
-        checked = validate(dataset=dataset, settings=settings["validation"])
-        trained = train_step(dataset=dataset, settings=settings["training"]).after(checked)
-        scored = evaluate(
-            model=trained.outputs["model"], dataset=dataset, settings=settings["evaluation"]
-        ).set_caching_options(enable_caching=False)  # the champion may be another by now
-        judged = gate(evaluation=scored.outputs["evaluation"], settings=settings["gate"])
+        checked = place(validate(dataset=dataset, settings=settings["validation"]))
+        trained = place(train_step(dataset=dataset, settings=settings["training"])).after(checked)
+        scored = place(
+            evaluate(
+                model=trained.outputs["model"], dataset=dataset, settings=settings["evaluation"]
+            ).set_caching_options(enable_caching=False)  # the champion may be another by now
+        )
+        judged = place(gate(evaluation=scored.outputs["evaluation"], settings=settings["gate"]))
         with dsl.If(judged.outputs["passed"] == True, name="gate-open"):  # noqa: E712
-            register(
-                model=trained.outputs["model"],
-                evaluation=scored.outputs["evaluation"],
-                judged=judged.outputs["judged"],
-                settings=settings["registry"],
-                pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-            ).set_caching_options(enable_caching=False)
+            place(
+                register(
+                    model=trained.outputs["model"],
+                    evaluation=scored.outputs["evaluation"],
+                    judged=judged.outputs["judged"],
+                    settings=settings["registry"],
+                    pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+                ).set_caching_options(enable_caching=False)
+            )
         with dsl.Else(name="gate-closed"):
-            report_closed_gate(
-                reasons=judged.outputs["reasons"], settings=settings["gate"]
-            ).set_caching_options(enable_caching=False)
+            place(
+                report_closed_gate(
+                    reasons=judged.outputs["reasons"], settings=settings["gate"]
+                ).set_caching_options(enable_caching=False)
+            )
         return Outcome(
             settings["data_version"],
             checked.outputs["report"],
@@ -125,7 +139,8 @@ def training_pipeline(train_step: Step) -> Callable[..., Any]:
     return street_segmentation_training
 
 
-street_segmentation_training = training_pipeline(train)
+street_segmentation_training = training_pipeline()
+"""As it runs on this machine, without pods."""
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     FiniteFloat,
@@ -24,8 +22,10 @@ from pydantic import (
     model_validator,
 )
 
+from streetseg.cluster_config import Cluster
 from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
+from streetseg.section import Section
 from streetseg.yamlfile import read_yaml, validated
 
 RECIPES = REPOSITORY / "recipes"
@@ -35,12 +35,6 @@ Confidence = Annotated[float, Field(ge=0.5, le=0.99)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
-
-
-class Section(BaseModel):
-    """A group of params; a key it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Data(Section):
@@ -292,6 +286,7 @@ class Params(Section):
     gate: Gate = Gate()
     registry: Registry = Registry()
     serve: Serve = Serve()
+    cluster: Cluster = Cluster()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data in the shape of ``params.yaml``, without what is not set."""

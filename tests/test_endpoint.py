@@ -114,7 +114,8 @@ def test_the_first_run_brings_pipeline_version_and_experiment(
         "pipeline_version_id": version["pipeline_version_id"],
     }
     package = kubeflow.packages[version["pipeline_version_id"]]
-    assert yaml.safe_load(package)["pipelineInfo"]["name"] == "street-segmentation-training"
+    pipeline_spec, _ = yaml.safe_load_all(package)
+    assert pipeline_spec["pipelineInfo"]["name"] == "street-segmentation-training"
     assert f"{kubeflow.url}/#/runs/details/{run['run_id']}\n" in done.out
     assert len(done.out.splitlines()) == 2
     assert list(home.iterdir()) == []
@@ -144,6 +145,27 @@ def test_only_what_is_given_is_set(kubeflow: FakeKubeflow, call: Callable[..., C
     assert names == ["street-segmentation", "nightly"]
 
 
+def test_a_setting_of_the_pods_changes_the_package_and_is_no_parameter(
+    kubeflow: FakeKubeflow, call: Callable[..., Called], tmp_path: Path
+) -> None:
+    gpu = ("--set", "cluster.gpu.count=2")
+    assert call("submit", "--data-version", DATA, *gpu).status == 0
+    (run,) = kubeflow.runs.values()
+    assert run["runtime_config"]["parameters"] == {"data_version": DATA}
+    (package,) = kubeflow.packages.values()
+    spec, _ = yaml.safe_load_all(package)
+    train = spec["deploymentSpec"]["executors"]["exec-train"]["container"]
+    assert train["resources"]["accelerator"]["resourceCount"] == "2"
+
+    (tmp_path / "mine.yaml").write_text(package)
+    done = call("submit", "--data-version", DATA, "--package", str(tmp_path / "mine.yaml"), *gpu)
+    assert (done.status, done.err) == (
+        1,
+        f"error: --set cluster.gpu.count: {tmp_path / 'mine.yaml'} is compiled already; give it to "
+        "'compile'\n",
+    )
+
+
 def test_without_a_data_version_it_is_the_one_in_dvc_lock(
     kubeflow: FakeKubeflow,
     call: Callable[..., Called],
@@ -171,7 +193,7 @@ def test_a_pipeline_is_uploaded_again_only_if_it_has_changed(
     assert (len(kubeflow.versions), len(kubeflow.runs)) == (1, 2)
     package = tmp_path / "other.yaml"
     (yesterday,) = kubeflow.packages.values()
-    package.write_text(yesterday.replace("streetseg:", "registry.example/streetseg:"))
+    package.write_text(yesterday.replace("streetseg-train:", "registry.example/streetseg:"))
     assert " uploaded\n" in call("submit", "--data-version", DATA, "--package", str(package)).out
     assert len(kubeflow.pipelines) == 1
     first, second = kubeflow.versions.values()

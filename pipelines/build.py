@@ -1,0 +1,65 @@
+"""Compiling the pipelines for Kubeflow, with the pods that the params say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streetseg.errors import StreetsegError
+
+if TYPE_CHECKING:
+    from pipelines.training import Step
+    from streetseg.cluster_config import Cluster
+
+PARAMS = Path("params.yaml")
+TRAINING, SCHEDULED = "street-segmentation-training", "street-segmentation-scheduled"
+
+
+def of_cluster(key: str) -> bool:
+    """Whether a key path is settled when a pipeline is compiled, not when it runs."""
+    return key.split(".")[0] == "cluster"
+
+
+def read_cluster(params: Path, overrides: Mapping[str, Any]) -> Cluster:
+    """The section ``cluster`` of a params file; without ``params.yaml`` here, the defaults.
+
+    Raises:
+        StreetsegError: a mistake in the file or the overrides, or an override of something else.
+    """
+    from streetseg.config import load_params
+
+    for key in overrides:
+        if not of_cluster(key):
+            raise StreetsegError(
+                f"--set {key}: only cluster.* is settled when the pipeline is compiled; the rest "
+                "are parameters of its runs"
+            )
+    absent = params == PARAMS and not params.exists()
+    return load_params(None if absent else params, overrides).cluster
+
+
+def compile_pipeline(
+    name: str, cluster: Cluster, out: Path, train_step: Step | None = None
+) -> None:
+    """Write the YAML of a pipeline.
+
+    Args:
+        name: ``TRAINING`` or ``SCHEDULED``.
+        cluster: what the pods get.
+        out: the file.
+        train_step: what trains; None for one step on one machine.
+    """
+    from kfp import compiler
+
+    from components.train import train
+    from pipelines.placement import Placement
+    from pipelines.scheduled import scheduled_pipeline
+    from pipelines.training import training_pipeline
+
+    placement = Placement(cluster)
+    pipeline = training_pipeline(train_step or train, placement.place)
+    if name == SCHEDULED:
+        pipeline = scheduled_pipeline(pipeline, placement.place)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(placement.reported(pipeline), str(out))
