@@ -169,7 +169,7 @@ def test_the_version_that_answers_is_the_champion_in_the_registry(
     assert champion.tags["data_version"] == first.summary["data_version"]
     assert champion.tags["git_revision"] == first.summary["git_revision"]
     assert champion.tags["gate"] == "passed"
-    assert "no champion" in champion.tags["gate_compared_with"]
+    assert "no other champion" in champion.tags["gate_compared_with"]
     assert champion.run_id == first.summary["run_id"]
     run = client.get_run(champion.run_id)
     assert run.info.run_name == "demo", "the recipe's"
