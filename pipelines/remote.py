@@ -59,6 +59,7 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one setting of the recipe."),
 ]
+Wait = Annotated[bool, typer.Option("--wait", help="Follow the run, and exit by its outcome.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its URL.")]
 
 app = typer.Typer()
@@ -78,9 +79,7 @@ def submit(
     set_: Settings = None,
     experiment: Experiment = "street-segmentation",
     package: Package = None,
-    wait_: Annotated[
-        bool, typer.Option("--wait", help="Follow the run, and exit by its outcome.")
-    ] = False,
+    wait_: Wait = False,
     endpoint: Url = "",
     namespace: Namespace = "",
     token_file: TokenFile = None,
@@ -103,13 +102,9 @@ def submit(
         fail_on_gate=fail_on_gate,
     )
     there = _endpoint(endpoint, namespace, token_file)
-    with _package(package, TRAINING) as yaml:
-        version = _upload(there, yaml, TRAINING)
     name = f"{recipe or 'default'} on {data_version[:8]}"
-    run = there.start(version, experiment, name, parameters)
-    print(f"run {run.run_id}: {there.run_url(run.run_id)}", flush=True)
-    if wait_:
-        follow(there, run.run_id)
+    with _package(package, TRAINING) as yaml:
+        start(there, yaml, TRAINING, experiment, name, parameters, wait_)
 
 
 @app.command()
@@ -236,6 +231,47 @@ def logs(
             print(_log(there, found.run_id, each.pod))
 
 
+def start(
+    endpoint: Endpoint,
+    package: Path,
+    pipeline: str,
+    experiment: str,
+    name: str,
+    parameters: dict[str, Any],
+    followed: bool,
+) -> None:
+    """Upload a pipeline if it has changed, start a run of it, and follow that if asked to.
+
+    Args:
+        endpoint: where.
+        package: the YAML.
+        pipeline: its name.
+        experiment: that of the run.
+        name: what to call the run.
+        parameters: inputs of the pipeline.
+        followed: whether to wait for the end.
+
+    Raises:
+        StreetsegError: the endpoint refuses, or the run that is followed did not succeed.
+    """
+    version = _upload(endpoint, package, pipeline)
+    run = endpoint.start(version, experiment, name, parameters)
+    print(f"run {run.run_id}: {endpoint.run_url(run.run_id)}", flush=True)
+    if followed:
+        follow(endpoint, run.run_id)
+
+
+@contextmanager
+def compiled(pipeline: Any) -> Iterator[Path]:
+    """The YAML of a pipeline as it is now."""
+    from kfp import compiler
+
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / f"{pipeline.name}.yaml"
+        compiler.Compiler().compile(pipeline, str(path))
+        yield path
+
+
 def _log(endpoint: Endpoint, run_id: str, pod: str) -> str:
     """What a pod printed, or how to ask Kubernetes for it."""
     from pipelines.connection import RefusedError
@@ -272,15 +308,11 @@ def _package(given: Path | None, pipeline: str) -> Iterator[Path]:
     if given:
         yield given
         return
-    from kfp import compiler
-
     from pipelines.scheduled import street_segmentation_scheduled
     from pipelines.training import street_segmentation_training
 
     functions = {TRAINING: street_segmentation_training, SCHEDULED: street_segmentation_scheduled}
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / f"{pipeline}.yaml"
-        compiler.Compiler().compile(functions[pipeline], str(path))
+    with compiled(functions[pipeline]) as path:
         yield path
 
 
