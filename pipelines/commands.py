@@ -114,35 +114,36 @@ def read_inputs(pipeline: Any, given: list[str] | None, sets: list[str] | None) 
     for text in given or []:
         key, equals, value = text.partition("=")
         if not equals:
-            raise StreetsegError(
-                f"'{text}': write an input as name=value, such as {known[0][0]}=..."
-            )
-        if key not in [name for name, _ in known]:
-            close = get_close_matches(key, [name for name, _ in known], 1)
-            hint = f": did you mean '{close[0]}'?" if close else ""
+            raise StreetsegError(f"'{text}': write an input as name=value, such as source=frames")
+        if key not in known:
+            close = get_close_matches(key, known, 1)
+            hint = f": did you mean '{close[0]}'?" if close else f": choose of {', '.join(known)}"
             raise StreetsegError(f"{pipeline.name} has no input '{key}'{hint}")
         values[key] = value
-    for key, entry in known:
+    for key, entry in known.items():
         if not entry.is_optional and key not in values:
-            raise StreetsegError(f"{pipeline.name} needs an input: {key}=...: {entry.description}")
+            raise StreetsegError(f"{pipeline.name} needs {key}=...: {_text(entry)}")
     overrides = parse_overrides(sets or [])
     load_recipe(values.get("recipe", "default"), overrides)
     return {**values, "overrides": overrides} if overrides else values
 
 
-def _inputs(pipeline: Any) -> list[tuple[str, Any]]:
-    """Name and description of each input that is written on the command line."""
+def _inputs(pipeline: Any) -> dict[str, Any]:
+    """What describes each input that is written on the command line."""
     parameters = pipeline.pipeline_spec.root.input_definitions.parameters
-    return [
-        (name, parameters[name]) for name in pipeline.component_spec.inputs if name != "overrides"
-    ]
+    names = [name for name in pipeline.component_spec.inputs if name != "overrides"]
+    return {name: parameters[name] for name in names}
 
 
 def _describe_inputs(pipeline: Any) -> str:
     """The inputs for the help, a paragraph each."""
     told = []
-    for name, entry in _inputs(pipeline):
+    for name, entry in _inputs(pipeline).items():
         default = entry.default_value.string_value
         needed = f" Default: {default}" if default else "" if entry.is_optional else " Required."
-        told.append(f"{name}=... {entry.description}{needed}")
+        told.append(f"{name}=... {_text(entry)}{needed}")
     return "\n\n".join(told)
+
+
+def _text(entry: Any) -> str:
+    return " ".join(entry.description.split())

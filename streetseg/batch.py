@@ -6,8 +6,8 @@ What is left at the destination::
     summary.csv                      a row for each picture that was looked at
     summary.json                     the model and the means; it comes last, when all is done
 
-``summary.csv`` is also what a stopped call goes on from. It is written anew every few seconds, whole
-or not at all, and a row is in it only once its mask is in its place.
+``summary.csv`` is also what a stopped call goes on from. It is written anew every few seconds,
+whole or not at all, and a row is in it only once its mask is in its place.
 """
 
 from __future__ import annotations

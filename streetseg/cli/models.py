@@ -121,7 +121,8 @@ def batch(
     A call that was stopped goes on with the same command; what the same model version has
     segmented is not done again. A picture that cannot be used does not stop it.
 
-    S3 is reached as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL say, or by a role.
+    S3 is reached as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL say, or as the
+    machine's role.
     """
     from streetseg.batch import TABLE, segment_folder
     from streetseg.registry import artifact_folder, pinned
