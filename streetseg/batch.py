@@ -245,10 +245,11 @@ class _Table:
     def _rows(self) -> Iterator[Row]:
         """The rows that are well formed."""
         text = self.target.read(TABLE).decode(errors="replace")
-        lines = csv.reader(io.StringIO(text))
-        if next(lines, None) != self.head:
+        try:
+            head, *lines = csv.reader(io.StringIO(text))
+        except (csv.Error, ValueError):
             return
-        for line in lines:
+        for line in lines if head == self.head else []:
             try:
                 path, size, model, width, height, *shares, seconds, error = line
                 if not error:
