@@ -170,12 +170,9 @@ def test_a_second_call_does_nothing_again_but_what_failed_or_changed(
 def test_another_model_makes_all_masks_anew(
     done: Batch, source: Path, trained: Trained, tmp_path: Path
 ) -> None:
-    from safetensors.numpy import load_file, save_file
-
     out = Path(shutil.copytree(done.destination, tmp_path / "masks"))
     other = Path(shutil.copytree(trained.artifact, tmp_path / "model"))
-    weights = load_file(other / "weights.safetensors")
-    save_file({name: value * 2 for name, value in weights.items()}, other / "weights.safetensors")
+    (other / "weights.safetensors").write_bytes(b"other weights")
     assert segment_folder(str(source), str(out), other, **LIMIT).made == len(GOOD)
 
 
@@ -205,7 +202,7 @@ def test_a_call_that_is_stopped_is_gone_on_with(
         return predict(self, rgb)
 
     monkeypatch.setattr(Segmenter, "predict", interrupted)
-    with pytest.raises(StoppedError, match="stopped after .* of 9 pictures: the same command"):
+    with pytest.raises(StoppedError, match=r"stopped after .* of 9 pictures: the same command"):
         segment_folder(str(source), str(out), trained.artifact, "models:/tiny/7", **LIMIT)
     assert len(masks(out)) == 3
     assert not (out / "summary.json").exists(), "that comes last"
@@ -352,4 +349,4 @@ def test_the_command_says_what_it_did(
     assert masks("masks") == masks(done.destination)
     assert "5 of them were there already" in run()
     assert json.loads(run("--json"))["failed"] == len(BAD)
-    assert batch.TABLE in os.listdir("masks")
+    assert Path("masks", batch.TABLE).is_file()
