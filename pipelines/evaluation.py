@@ -36,9 +36,9 @@ def street_segmentation_evaluation(
         data_version: Prepared data to score on: the md5 ending in ".dir" of the stage "prepare" in
             dvc.lock, or a git revision whose dvc.lock names it.
         model: A version in the registry, models:/NAME@ALIAS or models:/NAME/VERSION.
-        recipe: Name of a file in recipes/ without ".yaml", or "default"; its checks and its
-            evaluation split are used.
-        overrides: Any other setting by key path, such as {"evaluate.split": "train"}.
+        recipe: Name of a file in recipes/ without ".yaml", or "default", for the checks of the data
+            and for how it is scored.
+        overrides: Any other setting by key path, such as {"evaluate.tta": ["flip"]}.
     """
     settings = configure(
         data_version=data_version,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from kfp.dsl import Model
 from mlflow import MlflowClient
 
+from components.fetch_model import fetch_model
 from pipelines.batch import street_segmentation_batch
 from pipelines.commands import main, read_inputs
 from pipelines.evaluation import street_segmentation_evaluation
@@ -62,8 +65,6 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def remote(dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A DVC remote with the dataset, and its data version."""
-    import hashlib
-
     root = tmp_path_factory.mktemp("remote")
 
     def put(data: bytes, ending: str = "") -> str:
@@ -89,7 +90,6 @@ class Run:
     """A run on this machine, with its folder."""
 
     done: LocalRun
-    lines: list[str]
 
     def metadata(self, name: str) -> dict[str, Any]:
         return self.done.outputs[name].metadata
@@ -98,12 +98,11 @@ class Run:
 @pytest.fixture(scope="module")
 def run(champion: Params, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
     def start(pipeline: Any, **inputs: Any) -> Run:
-        lines: list[str] = []
         store = {"registry.tracking_uri": champion.registry.tracking_uri}
         overrides = {**store, "registry.model_name": NAME, **inputs.pop("overrides", {})}
         folder = tmp_path_factory.mktemp("run")
         arguments = {"model": CHAMPION, "overrides": overrides, **inputs}
-        return Run(run_locally(pipeline, arguments, folder, lines.append), lines)
+        return Run(run_locally(pipeline, arguments, folder, [].append))
 
     return start
 
@@ -132,25 +131,15 @@ def test_a_folder_is_segmented_into_an_artifact(run: Callable[..., Run], frames:
     assert "bad.png" in page
 
 
-def test_a_run_with_a_destination_goes_on_there(
-    run: Callable[..., Run], frames: Path, tmp_path: Path
+def test_a_mistake_ends_a_run_with_one_line(
+    run: Callable[..., Run], champion: Params, tmp_path: Path
 ) -> None:
-    inputs = {"source": str(frames), "destination": str(tmp_path / "masks")}
-    first, second = (run(street_segmentation_batch, **inputs) for _ in range(2))
-    assert first.done.succeeded, first.done.error
-    assert len(list((tmp_path / "masks").glob("*_mask.png"))) == 3
-    left = Path(second.done.outputs["masks"].path)
-    assert {path.name for path in left.iterdir()} == {"summary.csv", "summary.json"}
-    assert "frames_per_second" in first.metadata("metrics")
-    assert "frames_per_second" not in second.metadata("metrics"), "nothing was left to do"
-
-
-def test_a_mistake_ends_a_run_with_one_line(run: Callable[..., Run], tmp_path: Path) -> None:
     wrong = run(street_segmentation_batch, source=str(tmp_path))
     assert not wrong.done.succeeded
     assert wrong.done.error.startswith(f"{tmp_path} holds no pictures")
-    wrong = run(street_segmentation_batch, source=str(tmp_path), model=f"models:/{NAME}/7")
-    assert f"no model '{NAME}' with version '7'" in wrong.done.error
+    store = {"registry.tracking_uri": champion.registry.tracking_uri}
+    with pytest.raises(SystemExit, match=f"error: .* no model '{NAME}' with version '7'"):
+        fetch_model.python_func(f"models:/{NAME}/7", store, Model(uri=str(tmp_path / "model")))
 
 
 def test_a_version_is_scored_in_a_run_of_its_own(
@@ -159,7 +148,7 @@ def test_a_version_is_scored_in_a_run_of_its_own(
     place, version = remote
     client = connect(champion.registry)
     before = client.get_run(trained.run_id).to_dictionary()
-    data = {"data.remote": place, "evaluate.split": "train", "gate.miou_floor": 0.01}
+    data = {"data.remote": place, "evaluate.tta": ["flip"]}
     found = run(street_segmentation_evaluation, data_version=version, overrides=data)
     assert found.done.succeeded, found.done.error
     assert set(found.done.tasks) == {"configure", "fetch-model", "fetch", "validate", "evaluate"}
@@ -167,7 +156,7 @@ def test_a_version_is_scored_in_a_run_of_its_own(
     scores = json.loads(
         (Path(found.done.outputs["evaluation"].path) / "evaluation.json").read_text()
     )
-    assert (scores["data_version"], scores["split"]) == (version, "train")
+    assert (scores["data_version"], scores["split"]) == (version, "val")
     assert client.get_run(trained.run_id).to_dictionary() == before, "what it was registered with"
     (scored,) = _scorings(client, champion)
     assert scored.info.run_name == f"{NAME} 1 on {version[:8]}"
@@ -178,7 +167,7 @@ def test_a_version_is_scored_in_a_run_of_its_own(
         "model_version": "1",
         "model_run": trained.run_id,
         "scored_on": version,
-        "split": "train",
+        "split": "val",
     }
     assert expected.items() <= scored.data.tags.items()
     files = {entry.path for entry in client.list_artifacts(scored.info.run_id, "evaluation")}
@@ -235,14 +224,21 @@ def test_every_input_has_a_description(call: Callable[..., str], pipeline: Any) 
         assert f"{name}=..." in told
 
 
-def test_the_command_runs_a_pipeline_here(
-    call: Callable[..., str], champion: Params, frames: Path
+def test_a_run_with_a_destination_goes_on_there(
+    call: Callable[..., str], run: Callable[..., Run], champion: Params, frames: Path
 ) -> None:
     store = f"registry.tracking_uri={champion.registry.tracking_uri}"
     given = (f"source={frames}", "destination=masks", f"model={CHAMPION}")
     said = call(street_segmentation_batch, "run", *given, "--set", store, "--folder", "out")
     assert f"model: models:/{NAME}/1" in said
     assert len(list(Path("masks").glob("*_mask.png"))) == 3
+
+    where = str(Path("masks").resolve())
+    again = run(street_segmentation_batch, source=str(frames), destination=where)
+    left = Path(again.done.outputs["masks"].path)
+    assert {path.name for path in left.iterdir()} == {"summary.csv", "summary.json"}
+    assert again.metadata("masks")["destination"] == where
+    assert "frames_per_second" not in again.metadata("metrics"), "nothing was left to do"
 
 
 @pytest.fixture
