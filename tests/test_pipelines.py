@@ -87,7 +87,7 @@ def remote(dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -
 
 @dataclass(frozen=True)
 class Run:
-    """A run on this machine, with its folder."""
+    """A run on this machine that has ended."""
 
     done: LocalRun
 
