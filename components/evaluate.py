@@ -15,7 +15,12 @@ def evaluate(
     confusion: Output[ClassificationMetrics],
     report: Output[HTML],
 ) -> None:
-    """Score what would be served on the evaluation split, beside the champion of the registry."""
+    """Score what would be served on the evaluation split, beside the champion of the registry.
+
+    The scores of a model that was just trained join the run that trained it. Those of a registered
+    version (what ``fetch_model`` brings) are kept in an MLflow run of their own, so that the scores
+    it was registered with stay, whatever data it is scored on later.
+    """
     import json
     import shutil
     from pathlib import Path
@@ -25,7 +30,7 @@ def evaluate(
     from streetseg.dataset import PreparedDataset
     from streetseg.errors import exit_on_error
     from streetseg.evaluation import evaluate as evaluate_model
-    from streetseg.tracking import record_evaluation
+    from streetseg.tracking import record_evaluation, record_scoring
 
     params = Params.model_validate(settings)
     folder = Path(evaluation.path)
@@ -33,7 +38,11 @@ def evaluate(
         prepared = PreparedDataset(Path(dataset.path))
         champion = find_champion(params.registry)
         found = evaluate_model(Path(model.path), prepared, params, folder, champion)
-        record_evaluation(params.registry, found.run_id, found.headline(), folder)
+        if registered := model.metadata.get("registered"):
+            scores = found.headline()
+            record_scoring(params.registry, registered, found.to_dict(), scores, folder)
+        else:
+            record_evaluation(params.registry, found.run_id, found.headline(), folder)
     for name, value in found.headline().items():
         metrics.log_metric(name, value)
     counts = found.scores.category_confusion.tolist()

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from streetseg.errors import StreetsegError
 
 if TYPE_CHECKING:
+    from pipelines.placement import Place
     from pipelines.training import Step
     from streetseg.cluster_config import Cluster
 
 PARAMS = Path("params.yaml")
 TRAINING, SCHEDULED = "street-segmentation-training", "street-segmentation-scheduled"
+BATCH, EVALUATION = "street-segmentation-batch", "street-segmentation-evaluation"
 
 
 def of_cluster(key: str) -> bool:
@@ -45,21 +47,33 @@ def compile_pipeline(
     """Write the YAML of a pipeline.
 
     Args:
-        name: ``TRAINING`` or ``SCHEDULED``.
+        name: of the pipeline.
         cluster: what the pods get.
         out: the file.
-        train_step: what trains; None for one step on one machine.
+        train_step: what trains, if it is not one step on one machine.
     """
     from kfp import compiler
 
-    from components.train import train
     from pipelines.placement import Placement
+
+    placement = Placement(cluster)
+    pipeline = _pipeline(name, placement.place, train_step)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(placement.reported(pipeline), str(out))
+
+
+def _pipeline(name: str, place: Place, train_step: Step | None) -> Any:
+    if name == BATCH:
+        from pipelines.batch import batch_pipeline
+
+        return batch_pipeline(place)
+    if name == EVALUATION:
+        from pipelines.evaluation import evaluation_pipeline
+
+        return evaluation_pipeline(place)
+    from components.train import train
     from pipelines.scheduled import scheduled_pipeline
     from pipelines.training import training_pipeline
 
-    placement = Placement(cluster)
-    pipeline = training_pipeline(train_step or train, placement.place)
-    if name == SCHEDULED:
-        pipeline = scheduled_pipeline(pipeline, placement.place)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(placement.reported(pipeline), str(out))
+    training = training_pipeline(train_step or train, place)
+    return scheduled_pipeline(training, place) if name == SCHEDULED else training

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pipelines import build, remote
+from pipelines.remote import ClusterParams, ClusterSettings
 from streetseg.errors import StreetsegError
 
 
@@ -46,15 +47,8 @@ def compile_pipeline(
     runtime: Annotated[
         str, typer.Option(help="ClusterTrainingRuntime that the TrainJob starts from.")
     ] = "torch-distributed",
-    params: Annotated[
-        Path, typer.Option(metavar="FILE", help="Its section cluster says what the pods get.")
-    ] = build.PARAMS,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override one setting, such as cluster.gpu.count=1."
-        ),
-    ] = None,
+    params: ClusterParams = build.PARAMS,
+    set_: ClusterSettings = None,
 ) -> None:
     """Write the YAML that a Kubeflow user uploads. STREETSEG_IMAGE names the image.
 

@@ -1,6 +1,7 @@
 """What the pod of each step gets: the params of the section ``cluster``, put on kfp's tasks."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from kfp import dsl, kubernetes
@@ -10,15 +11,28 @@ from streetseg.cluster_config import Cluster, Secret
 
 DATA_CACHE = "/mnt/data-cache"
 """Where the step that fetches has the volume of ``cluster.data_cache``."""
-MLFLOW = {"moved", "configure", "train", "train-job", "evaluate", "register"}
+MLFLOW = {"moved", "configure", "fetch-model", "train", "train-job", "evaluate", "register"}
 """Steps that ask MLflow."""
-STORAGE = {"fetch", "validate", "train", "train-job", "evaluate", "register"}
+STORAGE = {
+    "fetch",
+    "fetch-model",
+    "validate",
+    "train",
+    "train-job",
+    "evaluate",
+    "register",
+    "segment",
+}
 """Steps that read the DVC remote, or files of MLflow's that are in the same kind of store."""
-RETRIES = {"fetch": 3, "register": 3, "train-job": 2}
+RETRIES = {"fetch": 3, "fetch-model": 3, "register": 3, "train-job": 2, "segment": 2}
 """Steps that may do better the next time: others do the same again, or their work from the start.
 
-A train job goes on from its checkpoint, while the pod of ``train`` takes its checkpoint with it.
+A train job goes on from its checkpoint and a batch from its table, while the pod of ``train`` takes
+its checkpoint with it.
 """
+
+Place = Callable[[dsl.PipelineTask], dsl.PipelineTask]
+"""Gives a task its pod."""
 
 
 def anywhere(task: dsl.PipelineTask) -> dsl.PipelineTask:

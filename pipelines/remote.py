@@ -69,6 +69,16 @@ Settings = Annotated[
         help="Override one setting of the recipe, or of cluster in params.yaml.",
     ),
 ]
+ClusterParams = Annotated[
+    Path, typer.Option("--params", metavar="FILE", help="Its section cluster says what pods get.")
+]
+ClusterSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override one setting, such as cluster.gpu.count=1."
+    ),
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Follow the run, and exit by its outcome.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its URL.")]
 
 app = typer.Typer()
@@ -88,9 +98,7 @@ def submit(
     set_: Settings = None,
     experiment: Experiment = "street-segmentation",
     package: Package = None,
-    wait_: Annotated[
-        bool, typer.Option("--wait", help="Follow the run, and exit by its outcome.")
-    ] = False,
+    wait_: Wait = False,
     endpoint: Url = "",
     namespace: Namespace = "",
     token_file: TokenFile = None,
@@ -102,7 +110,7 @@ def submit(
     from streetseg.versions import locked_version
 
     data_version = data_version or locked_version(Path("dvc.lock"))
-    overrides, pods = _sets(set_)
+    overrides, pods = split_settings(set_)
     parameters = _parameters(
         overrides,
         data_version=data_version,
@@ -114,13 +122,9 @@ def submit(
         fail_on_gate=fail_on_gate,
     )
     there = _endpoint(endpoint, namespace, token_file)
-    with _package(package, TRAINING, pods) as yaml:
-        version = _upload(there, yaml, TRAINING)
     name = f"{recipe or 'default'} on {data_version[:8]}"
-    run = there.start(version, experiment, name, parameters)
-    print(f"run {run.run_id}: {there.run_url(run.run_id)}", flush=True)
-    if wait_:
-        follow(there, run.run_id)
+    with _package(package, TRAINING, pods) as yaml:
+        start(there, yaml, TRAINING, experiment, name, parameters, wait_)
 
 
 @app.command()
@@ -173,7 +177,7 @@ def schedule(
             f"--cron '{cron}' has {len(cron.split())} fields: Kubeflow reads six, the first for "
             "the seconds, such as '0 0 3 * * *' for daily at 3:00"
         )
-    overrides, pods = _sets(set_)
+    overrides, pods = split_settings(set_)
     parameters = _parameters(
         overrides,
         data_version=data_version,
@@ -248,6 +252,46 @@ def logs(
             print(_log(there, found.run_id, each.pod))
 
 
+def start(
+    endpoint: Endpoint,
+    package: Path,
+    pipeline: str,
+    experiment: str,
+    name: str,
+    parameters: dict[str, Any],
+    followed: bool,
+) -> None:
+    """Upload a pipeline if it has changed, start a run of it, and follow that if asked to.
+
+    Args:
+        endpoint: where.
+        package: the YAML.
+        pipeline: its name.
+        experiment: that of the run.
+        name: what to call the run.
+        parameters: inputs of the pipeline.
+        followed: whether to wait for the end.
+
+    Raises:
+        StreetsegError: the endpoint refuses, or the run that is followed did not succeed.
+    """
+    version = _upload(endpoint, package, pipeline)
+    run = endpoint.start(version, experiment, name, parameters)
+    print(f"run {run.run_id}: {endpoint.run_url(run.run_id)}", flush=True)
+    if followed:
+        follow(endpoint, run.run_id)
+
+
+@contextmanager
+def compiled(pipeline: str, overrides: dict[str, Any]) -> Iterator[Path]:
+    """The YAML of a pipeline as it is now, with the pods of ``params.yaml`` and ``overrides``."""
+    cluster = read_cluster(PARAMS, overrides)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / f"{pipeline}.yaml"
+        compile_pipeline(pipeline, cluster, path)
+        yield path
+
+
 def _log(endpoint: Endpoint, run_id: str, pod: str) -> str:
     """What a pod printed, or how to ask Kubernetes for it."""
     from pipelines.connection import RefusedError
@@ -268,7 +312,7 @@ def _endpoint(url: str, namespace: str, token_file: Path | None) -> Endpoint:
     return Endpoint(url, namespace, token_file)
 
 
-def _sets(texts: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_settings(texts: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """What ``--set`` says to the run, and to the compiler."""
     from streetseg.config import parse_overrides
 
@@ -296,10 +340,7 @@ def _package(given: Path | None, pipeline: str, overrides: dict[str, Any]) -> It
     if given:
         yield given
         return
-    cluster = read_cluster(PARAMS, overrides)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / f"{pipeline}.yaml"
-        compile_pipeline(pipeline, cluster, path)
+    with compiled(pipeline, overrides) as path:
         yield path
 
 

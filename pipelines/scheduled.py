@@ -6,8 +6,8 @@ from typing import Any
 from kfp import dsl
 
 from components.moved import moved
-from pipelines.placement import anywhere
-from pipelines.training import Place, street_segmentation_training
+from pipelines.placement import Place, anywhere
+from pipelines.training import street_segmentation_training
 
 
 def scheduled_pipeline(training: Any, place: Place = anywhere) -> Callable[..., Any]:

@@ -13,13 +13,12 @@ from components.register import register
 from components.train import train
 from components.train_job import train_job
 from components.validate import validate
-from pipelines.placement import anywhere
+from pipelines.placement import Place, anywhere
 
 MOUNT = "/mnt/training"
 """Where a cluster's training has its volume."""
 
 Step = Callable[..., dsl.PipelineTask]
-Place = Callable[[dsl.PipelineTask], dsl.PipelineTask]
 
 
 class Outcome(NamedTuple):

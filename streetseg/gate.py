@@ -296,7 +296,9 @@ def _no_worse(
         f"{'1 frame that shows' if showing == 1 else f'{showing} frames that show'} it"
     )
     advice = (
-        f"Train with more weight on {category} (`train.loss.balance`, `train.augment.rare_crop`)."
+        f"It is worse at {category} on these frames: train with more weight on it "
+        "(`train.loss.balance`, `train.augment.rare_crop`), evaluate on more frames, or allow for "
+        "it (`gate.tolerance`)."
         if ours < theirs - params.tolerance
         else f"These frames cannot rule out that {category} got worse: evaluate on more that show "
         "it."
@@ -321,7 +323,8 @@ def _frames(evaluation: Mapping[str, Any]) -> str:
 
 def _percent(probability: float) -> str:
     """Rounded down, so that what falls short of a requirement never looks like it."""
-    return f"{math.floor(1e4 * probability + 1e-6) / 100:g} %"
+    steps = 10 if 0.01 <= probability <= 0.99 else 100
+    return f"{math.floor(100 * steps * probability + 1e-6) / steps:g} %"
 
 
 def _listed(value: str | list[str]) -> str:

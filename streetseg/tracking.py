@@ -236,6 +236,59 @@ def record_evaluation(
         client.log_artifacts(run_id, str(folder), "evaluation")
 
 
+def record_scoring(
+    params: Registry,
+    model: str,
+    evaluation: Mapping[str, Any],
+    scores: Mapping[str, float],
+    folder: Path,
+) -> str:
+    """Keep the evaluation of a registered version in a run of its own.
+
+    It is a run of the experiment ``<experiment>-evaluation``, apart from the trainings, so that
+    neither the scores of the run that trained the model change nor what was trained on which data.
+    Its tags are ``model_name``, ``model_version``, ``model_run``, ``scored_on`` (the data version)
+    and ``split``.
+
+    Args:
+        params: where the store is.
+        model: ``models:/<name>/<version>``.
+        evaluation: the content of ``evaluation.json``.
+        scores: its headline.
+        folder: its files.
+
+    Returns:
+        The id of the run.
+
+    Raises:
+        StreetsegError: the store does not answer.
+    """
+    import mlflow
+
+    client = connect(params)
+    name, _, version = model.removeprefix("models:/").rpartition("/")
+    tags = {
+        "model_name": name,
+        "model_version": version,
+        "model_run": evaluation["run_id"],
+        "scored_on": evaluation["data_version"],
+        "split": evaluation["split"],
+    }
+    own = params.model_copy(update={"experiment": f"{params.experiment}-evaluation"})
+    title = f"{name} {version} on {evaluation['data_version'][:8]}"
+    with clear_errors(f"cannot record the evaluation of {model}"):
+        run = mlflow.start_run(
+            experiment_id=_experiment(client, own),
+            run_name=title,
+            tags=tags,
+            log_system_metrics=False,
+        )
+        with run:
+            mlflow.log_metrics(dict(scores))
+            mlflow.log_artifacts(str(folder), "evaluation")
+    return run.info.run_id
+
+
 @contextmanager
 def clear_errors(what: str, advice: str = "") -> Iterator[None]:
     """Turn what MLflow raises into one line, from ``what`` failed to how to mend it."""

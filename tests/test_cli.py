@@ -35,6 +35,7 @@ COMMANDS = (
     "diff",
     "trace",
     "predict",
+    "batch",
 )
 
 

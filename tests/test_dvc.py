@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from streetseg.errors import StreetsegError
 from streetseg.versions import data_version, fetch, fetch_index, locked_version, resolve
 
 from .layout import image_path, label_path, put, write_frames
+from .s3_server import s3_server
 
 REPOSITORY = Path(__file__).parents[1]
 SIZE, SMALLER = [64, 128], [32, 64]
@@ -263,25 +263,8 @@ def test_a_clone_pulls_the_data_without_the_frames(project: Path) -> None:
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """The address of an S3 server with an empty bucket, which the environment leads to."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    quiet = subprocess.DEVNULL
-    with (
-        subprocess.Popen(command, stdout=quiet, stderr=quiet) as server,
-        pytest.MonkeyPatch.context() as environment,
-    ):
-        url = f"http://127.0.0.1:{port}"
-        environment.setenv("AWS_ENDPOINT_URL", url)
-        environment.setenv("AWS_ACCESS_KEY_ID", "nobody")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        try:
-            client(url).create_bucket(Bucket=BUCKET)
-            yield url
-        finally:
-            server.terminate()
+    with s3_server(BUCKET) as running:
+        yield running.meta.endpoint_url
 
 
 def client(url: str) -> Any:

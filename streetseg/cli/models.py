@@ -23,6 +23,9 @@ from streetseg.cli.base import (
 )
 from streetseg.errors import StreetsegError
 
+TOLD = 5
+"""Pictures without a mask that are named."""
+
 
 @app.command()
 def gate(
@@ -94,3 +97,49 @@ def predict(
         (out / f"{path.stem}_mask.png").write_bytes(mask)
         (out / f"{path.stem}_overlay.png").write_bytes(overlay)
     print(f"{2 * len(images)} files in {out}")
+
+
+@app.command()
+def batch(
+    source: Annotated[
+        str, typer.Argument(help="Folder, or prefix such as s3://bucket/prefix, with pictures.")
+    ],
+    destination: Annotated[
+        str, typer.Argument(help="Folder or prefix for the masks and the table; not inside it.")
+    ],
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    model: ModelUri = "models:/street-segmenter@champion",
+    as_json: AsJson = False,
+) -> None:
+    """Segment every PNG, JPEG and WebP below a folder or a bucket's prefix.
+
+    Leaves PATH_mask.png for each picture (category ids, in the colours of the categories),
+    summary.csv with a row for each (size, share of each category, seconds, or what is wrong with
+    it) and, when all is done, summary.json with the model and the means.
+
+    A call that was stopped goes on with the same command; what the same model version has
+    segmented is not done again. A picture that cannot be used does not stop it.
+
+    S3 is reached as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL say, or as the
+    machine's role.
+    """
+    from streetseg.batch import TABLE, segment_folder
+    from streetseg.registry import artifact_folder, pinned
+
+    settings = load(params, set_)
+    exact = pinned(model, settings.registry)
+    artifact = artifact_folder(exact, settings.registry)
+    found = segment_folder(
+        source, destination, artifact, exact, max_megapixels=settings.serve.max_megapixels
+    )
+    if as_json:
+        print(json.dumps(found.to_dict()))
+        return
+    print(f"{len(found.rows) - len(found.failed)} masks in {found.destination}")
+    if found.made < len(found.rows) - len(found.failed):
+        print(f"{len(found.rows) - len(found.failed) - found.made} of them were there already")
+    for row in found.failed[:TOLD]:
+        print(f"no mask of {row.path}: {row.error}")
+    if len(found.failed) > TOLD:
+        print(f"and of {len(found.failed) - TOLD} more: see {TABLE}")

@@ -1,0 +1,27 @@
+"""Component: bring a registered model."""
+
+from kfp.dsl import Model, Output
+
+from components import component
+
+
+@component
+def fetch_model(model: str, settings: dict, artifact: Output[Model]) -> str:
+    """Fetch a version from the registry; returns it by its number, which no promotion moves.
+
+    The artifact carries that name (``models:/<name>/<version>``) as ``registered``.
+    """
+    import shutil
+    from pathlib import Path
+
+    from streetseg.config import load_params
+    from streetseg.errors import exit_on_error
+    from streetseg.registry import artifact_folder, pinned
+
+    with exit_on_error():
+        registry = load_params(overrides=settings).registry
+        exact = pinned(model, registry)
+        shutil.copytree(artifact_folder(exact, registry), Path(artifact.path), dirs_exist_ok=True)
+    artifact.metadata["registered"] = exact
+    print(f"{model} is {exact}")
+    return exact

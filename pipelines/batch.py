@@ -1,0 +1,78 @@
+"""The batch pipeline: the pictures of a folder or a bucket's prefix, segmented."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from kfp import dsl
+
+from components.fetch_model import fetch_model
+from components.segment import segment
+from pipelines.placement import Place, anywhere
+
+
+class Segmented(NamedTuple):
+    """What a run leaves."""
+
+    model: str
+    masks: dsl.Dataset
+    report: dsl.HTML
+    metrics: dsl.Metrics
+
+
+def batch_pipeline(place: Place = anywhere) -> Callable[..., Any]:
+    """The pipeline.
+
+    Args:
+        place: Gives a task its pod, see :class:`pipelines.placement.Placement`.
+    """
+
+    @dsl.pipeline(
+        name="street-segmentation-batch",
+        description="Segment the pictures of a folder or a bucket with a registered model.",
+    )
+    def street_segmentation_batch(
+        source: str,
+        destination: str = "",
+        model: str = "models:/street-segmenter@champion",
+        overrides: dict = {},  # noqa: B006 - kfp reads the default, nothing changes it
+    ) -> Segmented:
+        """Segment pictures.
+
+        Args:
+            source: Folder, or prefix such as s3://bucket/prefix, whose PNG, JPEG and WebP pictures
+                are segmented.
+            destination: Folder or prefix for the masks and the table; empty for an artifact of the
+                run. A run with the destination of a stopped one goes on where that one was.
+            model: A version in the registry, models:/NAME@ALIAS or models:/NAME/VERSION.
+            overrides: Any setting by key path, such as {"serve.max_megapixels": 80}.
+        """
+        fetched = place(
+            fetch_model(model=model, settings=overrides).set_caching_options(
+                enable_caching=False  # the alias may have moved
+            )
+        )
+        done = place(
+            segment(
+                model=fetched.outputs["artifact"],
+                source=source,
+                destination=destination,
+                settings=overrides,
+            ).set_caching_options(enable_caching=False)  # there may be other pictures by now
+        )
+        return Segmented(
+            fetched.outputs["Output"],
+            done.outputs["masks"],
+            done.outputs["report"],
+            done.outputs["metrics"],
+        )
+
+    return street_segmentation_batch
+
+
+street_segmentation_batch = batch_pipeline()
+
+
+if __name__ == "__main__":
+    from pipelines.commands import main
+
+    main(street_segmentation_batch)
