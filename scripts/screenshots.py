@@ -54,7 +54,8 @@ REMEMBERED = {
 
 SHOWN = "document.body.innerText.replace(/\\s+/g, ' ').includes(%s)"
 CLICK = """(found => found && (found.click(), true))([...document.querySelectorAll('*')].find(
-    each => [...each.childNodes].some(child => child.nodeType === 3 && child.data.trim() === %s)))"""
+    each => [...each.childNodes].some(
+        child => child.nodeType === Node.TEXT_NODE && child.data.trim() === %s)))"""
 FOCUS_SEARCH = """(found => found && (found.focus(), true))(
     document.querySelector('main input[placeholder^=Search]'))"""
 HIDE_TOOLBARS = """document.head.append(Object.assign(document.createElement('style'),
@@ -158,14 +159,14 @@ def pages_of(store: str) -> tuple[str, list[Page]]:
             (1400, 660),
             (drawn[-1].path,),
         ),
-        Page("model", model, (1400, 640), ("@ champion", "data_version")),
+        Page("model", model, (1400, 1330), ("@ champion", "data_version"), ("Tags",)),
         Page(
             "version", f"{model}/versions/{champion.version}", (1400, 1330), ("@ champion", "Gate")
         ),
         Page(
             "compare",
             f"compare-runs?runs={two}&experiments={quote(json.dumps([run.experiment_id]))}",
-            (1400, 1040),
+            (1400, 1000),
             ("Run details", "selection_miou"),
             clicks=("Visualizations", "Show diff only"),
         ),
@@ -314,6 +315,7 @@ class Browser:
         return png
 
     def wait_for(self, script: str, page: Page, text: str) -> None:
+        """Wait until an expression is true of the page, as it is once it shows ``text``."""
         deadline = time.monotonic() + PATIENCE_S
         while not self.run(script):
             if time.monotonic() > deadline:
@@ -327,6 +329,7 @@ class Browser:
         )
 
     def shoot(self) -> bytes:
+        """A PNG of the page as it is now."""
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
