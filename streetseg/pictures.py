@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from streetseg.dataset import PreparedDataset
     from streetseg.models import SegmentationModel
 
+HEADING = 22
+"""Height in pixels of the line that names the columns of :func:`prediction_panel`."""
+
 
 def colorize(categories: np.ndarray, labels: LabelSpace) -> np.ndarray:
     """Colours uint8[H, W, 3] of category ids uint8[H, W]; ignored pixels are white."""
@@ -98,10 +101,14 @@ def jpeg_address(rgb: np.ndarray) -> str:
 def prediction_panel(
     model: SegmentationModel, dataset: PreparedDataset, rows: Sequence[int] | np.ndarray
 ) -> np.ndarray:
-    """Frame, truth and prediction side by side, a row for each frame: uint8[H, W, 3]."""
+    """Frame, truth and prediction under their names, a row for each frame: uint8[H, W, 3]."""
     import torch
 
-    strips = []
+    width = dataset.size[1]
+    heading = np.full((HEADING, 3 * width, 3), 255, np.uint8)
+    for column, name in enumerate(("frame", "truth", "prediction")):
+        _write(heading, name, (column * width + 6, HEADING - 7), (0, 0, 0))
+    strips = [heading]
     for row in rows:
         image = np.array(dataset.image(row))
         with torch.inference_mode():

@@ -25,6 +25,7 @@ from streetseg.errors import StreetsegError
 from streetseg.losses import segmentation_loss
 from streetseg.models import build_model
 from streetseg.optimization import build_average, build_optimizer, build_schedule
+from streetseg.pictures import HEADING
 from streetseg.registry import register
 from streetseg.selection import split_for_selection
 from streetseg.tracking import connect
@@ -65,7 +66,8 @@ def test_the_run_keeps_pictures_of_predictions(params: Params, trained: Trained)
     pictures = mlflow.artifacts.list_artifacts(run_id=trained.run_id, artifact_path="predictions")
     assert pictures
     picture = mlflow.artifacts.load_image(f"runs:/{trained.run_id}/{pictures[0].path}")
-    assert picture.size == (3 * 128, 2 * 64), "frame, truth and prediction of each held-out frame"
+    frames = (3 * 128, 2 * 64)  # frame, truth and prediction of each held-out frame
+    assert picture.size == (frames[0], HEADING + frames[1])
 
 
 def test_the_checkpoint_is_chosen_on_train_frames_that_are_not_learnt(
