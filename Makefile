@@ -39,8 +39,8 @@ test: $(SYNCED) ## Lint, types and tests
 containers: $(SYNCED) images ## The tests that need Docker: the images, the pipeline in containers
 	@STREETSEG_REQUIRE_DOCKER=1 $(BIN)/python -m pytest -n 0 tests/test_containers.py
 
-images: ## streetseg-train and streetseg-serve: BASE_IMAGE=... ACCELERATOR=cpu VERSION=...
-	@for image in serve train; do \
+images: ## streetseg-train, -serve and -mlflow: BASE_IMAGE=... ACCELERATOR=cpu VERSION=...
+	@for image in serve mlflow train; do \
 	  docker build --file components/Dockerfile --target $$image --tag streetseg-$$image:$(VERSION) \
 	    $(if $(BASE_IMAGE),--build-arg BASE_IMAGE="$(BASE_IMAGE)") \
 	    $(if $(ACCELERATOR),--build-arg ACCELERATOR="$(ACCELERATOR)") \
@@ -49,7 +49,7 @@ images: ## streetseg-train and streetseg-serve: BASE_IMAGE=... ACCELERATOR=cpu V
 	  || exit 1; \
 	done
 	@docker image inspect --format '{{index .RepoTags 0}}  {{.Id}}  {{.Size}} bytes' \
-	  streetseg-serve:$(VERSION) streetseg-train:$(VERSION)
+	  $(foreach image,serve mlflow train,streetseg-$(image):$(VERSION))
 
 lint: $(SYNCED) ## ruff and mypy
 	@$(BIN)/ruff check --quiet .
@@ -70,6 +70,8 @@ lock: ## Resolve pyproject.toml into requirements.lock, and the part of it for e
 	@$(COMPILE) --all-extras -o requirements.lock
 	@$(COMPILE) --extra train --extra pipeline --extra s3 --extra postgres -c requirements.lock -o components/train.lock
 	@$(COMPILE) --extra serve -c requirements.lock -o components/serve.lock
+	@$(COMPILE:pyproject.toml=components/mlflow.in) -c requirements.lock -o components/mlflow.lock
+	@$(COMPILE:pyproject.toml=components/installer.in) -o components/installer.lock
 
 serve: $(SYNCED) ## The champion over HTTP on 127.0.0.1: PORT=3000
 	@$(BIN)/bentoml serve service:StreetSegmenter --host 127.0.0.1 --port $(PORT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -82,6 +82,9 @@ def run(
     runner: Annotated[
         Runner, typer.Option(help="Each step in a process, or in a container of the image.")
     ] = Runner.LOCAL,
+    network: Annotated[
+        str, typer.Option(help="Docker's network for containers, if they need one.")
+    ] = "bridge",
     gpus: Annotated[
         bool, typer.Option("--gpus", help="Give containers the GPUs of this machine.")
     ] = False,
@@ -97,19 +100,26 @@ def run(
 
     overrides = parse_overrides(set_ or [])
     data_version = data_version or locked_version(Path("dvc.lock"))
-    how: dict[str, Any] = {}
-    if runner is Runner.DOCKER:
-        from pipelines.containers import docker_runner, image_id
+    if runner is Runner.LOCAL:
+        arguments = {"data_version": data_version, "recipe": recipe, "overrides": overrides}
+        outcome = run_locally(street_segmentation_training, arguments, folder)
+    else:
+        from pipelines.containers import docker_runner, engine_errors, image_id, local_paths
 
+        image = image_id()
         params = load_recipe(recipe, overrides)
-        if "://" not in params.data.remote:
-            overrides["data.remote"] = str(Path(params.data.remote).resolve())
-        data_version = resolve(data_version, params.data.repository)
-        how["version"] = image_id().removeprefix("sha256:")[:16]
-        folder.mkdir(parents=True, exist_ok=True)
-        how["runner"] = docker_runner(load_recipe(recipe, overrides), folder, gpus)
-    arguments = {"data_version": data_version, "recipe": recipe, "overrides": overrides}
-    outcome = run_locally(street_segmentation_training, arguments, folder, **how)
+        arguments = {
+            "data_version": resolve(data_version, params.data.repository),
+            "recipe": recipe,
+            "overrides": overrides | local_paths(params),
+        }
+        containers = docker_runner(
+            load_recipe(recipe, arguments["overrides"]), folder, network, gpus
+        )
+        with engine_errors():
+            outcome = run_locally(
+                street_segmentation_training, arguments, folder, runner=containers, version=image
+            )
     if not outcome.succeeded:
         raise StreetsegError(outcome.error)
     for reason in outcome.outputs["reasons"]:

@@ -1,15 +1,18 @@
 """Running the steps of the pipeline in containers on this machine (``kfp.local.DockerRunner``).
 
-A container sees the artifacts of the run, the DVC remote (read-only) and MLflow's SQLite store,
-each under its own path, and no network unless the remote or MLflow is reached through one. It has
-no capabilities, and its user is the one who runs it; if that is root, the image's.
+A container sees the artifacts of the run, the DVC remote (read-only) and the folder of MLflow's
+SQLite store, each under its own path, and no network unless the remote or MLflow is reached through
+one. It has no capabilities, and its user is the one who runs it; if that is root, the image's.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from components import IMAGE
 from streetseg.config import Params
@@ -23,8 +26,25 @@ USER = 1000
 """Of the image."""
 SHARED_MEMORY = "2g"
 """Size of ``/dev/shm``, through which the workers of the loader hand over batches."""
-CREDENTIALS = "MLFLOW_TRACKING_", "AWS_"
+CREDENTIALS = "MLFLOW_TRACKING_", "MLFLOW_S3_", "AWS_"
 """Beginnings of the variables that a container with a network is given."""
+
+
+@contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turn what Docker says into one line."""
+    from docker.errors import APIError, DockerException, ImageNotFound
+
+    try:
+        yield
+    except ImageNotFound:
+        raise StreetsegError(
+            f"Docker has no image {IMAGE}: run 'make images', or name another in STREETSEG_IMAGE"
+        ) from None
+    except APIError as error:
+        raise StreetsegError(f"Docker refuses: {error.explanation or error}") from None
+    except DockerException as error:
+        raise StreetsegError(f"Docker does not answer: {error}: is its engine running?") from None
 
 
 def image_id() -> str:
@@ -34,51 +54,66 @@ def image_id() -> str:
         StreetsegError: Docker does not answer, or has no such image.
     """
     import docker
-    from docker.errors import DockerException, ImageNotFound
 
-    try:
+    with engine_errors():
         return str(docker.from_env().images.get(IMAGE).id)
-    except ImageNotFound:
-        raise StreetsegError(
-            f"Docker has no image {IMAGE}: run 'make images', or name another in STREETSEG_IMAGE"
-        ) from None
-    except DockerException as error:
-        raise StreetsegError(f"Docker does not answer: {error}: is its engine running?") from None
 
 
-def docker_runner(params: Params, folder: Path, gpus: bool = False) -> DockerRunner:
+def local_paths(params: Params) -> dict[str, str]:
+    """The settings that name places on this machine, as they are called in a container too."""
+    paths = {}
+    if "://" not in params.data.remote:
+        paths["data.remote"] = str(Path(params.data.remote).resolve())
+    if database := sqlite_path(store_of(params.registry)):
+        paths["registry.tracking_uri"] = f"sqlite:///{database.resolve()}"
+    return paths
+
+
+def docker_runner(
+    params: Params, folder: Path, network: str = "bridge", gpus: bool = False
+) -> DockerRunner:
     """What kfp runs containers with.
 
     Args:
-        params: names the remote and the store.
-        folder: where the artifacts of the run go; it is given to the image's user if root runs it.
+        params: names the remote and the store, see :func:`local_paths`.
+        folder: where the artifacts of the run go.
+        network: of Docker's, if one is needed.
         gpus: whether containers see the machine's GPUs.
+
+    Raises:
+        StreetsegError: a folder is not the user's, or MLflow is out of reach of a container.
     """
     from docker.types import DeviceRequest, Mount
     from kfp.local import DockerRunner
 
-    folder = folder.resolve()
-    own, remote, store = [folder], params.data.remote, store_of(params.registry)
+    user = _user_of(folder)
     mounts = []
-    environment = {}
-    if database := sqlite_path(store):
-        database = database.resolve()
-        database.parent.mkdir(parents=True, exist_ok=True)
-        own += [database.parent, database, database.parent / "mlartifacts"]
-        mounts.append(Mount(str(database.parent), str(database.parent), type="bind"))
-        environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{database}"
-    if is_local := "://" not in remote:
-        mounts.append(Mount(remote, remote, type="bind", read_only=True))
     options: dict[str, Any] = {"network_mode": "none"}
-    if not (database and is_local):
-        options = {}
-        environment |= {k: v for k, v in os.environ.items() if k.startswith(CREDENTIALS)}
+    remote, store = params.data.remote, store_of(params.registry)
+    database = sqlite_path(store)
+    if database:
+        home = str(database.parent)
+        _user_of(database.parent)
+        mounts.append(Mount(home, home, type="bind"))
+    if "://" not in remote:
+        mounts.append(Mount(remote, remote, type="bind", read_only=True))
+    if "://" in remote or not database:
+        given = {name: v for name, v in os.environ.items() if name.startswith(CREDENTIALS)}
+        options = {"network_mode": network, "environment": given}
+    if (
+        not database
+        and network != "host"
+        and urlsplit(store).hostname in ("127.0.0.1", "localhost")
+    ):
+        raise StreetsegError(
+            f"MLflow at {urlsplit(store).hostname} is this machine, not a container: name an "
+            "address that both reach, or --network host"
+        )
     if gpus:
         options["device_requests"] = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
     return DockerRunner(
-        user=_user_of(own),
+        user=user,
         mounts=mounts,
-        environment=environment,
         shm_size=SHARED_MEMORY,
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
@@ -86,13 +121,17 @@ def docker_runner(params: Params, folder: Path, gpus: bool = False) -> DockerRun
     )
 
 
-def _user_of(paths: list[Path]) -> str:
-    """Who runs in the containers; what root owns is given to the image's user."""
+def _user_of(folder: Path) -> str:
+    """Who writes to a folder in containers; it is made if need be."""
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
     if os.getuid():
         return f"{os.getuid()}:{os.getgid()}"
-    for path in paths:
-        if path.exists():
-            os.chown(path, USER, USER)
-    for path in (below for top in (paths[0], paths[-1]) for below in top.rglob("*")):
-        os.chown(path, USER, USER)
+    if made:
+        os.chown(folder, USER, USER)
+    elif folder.stat().st_uid != USER:
+        raise StreetsegError(
+            f"{folder} is not of user {USER}, who runs the steps in containers for root: give it "
+            f"with 'chown -R {USER}:{USER} {folder}', name another, or do not be root"
+        )
     return f"{USER}:{USER}"

@@ -68,7 +68,7 @@ def run_locally(
         runner=runner or local.SubprocessRunner(use_venv=False),
         pipeline_root=str(folder.resolve()),
         enable_caching=True,
-        cache_root=str(folder / ".cache" / (version or code_fingerprint())),
+        cache_root=str(folder / ".cache" / (version or code_fingerprint()).replace(":", "-")),
     )
     terminal = sys.stdout
     show = show or (lambda line: terminal.write(f"{line}\n") and terminal.flush())

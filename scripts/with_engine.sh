@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Run a command with a container engine and the base image of components/Dockerfile at hand.
+# Run a command with a container engine and a base for components/Dockerfile at hand.
 #
 #   scripts/with_engine.sh make containers
 #
 # Where Docker answers and can pull, nothing else happens. Where no engine runs, root on Debian gets
-# one (docker.io), which ends with the command. Where the base cannot be pulled, it is made of
-# Debian's packages (debootstrap).
+# one (docker.io), which ends with the command. Where the base cannot be pulled, the images are built
+# on one of Debian's packages (debootstrap) that trusts what this machine trusts: good for tests, not
+# to be pushed anywhere.
 set -euo pipefail
 export BASE_IMAGE=${BASE_IMAGE:-python:3.11-slim-bookworm}
+OWN_BASE=streetseg-base:bookworm
 
 fail() { echo "error: $*" >&2; exit 1; }
 
@@ -37,13 +39,14 @@ engine() {
 base() {
   docker image inspect "$BASE_IMAGE" >/dev/null 2>&1 && return
   timeout 120 docker pull --quiet "$BASE_IMAGE" >/dev/null 2>&1 && return
-  echo "$BASE_IMAGE cannot be pulled: making it of Debian's packages"
+  echo "$BASE_IMAGE cannot be pulled: the images are built on $OWN_BASE, for tests only"
+  BASE_IMAGE=$OWN_BASE
+  docker image inspect "$BASE_IMAGE" >/dev/null 2>&1 && return
   command -v debootstrap >/dev/null || packages debootstrap
   local root
   root=$(mktemp -d)
   debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates \
     bookworm "$root" >/dev/null
-  # What this machine trusts, a proxy's certificate perhaps, the image has to trust too.
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
   tar -C "$root" -c . | docker import - "$BASE_IMAGE" >/dev/null
   rm -rf "$root"

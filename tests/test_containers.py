@@ -17,16 +17,19 @@ import docker
 import httpx
 import pytest
 import yaml
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import ContainerError, DockerException, ImageNotFound
 from docker.models.containers import Container
 from mlflow import MlflowClient
 
 from components import IMAGE as TRAIN
+from pipelines.containers import docker_runner
+from streetseg.config import load_params
 from streetseg.dataset import PreparedDataset
+from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
 from streetseg.versions import data_version
 
-SERVE = TRAIN.replace("train", "serve")
+SERVE, MLFLOW = TRAIN.replace("train", "serve"), TRAIN.replace("train", "mlflow")
 USER = 1000
 PATIENCE = 120
 """Seconds that a server may take to start."""
@@ -37,7 +40,7 @@ def engine() -> Iterator[docker.DockerClient]:
     """A container engine that has the images."""
     try:
         client = docker.from_env()
-        for image in (TRAIN, SERVE):
+        for image in (TRAIN, SERVE, MLFLOW):
             client.images.get(image)
     except (DockerException, ImageNotFound) as error:
         missing = f"left out: {' '.join(str(error).split())[:80]}: 'make containers' runs them"
@@ -48,7 +51,7 @@ def engine() -> Iterator[docker.DockerClient]:
     client.close()
 
 
-@pytest.fixture(scope="module", params=[TRAIN, SERVE], ids=["train", "serve"])
+@pytest.fixture(scope="module", params=[TRAIN, SERVE, MLFLOW], ids=["train", "serve", "mlflow"])
 def image(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -59,9 +62,14 @@ def inside(engine: docker.DockerClient, image: str, *command: str) -> str:
     return out.decode().strip()
 
 
-def test_an_image_is_not_root_and_has_the_library(engine: docker.DockerClient, image: str) -> None:
-    script = "import os, streetseg; print(os.getuid(), streetseg.__version__)"
-    assert inside(engine, image, "python", "-c", script) == f"{USER} 0.1.0"
+def test_an_image_is_not_root(engine: docker.DockerClient, image: str) -> None:
+    assert inside(engine, image, "id", "-u") == f"{USER}"
+
+
+@pytest.mark.parametrize("image", [TRAIN, SERVE])
+def test_an_image_has_the_library(engine: docker.DockerClient, image: str) -> None:
+    script = "import streetseg; print(streetseg.__version__)"
+    assert inside(engine, image, "python", "-c", script) == "0.1.0"
     assert "Street-scene segmentation" in inside(engine, image, "streetseg", "--help")
 
 
@@ -75,6 +83,12 @@ def test_an_image_says_what_is_in_it(engine: docker.DockerClient, image: str) ->
     revision = about.labels["org.opencontainers.image.revision"]
     assert len(revision.removesuffix("-dirty")) == 40
     assert about.labels["org.opencontainers.image.version"] == "0.1.0"
+    assert about.labels["org.opencontainers.image.title"] == image.partition(":")[0]
+
+
+@pytest.mark.parametrize("image", [TRAIN, SERVE])
+def test_runs_in_an_image_name_its_revision(engine: docker.DockerClient, image: str) -> None:
+    revision = engine.images.get(image).labels["org.opencontainers.image.revision"]
     script = "from streetseg.provenance import git_revision; print(git_revision())"
     assert inside(engine, image, "python", "-c", script) == revision
 
@@ -135,18 +149,21 @@ def project(
     return SimpleNamespace(root=root, version=version, done=done)
 
 
-def run_pipeline(root: Path, version: str, **settings: object) -> subprocess.CompletedProcess[str]:
+def run_pipeline(root: Path, version: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    for folder in (root / "run", root / "store"):
+        folder.mkdir(exist_ok=True)
+        if os.getuid() == 0:
+            os.chown(folder, USER, USER)
     chosen = {
         "data.remote": root / "remote",
         "train.epochs": 1,
         "train.batch_size": 4,
         "model.encoder_weights": "none",
         "gate.miou_floor": 0.001,
-        **settings,
     }
     sets = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
     store = f"sqlite:///{root / 'store' / 'mlflow.db'}"
-    command = ["run", "--runner", "docker", "--data-version", version, *sets]
+    command = ["run", "--runner", "docker", "--data-version", version, *sets, *flags]
     return pipeline(root, *command, "--folder", str(root / "run"), MLFLOW_TRACKING_URI=store)
 
 
@@ -234,11 +251,57 @@ def test_the_serving_image_answers_with_the_champion(
         assert answer.content.startswith(b"\x89PNG")
 
 
-def test_the_training_image_runs_mlflow(engine: docker.DockerClient) -> None:
+def test_the_mlflow_image_runs_its_server(engine: docker.DockerClient) -> None:
     command = ["mlflow", "server", "--host", "0.0.0.0", "--port", "5000"]
     command += ["--backend-store-uri", "sqlite:////tmp/mlflow.db", "--workers", "1"]
-    with running(engine, TRAIN, 5000, command=command) as url:
+    drivers = "import boto3, psycopg"
+    assert inside(engine, MLFLOW, "python", "-c", drivers) == ""
+    with running(engine, MLFLOW, 5000, command=command) as url:
         assert wait_for(f"{url}/health").text == "OK"
+
+
+def test_a_step_sees_no_network_and_has_no_rights(
+    engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    local = {
+        "data.remote": str(tmp_path),
+        "registry.tracking_uri": f"sqlite:///{tmp_path}/store/m.db",
+    }
+    runner = docker_runner(load_params(overrides=local), tmp_path / "run")
+    script = "ls /sys/class/net; grep -E 'CapEff|NoNewPrivs' /proc/self/status; id -u"
+    options = {**runner.container_run_args, "remove": True}
+    seen = engine.containers.run(TRAIN, ["sh", "-c", script], **options).decode().split()
+    rights = ["CapEff:", "0000000000000000", "NoNewPrivs:", "1"]
+    assert seen == ["lo", *rights, str(os.getuid() or USER)]
+    with pytest.raises(ContainerError, match="Read-only file system"):
+        engine.containers.run(TRAIN, ["touch", f"{tmp_path}/new"], **options)
+
+
+def test_the_network_is_there_for_what_is_reached_through_it(tmp_path: Path) -> None:
+    server = {"registry.tracking_uri": "http://mlflow.example:5000"}
+    runner = docker_runner(load_params(overrides=server), tmp_path / "run", network="team")
+    assert runner.container_run_args["network_mode"] == "team"
+
+
+def test_this_machine_is_not_a_container(tmp_path: Path) -> None:
+    server = load_params(overrides={"registry.tracking_uri": "http://127.0.0.1:5000"})
+    with pytest.raises(StreetsegError, match="name an address that both reach, or --network host"):
+        docker_runner(server, tmp_path / "run")
+    docker_runner(server, tmp_path / "run", network="host")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root's folders are not the steps' own")
+def test_roots_own_folders_are_not_given_away(tmp_path: Path) -> None:
+    with pytest.raises(StreetsegError, match=f"is not of user {USER}"):
+        docker_runner(load_params(), tmp_path)
+    assert tmp_path.stat().st_uid == 0
+
+
+def test_a_gpu_that_is_not_there_is_one_clear_line(project: SimpleNamespace) -> None:
+    done = run_pipeline(project.root, project.version, "--gpus")
+    if done.returncode:
+        assert done.stderr.startswith("error: Docker refuses: ")
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_components_take_an_image_by_its_digest(tmp_path: Path) -> None:

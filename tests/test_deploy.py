@@ -171,7 +171,7 @@ def test_the_overlays_differ_where_they_should(overlays: dict[str, list[Object]]
 def test_an_own_overlay_names_its_registry_and_its_host(overlays: dict[str, list[Object]]) -> None:
     images = {each["image"] for _, _, each in containers(overlays["own"])}
     assert images == {
-        "images.example.org/streetseg-train:0.1.0",
+        "images.example.org/streetseg-mlflow:0.1.0",
         "images.example.org/streetseg-serve:0.1.0",
     }
     (ingress,) = of_kind(overlays["own"], "Ingress")
