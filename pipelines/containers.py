@@ -100,14 +100,11 @@ def docker_runner(
     if "://" in remote or not database:
         given = {name: v for name, v in os.environ.items() if name.startswith(CREDENTIALS)}
         options = {"network_mode": network, "environment": given}
-    if (
-        not database
-        and network != "host"
-        and urlsplit(store).hostname in ("127.0.0.1", "localhost")
-    ):
+    host = urlsplit(store).hostname
+    if host in ("127.0.0.1", "localhost") and network != "host":
         raise StreetsegError(
-            f"MLflow at {urlsplit(store).hostname} is this machine, not a container: name an "
-            "address that both reach, or --network host"
+            f"MLflow at {host} is this machine, not a container: name an address that both reach, "
+            "or --network host"
         )
     if gpus:
         options["device_requests"] = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
