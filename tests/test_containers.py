@@ -312,3 +312,13 @@ def test_components_take_an_image_by_its_digest(tmp_path: Path) -> None:
     executors = spec["deploymentSpec"]["executors"].values()
     assert {executor["container"]["image"] for executor in executors} == {digest}
     assert json.dumps(spec).count(digest) == len(executors)
+
+
+@pytest.mark.parametrize("name", ["train", "serve", "mlflow"])
+def test_an_image_has_the_versions_that_are_tested(name: str) -> None:
+    def pins(path: Path) -> set[str]:
+        return {line.split()[0] for line in path.read_text().splitlines() if "==" in line}
+
+    image = pins(REPOSITORY / "components" / f"{name}.lock")
+    assert len(image) > 50
+    assert image <= pins(REPOSITORY / "requirements.lock")
