@@ -273,6 +273,7 @@ def test_a_step_sees_no_network_and_has_no_rights(
     seen = engine.containers.run(TRAIN, ["sh", "-c", script], **options).decode().split()
     rights = ["CapEff:", "0000000000000000", "NoNewPrivs:", "1"]
     assert seen == ["lo", *rights, str(os.getuid() or USER)]
+    tmp_path.chmod(0o777)
     with pytest.raises(ContainerError, match="Read-only file system"):
         engine.containers.run(TRAIN, ["touch", f"{tmp_path}/new"], **options)
 
