@@ -647,7 +647,7 @@ def test_a_schedule_and_a_run_take_the_same_parameters(scheduled: dict) -> None:
     assert inputs["data_version"]["defaultValue"] == "main"
 
 
-def test_data_moves_when_no_finished_training_has_learnt_from_it(tmp_path: Path) -> None:
+def test_data_moves_when_no_training_has_come_to_its_end_with_it(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     from components.moved import moved
@@ -663,15 +663,22 @@ def test_data_moves_when_no_finished_training_has_learnt_from_it(tmp_path: Path)
     assert ask("main") == (True, DATA)
     client = MlflowClient(store)
     experiment = client.create_experiment(Params().registry.experiment)
-    for status, tags, answer in [
-        ("FINISHED", {"data_version": f"{'2' * 32}.dir"}, True),
-        ("FAILED", {"data_version": DATA}, True),
-        ("FINISHED", {"data_version": DATA, "mlflow.parentRunId": "of a search"}, True),
-        ("FINISHED", {"data_version": DATA}, False),
+    for status, tags in [
+        ("FINISHED", {"data_version": f"{'2' * 32}.dir", "gate": "failed"}),
+        ("FAILED", {"data_version": DATA}),
+        ("FINISHED", {"data_version": DATA, "gate": "failed", "mlflow.parentRunId": "of a search"}),
+        ("FINISHED", {"data_version": DATA}),  # its evaluation failed
+        ("FINISHED", {"data_version": DATA, "gate": "passed"}),  # its registration did
     ]:
         run = client.create_run(experiment, tags=tags)
         client.set_terminated(run.info.run_id, status)
-        assert ask("main") == (answer, DATA)
+        assert ask("main") == (True, DATA)
+    client.create_registered_model("street-segmenter")
+    version = client.create_model_version("street-segmenter", "model", run.info.run_id)
+    assert ask("main") == (False, DATA)
+    client.delete_model_version("street-segmenter", version.version)
+    assert ask("main") == (True, DATA)
+    client.set_tag(run.info.run_id, "gate", "failed")
     assert ask(DATA) == (False, DATA)
     commit_data(tmp_path, f"{'3' * 32}.dir", "more frames")
     assert ask("main") == (True, f"{'3' * 32}.dir")
