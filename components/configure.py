@@ -60,7 +60,7 @@ def configure(
             tree["model"]["init_from"] = pinned(start, params.registry)
 
     def of_registry(*keys: str) -> dict:
-        return {"registry": {key: tree["registry"][key] for key in keys}}
+        return {"registry": {key: value for key, value in tree["registry"].items() if key in keys}}
 
     Settings = namedtuple(
         "Settings",

@@ -78,7 +78,7 @@ class Evaluation:
     """int64[F, C, C], the confusion of categories (truth, prediction) of each frame."""
     intervals: dict[str, Any]
     """95 % intervals (low, high): of ``miou``, ``miou_official`` and ``boundary_miou``, and under
-    ``iou`` of each category."""
+    ``iou`` of each category. NaN on fewer than two frames, of a category that show it."""
     boundary_iou: dict[str, float]
     calibration: Calibration
     slices: dict[str, list[Slice]]
@@ -209,7 +209,7 @@ def evaluate(
         names=names,
         counts=counts,
         intervals=tally.intervals()
-        | {"boundary_miou": interval(mean_iou(resampled_iou(per_frame)[:, :-1]))},
+        | {"boundary_miou": interval(mean_iou(resampled_iou(per_frame)[:, :-1]), len(rows))},
         boundary_iou=dict(zip(labels.names, boundary_iou[:-1].tolist(), strict=True)),
         calibration=calibration,
         slices=slices(index, counts),

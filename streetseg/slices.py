@@ -67,4 +67,6 @@ def terciles(values: np.ndarray) -> np.ndarray:
 
 def _slice(name: str, counts: np.ndarray) -> Slice:
     samples = mean_iou(resampled_iou(counts))
-    return Slice(name, len(counts), category_miou(counts.sum(axis=0)), interval(samples))
+    return Slice(
+        name, len(counts), category_miou(counts.sum(axis=0)), interval(samples, len(counts))
+    )

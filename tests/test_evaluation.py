@@ -72,8 +72,8 @@ def test_intervals_hold_the_scores(evaluation: dict) -> None:
         low, high = intervals[name]
         assert low <= evaluation[name] <= high
     for name, iou in evaluation["iou"].items():
-        low, high = intervals["iou"][name]
-        assert iou is None or low <= iou <= high
+        ends = intervals["iou"][name]
+        assert ends is None or ends[0] <= iou <= ends[1]
 
 
 def test_slices_are_of_all_frames(evaluation: dict) -> None:

@@ -369,6 +369,7 @@ def test_what_is_done_with_a_model_does_not_train_it_again() -> None:
     assert changed.evaluation["registry"] == scoring
     assert changed.gate["registry"] == store
     assert changed.registry["registry"]["auto_promote"]
+    assert settle(overrides={}).gate["registry"] == {}, "MLFLOW_TRACKING_URI says where"
 
 
 @pytest.fixture
