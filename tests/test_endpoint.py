@@ -23,7 +23,7 @@ from kfp_server_api import (
     V2beta1RunDetails,
 )
 
-from pipelines import cli, connection, endpoint
+from pipelines import cli, connection, endpoint, remote
 from pipelines.steps import steps_of
 from streetseg.config import Params
 from streetseg.provenance import REPOSITORY
@@ -73,6 +73,7 @@ def call(
     monkeypatch.setenv("KFP_NAMESPACE", NAMESPACE)
     monkeypatch.setenv("KFP_TOKEN", TOKEN)
     monkeypatch.setattr(endpoint, "EVERY_S", 0.001)
+    monkeypatch.setattr(remote, "IMAGE", "registry.example/streetseg-train:0.1.0")
 
     def run(*arguments: str) -> Called:
         monkeypatch.setattr(sys, "argv", ["training", *arguments])
@@ -600,6 +601,26 @@ def test_a_certificate_must_be_trusted(
     )
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert call("list", "--endpoint", secure).status == 0
+
+
+@pytest.mark.parametrize(
+    ("image", "warned"),
+    [
+        ("streetseg-train:0.1.0", True),
+        ("team/streetseg-train:0.1.0", True),
+        ("registry.example/streetseg-train:0.1.0", False),
+        ("localhost:5000/streetseg-train", False),
+    ],
+)
+def test_an_image_that_no_cluster_can_pull_is_a_warning(
+    call: Callable[..., Called], monkeypatch: pytest.MonkeyPatch, image: str, warned: bool
+) -> None:
+    monkeypatch.setattr(remote, "IMAGE", image)
+    for command in (("submit", "--data-version", DATA), ("schedule", "--cron", "0 0 3 * * *")):
+        done = call(*command)
+        assert done.status == 0
+        said = f"warning: the image {image} names no registry"
+        assert [line[: len(said)] for line in done.err.splitlines()] == [said] * warned
 
 
 def test_help_says_what_cron_is_and_never_asks_for_a_token(call: Callable[..., Called]) -> None:
