@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -181,7 +181,7 @@ def confusion_picture(confusion: np.ndarray, labels: LabelSpace, path: Path) -> 
     for row, column in np.ndindex(size, size):
         count, share = confusion[row, column], shares[row, column]
         color = "white" if share > 0.55 else "black" if count else "#999999"
-        where = {"ha": "center", "color": color}
+        where: dict[str, Any] = {"ha": "center", "color": color}
         axis.text(column, row - 0.02, f"{share * 100:.1f} %", va="bottom", fontsize=12, **where)
         axis.text(column, row + 0.1, f"{count:,}", va="top", fontsize=9, **where)
     axis.set_xticks(range(size), labels.names, fontsize=11)
