@@ -33,7 +33,7 @@ from streetseg.imaging import (
     encode_palette_png,
 )
 from streetseg.inference import Segmenter
-from streetseg.registry import CHAMPION, describe, download
+from streetseg.registry import CHAMPION, describe, download, pinned
 from streetseg.tracking import connect
 
 PARAMS_FILE = Path(os.environ.get("STREETSEG_PARAMS", "params.yaml"))
@@ -117,10 +117,11 @@ class StreetSegmenter:
 
     def _open_champion(self) -> None:
         registry = PARAMS.registry
-        uri = f"models:/{registry.model_name}@{CHAMPION}"
-        self.segmenter = Segmenter(download(uri, registry))
+        exact = pinned(f"models:/{registry.model_name}@{CHAMPION}", registry)
+        self.segmenter = Segmenter(download(exact, registry))
+        version = exact.rpartition("/")[2]
         self.model = {
-            **describe(connect(registry), registry.model_name, CHAMPION),
+            **describe(connect(registry), registry.model_name, version),
             "size": list(self.segmenter.size),
             "label_space": self.segmenter.labels.to_dict(),
         }

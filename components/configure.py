@@ -58,7 +58,10 @@ def configure(
             tree["validate"]["reference"] = reference
         if start := params.model.init_from:
             tree["model"]["init_from"] = pinned(start, params.registry)
-    registry = {"registry": tree["registry"]}
+
+    def of_registry(*keys: str) -> dict:
+        return {"registry": {key: value for key, value in tree["registry"].items() if key in keys}}
+
     Settings = namedtuple(
         "Settings",
         "data_version remote validation training evaluation gate registry",
@@ -67,8 +70,15 @@ def configure(
         data_version=version,
         remote=params.data.remote,
         validation={"validate": tree["validate"], "data": {"remote": params.data.remote}},
-        training={"model": tree["model"], "train": tree["train"], **registry},
-        evaluation={"evaluate": tree["evaluate"], **registry},
-        gate={"gate": tree["gate"]},
-        registry=registry,
+        training={
+            "model": tree["model"],
+            "train": tree["train"],
+            **of_registry("tracking_uri", "experiment", "run_name"),
+        },
+        evaluation={
+            "evaluate": tree["evaluate"],
+            **of_registry("tracking_uri", "experiment", "model_name"),
+        },
+        gate={"gate": tree["gate"], **of_registry("tracking_uri")},
+        registry={"registry": tree["registry"]},
     )

@@ -11,7 +11,10 @@ from components import component
 def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown]) -> NamedTuple(  # type: ignore[valid-type]
     "Verdict", [("passed", bool), ("reasons", list), ("judged", str)]
 ):
-    """Judge the scores; the verdict with its reasons is a page either way, and JSON."""
+    """Judge the scores; the verdict with its reasons is a page either way, and JSON.
+
+    The run that trained the model keeps it in MLflow, whether the gate is open or closed.
+    """
     import json
     from collections import namedtuple
     from pathlib import Path
@@ -19,10 +22,13 @@ def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown])
     from streetseg.config import Params
     from streetseg.errors import exit_on_error
     from streetseg.gate import judge, read_evaluation
+    from streetseg.tracking import record_verdict
 
+    params = Params.model_validate(settings)
     with exit_on_error():
         scores, frames = read_evaluation(Path(evaluation.path))
-        found = judge(scores, Params.model_validate(settings).gate, frames)
+        found = judge(scores, params.gate, frames)
+        record_verdict(params.registry, scores["run_id"], found)
     Path(verdict.path).write_text(found.to_markdown())
     print(found.to_markdown())
     Verdict = namedtuple("Verdict", ["passed", "reasons", "judged"])

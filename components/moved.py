@@ -9,7 +9,7 @@ from components import component
 def moved(data_version: str, recipe: str, overrides: dict) -> NamedTuple(  # type: ignore[valid-type]
     "Data", [("moved", bool), ("data_version", str)]
 ):
-    """Settle the data version, and ask MLflow whether a model has been trained on it already."""
+    """Settle the data version, and ask MLflow whether a model of it has been judged already."""
     from collections import namedtuple
 
     from streetseg.config import load_recipe

@@ -11,7 +11,16 @@ from streetseg.cluster_config import Cluster, Secret
 
 DATA_CACHE = "/mnt/data-cache"
 """Where the step that fetches has the volume of ``cluster.data_cache``."""
-MLFLOW = {"moved", "configure", "fetch-model", "train", "train-job", "evaluate", "register"}
+MLFLOW = {
+    "moved",
+    "configure",
+    "fetch-model",
+    "train",
+    "train-job",
+    "evaluate",
+    "gate",
+    "register",
+}
 """Steps that ask MLflow."""
 STORAGE = {
     "fetch",
@@ -20,6 +29,7 @@ STORAGE = {
     "train",
     "train-job",
     "evaluate",
+    "gate",
     "register",
     "segment",
 }

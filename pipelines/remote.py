@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from components import IMAGE
 from pipelines.build import (
     PARAMS,
     SCHEDULED,
@@ -286,10 +288,22 @@ def start(
 def compiled(pipeline: str, overrides: dict[str, Any]) -> Iterator[Path]:
     """The YAML of a pipeline as it is now, with the pods of ``params.yaml`` and ``overrides``."""
     cluster = read_cluster(PARAMS, overrides)
+    if not _names_registry(IMAGE):
+        print(
+            f"warning: the image {IMAGE} names no registry that a cluster could pull it from: set "
+            "STREETSEG_IMAGE to the one that was pushed",
+            file=sys.stderr,
+        )
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"{pipeline}.yaml"
         compile_pipeline(pipeline, cluster, path)
         yield path
+
+
+def _names_registry(image: str) -> bool:
+    """Whether the name of an image begins with that of a registry, as Docker reads it."""
+    host, slash, _ = image.partition("/")
+    return bool(slash) and ("." in host or ":" in host)
 
 
 def _log(endpoint: Endpoint, run_id: str, pod: str) -> str:

@@ -110,7 +110,11 @@ def training_pipeline(train_step: Step = train, place: Place = anywhere) -> Call
                 model=trained.outputs["model"], dataset=dataset, settings=settings["evaluation"]
             ).set_caching_options(enable_caching=False)  # the champion may be another by now
         )
-        judged = place(gate(evaluation=scored.outputs["evaluation"], settings=settings["gate"]))
+        judged = place(
+            gate(
+                evaluation=scored.outputs["evaluation"], settings=settings["gate"]
+            ).set_caching_options(enable_caching=False)  # MLflow keeps the verdict
+        )
         with dsl.If(judged.outputs["passed"] == True, name="gate-open"):  # noqa: E712
             place(
                 register(

@@ -42,17 +42,42 @@ def mean_iou(iou: np.ndarray) -> np.ndarray:
         return np.where(there, iou, 0).sum(axis=1) / there.sum(axis=1)
 
 
-def interval(samples: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of float64[resamples]; NaN where nothing is known.
+def frames_showing(counts: np.ndarray) -> np.ndarray:
+    """In how many frames each category occurs: int64[C] of int64[F, C, C] (truth, prediction)."""
+    return counts.any(axis=2).sum(axis=0)
 
-    Samples that are NaN are left out.
+
+def interval(
+    samples: np.ndarray, frames: int, level: float = 0.95, lowest: float = 0
+) -> tuple[float, float]:
+    """The percentile interval, widened where frames are few; NaN where nothing is known.
+
+    Resamples vary less than frames do, by ``sqrt((frames - 1) / frames)``, and a spread that is
+    itself taken from few frames asks for Student's t in place of the normal distribution
+    (Hesterberg, 2015). Both ends are moved away from the median by these two factors. More extreme
+    percentiles in place of that cannot do on fewer than six frames, for no resample lies outside of
+    what the frames are one by one.
+
+    Args:
+        samples: float64[resamples]; those that are NaN are left out.
+        frames: how many frames tell anything about the score.
+        level: how often the interval is to hold the truth.
+        lowest: that the score can be; 1 is the highest.
+
+    Returns:
+        (low, high), both NaN on fewer than two frames.
     """
+    from scipy.special import ndtri, stdtrit
+
     known = samples[~np.isnan(samples)]
-    if not known.size:
+    if frames < 2 or not known.size:
         return float("nan"), float("nan")
-    tail = 50 * (1 - level)
-    low, high = np.percentile(known, [tail, 100 - tail])
-    return float(low), float(high)
+    tail = (1 - level) / 2
+    low, median, high = np.quantile(known, [tail, 0.5, 1 - tail])
+    wider = stdtrit(frames - 1, tail) / ndtri(tail) * np.sqrt(frames / (frames - 1))
+    ends = median + wider * (np.array([low, high]) - median)
+    low, high = ends.clip(lowest, 1).tolist()
+    return low, high
 
 
 def certainty(held: np.ndarray, frames: int) -> float:

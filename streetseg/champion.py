@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from streetseg.artifact import read_config, read_labels, read_trained_on
-from streetseg.bootstrap import interval, mean_iou, resampled_iou
+from streetseg.bootstrap import frames_showing, interval, mean_iou, resampled_iou
 from streetseg.config import Registry
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
@@ -125,10 +125,13 @@ def differences(counts: np.ndarray, champion_counts: np.ndarray) -> tuple[Differ
     ours, theirs = (category_iou(each.sum(axis=0)) for each in (counts, champion_counts))
     our_samples, their_samples = resampled_iou(counts), resampled_iou(champion_counts)
     whole = mean_iou(our_samples) - mean_iou(their_samples)
+    by_category = zip(
+        ours - theirs, (our_samples - their_samples).T, frames_showing(counts), strict=True
+    )
     return (
-        Difference(mean(ours) - mean(theirs), interval(whole)),
+        Difference(mean(ours) - mean(theirs), interval(whole, len(counts), lowest=-1)),
         *(
-            Difference(float(value), interval(samples))
-            for value, samples in zip(ours - theirs, (our_samples - their_samples).T, strict=True)
+            Difference(float(value), interval(samples, showing, lowest=-1))
+            for value, samples, showing in by_category
         ),
     )

@@ -34,7 +34,7 @@ from streetseg.metrics import (
     plain_numbers,
 )
 from streetseg.parallel import cores
-from streetseg.pictures import prediction_sheet
+from streetseg.pictures import confusion_picture, prediction_sheet
 from streetseg.progress import track
 from streetseg.ranked import RankedFrames
 from streetseg.road import LABEL_SPACE as ROAD_LABELS
@@ -78,7 +78,7 @@ class Evaluation:
     """int64[F, C, C], the confusion of categories (truth, prediction) of each frame."""
     intervals: dict[str, Any]
     """95 % intervals (low, high): of ``miou``, ``miou_official`` and ``boundary_miou``, and under
-    ``iou`` of each category."""
+    ``iou`` of each category. NaN on fewer than two frames, of a category that show it."""
     boundary_iou: dict[str, float]
     calibration: Calibration
     slices: dict[str, list[Slice]]
@@ -145,8 +145,8 @@ def evaluate(
 ) -> Evaluation:
     """Score what would be served: the ONNX graph, its answer brought to native size.
 
-    Writes ``evaluation.json``, ``frames.npz``, ``predictions.png`` and ``report.html`` to
-    ``destination``, whole or not at all.
+    Writes ``evaluation.json``, ``frames.npz``, ``predictions.png``, ``confusion.png`` and
+    ``report.html`` to ``destination``, whole or not at all.
 
     Args:
         artifact: the model.
@@ -209,7 +209,7 @@ def evaluate(
         names=names,
         counts=counts,
         intervals=tally.intervals()
-        | {"boundary_miou": interval(mean_iou(resampled_iou(per_frame)[:, :-1]))},
+        | {"boundary_miou": interval(mean_iou(resampled_iou(per_frame)[:, :-1]), len(rows))},
         boundary_iou=dict(zip(labels.names, boundary_iou[:-1].tolist(), strict=True)),
         calibration=calibration,
         slices=slices(index, counts),
@@ -224,7 +224,8 @@ def evaluate(
         (folder / "evaluation.json").write_text(json.dumps(evaluation.to_dict(), indent=1) + "\n")
         _save_frames(evaluation, folder / "frames.npz")
         _draw_sheet(ranked, evaluation, folder / "predictions.png")
-        write_report(evaluation, ranked, folder / "report.html")
+        confusion_picture(scores.category_confusion, labels, folder / "confusion.png")
+        write_report(evaluation, ranked, folder / "confusion.png", folder / "report.html")
     return evaluation
 
 

@@ -10,7 +10,14 @@ import numpy as np
 from streetseg.bootstrap import RESAMPLES
 from streetseg.champion import differences
 from streetseg.labels import LabelSpace
-from streetseg.pictures import errors_on, jpeg_address, overlay, shrink
+from streetseg.pictures import (
+    errors_on,
+    jpeg_address,
+    overlay,
+    png_address,
+    shares_of_truth,
+    shrink,
+)
 from streetseg.ranked import RankedFrames, ShownFrame
 from streetseg.report import write_page
 
@@ -21,16 +28,19 @@ EXTREMES, PICTURE_WIDTH = 3, 448
 """Frames shown at either end of the ranking, and how many pixels wide a picture of them is."""
 
 
-def write_report(evaluation: Evaluation, ranked: RankedFrames, path: Path) -> None:
+def write_report(
+    evaluation: Evaluation, ranked: RankedFrames, confusion_png: Path, path: Path
+) -> None:
     """Write the page.
 
     Args:
         evaluation: the scores.
         ranked: the frames that they are of, to show the worst and the best.
+        confusion_png: the picture of the confusion matrix.
         path: the HTML file to write.
     """
     confusion = evaluation.scores.category_confusion
-    truth = confusion.sum(axis=1, keepdims=True)
+    truth = confusion.sum(axis=1)
     labels, champion = evaluation.labels, evaluation.champion
     compared = None
     if champion and champion.model:
@@ -44,9 +54,9 @@ def write_report(evaluation: Evaluation, ranked: RankedFrames, path: Path) -> No
         evaluation=evaluation,
         scores=evaluation.scores,
         categories=labels.categories,
-        confusion=confusion,
-        shares=np.divide(confusion, truth, out=np.zeros(confusion.shape), where=truth > 0),
-        truth_shares=truth[:, 0] / max(1, truth.sum()),
+        confusion=png_address(confusion_png),
+        confusion_in_words=_in_words(confusion, labels),
+        truth_shares=truth / max(1, truth.sum()),
         calibration=evaluation.calibration.to_dict(),
         champion=champion,
         differences=compared,
@@ -54,6 +64,20 @@ def write_report(evaluation: Evaluation, ranked: RankedFrames, path: Path) -> No
         best=[_strip(ranked.show(place), place, labels) for place in best],
         resamples=RESAMPLES,
     )
+
+
+def _in_words(confusion: np.ndarray, labels: LabelSpace) -> str:
+    """How much of each category is found, and what it is most often taken for."""
+    told = []
+    for row, shares in enumerate(shares_of_truth(confusion)):
+        if not confusion[row].any():
+            continue
+        text = f"{labels.names[row]} {shares[row] * 100:.1f} % found"
+        wrong = np.where(np.arange(len(shares)) == row, 0, shares)
+        if wrong.any():
+            text += f", {wrong.max() * 100:.1f} % taken for {labels.names[wrong.argmax()]}"
+        told.append(text)
+    return "; ".join(told)
 
 
 def _strip(frame: ShownFrame, place: int, labels: LabelSpace) -> tuple[int, ShownFrame, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -98,6 +98,11 @@ def jpeg_address(rgb: np.ndarray) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 
+def png_address(path: Path) -> str:
+    """A ``data:`` address that holds a PNG file."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
 def prediction_panel(
     model: SegmentationModel, dataset: PreparedDataset, rows: Sequence[int] | np.ndarray
 ) -> np.ndarray:
@@ -159,6 +164,42 @@ def prediction_sheet(
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     _legend(figure, labels)
     figure.savefig(path, dpi=130)
+
+
+def confusion_picture(confusion: np.ndarray, labels: LabelSpace, path: Path) -> None:
+    """Draw a confusion matrix: of each true category the shares of its pixels, and their numbers.
+
+    Args:
+        confusion: int64[C, C], pixels by (truth, prediction).
+        labels: names of the categories.
+        path: the PNG to write.
+    """
+    shares, size = shares_of_truth(confusion), len(confusion)
+    figure = _figure(2.2 + 1.05 * size, 1.3 + 0.62 * size)
+    axis = figure.subplots()
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.ndindex(size, size):
+        count, share = confusion[row, column], shares[row, column]
+        color = "white" if share > 0.55 else "black" if count else "#999999"
+        where: dict[str, Any] = {"ha": "center", "color": color}
+        axis.text(column, row - 0.02, f"{share * 100:.1f} %", va="bottom", fontsize=12, **where)
+        axis.text(column, row + 0.1, f"{count:,}", va="top", fontsize=9, **where)
+    axis.set_xticks(range(size), labels.names, fontsize=11)
+    axis.set_yticks(range(size), labels.names, fontsize=11)
+    axis.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+    axis.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+    axis.grid(which="minor", color="#dddddd", linewidth=0.6)
+    axis.tick_params(which="both", length=0)
+    axis.spines[:].set_visible(False)
+    axis.set_xlabel("predicted", fontsize=11)
+    axis.set_ylabel("true", fontsize=11)
+    figure.savefig(path, dpi=110)
+
+
+def shares_of_truth(confusion: np.ndarray) -> np.ndarray:
+    """The rows of int64[C, C] as shares of their sums, 0 where a category does not occur."""
+    truth = confusion.sum(axis=1, keepdims=True)
+    return np.divide(confusion, truth, out=np.zeros(confusion.shape), where=truth > 0)
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -92,9 +92,10 @@ def read_run(client: MlflowClient, run_id: str) -> RunRecord:
 
 
 def trained_on(params: Registry, data_version: str) -> str | None:
-    """The latest finished run of the experiment that trained on a data version; None if none has.
+    """The latest run of the experiment that trained on a data version to its end; None if none has.
 
-    The trials of a search are no trainings in this sense.
+    That is a run whose model the gate has turned down, or has passed and the registry has: what
+    failed before is to be tried again. The trials of a search are no trainings in this sense.
 
     Raises:
         StreetsegError: the store does not answer.
@@ -108,9 +109,18 @@ def trained_on(params: Registry, data_version: str) -> str | None:
                 if run.data.tags.get("data_version") == data_version
                 and run.info.status == "FINISHED"
                 and "mlflow.parentRunId" not in run.data.tags
+                and _settled(client, run)
             ),
             None,
         )
+
+
+def _settled(client: MlflowClient, run: Run) -> bool:
+    """Whether the gate has judged a run, and its model is registered if that is open."""
+    gate = run.data.tags.get("gate")
+    if gate != "passed":
+        return gate is not None
+    return bool(client.search_model_versions(f"run_id = '{run.info.run_id}'"))
 
 
 def choose(text: str, known: Sequence[Run]) -> Run:

@@ -66,5 +66,5 @@ def terciles(values: np.ndarray) -> np.ndarray:
 
 
 def _slice(name: str, counts: np.ndarray) -> Slice:
-    samples = mean_iou(resampled_iou(counts))
-    return Slice(name, len(counts), category_miou(counts.sum(axis=0)), interval(samples))
+    frames, samples = len(counts), mean_iou(resampled_iou(counts))
+    return Slice(name, frames, category_miou(counts.sum(axis=0)), interval(samples, frames))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from streetseg.bootstrap import interval, mean_iou, resampled_iou
+from streetseg.bootstrap import frames_showing, interval, mean_iou, resampled_iou
 from streetseg.labels import LabelSpace
 from streetseg.metrics import (
     Scores,
@@ -54,16 +55,19 @@ class Tally:
 
     def intervals(self) -> dict[str, Any]:
         """95 % intervals of the scores of all frames: ``miou``, ``miou_official`` and ``iou``."""
-        names = self.labels.names
-        iou = resampled_iou(self.counts)
+        names, counts = self.labels.names, self.counts
+        frames, showing = len(counts), frames_showing(counts)
+        iou = resampled_iou(counts)
         official = resampled_iou(np.stack(self._official))[:, : len(names)]
         return {
-            "miou": interval(mean_iou(iou)),
-            "miou_official": interval(mean_iou(official)),
-            "iou": {name: interval(iou[:, place]) for place, name in enumerate(names)},
+            "miou": interval(mean_iou(iou), frames),
+            "miou_official": interval(mean_iou(official), frames),
+            "iou": {
+                name: interval(iou[:, place], showing[place]) for place, name in enumerate(names)
+            },
         }
 
 
-def plain_interval(ends: Interval) -> list[float | None]:
-    """An interval for JSON; both ends None where it does not exist."""
-    return [plain_number(end) for end in ends]
+def plain_interval(ends: Interval) -> list[float | None] | None:
+    """An interval for JSON; None where it does not exist."""
+    return None if math.isnan(ends[0]) else [plain_number(end) for end in ends]

@@ -86,8 +86,9 @@ class Verdict:
     def _next_steps(self) -> list[str]:
         if self.passed:
             return [
-                "The model becomes the challenger. Services answer with it once it is promoted: "
-                "`streetseg promote`, or `registry.auto_promote`."
+                "The model becomes the challenger. To answer with it, promote it "
+                "(`streetseg promote`, or `registry.auto_promote`), then start the service again: "
+                "it takes the champion when it starts."
             ]
         failed = [condition for condition in self.conditions if condition.failed]
         return list(dict.fromkeys(condition.advice for condition in failed))

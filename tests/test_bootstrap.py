@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streetseg.bootstrap import certainty, interval, mean_iou, resampled_iou
+from streetseg.bootstrap import certainty, frames_showing, interval, mean_iou, resampled_iou
 from streetseg.metrics import category_miou
 
 
@@ -16,7 +16,7 @@ def test_alike_frames_leave_no_doubt() -> None:
     counts = np.repeat(frames(1), 20, axis=0)
     samples = mean_iou(resampled_iou(counts))
     assert np.allclose(samples, category_miou(counts.sum(axis=0)))
-    assert np.ptp(interval(samples)) == pytest.approx(0)
+    assert np.ptp(interval(samples, 20)) == pytest.approx(0)
 
 
 def test_a_resample_is_the_score_of_the_frames_drawn() -> None:
@@ -34,16 +34,36 @@ def test_two_models_are_resampled_on_the_same_frames() -> None:
     assert (resampled_iou(counts, seed=1) != resampled_iou(counts)).any()
 
 
-def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("number", [2, 4, 8, 60])
+def test_the_interval_holds_the_truth_as_often_as_it_says(number: int) -> None:
     population = frames(4000, seed=1)
     truth = category_miou(population.sum(axis=0))
     random = np.random.default_rng(2)
     held = 0
     for seed in range(200):
-        sample = population[random.integers(len(population), size=60)]
-        low, high = interval(mean_iou(resampled_iou(sample, 300, seed)))
+        sample = population[random.integers(len(population), size=number)]
+        low, high = interval(mean_iou(resampled_iou(sample, 300, seed)), number)
         held += low <= truth <= high
-    assert 0.88 <= held / 200 <= 0.99
+    assert 0.9 <= held / 200 <= 0.99
+
+
+def test_one_frame_tells_nothing_about_others() -> None:
+    samples = mean_iou(resampled_iou(frames(1)))
+    assert np.isnan(interval(samples, 1)).all()
+    assert not np.isnan(interval(samples, 2)).any()
+
+
+def test_a_category_is_as_sure_as_the_frames_that_show_it_are_many() -> None:
+    counts = frames(5)
+    counts[1:, 2, :] = 0
+    assert frames_showing(counts).tolist() == [5, 5, 1]
+
+
+def test_an_interval_stays_within_what_a_score_can_be() -> None:
+    samples = np.linspace(0.2, 0.9, 101)
+    assert interval(samples, 2) == (0, 1)
+    assert interval(samples - 0.5, 2, lowest=-1) == (-1, 1)
+    assert interval(samples, 10**6) == pytest.approx((0.2175, 0.8825), abs=1e-4)
 
 
 def test_a_category_that_never_occurs_has_no_score_and_no_interval() -> None:
@@ -51,7 +71,7 @@ def test_a_category_that_never_occurs_has_no_score_and_no_interval() -> None:
     counts[:, 2, :] = counts[:, :, 2] = 0
     samples = resampled_iou(counts, resamples=20)
     assert np.isnan(samples[:, 2]).all()
-    assert np.isnan(interval(samples[:, 2])).all()
+    assert np.isnan(interval(samples[:, 2], 5)).all()
     assert not np.isnan(mean_iou(samples)).any()
 
 

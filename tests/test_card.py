@@ -89,6 +89,10 @@ def test_intervals_are_shown_where_they_are_known(config: dict, evaluation: dict
     assert "| category | IoU | 95 % | Dice |\n|---|---:|---:|---:|\n" in card
     assert "| road | 0.400 | 0.300 to 0.500 | 0.570 |" in card
     assert "| sky | 0.600 | - | 0.750 |" in card
+    evaluation["intervals"] = {"miou": None, "miou_official": None, "iou": {"road": None}}
+    card = describe_model(config, evaluation, OPEN, RUN, "cityscapes")
+    assert "Mean IoU **0.500** over" in card
+    assert "| road | 0.400 | - | 0.570 |" in card
 
 
 def test_a_model_scored_on_other_data_says_so(config: dict, evaluation: dict) -> None:

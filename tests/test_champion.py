@@ -111,7 +111,7 @@ def test_a_difference_is_paired_by_frame() -> None:
     assert whole.value == pytest.approx(category_miou(new) - category_miou(old))
     assert [one.value for one in each] == pytest.approx(category_iou(new) - category_iou(old))
     assert 0 < whole.interval[0] < whole.value < whole.interval[1], "though frames differ widely"
-    assert interval(np.zeros(3)) == differences(counts, counts)[0].interval
+    assert interval(np.zeros(3), 20) == differences(counts, counts)[0].interval
 
 
 def test_frames_that_it_learnt_from_are_counted(

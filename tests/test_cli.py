@@ -126,6 +126,39 @@ def test_the_gate_judges_and_fails_only_if_asked_to(project: Path, trained: Trai
     assert failed.returncode == 1
 
 
+def test_the_run_that_trained_the_model_keeps_the_last_verdict(
+    project: Path, trained: Trained, params: Params
+) -> None:
+    from streetseg.tracking import connect, record_verdict
+    from streetseg.verdict import Verdict
+
+    client = connect(params.registry)
+    better = Verdict(True, ["better"], compared_with="version 3", probability=0.97)
+    record_verdict(params.registry, trained.run_id, better)
+    assert client.get_run(trained.run_id).data.tags["gate_probability"] == "0.9700"
+
+    judge = ("gate", "--evaluation", trained.evaluation, "--set", "gate.miou_floor=0.99")
+    page = streetseg(*judge, cwd=project).stdout
+    tags = client.get_run(trained.run_id).data.tags
+    assert tags["gate"] == "failed"
+    assert "gate_probability" not in tags, "that of an earlier verdict"
+    kept = Path(client.download_artifacts(trained.run_id, "gate", str(project)))
+    assert (kept / "verdict.md").read_text().strip() == page.strip()
+    verdict = json.loads((kept / "verdict.json").read_text())
+    assert "below the floor of 0.99" in verdict["reasons"][0]
+
+
+def test_a_verdict_is_told_even_if_mlflow_cannot_be_reached(
+    project: Path, trained: Trained
+) -> None:
+    nowhere = "registry.tracking_uri=sqlite:////proc/none/mlflow.db"
+    done = streetseg("gate", "--evaluation", trained.evaluation, "--set", nowhere, cwd=project)
+    assert done.returncode == 0
+    assert done.stdout.startswith("# Gate open")
+    (warning,) = done.stderr.strip().splitlines()
+    assert warning.startswith("warning: cannot reach the MLflow store")
+
+
 def test_predict_writes_masks_and_overlays(
     project: Path, cityscapes: Path, trained: Trained
 ) -> None:

@@ -23,7 +23,7 @@ from kfp_server_api import (
     V2beta1RunDetails,
 )
 
-from pipelines import cli, connection, endpoint
+from pipelines import cli, connection, endpoint, remote
 from pipelines.steps import steps_of
 from streetseg.config import Params
 from streetseg.provenance import REPOSITORY
@@ -73,6 +73,7 @@ def call(
     monkeypatch.setenv("KFP_NAMESPACE", NAMESPACE)
     monkeypatch.setenv("KFP_TOKEN", TOKEN)
     monkeypatch.setattr(endpoint, "EVERY_S", 0.001)
+    monkeypatch.setattr(remote, "IMAGE", "registry.example/streetseg-train:0.1.0")
 
     def run(*arguments: str) -> Called:
         monkeypatch.setattr(sys, "argv", ["training", *arguments])
@@ -602,6 +603,26 @@ def test_a_certificate_must_be_trusted(
     assert call("list", "--endpoint", secure).status == 0
 
 
+@pytest.mark.parametrize(
+    ("image", "warned"),
+    [
+        ("streetseg-train:0.1.0", True),
+        ("team/streetseg-train:0.1.0", True),
+        ("registry.example/streetseg-train:0.1.0", False),
+        ("localhost:5000/streetseg-train", False),
+    ],
+)
+def test_an_image_that_no_cluster_can_pull_is_a_warning(
+    call: Callable[..., Called], monkeypatch: pytest.MonkeyPatch, image: str, warned: bool
+) -> None:
+    monkeypatch.setattr(remote, "IMAGE", image)
+    for command in (("submit", "--data-version", DATA), ("schedule", "--cron", "0 0 3 * * *")):
+        done = call(*command)
+        assert done.status == 0
+        said = f"warning: the image {image} names no registry"
+        assert [line[: len(said)] for line in done.err.splitlines()] == [said] * warned
+
+
 def test_help_says_what_cron_is_and_never_asks_for_a_token(call: Callable[..., Called]) -> None:
     assert "SECONDS" in call("schedule", "--help").out
     for command in ON_KUBEFLOW:
@@ -647,7 +668,7 @@ def test_a_schedule_and_a_run_take_the_same_parameters(scheduled: dict) -> None:
     assert inputs["data_version"]["defaultValue"] == "main"
 
 
-def test_data_moves_when_no_finished_training_has_learnt_from_it(tmp_path: Path) -> None:
+def test_data_moves_when_no_training_has_come_to_its_end_with_it(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     from components.moved import moved
@@ -663,15 +684,22 @@ def test_data_moves_when_no_finished_training_has_learnt_from_it(tmp_path: Path)
     assert ask("main") == (True, DATA)
     client = MlflowClient(store)
     experiment = client.create_experiment(Params().registry.experiment)
-    for status, tags, answer in [
-        ("FINISHED", {"data_version": f"{'2' * 32}.dir"}, True),
-        ("FAILED", {"data_version": DATA}, True),
-        ("FINISHED", {"data_version": DATA, "mlflow.parentRunId": "of a search"}, True),
-        ("FINISHED", {"data_version": DATA}, False),
+    for status, tags in [
+        ("FINISHED", {"data_version": f"{'2' * 32}.dir", "gate": "failed"}),
+        ("FAILED", {"data_version": DATA}),
+        ("FINISHED", {"data_version": DATA, "gate": "failed", "mlflow.parentRunId": "of a search"}),
+        ("FINISHED", {"data_version": DATA}),  # its evaluation failed
+        ("FINISHED", {"data_version": DATA, "gate": "passed"}),  # its registration did
     ]:
         run = client.create_run(experiment, tags=tags)
         client.set_terminated(run.info.run_id, status)
-        assert ask("main") == (answer, DATA)
+        assert ask("main") == (True, DATA)
+    client.create_registered_model("street-segmenter")
+    version = client.create_model_version("street-segmenter", "model", run.info.run_id)
+    assert ask("main") == (False, DATA)
+    client.delete_model_version("street-segmenter", version.version)
+    assert ask("main") == (True, DATA)
+    client.set_tag(run.info.run_id, "gate", "failed")
     assert ask(DATA) == (False, DATA)
     commit_data(tmp_path, f"{'3' * 32}.dir", "more frames")
     assert ask("main") == (True, f"{'3' * 32}.dir")

@@ -1,5 +1,6 @@
 """Scoring a model."""
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -72,8 +73,8 @@ def test_intervals_hold_the_scores(evaluation: dict) -> None:
         low, high = intervals[name]
         assert low <= evaluation[name] <= high
     for name, iou in evaluation["iou"].items():
-        low, high = intervals["iou"][name]
-        assert iou is None or low <= iou <= high
+        ends = intervals["iou"][name]
+        assert ends is None or ends[0] <= iou <= ends[1]
 
 
 def test_slices_are_of_all_frames(evaluation: dict) -> None:
@@ -130,6 +131,17 @@ def test_the_report_is_one_file_that_asks_for_nothing_else(
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
     assert f"{evaluation['miou']:.3f}" in page
     assert evaluation["frames"][-1]["frame"] in page
+
+
+def test_the_confusion_matrix_is_a_picture_in_the_folder_and_on_the_page(
+    trained: Trained, evaluation: dict
+) -> None:
+    picture = (trained.evaluation / "confusion.png").read_bytes()
+    page = (trained.evaluation / "report.html").read_text()
+    assert f'src="data:image/png;base64,{base64.b64encode(picture).decode()}"' in page
+    row = evaluation["categories"].index("flat")
+    found = evaluation["confusion"][row][row] / sum(evaluation["confusion"][row])
+    assert f"flat {found * 100:.1f} % found, " in page
 
 
 def test_the_report_is_small_enough_to_mail(trained: Trained) -> None:

@@ -137,6 +137,7 @@ def test_a_closed_gate_registers_nothing_and_explains_itself(
     assert list(closed.summary["pipeline"]["tasks"])[-1] == "report-closed-gate"
     client = MlflowClient(f"sqlite:///{demo.out / 'mlflow.db'}")
     assert not client.search_registered_models()
+    assert client.get_run(closed.summary["run_id"]).data.tags["gate"] == "failed"
 
 
 def test_the_whole_job_runs_from_frames_to_an_answer_over_http(first: DemoRun) -> None:

@@ -34,6 +34,7 @@ from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
 from streetseg.versions import data_version
 
+DATA = f"{'1' * 32}.dir"
 COMMITTED = Path("pipelines/street-segmentation-training.yaml")
 STEPS = {
     *("configure", "fetch", "validate", "train", "evaluate", "gate", "register"),
@@ -192,7 +193,7 @@ def test_a_step_has_the_secrets_that_it_needs_and_no_others(compiled: Compile) -
         "validate": {"streetseg-s3"},
         "train": {"streetseg-mlflow", "streetseg-s3"},
         "evaluate": {"streetseg-mlflow", "streetseg-s3"},
-        "gate": set(),
+        "gate": {"streetseg-mlflow", "streetseg-s3"},
         "register": {"streetseg-mlflow", "streetseg-s3"},
         "report-closed-gate": set(),
     }
@@ -232,7 +233,7 @@ def test_only_what_may_do_better_the_next_time_is_tried_again(compiled: Compile)
 def test_what_depends_on_its_inputs_alone_is_cached(compiled: Compile) -> None:
     tasks = compiled().tasks()
     cached = {name for name in STEPS if tasks[name]["cachingOptions"].get("enableCache")}
-    assert cached == {"fetch", "validate", "train", "gate"}
+    assert cached == {"fetch", "validate", "train"}
 
 
 def test_the_step_that_waits_for_a_train_job_takes_no_accelerator(compiled: Compile) -> None:
@@ -343,6 +344,32 @@ def test_a_run_cannot_change_its_pods() -> None:
         configure.python_func(
             "main", "default", 0, -1.0, "", False, False, {"cluster.gpu.count": 1}
         )
+
+
+def test_what_is_done_with_a_model_does_not_train_it_again() -> None:
+    def settle(**inputs: Any) -> Any:
+        given = {
+            "data_version": DATA,
+            "recipe": "default",
+            "epochs": 0,
+            "miou_floor": -1.0,
+            "model_name": "",
+            "auto_promote": False,
+            "fail_on_gate": False,
+            "overrides": {"registry.tracking_uri": "sqlite:///mlflow.db", "registry.run_name": "a"},
+        }
+        return configure.python_func(**(given | inputs))
+
+    plain, changed = settle(), settle(auto_promote=True, model_name="mine", fail_on_gate=True)
+    for name in ("validation", "training"):
+        assert getattr(changed, name) == getattr(plain, name)
+    store = {"tracking_uri": "sqlite:///mlflow.db"}
+    assert plain.training["registry"] == {**store, "experiment": "streetseg", "run_name": "a"}
+    scoring = {**store, "experiment": "streetseg", "model_name": "mine"}
+    assert changed.evaluation["registry"] == scoring
+    assert changed.gate["registry"] == store
+    assert changed.registry["registry"]["auto_promote"]
+    assert settle(overrides={}).gate["registry"] == {}, "MLFLOW_TRACKING_URI says where"
 
 
 @pytest.fixture

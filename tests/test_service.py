@@ -12,6 +12,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from streetseg.lineage import trace
 from streetseg.promotion import promote
 from streetseg.provenance import REPOSITORY
 from streetseg.registry import register
+from streetseg.tracking import connect
 from tests.conftest import Trained
 
 NAME = "served"
@@ -108,6 +110,27 @@ def test_model_says_what_answers_and_where_it_comes_from(
     assert model["data_version"] == dataset.version
     assert model["run_id"] == trained.run_id
     assert len(model["label_space"]["categories"]) == 8
+
+
+def test_a_promotion_meanwhile_does_not_mix_two_versions(
+    client: TestClient, served: Params, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, service = connect(served.registry), sys.modules["service"]
+    first = registry.get_model_version(NAME, "1")
+    later = registry.create_model_version(NAME, first.source, trained.run_id)
+    download = service.download
+
+    def promoted_meanwhile(*arguments: Any) -> Path:
+        folder = download(*arguments)
+        registry.set_registered_model_alias(NAME, "champion", later.version)
+        return folder
+
+    monkeypatch.setattr(service, "download", promoted_meanwhile)
+    try:
+        assert service.StreetSegmenter.inner().model["version"] == "1"
+    finally:
+        registry.set_registered_model_alias(NAME, "champion", "1")
+        registry.delete_model_version(NAME, later.version)
 
 
 def test_an_answer_can_be_traced_to_its_data(

@@ -30,6 +30,12 @@ def test_a_slice_is_scored_as_if_its_frames_were_all() -> None:
     assert dark.interval[0] <= dark.miou <= dark.interval[1]
 
 
+def test_a_slice_of_one_frame_has_a_score_and_no_interval() -> None:
+    told = slices(index([90, 10, 50], "aab"), counts(3))["city"][1].to_dict()
+    assert told["miou"] is not None
+    assert told["interval"] is None
+
+
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 7, 20])
 def test_every_frame_is_in_one_slice_of_each_kind(frames: int) -> None:
     values = np.random.default_rng(frames).normal(size=frames).tolist()

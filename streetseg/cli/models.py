@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -34,13 +35,21 @@ def gate(
     evaluation: EvaluationFolder = EVALUATION,
     as_json: AsJson = False,
 ) -> None:
-    """Judge an evaluation. A closed gate ends with status 1 only with gate.fail_on_gate=true."""
+    """Judge an evaluation. A closed gate ends with status 1 only with gate.fail_on_gate=true.
+
+    The verdict is kept in the MLflow run that trained the model.
+    """
     from streetseg.gate import judge, read_evaluation
+    from streetseg.tracking import record_verdict
 
     settings = load(params, set_)
     scores, frames = read_evaluation(evaluation)
     verdict = judge(scores, settings.gate, frames)
     print(json.dumps(verdict.to_dict(), indent=1) if as_json else verdict.to_markdown())
+    try:
+        record_verdict(settings.registry, scores["run_id"], verdict)
+    except StreetsegError as error:
+        print(f"warning: {error}", file=sys.stderr)
     if not verdict.passed and settings.gate.fail_on_gate:
         raise StreetsegError("the gate is closed")
 
