@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from streetseg.artifact import check_onnx, read_config, read_example, weights_sha256
 from streetseg.card import CARD, describe_model, shorten
 from streetseg.config import Params, Registry
-from streetseg.errors import StreetsegError
+from streetseg.errors import NoSuchVersionError, StreetsegError
 from streetseg.provenance import user
 from streetseg.tracking import clear_errors, connect
 from streetseg.verdict import Verdict
@@ -163,21 +163,25 @@ def find(client: MlflowClient, name: str, which: str) -> ModelVersion:
     """Look up a version by number or alias.
 
     Raises:
-        StreetsegError: the registry has no such version.
+        NoSuchVersionError: the registry has no such version.
+        StreetsegError: the registry does not answer.
     """
-    import mlflow
     from mlflow.exceptions import MlflowException
 
-    try:
-        if which.isdecimal():
-            return _describe(client, name, client.get_model_version(name, which).version)
-        return _describe(client, name, client.get_model_version_by_alias(name, which).version)
-    except MlflowException:
-        kind = "version" if which.isdecimal() else "alias"
-        raise StreetsegError(
-            f"the registry {mlflow.get_tracking_uri()} has no model '{name}' with {kind} "
-            f"'{which}': register or promote one first"
-        ) from None
+    kind = "version" if which.isdecimal() else "alias"
+    with clear_errors(f"cannot look up {kind} '{which}' of {name}"):
+        try:
+            if which.isdecimal():
+                return _describe(client, name, which)
+            return _describe(client, name, client.get_model_version_by_alias(name, which).version)
+        except MlflowException as error:
+            no_alias = f"Registered model alias {which} not found"
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST" and no_alias not in error.message:
+                raise
+            raise NoSuchVersionError(
+                f"the registry {client.tracking_uri} has no model '{name}' with {kind} "
+                f"'{which}': register or promote one first"
+            ) from None
 
 
 def describe(client: MlflowClient, name: str, which: str) -> dict[str, Any]:

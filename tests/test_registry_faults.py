@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from streetseg.artifact import weights_sha256
+from streetseg.champion import find_champion
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StoppedError, StreetsegError
@@ -175,6 +176,18 @@ def test_a_request_that_was_repeated_because_its_answer_was_lost_makes_no_second
     registered = register(artifact, evaluation, PASSED, recipe)
     assert line.loses is None
     assert registered == the_only_version(recipe, artifact)
+
+
+def test_a_champion_that_cannot_be_looked_up_is_not_taken_for_none(
+    recipe: Params, line: Line
+) -> None:
+    assert find_champion(recipe.registry) is None, "there is no such model"
+    connect(recipe.registry).create_registered_model(recipe.registry.model_name)
+    assert find_champion(recipe.registry) is None, "the model has no champion"
+    line.breaks_at = "/registered-models/alias"
+    with pytest.raises(StreetsegError, match="cannot look up alias 'champion' of") as caught:
+        find_champion(recipe.registry)
+    assert "\n" not in str(caught.value)
 
 
 @contextmanager
