@@ -67,8 +67,8 @@ def register(
         pipeline_run: name of the pipeline run, if any.
 
     Raises:
-        StreetsegError: the gate is closed, the ONNX graph differs from the weights, or the
-            registry does not answer or takes no files.
+        StreetsegError: the gate is closed, the scores are another model's, the ONNX graph differs
+            from the weights, or the registry does not answer or takes no files.
     """
     import mlflow
 
@@ -76,6 +76,11 @@ def register(
         raise StreetsegError(f"the gate is closed: {'; '.join(verdict.reasons)}")
     config = read_config(artifact)
     name, run_id = params.registry.model_name, config["run_id"]
+    if evaluation["run_id"] != run_id:
+        raise StreetsegError(
+            f"the evaluation is of run {evaluation['run_id']}, the model in {artifact} of run "
+            f"{run_id}: run 'streetseg evaluate' first"
+        )
     again = f"the model is kept in {artifact}: run 'streetseg register' again once the server"
     client = connect(params.registry, f"{again} answers, or set MLFLOW_TRACKING_URI")
     with clear_errors(f"cannot register {name}", f"{again} answers"):

@@ -106,6 +106,18 @@ def test_a_closed_gate_registers_nothing(
         versions(recipe.registry)
 
 
+def test_scores_of_another_training_register_nothing(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "trained-again")
+    earlier = evaluation | {"run_id": "f" * 32}
+    said = f"is of run {'f' * 32}, .* of run {trained.run_id}: run 'streetseg evaluate' first"
+    with pytest.raises(StreetsegError, match=said):
+        register(trained.artifact, earlier, verdict, recipe)
+    with pytest.raises(StreetsegError, match="has no model 'trained-again'"):
+        versions(recipe.registry)
+
+
 def test_mlflow_itself_can_run_the_model_with_its_signature_and_example(
     params: Params, dataset: PreparedDataset, trained: Trained, evaluation: dict, verdict: Verdict
 ) -> None:

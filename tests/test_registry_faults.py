@@ -84,8 +84,18 @@ def artifact(recipe: Params, trained: Trained, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def evaluation(trained: Trained) -> dict:
-    return json.loads((trained.evaluation / "evaluation.json").read_text())
+def evaluated(artifact: Path, trained: Trained, tmp_path: Path) -> Path:
+    """The evaluation of the model, of the same run."""
+    copy = shutil.copytree(trained.evaluation, tmp_path / "evaluation")
+    run_id = json.loads((artifact / "config.json").read_text())["run_id"]
+    scores = json.loads((copy / "evaluation.json").read_text()) | {"run_id": run_id}
+    (copy / "evaluation.json").write_text(json.dumps(scores))
+    return copy
+
+
+@pytest.fixture
+def evaluation(evaluated: Path) -> dict:
+    return json.loads((evaluated / "evaluation.json").read_text())
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -118,12 +128,12 @@ def streetseg(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_model_whose_registry_is_away_is_kept_and_registered_later(
-    recipe: Params, line: Line, artifact: Path, trained: Trained, tmp_path: Path
+    recipe: Params, line: Line, artifact: Path, evaluated: Path, tmp_path: Path
 ) -> None:
     settings = tmp_path / "params.yaml"
     settings.write_text(yaml.safe_dump(recipe.to_dict()))
     command = ["register", "--params", settings, "--model", artifact]
-    command += ["--evaluation", trained.evaluation]
+    command += ["--evaluation", evaluated]
     before = content(artifact)
 
     line.broken = True
