@@ -217,15 +217,22 @@ def download(uri: str, params: Registry | None = None) -> Path:
         params: where the registry is; None means where the environment says.
 
     Raises:
-        StreetsegError: no such model, or its files cannot be had.
+        StreetsegError: no such model, its files cannot be had, or streetseg did not make it.
     """
     import mlflow
 
     exact = pinned(uri, params)
     with clear_errors(f"cannot download {uri}"):
         folder = mlflow.artifacts.download_artifacts(artifact_uri=exact)
-    (artifact,) = (Path(folder) / "artifacts").iterdir()  # under the name it had at registration
-    return artifact
+    # under the name it had at registration
+    found = [config.parent for config in Path(folder).glob("artifacts/*/config.json")]
+    if len(found) != 1:
+        name, _, version = exact.removeprefix("models:/").rpartition("/")
+        raise StreetsegError(
+            f"version {version} of {name} is no streetseg model: it holds no model artifact; name "
+            "a version that 'streetseg register' made, or promote one"
+        )
+    return found[0]
 
 
 def pinned(model: str, params: Registry | None = None) -> str:

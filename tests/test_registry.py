@@ -10,6 +10,7 @@ import pytest
 
 import streetseg
 from streetseg.artifact import weights_sha256
+from streetseg.champion import find_champion
 from streetseg.config import Params, Registry
 from streetseg.dataset import PreparedDataset
 from streetseg.diff import VersionDiff
@@ -158,6 +159,17 @@ def test_what_the_registry_does_not_hold_is_one_clear_line(params: Params, act, 
     with pytest.raises(StreetsegError, match=said) as caught:
         act(named(params, "nobody").registry)
     assert "\n" not in str(caught.value)
+
+
+def test_a_version_that_is_no_model_of_ours_is_named(params: Params, tmp_path: Path) -> None:
+    registry = named(params, "foreign").registry
+    (tmp_path / "MLmodel").write_text("flavors: {}\n")
+    client = connect(registry)
+    client.create_registered_model("foreign")
+    client.create_model_version("foreign", tmp_path.as_uri())
+    client.set_registered_model_alias("foreign", "champion", "1")  # as MLflow's page does
+    with pytest.raises(StreetsegError, match="version 1 of foreign is no streetseg model: "):
+        find_champion(registry)
 
 
 def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
