@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -143,9 +143,12 @@ def _move(
                 )
             move = Move(before, chosen.version, action, _now(), user(), reason, forced)
             with _recorded(client, name, move):
-                if before:
-                    client.set_registered_model_alias(name, PREVIOUS, before)
                 client.set_registered_model_alias(name, CHAMPION, chosen.version)
+            if before:
+                halfway = f"version {chosen.version} of {name} is the champion, but the alias "
+                halfway += f"'{PREVIOUS}' is not set to version {before}"
+                with clear_errors(halfway, "set it in MLflow if you want to roll back"):
+                    client.set_registered_model_alias(name, PREVIOUS, before)
             promoted = find(client, name, chosen.version)
             if CHAMPION not in promoted.aliases:
                 raise StreetsegError(
@@ -185,13 +188,18 @@ def _alone(client: MlflowClient, chosen: ModelVersion) -> Iterator[None]:
             ) from None
     try:
         yield
-    finally:
-        client.delete_registered_model(lock)
+    except BaseException:
+        with suppress(MlflowException):  # what went wrong first is what to tell
+            client.delete_registered_model(lock)
+        raise
+    client.delete_registered_model(lock)
 
 
 @contextmanager
 def _recorded(client: MlflowClient, name: str, move: Move) -> Iterator[None]:
     """Write a move down before it is made; take the note back if it fails."""
+    from mlflow.exceptions import MlflowException
+
     tags = client.get_registered_model(name).tags
     last = max((int(key.split(".")[1]) for key in tags if key.startswith(f"{TAG}.")), default=0)
     key = f"{TAG}.{last + 1:06d}.{uuid4().hex[:8]}"
@@ -199,7 +207,8 @@ def _recorded(client: MlflowClient, name: str, move: Move) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        client.delete_registered_model_tag(name, key)
+        with suppress(MlflowException):
+            client.delete_registered_model_tag(name, key)
         raise
 
 
