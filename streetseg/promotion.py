@@ -8,9 +8,10 @@ needs the alias alone: it may as well be moved in MLflow, and the history then s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 TAG = "promotion"
+NOTE = re.compile(rf"{TAG}\.(\d{{6}})\.[0-9a-f]{{8}}")
 LONGEST_REASON = 1000
 """Characters: a tag of a registered model has room for 5000 in PostgreSQL."""
 
@@ -110,8 +112,7 @@ def history(params: Registry) -> list[Move]:
         model = client.get_registered_model(name)
     moves: list[Move] = []
     at = None
-    for key in sorted(key for key in model.tags if key.startswith(f"{TAG}.")):
-        move = Move(**json.loads(model.tags[key]))
+    for move in _notes(model.tags):
         if move.before != at:
             moves.append(Move(at, move.before))
         moves.append(move)
@@ -201,7 +202,7 @@ def _recorded(client: MlflowClient, name: str, move: Move) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
     tags = client.get_registered_model(name).tags
-    last = max((int(key.split(".")[1]) for key in tags if key.startswith(f"{TAG}.")), default=0)
+    last = max((int(found[1]) for found in map(NOTE.fullmatch, tags) if found), default=0)
     key = f"{TAG}.{last + 1:06d}.{uuid4().hex[:8]}"
     client.set_registered_model_tag(name, key, json.dumps(move.to_dict(), ensure_ascii=False))
     try:
@@ -210,6 +211,19 @@ def _recorded(client: MlflowClient, name: str, move: Move) -> Iterator[None]:
         with suppress(MlflowException):
             client.delete_registered_model_tag(name, key)
         raise
+
+
+def _notes(tags: Mapping[str, str]) -> Iterator[Move]:
+    """The moves that are written down, the oldest first; tags of others are left out.
+
+    A newer release may note more of a move than is known here.
+    """
+    known = {field.name for field in fields(Move)}
+    for key in sorted(filter(NOTE.fullmatch, tags)):
+        try:
+            yield Move(**{k: v for k, v in json.loads(tags[key]).items() if k in known})
+        except (ValueError, TypeError, AttributeError):
+            continue  # no note of ours, whatever its name
 
 
 def _now() -> str:

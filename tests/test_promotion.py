@@ -136,6 +136,35 @@ def test_a_champion_that_was_deleted_is_told(registry: Registry, client: MlflowC
     assert history(registry)[-1] == Move("1", None)
 
 
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        ("promotion.note", "ask Ana before the next one"),
+        ("promotion.000007.0123abcd", "edited by hand"),
+        ("promotion.000007.0123abcd", "[]"),
+        ("promotion.000007.0123abcd", '{"after": "3"}'),
+    ],
+)
+def test_tags_of_others_do_not_disturb(
+    registry: Registry, client: MlflowClient, tag: str, value: str
+) -> None:
+    promote(registry, "1")
+    client.set_registered_model_tag(registry.model_name, tag, value)
+    promote(registry, "2")
+    assert [(move.before, move.after) for move in history(registry)] == [(None, "1"), ("1", "2")]
+
+
+def test_what_a_newer_release_notes_besides_is_left_out(
+    registry: Registry, client: MlflowClient
+) -> None:
+    promote(registry, "1")
+    ((key, value),) = client.get_registered_model(registry.model_name).tags.items()
+    noted = json.dumps(json.loads(value) | {"weather": "rain"})
+    (told,) = history(registry)
+    client.set_registered_model_tag(registry.model_name, key, noted)
+    assert history(registry) == [told]
+
+
 def test_without_a_previous_champion_there_is_no_way_back(
     registry: Registry, client: MlflowClient
 ) -> None:
