@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from streetseg.artifact import check_onnx, read_config, read_example, weights_sha256
 from streetseg.card import CARD, describe_model, shorten
 from streetseg.config import Params, Registry
+from streetseg.credentials import masked
 from streetseg.errors import NoSuchVersionError, StreetsegError
 from streetseg.provenance import user
 from streetseg.tracking import clear_errors, connect
@@ -90,7 +91,7 @@ def register(
             return _describe(client, name, whole[0])
         check_onnx(artifact)
         run = client.get_run(run_id)
-        origin, store = run.data.tags, f"{run.info.artifact_uri} of {client.tracking_uri}"
+        origin, store = run.data.tags, f"{run.info.artifact_uri} of {masked(client.tracking_uri)}"
         scores = {name: evaluation[name] for name in ("miou", "miou_official")}
         found = {
             **{name: f"{value:.4f}" for name, value in scores.items() if value is not None},
@@ -137,8 +138,8 @@ def versions(params: Registry) -> list[ModelVersion]:
         known = search(client, f"name = '{name}'")
     if not known:
         raise StreetsegError(
-            f"the registry {client.tracking_uri} has no model '{name}': run 'streetseg register' "
-            "first, or set MLFLOW_TRACKING_URI or registry.model_name"
+            f"the registry {masked(client.tracking_uri)} has no model '{name}': run "
+            "'streetseg register' first, or set MLFLOW_TRACKING_URI or registry.model_name"
         )
     return known
 
@@ -184,7 +185,7 @@ def find(client: MlflowClient, name: str, which: str) -> ModelVersion:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST" and no_alias not in error.message:
                 raise
             raise NoSuchVersionError(
-                f"the registry {client.tracking_uri} has no model '{name}' with {kind} "
+                f"the registry {masked(client.tracking_uri)} has no model '{name}' with {kind} "
                 f"'{which}': register or promote one first"
             ) from None
 

@@ -1,6 +1,7 @@
 """The model registry."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from streetseg.errors import StreetsegError
 from streetseg.gate import judge
 from streetseg.promotion import history, promote, rollback
 from streetseg.registry import download, register, versions
-from streetseg.tracking import connect
+from streetseg.tracking import clear_errors, connect
 from streetseg.verdict import Verdict
 from tests.conftest import Trained
 
@@ -177,3 +178,25 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/file/mlflow.db"
     with pytest.raises(StreetsegError, match="cannot reach the MLflow store"):
         promote(Registry(tracking_uri=uri))
+
+
+def test_a_password_in_the_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:hunter2@127.0.0.1:9/mlflow")
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "false")
+    with pytest.raises(StreetsegError, match="cannot reach the MLflow store") as caught:
+        promote(Registry())
+    assert "http://***@127.0.0.1:9/mlflow" in str(caught.value)
+    assert "bob" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] == "true"
+
+
+def test_what_failed_is_told_without_passwords() -> None:
+    what = "cannot store files in s3://models of http://bob:hunter2@mlflow:5000"
+    with pytest.raises(StreetsegError) as caught, clear_errors(what, "ask"):
+        raise OSError("no answer from postgresql://bob:hunter2@db/mlflow")
+    assert str(caught.value) == (
+        "cannot store files in s3://models of http://***@mlflow:5000: no answer from "
+        "postgresql://***@db/mlflow: ask"
+    )
