@@ -8,7 +8,9 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from kfp.dsl import Artifact, Model
 
+import components.register
 import streetseg
 from streetseg.artifact import weights_sha256
 from streetseg.champion import find_champion
@@ -18,7 +20,7 @@ from streetseg.diff import VersionDiff
 from streetseg.errors import StreetsegError
 from streetseg.gate import judge
 from streetseg.promotion import history, promote, rollback
-from streetseg.registry import download, register, versions
+from streetseg.registry import download, find, register, versions
 from streetseg.tracking import clear_errors, connect
 from streetseg.verdict import Verdict
 from tests.conftest import Trained
@@ -96,6 +98,27 @@ def test_registering_the_same_model_again_gives_the_same_version(
     second = register(trained.artifact, evaluation, verdict, recipe)
     assert first.version == second.version
     assert [version.version for version in versions(recipe.registry)] == ["1"]
+
+
+def test_a_pipeline_leaves_a_champion_alone_that_it_has_not_compared_with(
+    params: Params, trained: Trained, verdict: Verdict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = named(params, "overtaken").override({"registry.auto_promote": True})
+    client = connect(recipe.registry)
+    client.create_registered_model("overtaken")
+    client.create_model_version("overtaken", "outputs/model", tags={"gate": "passed"})
+    promote(recipe.registry, "1")  # since the model was evaluated
+    registered = components.register.register.python_func(
+        model=Model(uri=str(trained.artifact)),
+        evaluation=Artifact(uri=str(trained.evaluation)),
+        judged=json.dumps(verdict.to_dict()),
+        settings=recipe.to_dict(),
+        pipeline_run="run-1",
+    )
+    assert registered == "2"
+    assert "not promoted, the version stays challenger: version 2" in capsys.readouterr().out
+    assert find(client, "overtaken", "challenger").version == "2"
+    assert find(client, "overtaken", "champion").version == "1"
 
 
 def test_a_closed_gate_registers_nothing(

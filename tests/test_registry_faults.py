@@ -208,7 +208,7 @@ def promoted(recipe: Params) -> Params:
     client, name = connect(recipe.registry), recipe.registry.model_name
     client.create_registered_model(name)
     for _ in range(3):
-        client.create_model_version(name, "outputs/model", tags={"gate": "passed"})
+        client.create_model_version(name, "s3://models/none", tags={"gate": "passed"})
     promote(recipe.registry, "1")
     promote(recipe.registry, "2")
     return recipe
