@@ -80,7 +80,8 @@ def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> lis
         if not known:
             raise StreetsegError(
                 f"the experiment '{params.experiment}' has no runs in "
-                f"{masked(client.tracking_uri)}: run 'streetseg train' first, or set MLFLOW_TRACKING_URI or registry.experiment"
+                f"{masked(client.tracking_uri)}: run 'streetseg train' first, or set "
+                "MLFLOW_TRACKING_URI or registry.experiment"
             )
         chosen = [choose(name, known) for name in names] or known[:last]
         return [_read(client, run) for run in {run.info.run_id: run for run in chosen}.values()]
