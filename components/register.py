@@ -15,14 +15,15 @@ def register(
 ) -> str:
     """Register a model that passed the gate as challenger; returns its version.
 
-    With ``registry.auto_promote`` it becomes the champion at once, so that services answer with it.
+    With ``registry.auto_promote`` it becomes the champion at once, so that services answer with it;
+    but not if the champion is no longer the one it was compared with: then it stays challenger.
     """
     import json
     from pathlib import Path
 
     from streetseg.config import Params
     from streetseg.errors import exit_on_error
-    from streetseg.promotion import promote
+    from streetseg.promotion import ChampionMovedError, judged_against, promote
     from streetseg.registry import register as register_model
     from streetseg.verdict import Verdict
 
@@ -33,5 +34,9 @@ def register(
         registered = register_model(Path(model.path), scores, verdict, params, pipeline_run)
         if params.registry.auto_promote:
             reason = f"auto_promote of pipeline run {pipeline_run}"
-            promote(params.registry, registered.version, reason)
+            over = judged_against(scores, verdict)
+            try:
+                promote(params.registry, registered.version, reason, over=over)
+            except ChampionMovedError as moved:
+                print(f"not promoted, the version stays challenger: {moved}")
     return registered.version

@@ -13,7 +13,7 @@ from streetseg.artifact import read_config, read_labels, read_trained_on
 from streetseg.bootstrap import frames_showing, interval, mean_iou, resampled_iou
 from streetseg.config import Registry
 from streetseg.dataset import PreparedDataset
-from streetseg.errors import StreetsegError
+from streetseg.errors import NoSuchVersionError
 from streetseg.inference import Segmenter
 from streetseg.metrics import category_iou, mean, plain_number, plain_numbers
 from streetseg.tally import Interval, Tally
@@ -39,7 +39,7 @@ def find_champion(params: Registry) -> Champion | None:
     client, name = connect(params), params.model_name
     try:
         version = find(client, name, CHAMPION).version
-    except StreetsegError:
+    except NoSuchVersionError:
         print(f"{name} has no champion yet: nothing to compare with", file=sys.stderr)
         return None
     return Champion(version, download(f"models:/{name}/{version}", params))

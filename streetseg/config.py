@@ -19,10 +19,12 @@ from pydantic import (
     PositiveInt,
     Tag,
     TypeAdapter,
+    field_validator,
     model_validator,
 )
 
 from streetseg.cluster_config import Cluster
+from streetseg.credentials import masked
 from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
 from streetseg.section import Section
@@ -263,6 +265,18 @@ class Registry(Section):
     run_name: str | None = None
     auto_promote: bool = False
     model_name: str = Field("street-segmenter", pattern=r"^[\w.\- ]+$")
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _without_credentials(cls, uri: str | None) -> str | None:
+        """Settings are kept with each model and shown with each pipeline run."""
+        if uri and masked(uri) != uri:
+            raise ValueError(
+                "settings are no place for a user or password: put them into the environment, as "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; for a database, put the "
+                "whole address there, as MLFLOW_TRACKING_URI"
+            )
+        return uri
 
 
 class Serve(Section):

@@ -11,6 +11,10 @@ class StreetsegError(Exception):
     """Something the user can mend: what is wrong, where, and what to do, in one line."""
 
 
+class NoSuchVersionError(StreetsegError):
+    """The registry answers, and holds no such version or alias."""
+
+
 class StoppedError(StreetsegError):
     """The user, or the system, asked a long job to stop, and it can be gone on with."""
 

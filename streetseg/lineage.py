@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from streetseg.config import Data, Params
+from streetseg.credentials import masked
 from streetseg.dataset import DESCRIPTION, PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.registry import ModelVersion, find, search
@@ -136,8 +137,8 @@ def _trace_data(client: MlflowClient, version: str, repository: str) -> Trace:
     found = _put_together(search(client, tagged), runs, repository, version)
     if not (found.versions or found.runs or found.commits):
         raise StreetsegError(
-            f"nothing is known of data version {version}: neither a run in {client.tracking_uri} "
-            f"nor a commit of {repository} names it"
+            f"nothing is known of data version {version}: neither a run in "
+            f"{masked(client.tracking_uri)} nor a commit of {repository} names it"
         )
     return found
 

@@ -8,9 +8,11 @@ needs the alias alone: it may as well be moved in MLflow, and the history then s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -27,11 +29,13 @@ from streetseg.registry import (
     version_of_alias,
 )
 from streetseg.tracking import clear_errors, connect
+from streetseg.verdict import Verdict
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 TAG = "promotion"
+NOTE = re.compile(rf"{TAG}\.(\d{{6}})\.[0-9a-f]{{8}}")
 LONGEST_REASON = 1000
 """Characters: a tag of a registered model has room for 5000 in PostgreSQL."""
 
@@ -56,20 +60,31 @@ class Move:
         return asdict(self)
 
 
+class ChampionMovedError(StreetsegError):
+    """The champion is not the one that the model was judged against."""
+
+
 def promote(
-    params: Registry, version: str | None = None, reason: str = "", force: bool = False
+    params: Registry,
+    version: str | None = None,
+    reason: str = "",
+    force: bool = False,
+    over: str | None = None,
 ) -> ModelVersion:
     """Make a version the champion; the champion until now becomes ``previous``.
 
-    Of several calls at the same time one wins; the others raise and change nothing.
+    Of several calls at the same time one wins; the others raise and change nothing. A line on
+    standard error says so if the gate compared the version with another champion.
 
     Args:
         params: which model, where.
         version: its number or alias; None means the challenger.
         reason: why, for the history; up to 1000 characters.
         force: whether a version that has not passed the gate may be promoted; needs a reason.
+        over: the number of the champion that it may replace, empty for none; None means whichever.
 
     Raises:
+        ChampionMovedError: the champion is not ``over``.
         StreetsegError: no such version, its gate was not passed, or someone else promotes.
     """
     client, name = connect(params), params.model_name
@@ -80,7 +95,40 @@ def promote(
             f"version {chosen.version} of {name} has not passed the gate (tag gate: "
             f"{chosen.tags.get('gate', 'none')}): it takes both --force and --reason to promote it"
         )
-    return _move(client, chosen, "promote", reason, forced=not passed)
+    champion = _champion(client, name)
+    if over is not None and champion not in (over or None, chosen.version):
+        raise ChampionMovedError(
+            f"version {chosen.version} of {name} was compared with "
+            f"{f'version {over}' if over else 'no champion'}, but the champion is now "
+            f"{f'version {champion}' if champion else 'none'}: run the pipeline again to compare "
+            "them, or run 'streetseg promote'"
+        )
+    promoted = _move(client, chosen, champion, "promote", reason, forced=not passed)
+    compared = chosen.tags.get("gate_compared_with")
+    if compared and champion not in (None, chosen.version) and compared != f"version {champion}":
+        print(
+            f"warning: the gate compared version {chosen.version} of {name} with {compared}; the "
+            f"champion that it replaces was version {champion}",
+            file=sys.stderr,
+        )
+    return promoted
+
+
+def judged_against(evaluation: Mapping[str, Any], verdict: Verdict) -> str | None:
+    """The champion that a verdict allows to replace, as ``over`` of :func:`promote`.
+
+    Args:
+        evaluation: the content of ``evaluation.json``.
+        verdict: the gate's, of that evaluation.
+
+    Returns:
+        Its number; empty if there was no other champion; None if the floors alone decided.
+    """
+    champion = evaluation.get("champion")
+    if champion is None:
+        return ""
+    compared = verdict.compared_with == f"version {champion['version']}"
+    return champion["version"] if compared else None
 
 
 def rollback(params: Registry, reason: str = "") -> ModelVersion:
@@ -96,7 +144,7 @@ def rollback(params: Registry, reason: str = "") -> ModelVersion:
             f"version {chosen.version} of {name} is the champion and the previous one: promote "
             "the version you want back by its number"
         )
-    return _move(client, chosen, "rollback", reason)
+    return _move(client, chosen, _champion(client, name), "rollback", reason)
 
 
 def history(params: Registry) -> list[Move]:
@@ -110,8 +158,7 @@ def history(params: Registry) -> list[Move]:
         model = client.get_registered_model(name)
     moves: list[Move] = []
     at = None
-    for key in sorted(key for key in model.tags if key.startswith(f"{TAG}.")):
-        move = Move(**json.loads(model.tags[key]))
+    for move in _notes(model.tags):
         if move.before != at:
             moves.append(Move(at, move.before))
         moves.append(move)
@@ -121,38 +168,50 @@ def history(params: Registry) -> list[Move]:
     return moves if now == at else [*moves, Move(at, now)]
 
 
+def _champion(client: MlflowClient, name: str) -> str | None:
+    """The number of the champion, if there is one."""
+    with clear_errors(f"cannot look up the champion of {name}"):
+        return version_of_alias(client, name, CHAMPION)
+
+
 def _move(
-    client: MlflowClient, chosen: ModelVersion, action: str, reason: str, forced: bool = False
+    client: MlflowClient,
+    chosen: ModelVersion,
+    expected: str | None,
+    action: str,
+    reason: str,
+    forced: bool = False,
 ) -> ModelVersion:
-    """Move the champion, unless it is moved by anybody else meanwhile."""
+    """Move the champion from ``expected``, unless it is moved by anybody else meanwhile."""
     if len(reason) > LONGEST_REASON:
         raise StreetsegError(
             f"the reason has {len(reason)} characters: put it in {LONGEST_REASON} or fewer"
         )
     name = chosen.name
-    with clear_errors(f"cannot promote {name}"):
-        expected = version_of_alias(client, name, CHAMPION)
-        if expected == chosen.version:
-            return chosen
-        with _alone(client, chosen):
-            before = version_of_alias(client, name, CHAMPION)
-            if before != expected:
-                raise StreetsegError(
-                    f"the champion of {name} has just become version {before}: look at 'streetseg "
-                    "history', then promote again if you still want to"
-                )
-            move = Move(before, chosen.version, action, _now(), user(), reason, forced)
-            with _recorded(client, name, move):
-                if before:
-                    client.set_registered_model_alias(name, PREVIOUS, before)
-                client.set_registered_model_alias(name, CHAMPION, chosen.version)
-            promoted = find(client, name, chosen.version)
-            if CHAMPION not in promoted.aliases:
-                raise StreetsegError(
-                    f"version {chosen.version} of {name} was made the champion, but someone moved "
-                    "the alias on in MLflow at once: look at 'streetseg history'"
-                )
-            return promoted
+    if expected == chosen.version:
+        return chosen
+    with clear_errors(f"cannot promote {name}"), _alone(client, chosen):
+        before = version_of_alias(client, name, CHAMPION)
+        if before != expected:
+            raise ChampionMovedError(
+                f"the champion of {name} has just become version {before}: look at 'streetseg "
+                "history', then promote again if you still want to"
+            )
+        move = Move(before, chosen.version, action, _now(), user(), reason, forced)
+        with _recorded(client, name, move):
+            client.set_registered_model_alias(name, CHAMPION, chosen.version)
+        if before:
+            halfway = f"version {chosen.version} of {name} is the champion, but the alias "
+            halfway += f"'{PREVIOUS}' is not set to version {before}"
+            with clear_errors(halfway, "set it in MLflow if you want to roll back"):
+                client.set_registered_model_alias(name, PREVIOUS, before)
+        promoted = find(client, name, chosen.version)
+        if CHAMPION not in promoted.aliases:
+            raise StreetsegError(
+                f"version {chosen.version} of {name} was made the champion, but someone moved "
+                "the alias on in MLflow at once: look at 'streetseg history'"
+            )
+        return promoted
 
 
 @contextmanager
@@ -185,22 +244,41 @@ def _alone(client: MlflowClient, chosen: ModelVersion) -> Iterator[None]:
             ) from None
     try:
         yield
-    finally:
-        client.delete_registered_model(lock)
+    except BaseException:
+        with suppress(MlflowException):  # what went wrong first is what to tell
+            client.delete_registered_model(lock)
+        raise
+    client.delete_registered_model(lock)
 
 
 @contextmanager
 def _recorded(client: MlflowClient, name: str, move: Move) -> Iterator[None]:
     """Write a move down before it is made; take the note back if it fails."""
+    from mlflow.exceptions import MlflowException
+
     tags = client.get_registered_model(name).tags
-    last = max((int(key.split(".")[1]) for key in tags if key.startswith(f"{TAG}.")), default=0)
+    last = max((int(found[1]) for found in map(NOTE.fullmatch, tags) if found), default=0)
     key = f"{TAG}.{last + 1:06d}.{uuid4().hex[:8]}"
     client.set_registered_model_tag(name, key, json.dumps(move.to_dict(), ensure_ascii=False))
     try:
         yield
     except BaseException:
-        client.delete_registered_model_tag(name, key)
+        with suppress(MlflowException):
+            client.delete_registered_model_tag(name, key)
         raise
+
+
+def _notes(tags: Mapping[str, str]) -> Iterator[Move]:
+    """The moves that are written down, the oldest first; tags of others are left out.
+
+    A newer release may note more of a move than is known here.
+    """
+    known = {field.name for field in fields(Move)}
+    for key in sorted(filter(NOTE.fullmatch, tags)):
+        try:
+            yield Move(**{k: v for k, v in json.loads(tags[key]).items() if k in known})
+        except (ValueError, TypeError, AttributeError):
+            continue  # no note of ours, whatever its name
 
 
 def _now() -> str:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from streetseg.artifact import check_onnx, read_config, read_example, weights_sha256
 from streetseg.card import CARD, describe_model, shorten
 from streetseg.config import Params, Registry
-from streetseg.errors import StreetsegError
+from streetseg.credentials import masked
+from streetseg.errors import NoSuchVersionError, StreetsegError
 from streetseg.provenance import user
 from streetseg.tracking import clear_errors, connect
 from streetseg.verdict import Verdict
@@ -67,8 +68,8 @@ def register(
         pipeline_run: name of the pipeline run, if any.
 
     Raises:
-        StreetsegError: the gate is closed, the ONNX graph differs from the weights, or the
-            registry does not answer or takes no files.
+        StreetsegError: the gate is closed, the scores are another model's, the ONNX graph differs
+            from the weights, or the registry does not answer or takes no files.
     """
     import mlflow
 
@@ -76,6 +77,11 @@ def register(
         raise StreetsegError(f"the gate is closed: {'; '.join(verdict.reasons)}")
     config = read_config(artifact)
     name, run_id = params.registry.model_name, config["run_id"]
+    if evaluation["run_id"] != run_id:
+        raise StreetsegError(
+            f"the evaluation is of run {evaluation['run_id']}, the model in {artifact} of run "
+            f"{run_id}: run 'streetseg evaluate' first"
+        )
     again = f"the model is kept in {artifact}: run 'streetseg register' again once the server"
     client = connect(params.registry, f"{again} answers, or set MLFLOW_TRACKING_URI")
     with clear_errors(f"cannot register {name}", f"{again} answers"):
@@ -85,7 +91,7 @@ def register(
             return _describe(client, name, whole[0])
         check_onnx(artifact)
         run = client.get_run(run_id)
-        origin, store = run.data.tags, f"{run.info.artifact_uri} of {client.tracking_uri}"
+        origin, store = run.data.tags, f"{run.info.artifact_uri} of {masked(client.tracking_uri)}"
         scores = {name: evaluation[name] for name in ("miou", "miou_official")}
         found = {
             **{name: f"{value:.4f}" for name, value in scores.items() if value is not None},
@@ -132,8 +138,8 @@ def versions(params: Registry) -> list[ModelVersion]:
         known = search(client, f"name = '{name}'")
     if not known:
         raise StreetsegError(
-            f"the registry {client.tracking_uri} has no model '{name}': run 'streetseg register' "
-            "first, or set MLFLOW_TRACKING_URI or registry.model_name"
+            f"the registry {masked(client.tracking_uri)} has no model '{name}': run "
+            "'streetseg register' first, or set MLFLOW_TRACKING_URI or registry.model_name"
         )
     return known
 
@@ -163,21 +169,25 @@ def find(client: MlflowClient, name: str, which: str) -> ModelVersion:
     """Look up a version by number or alias.
 
     Raises:
-        StreetsegError: the registry has no such version.
+        NoSuchVersionError: the registry has no such version.
+        StreetsegError: the registry does not answer.
     """
-    import mlflow
     from mlflow.exceptions import MlflowException
 
-    try:
-        if which.isdecimal():
-            return _describe(client, name, client.get_model_version(name, which).version)
-        return _describe(client, name, client.get_model_version_by_alias(name, which).version)
-    except MlflowException:
-        kind = "version" if which.isdecimal() else "alias"
-        raise StreetsegError(
-            f"the registry {mlflow.get_tracking_uri()} has no model '{name}' with {kind} "
-            f"'{which}': register or promote one first"
-        ) from None
+    kind = "version" if which.isdecimal() else "alias"
+    with clear_errors(f"cannot look up {kind} '{which}' of {name}"):
+        try:
+            if which.isdecimal():
+                return _describe(client, name, which)
+            return _describe(client, name, client.get_model_version_by_alias(name, which).version)
+        except MlflowException as error:
+            no_alias = f"Registered model alias {which} not found"
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST" and no_alias not in error.message:
+                raise
+            raise NoSuchVersionError(
+                f"the registry {masked(client.tracking_uri)} has no model '{name}' with {kind} "
+                f"'{which}': register or promote one first"
+            ) from None
 
 
 def describe(client: MlflowClient, name: str, which: str) -> dict[str, Any]:
@@ -208,15 +218,22 @@ def download(uri: str, params: Registry | None = None) -> Path:
         params: where the registry is; None means where the environment says.
 
     Raises:
-        StreetsegError: no such model, or its files cannot be had.
+        StreetsegError: no such model, its files cannot be had, or streetseg did not make it.
     """
     import mlflow
 
     exact = pinned(uri, params)
     with clear_errors(f"cannot download {uri}"):
         folder = mlflow.artifacts.download_artifacts(artifact_uri=exact)
-    (artifact,) = (Path(folder) / "artifacts").iterdir()  # under the name it had at registration
-    return artifact
+    # under the name it had at registration
+    found = [config.parent for config in Path(folder).glob("artifacts/*/config.json")]
+    if len(found) != 1:
+        name, _, version = exact.removeprefix("models:/").rpartition("/")
+        raise StreetsegError(
+            f"version {version} of {name} is no streetseg model: it holds no model artifact; name "
+            "a version that 'streetseg register' made, or promote one"
+        )
+    return found[0]
 
 
 def pinned(model: str, params: Registry | None = None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streetseg.config import Registry
+from streetseg.credentials import masked
 from streetseg.errors import StreetsegError
 from streetseg.tracking import clear_errors, connect
 
@@ -78,8 +79,9 @@ def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> lis
         known = runs_of(client, params.experiment)
         if not known:
             raise StreetsegError(
-                f"the experiment '{params.experiment}' has no runs in {client.tracking_uri}: run "
-                "'streetseg train' first, or set MLFLOW_TRACKING_URI or registry.experiment"
+                f"the experiment '{params.experiment}' has no runs in "
+                f"{masked(client.tracking_uri)}: run 'streetseg train' first, or set "
+                "MLFLOW_TRACKING_URI or registry.experiment"
             )
         chosen = [choose(name, known) for name in names] or known[:last]
         return [_read(client, run) for run in {run.info.run_id: run for run in chosen}.values()]

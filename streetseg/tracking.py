@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streetseg.config import Params, Registry
+from streetseg.credentials import masked
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StoppedError, StreetsegError
 from streetseg.provenance import git_revision
@@ -71,6 +72,8 @@ def connect(params: Registry, advice: str = "set MLFLOW_TRACKING_URI") -> Mlflow
     from mlflow import MlflowClient
 
     uri = store_of(params)
+    if masked(uri) != uri:  # MLflow prints where to look at a run, with the password
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     try:
         if path := sqlite_path(uri):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,8 +81,10 @@ def connect(params: Registry, advice: str = "set MLFLOW_TRACKING_URI") -> Mlflow
         client = MlflowClient()
         client.search_experiments(max_results=1)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StreetsegError(f"cannot reach the MLflow store {uri}: {reason}: {advice}") from None
+        store = masked(uri)
+        raise StreetsegError(
+            f"cannot reach the MLflow store {store}: {_reason(error)}: {advice}"
+        ) from None
     return client
 
 
@@ -219,8 +224,7 @@ def _end(status: str) -> None:
     try:
         mlflow.end_run(status)
     except MlflowException as error:
-        reason = " ".join(str(error).split())[:200]
-        print(f"the run is still open in MLflow, not {status}: {reason}", file=sys.stderr)
+        print(f"the run is still open in MLflow, not {status}: {_reason(error)}", file=sys.stderr)
 
 
 def record_evaluation(
@@ -299,8 +303,8 @@ def clear_errors(what: str, advice: str = "") -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise StreetsegError(": ".join(filter(None, (what, reason, advice)))) from None
+        told = ": ".join(filter(None, (masked(what), _reason(error, 300), advice)))
+        raise StreetsegError(told) from None
 
 
 def read_metric(params: Registry, run_id: str, name: str) -> float:
@@ -315,8 +319,13 @@ def read_metric(params: Registry, run_id: str, name: str) -> float:
     try:
         return client.get_run(run_id).data.metrics[name]
     except (MlflowException, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StreetsegError(f"cannot read {name} of run {run_id}: {reason}") from None
+        told = f"cannot read {name} of run {run_id}: {_reason(error)}"
+        raise StreetsegError(told) from None
+
+
+def _reason(error: Exception, longest: int = 200) -> str:
+    """What an error says: one line, not too long, without passwords."""
+    return masked(" ".join(str(error).split()))[:longest]
 
 
 def _knows(client: MlflowClient, run_id: str) -> bool:

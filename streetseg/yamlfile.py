@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from streetseg.credentials import masked
 from streetseg.errors import StreetsegError
 
 Typed = TypeVar("Typed")
@@ -79,7 +80,7 @@ def _explain(error: ValidationError, origin: str, adapter: TypeAdapter[Any]) -> 
     if first["type"] in ("missing", "missing_argument"):
         return f"{origin}: the key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ").replace("tuple", "list")
-    return f"{origin}: {key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{origin}: {key} = {masked(repr(first['input']))}: {message[0].lower()}{message[1:]}"
 
 
 def _keys_at(schema: dict[str, Any], path: list[str]) -> list[str]:

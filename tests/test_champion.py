@@ -214,7 +214,7 @@ def test_the_command_compares_with_the_champion_of_the_registry(
     experiment = client.get_run(trained.run_id).info.experiment_id
     run_id = client.create_run(experiment).info.run_id
     earlier = other_model(trained.artifact, tmp_path / "earlier", run_id=run_id)
-    register(earlier.artifact, scores, Verdict(True, []), recipe)
+    register(earlier.artifact, scores | {"run_id": run_id}, Verdict(True, []), recipe)
     promote(recipe.registry)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
     done = subprocess.run(

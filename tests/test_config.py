@@ -157,3 +157,19 @@ def test_an_unknown_recipe_is_answered_with_the_known_ones() -> None:
 
 def test_whole_numbers_may_arrive_as_floats_as_kubeflow_passes_them() -> None:
     assert load_recipe("default", {"train.epochs": 5.0}).train.epochs == 5
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://bob:hunter2@mlflow:5000", "postgresql://bob:hunter2@db:5432/mlflow"]
+)
+def test_settings_hold_no_password(uri: str) -> None:
+    with pytest.raises(StreetsegError, match="MLFLOW_TRACKING_PASSWORD") as caught:
+        load_params(overrides=[f"registry.tracking_uri={uri}"])
+    assert str(caught.value).startswith("params: registry.tracking_uri = ")
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["http://mlflow:5000", "sqlite:////home/me@work/mlflow.db"])
+def test_an_address_without_a_password_is_taken(uri: str) -> None:
+    assert load_params(overrides={"registry.tracking_uri": uri}).registry.tracking_uri == uri

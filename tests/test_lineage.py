@@ -16,6 +16,7 @@ from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.diff import VersionDiff
 from streetseg.errors import StreetsegError
+from streetseg.evaluation import evaluate
 from streetseg.gate import judge
 from streetseg.lineage import list_files, trace
 from streetseg.registry import ModelVersion, register
@@ -70,13 +71,13 @@ def version(recipe: Params, trained: Trained) -> ModelVersion:
 def again(
     recipe: Params,
     dataset: PreparedDataset,
-    trained: Trained,
     version: ModelVersion,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> ModelVersion:
     """The same training once more, registered as the second version."""
-    model = train(recipe, dataset, tmp_path_factory.mktemp("again") / "model")
-    evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
+    root = tmp_path_factory.mktemp("again")
+    model = train(recipe, dataset, root / "model")
+    evaluation = evaluate(model.artifact, dataset, recipe, root / "evaluation").to_dict()
     return register(model.artifact, evaluation, judge(evaluation, recipe.gate), recipe)
 
 

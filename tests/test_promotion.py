@@ -14,10 +14,18 @@ from mlflow import MlflowClient
 from streetseg import cli
 from streetseg.config import Registry
 from streetseg.errors import StreetsegError
-from streetseg.promotion import Move, history, promote, rollback
+from streetseg.promotion import (
+    ChampionMovedError,
+    Move,
+    history,
+    judged_against,
+    promote,
+    rollback,
+)
 from streetseg.provenance import user
 from streetseg.registry import find, versions
 from streetseg.tracking import connect
+from streetseg.verdict import Verdict
 
 from .registry_contest import contest
 
@@ -103,6 +111,54 @@ def test_a_version_that_failed_the_gate_takes_force_and_a_reason(
     assert history(registry)[-1].forced
 
 
+def test_a_version_replaces_no_champion_that_it_was_not_compared_with(registry: Registry) -> None:
+    assert promote(registry, "1", over="").version == "1"
+    assert promote(registry, "1", over="").version == "1", "it is done already"
+    said = "was compared with no champion, but the champion is now version 1: "
+    with pytest.raises(ChampionMovedError, match=said) as caught:
+        promote(registry, "2", over="")
+    assert "\n" not in str(caught.value)
+    assert champion(registry) == "1"
+    assert promote(registry, "2", over="1").version == "2"
+    with pytest.raises(ChampionMovedError, match="with version 1, but the champion is now version"):
+        promote(registry, "3", force=True, reason="the demo is today", over="1")
+
+
+@pytest.mark.parametrize(
+    ("rival", "compared_with", "over"),
+    [
+        ({"version": "3"}, "version 3", "3"),
+        (None, "nothing: there was no other champion", ""),
+        ({"version": "3"}, "nothing: gate.against_champion is false", None),
+    ],
+)
+def test_what_a_verdict_allows_to_replace(
+    rival: dict | None, compared_with: str, over: str | None
+) -> None:
+    verdict = Verdict(True, [], compared_with=compared_with)
+    assert judged_against({"champion": rival}, verdict) == over
+
+
+def test_by_hand_it_may_and_a_line_warns(
+    registry: Registry, client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for version, compared_with in (
+        ("1", "nothing: there was no other champion"),
+        ("2", "version 1"),
+        ("3", "version 1"),
+    ):
+        said = ("gate_compared_with", compared_with)
+        client.set_model_version_tag(registry.model_name, version, *said)
+    promote(registry, "1")
+    promote(registry, "2")
+    assert "warning" not in capsys.readouterr().err
+    promote(registry, "3", force=True, reason="the demo is today")
+    assert capsys.readouterr().err.endswith(
+        f"warning: the gate compared version 3 of {registry.model_name} with version 1; the "
+        "champion that it replaces was version 2\n"
+    )
+
+
 def test_a_champion_that_failed_the_gate_is_no_obstacle_to_rolling_back(registry: Registry) -> None:
     promote(registry, "3", force=True, reason="the demo is today")
     promote(registry, "1")
@@ -134,6 +190,35 @@ def test_a_champion_that_was_deleted_is_told(registry: Registry, client: MlflowC
     promote(registry, "1")
     client.delete_model_version(registry.model_name, "1")
     assert history(registry)[-1] == Move("1", None)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        ("promotion.note", "ask Ana before the next one"),
+        ("promotion.000007.0123abcd", "edited by hand"),
+        ("promotion.000007.0123abcd", "[]"),
+        ("promotion.000007.0123abcd", '{"after": "3"}'),
+    ],
+)
+def test_tags_of_others_do_not_disturb(
+    registry: Registry, client: MlflowClient, tag: str, value: str
+) -> None:
+    promote(registry, "1")
+    client.set_registered_model_tag(registry.model_name, tag, value)
+    promote(registry, "2")
+    assert [(move.before, move.after) for move in history(registry)] == [(None, "1"), ("1", "2")]
+
+
+def test_what_a_newer_release_notes_besides_is_left_out(
+    registry: Registry, client: MlflowClient
+) -> None:
+    promote(registry, "1")
+    ((key, value),) = client.get_registered_model(registry.model_name).tags.items()
+    noted = json.dumps(json.loads(value) | {"weather": "rain"})
+    (told,) = history(registry)
+    client.set_registered_model_tag(registry.model_name, key, noted)
+    assert history(registry) == [told]
 
 
 def test_without_a_previous_champion_there_is_no_way_back(

@@ -1,23 +1,27 @@
 """The model registry."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
+from kfp.dsl import Artifact, Model
 
+import components.register
 import streetseg
 from streetseg.artifact import weights_sha256
+from streetseg.champion import find_champion
 from streetseg.config import Params, Registry
 from streetseg.dataset import PreparedDataset
 from streetseg.diff import VersionDiff
 from streetseg.errors import StreetsegError
 from streetseg.gate import judge
 from streetseg.promotion import history, promote, rollback
-from streetseg.registry import download, register, versions
-from streetseg.tracking import connect
+from streetseg.registry import download, find, register, versions
+from streetseg.tracking import clear_errors, connect
 from streetseg.verdict import Verdict
 from tests.conftest import Trained
 
@@ -96,6 +100,27 @@ def test_registering_the_same_model_again_gives_the_same_version(
     assert [version.version for version in versions(recipe.registry)] == ["1"]
 
 
+def test_a_pipeline_leaves_a_champion_alone_that_it_has_not_compared_with(
+    params: Params, trained: Trained, verdict: Verdict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = named(params, "overtaken").override({"registry.auto_promote": True})
+    client = connect(recipe.registry)
+    client.create_registered_model("overtaken")
+    client.create_model_version("overtaken", "outputs/model", tags={"gate": "passed"})
+    promote(recipe.registry, "1")  # since the model was evaluated
+    registered = components.register.register.python_func(
+        model=Model(uri=str(trained.artifact)),
+        evaluation=Artifact(uri=str(trained.evaluation)),
+        judged=json.dumps(verdict.to_dict()),
+        settings=recipe.to_dict(),
+        pipeline_run="run-1",
+    )
+    assert registered == "2"
+    assert "not promoted, the version stays challenger: version 2" in capsys.readouterr().out
+    assert find(client, "overtaken", "challenger").version == "2"
+    assert find(client, "overtaken", "champion").version == "1"
+
+
 def test_a_closed_gate_registers_nothing(
     params: Params, trained: Trained, evaluation: dict
 ) -> None:
@@ -103,6 +128,18 @@ def test_a_closed_gate_registers_nothing(
     with pytest.raises(StreetsegError, match="the gate is closed: too low"):
         register(trained.artifact, evaluation, Verdict(False, ["too low"]), recipe)
     with pytest.raises(StreetsegError, match="has no model 'closed': run 'streetseg register'"):
+        versions(recipe.registry)
+
+
+def test_scores_of_another_training_register_nothing(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "trained-again")
+    earlier = evaluation | {"run_id": "f" * 32}
+    said = f"is of run {'f' * 32}, .* of run {trained.run_id}: run 'streetseg evaluate' first"
+    with pytest.raises(StreetsegError, match=said):
+        register(trained.artifact, earlier, verdict, recipe)
+    with pytest.raises(StreetsegError, match="has no model 'trained-again'"):
         versions(recipe.registry)
 
 
@@ -148,8 +185,41 @@ def test_what_the_registry_does_not_hold_is_one_clear_line(params: Params, act, 
     assert "\n" not in str(caught.value)
 
 
+def test_a_version_that_is_no_model_of_ours_is_named(params: Params, tmp_path: Path) -> None:
+    registry = named(params, "foreign").registry
+    (tmp_path / "MLmodel").write_text("flavors: {}\n")
+    client = connect(registry)
+    client.create_registered_model("foreign")
+    client.create_model_version("foreign", tmp_path.as_uri())
+    client.set_registered_model_alias("foreign", "champion", "1")  # as MLflow's page does
+    with pytest.raises(StreetsegError, match="version 1 of foreign is no streetseg model: "):
+        find_champion(registry)
+
+
 def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     uri = f"sqlite:///{tmp_path}/file/mlflow.db"
     with pytest.raises(StreetsegError, match="cannot reach the MLflow store"):
         promote(Registry(tracking_uri=uri))
+
+
+def test_a_password_in_the_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:hunter2@127.0.0.1:9/mlflow")
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "false")
+    with pytest.raises(StreetsegError, match="cannot reach the MLflow store") as caught:
+        promote(Registry())
+    assert "http://***@127.0.0.1:9/mlflow" in str(caught.value)
+    assert "bob" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] == "true"
+
+
+def test_what_failed_is_told_without_passwords() -> None:
+    what = "cannot store files in s3://models of http://bob:hunter2@mlflow:5000"
+    with pytest.raises(StreetsegError) as caught, clear_errors(what, "ask"):
+        raise OSError("no answer from postgresql://bob:hunter2@db/mlflow")
+    assert str(caught.value) == (
+        "cannot store files in s3://models of http://***@mlflow:5000: no answer from "
+        "postgresql://***@db/mlflow: ask"
+    )

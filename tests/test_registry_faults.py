@@ -17,12 +17,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from mlflow import MlflowClient
 
 from streetseg.artifact import weights_sha256
+from streetseg.champion import find_champion
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StoppedError, StreetsegError
-from streetseg.registry import ModelVersion, register, versions
+from streetseg.promotion import history, promote, rollback
+from streetseg.registry import ModelVersion, find, register, versions
 from streetseg.tracking import connect
 from streetseg.training import TrainedModel, train
 from streetseg.verdict import Verdict
@@ -83,8 +86,18 @@ def artifact(recipe: Params, trained: Trained, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def evaluation(trained: Trained) -> dict:
-    return json.loads((trained.evaluation / "evaluation.json").read_text())
+def evaluated(artifact: Path, trained: Trained, tmp_path: Path) -> Path:
+    """The evaluation of the model, of the same run."""
+    copy = shutil.copytree(trained.evaluation, tmp_path / "evaluation")
+    run_id = json.loads((artifact / "config.json").read_text())["run_id"]
+    scores = json.loads((copy / "evaluation.json").read_text()) | {"run_id": run_id}
+    (copy / "evaluation.json").write_text(json.dumps(scores))
+    return copy
+
+
+@pytest.fixture
+def evaluation(evaluated: Path) -> dict:
+    return json.loads((evaluated / "evaluation.json").read_text())
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -117,12 +130,12 @@ def streetseg(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_model_whose_registry_is_away_is_kept_and_registered_later(
-    recipe: Params, line: Line, artifact: Path, trained: Trained, tmp_path: Path
+    recipe: Params, line: Line, artifact: Path, evaluated: Path, tmp_path: Path
 ) -> None:
     settings = tmp_path / "params.yaml"
     settings.write_text(yaml.safe_dump(recipe.to_dict()))
     command = ["register", "--params", settings, "--model", artifact]
-    command += ["--evaluation", trained.evaluation]
+    command += ["--evaluation", evaluated]
     before = content(artifact)
 
     line.broken = True
@@ -175,6 +188,64 @@ def test_a_request_that_was_repeated_because_its_answer_was_lost_makes_no_second
     registered = register(artifact, evaluation, PASSED, recipe)
     assert line.loses is None
     assert registered == the_only_version(recipe, artifact)
+
+
+def test_a_champion_that_cannot_be_looked_up_is_not_taken_for_none(
+    recipe: Params, line: Line
+) -> None:
+    assert find_champion(recipe.registry) is None, "there is no such model"
+    connect(recipe.registry).create_registered_model(recipe.registry.model_name)
+    assert find_champion(recipe.registry) is None, "the model has no champion"
+    line.breaks_at = "/registered-models/alias"
+    with pytest.raises(StreetsegError, match="cannot look up alias 'champion' of") as caught:
+        find_champion(recipe.registry)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def promoted(recipe: Params) -> Params:
+    """Three empty versions, of which the second is the champion and the first the one before."""
+    client, name = connect(recipe.registry), recipe.registry.model_name
+    client.create_registered_model(name)
+    for _ in range(3):
+        client.create_model_version(name, "s3://models/none", tags={"gate": "passed"})
+    promote(recipe.registry, "1")
+    promote(recipe.registry, "2")
+    return recipe
+
+
+def mended(line: Line, name: str) -> None:
+    """The line whole again, without the lock that the promotion could not take back."""
+    line.mend()
+    MlflowClient(line.url).delete_registered_model(f"{name} is being promoted")
+
+
+def test_a_promotion_that_broke_off_leaves_champion_and_way_back(
+    promoted: Params, line: Line
+) -> None:
+    registry, name = promoted.registry, promoted.registry.model_name
+    line.breaks_at = '"champion"'
+    with pytest.raises(StreetsegError, match=f"cannot promote {name}: "):
+        promote(registry, "3")
+    mended(line, name)
+    client = connect(registry)
+    assert find(client, name, "champion").version == "2"
+    assert find(client, name, "previous").version == "1"
+    assert rollback(registry).version == "1"
+
+
+def test_a_promotion_that_broke_off_after_the_champion_says_so_and_is_in_the_history(
+    promoted: Params, line: Line
+) -> None:
+    registry, name = promoted.registry, promoted.registry.model_name
+    line.breaks_at = '"previous"'
+    said = f"version 3 of {name} is the champion, but the alias 'previous' is not set to version 2"
+    with pytest.raises(StreetsegError, match=said):
+        promote(registry, "3")
+    mended(line, name)
+    assert find(connect(registry), name, "champion").version == "3"
+    last = history(registry)[-1]
+    assert (last.before, last.after, last.action) == ("2", "3", "promote")
 
 
 @contextmanager
