@@ -343,7 +343,7 @@ def test_a_protected_category_that_got_worse_closes_it_whatever_the_mean() -> No
     (reason,) = verdict.reasons
     assert reason.startswith("only 0.12 % sure, not 80 %, to be no more than 0.01 worse for human")
     assert "on the 24 frames that show it" in reason
-    assert "more weight on human" in verdict.to_markdown()
+    assert "worse at human on these frames" in verdict.to_markdown()
     assert compare(ours, champion, Gate(miou_floor=0, protected=["vehicle"])).passed
 
 
