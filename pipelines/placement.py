@@ -34,6 +34,8 @@ STORAGE = {
     "segment",
 }
 """Steps that read the DVC remote, or files of MLflow's that are in the same kind of store."""
+GIT = {"moved", "configure", "validate"}
+"""Steps that look up a git revision."""
 RETRIES = {"fetch": 3, "fetch-model": 3, "register": 3, "train-job": 2, "segment": 2}
 """Steps that may do better the next time: others do the same again, or their work from the start.
 
@@ -69,6 +71,8 @@ class Placement:
             _use(task, cluster.secrets.mlflow)
         if step in STORAGE:
             _use(task, cluster.secrets.storage)
+        if step in GIT:
+            _use(task, cluster.secrets.git)
         if step == "train":
             self._place_training(task)
         if step == "fetch" and cluster.data_cache:

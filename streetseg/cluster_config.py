@@ -151,6 +151,7 @@ class Secrets(Section):
             "AWS_ENDPOINT_URL",
         ],
     )
+    git: Secret = Secret(name="streetseg-git", keys=["GIT_USERNAME", "GIT_TOKEN"])
 
 
 class Cluster(Section):

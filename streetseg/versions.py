@@ -16,6 +16,7 @@ import yaml
 
 from streetseg.atomic import put_in_place, refuse_foreign
 from streetseg.config import Data, Params
+from streetseg.credentials import masked, with_token
 from streetseg.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset
 from streetseg.errors import StreetsegError
 
@@ -63,22 +64,29 @@ def version_at(repository: str, revision: str) -> str:
     """The data version that ``dvc.lock`` names at a git revision.
 
     Args:
-        repository: path or URL of the git repository.
+        repository: path or URL of the git repository; a private one over HTTPS is read with
+            ``GIT_USERNAME`` and ``GIT_TOKEN`` of the environment.
         revision: branch, tag or commit.
 
     Raises:
         StreetsegError: no such repository or revision, or the data was not prepared there.
     """
     from dvc.api import DVCFileSystem
+    from dvc.repo.open_repo import clean_repos
 
     if not revision:
         raise StreetsegError("no data version is given: name one, or a git revision")
+    address = with_token(repository)
     try:
-        return _version_in(DVCFileSystem(repository, rev=revision).read_text("dvc.lock"))
+        return _version_in(DVCFileSystem(address, rev=revision).read_text("dvc.lock"))
     except Exception as error:
         raise StreetsegError(
-            f"no data version in dvc.lock of {repository} at '{revision}': {_reason(error)}"
+            f"no data version in dvc.lock of {masked(repository)} at '{revision}': "
+            f"{masked(_reason(error))}"
         ) from None
+    finally:
+        if address != repository:
+            clean_repos()  # DVC's clone has the token in its configuration
 
 
 def locked_version(lock: Path) -> str:

@@ -188,9 +188,9 @@ def test_training_has_accelerators_a_kind_of_node_and_shared_memory(compiled: Co
 def test_a_step_has_the_secrets_that_it_needs_and_no_others(compiled: Compile) -> None:
     found = compiled()
     assert {step: set(found.secrets(step)) for step in STEPS} == {
-        "configure": {"streetseg-mlflow"},
+        "configure": {"streetseg-mlflow", "streetseg-git"},
         "fetch": {"streetseg-s3"},
-        "validate": {"streetseg-s3"},
+        "validate": {"streetseg-s3", "streetseg-git"},
         "train": {"streetseg-mlflow", "streetseg-s3"},
         "evaluate": {"streetseg-mlflow", "streetseg-s3"},
         "gate": {"streetseg-mlflow", "streetseg-s3"},
@@ -275,7 +275,7 @@ def test_a_webhook_hears_how_the_whole_run_ended(compiled: Compile, name: str) -
 
 def test_the_scheduled_steps_are_placed_too(compiled: Compile) -> None:
     found = compiled("cluster.gpu.count=1", name=SCHEDULED)
-    assert found.secrets("moved").keys() == {"streetseg-mlflow"}
+    assert found.secrets("moved").keys() == {"streetseg-mlflow", "streetseg-git"}
     assert found.resources("moved") == resources(("0.5", "2"), ("1Gi", "4Gi"))
     assert found.containers()["train"]["resources"]["accelerator"]["resourceCount"] == "1"
 
