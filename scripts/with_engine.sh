@@ -45,6 +45,7 @@ base() {
   command -v debootstrap >/dev/null || packages debootstrap
   local root
   root=$(mktemp -d)
+  chmod 755 "$root" # it becomes / of the image
   debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates \
     bookworm "$root" >/dev/null
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
