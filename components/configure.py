@@ -33,6 +33,7 @@ def configure(
     """
     from collections import namedtuple
 
+    from streetseg.cluster_config import of_cluster
     from streetseg.config import load_recipe
     from streetseg.errors import StreetsegError, exit_on_error
     from streetseg.registry import pinned
@@ -47,7 +48,7 @@ def configure(
     }
     given = {key: value for key, value in named.items() if value is not None}
     with exit_on_error():
-        if late := [key for key in overrides if key.split(".")[0] == "cluster"]:
+        if late := [key for key in overrides if of_cluster(key)]:
             raise StreetsegError(
                 f"{late[0]} is settled when the pipeline is compiled: give it to 'compile --set'"
             )

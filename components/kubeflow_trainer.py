@@ -17,7 +17,7 @@ from typing import Any
 from kubernetes import client, config
 from urllib3.exceptions import HTTPError
 
-from streetseg.errors import StreetsegError
+from streetseg.errors import StreetsegError, one_line
 
 GROUP, VERSION, TRAINJOBS = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -272,7 +272,7 @@ class TrainJobs:
             raise _refusal(error) from None
         except HTTPError as error:
             host = client.Configuration.get_default_copy().host
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise NoAnswerError(f"the Kubernetes API at {host} does not answer: {reason}") from None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from streetseg.cluster_config import of_cluster
 from streetseg.errors import StreetsegError
 
 if TYPE_CHECKING:
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
 PARAMS = Path("params.yaml")
 TRAINING, SCHEDULED = "street-segmentation-training", "street-segmentation-scheduled"
 BATCH, EVALUATION = "street-segmentation-batch", "street-segmentation-evaluation"
-
-
-def of_cluster(key: str) -> bool:
-    """Whether a key path is settled when a pipeline is compiled, not when it runs."""
-    return key.split(".")[0] == "cluster"
 
 
 def read_cluster(params: Path, overrides: Mapping[str, Any]) -> Cluster:

@@ -108,13 +108,13 @@ def run(
 
         image = image_id()
         params = load_recipe(recipe, overrides)
-        overrides |= local_paths(params)
+        paths = local_paths(params)
         arguments = {
             "data_version": resolve(data_version, params.data.repository),
             "recipe": recipe,
-            "overrides": overrides,
+            "overrides": overrides | paths,
         }
-        containers = docker_runner(load_recipe(recipe, overrides), folder, network, gpus)
+        containers = docker_runner(params.override(paths), folder, network, gpus)
         with engine_errors():
             outcome = run_locally(
                 street_segmentation_training, arguments, folder, runner=containers, version=image

@@ -13,7 +13,7 @@ import kfp_server_api
 import urllib3
 from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, KF_PIPELINES_SA_TOKEN_PATH
 
-from streetseg.errors import StreetsegError
+from streetseg.errors import StreetsegError, one_line
 
 TIMEOUT_S = 30
 RETRIES = urllib3.Retry(
@@ -174,4 +174,4 @@ def _message(body: bytes | None) -> str:
         said = tree.get("message") or tree.get("error_message") or tree.get("error") or ""
     except (ValueError, AttributeError):
         return ""
-    return " ".join(str(said).split())[:300]
+    return one_line(said, 300)

@@ -17,10 +17,10 @@ from pipelines.build import (
     SCHEDULED,
     TRAINING,
     compile_pipeline,
-    of_cluster,
     read_cluster,
 )
 from pipelines.watch import follow, line, table_of
+from streetseg.cluster_config import of_cluster
 from streetseg.errors import StreetsegError
 
 if TYPE_CHECKING:

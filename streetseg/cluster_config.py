@@ -184,3 +184,8 @@ class Cluster(Section):
     def resources(self, step: str) -> Resources:
         """The resources of a step, else the default."""
         return self.steps.get(step, self.steps["default"])  # type: ignore[call-overload]
+
+
+def of_cluster(key: str) -> bool:
+    """Whether a key path is settled when a pipeline is compiled, not when it runs."""
+    return key.split(".")[0] == "cluster"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from streetseg.config import Train
 from streetseg.distributed import ALONE, World
-from streetseg.errors import StreetsegError
+from streetseg.errors import StreetsegError, one_line
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
@@ -69,7 +69,7 @@ def memory_advice(recipe: Train, attempt: Callable[[int], object] | None) -> Ite
         yield
     except RuntimeError as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise StreetsegError(f"train.compile=true cannot be used here: {reason}") from None
         if not _out_of_memory(error):
             raise

@@ -19,6 +19,11 @@ class StoppedError(StreetsegError):
     """The user, or the system, asked a long job to stop, and it can be gone on with."""
 
 
+def one_line(said: object, longest: int | None = 200) -> str:
+    """What an exception or a server says, without line breaks, cut after ``longest`` characters."""
+    return " ".join(str(said).split())[:longest]
+
+
 @contextmanager
 def exit_on_error() -> Iterator[None]:
     """End the process with status 1 and one line on standard error where the user erred."""

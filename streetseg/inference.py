@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from streetseg.artifact import read_config, read_labels
-from streetseg.errors import StreetsegError
+from streetseg.errors import StreetsegError, one_line
 from streetseg.imaging import resize_rgb
 
 
@@ -43,7 +43,7 @@ class Segmenter:
                 str(artifact / "model.onnx"), options, providers=providers
             )
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise StreetsegError(f"cannot open {artifact}/model.onnx: {reason}") from None
 
     @property

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from streetseg.config import Model
-from streetseg.errors import StreetsegError
+from streetseg.errors import StreetsegError, one_line
 from streetseg.networks import NETWORKS
 from streetseg.weights import CARRIED_WEIGHTS, imagenet_vgg16, load_encoder
 
@@ -90,7 +90,7 @@ def check_size(model: SegmentationModel, size: tuple[int, int]) -> None:
         with torch.inference_mode():
             model(torch.zeros(1, *size, 3, dtype=torch.uint8))
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise StreetsegError(
             f"the network cannot take frames of {size[0]}x{size[1]} (height x width): {reason}: "
             "choose another prepare.size, train.augment.crop or model.architecture"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from streetseg.errors import StreetsegError
+from streetseg.errors import StreetsegError, one_line
 
 
 class Place:
@@ -109,5 +109,5 @@ class Place:
             yield
         except Exception as error:
             reason: Any = error.strerror if isinstance(error, OSError) else None
-            reason = " ".join(str(reason or error).split())[:200] or type(error).__name__
+            reason = one_line(reason or error) or type(error).__name__
             raise StreetsegError(f"cannot {what} {self.url}: {reason}") from None

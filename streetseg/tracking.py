@@ -17,7 +17,7 @@ import numpy as np
 from streetseg.config import Params, Registry
 from streetseg.credentials import masked
 from streetseg.dataset import PreparedDataset
-from streetseg.errors import StoppedError, StreetsegError
+from streetseg.errors import StoppedError, StreetsegError, one_line
 from streetseg.provenance import git_revision
 from streetseg.verdict import Verdict
 
@@ -325,7 +325,7 @@ def read_metric(params: Registry, run_id: str, name: str) -> float:
 
 def _reason(error: Exception, longest: int = 200) -> str:
     """What an error says: one line, not too long, without passwords."""
-    return masked(" ".join(str(error).split()))[:longest]
+    return masked(one_line(error, None))[:longest]
 
 
 def _knows(client: MlflowClient, run_id: str) -> bool:

@@ -33,7 +33,7 @@ from streetseg.atomic import alone_in, put_in_place, refuse_foreign, write_whole
 from streetseg.checkpoint import INCIDENTAL, stop_requests
 from streetseg.config import Params, Range, Train, Tune
 from streetseg.dataset import PreparedDataset
-from streetseg.errors import StoppedError, StreetsegError
+from streetseg.errors import StoppedError, StreetsegError, one_line
 from streetseg.tracking import end_as_pruned, search_run
 from streetseg.training import train
 from streetseg.tuning_page import write_tuning_page
@@ -182,7 +182,7 @@ def _open_study(params: Params, dataset: PreparedDataset, folder: Path) -> optun
         )
         begun = study.user_attrs.get("recipe")
     except Exception as error:  # of SQLAlchemy, of Optuna, of the system
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise StreetsegError(f"cannot open the study {path}: {reason}") from None
     recipe = _what_matters(params)
     if begun is None:

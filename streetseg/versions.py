@@ -18,7 +18,7 @@ from streetseg.atomic import put_in_place, refuse_foreign
 from streetseg.config import Data, Params
 from streetseg.credentials import masked, with_token
 from streetseg.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset
-from streetseg.errors import StreetsegError
+from streetseg.errors import StreetsegError, one_line
 
 DATA_VERSION = re.compile(r"[0-9a-f]{32}\.dir")
 STAGE = "prepare"
@@ -286,7 +286,7 @@ def _last(said: list[str]) -> str:
 
 def _reason(error: Exception) -> str:
     """What an exception says, in one line, with what caused it if it says nothing itself."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error, None) or type(error).__name__
 
 
 def _parent(destination: Path) -> Path:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from streetseg.credentials import masked
-from streetseg.errors import StreetsegError
+from streetseg.errors import StreetsegError, one_line
 
 Typed = TypeVar("Typed")
 
@@ -26,7 +26,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error, None)
         raise StreetsegError(f"{path} is not valid YAML: {reason}") from None
     if tree is None:
         return {}
