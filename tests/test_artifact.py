@@ -13,7 +13,8 @@ import streetseg
 from streetseg.artifact import check_onnx, frames_learnt, load_torch, read_config
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
-from streetseg.inference import Segmenter, categories_at
+from streetseg.inference import Segmenter
+from streetseg.upsampling import categories_at
 from tests.conftest import SIZE, Trained
 
 SAFE = {
