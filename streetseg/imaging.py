@@ -11,6 +11,7 @@ import kornia_rs.io
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from streetseg.headers import BadImageError, format_of, read_header
 from streetseg.labels import LabelSpace
 
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
@@ -26,10 +27,6 @@ MOST_PIXELS = 1 << 27
 UPLOAD_FORMATS = ("PNG", "JPEG", "WEBP")
 
 
-class BadImageError(ValueError):
-    """Bytes that are no picture of the kind asked for; the message says why."""
-
-
 class UnsupportedImageError(BadImageError):
     """A picture in a format that is not taken."""
 
@@ -39,28 +36,34 @@ class TooLargeImageError(BadImageError):
 
 
 def decode_upload(data: bytes, max_pixels: float) -> np.ndarray:
-    """Decode a picture from a stranger to RGB uint8[H, W, 3]; its header is checked first.
+    """Decode a picture from a stranger to upright RGB uint8[H, W, 3]; its header is checked first.
+
+    Turned as its Exif orientation says. Gray, palettes and CMYK (as Adobe writes it) become RGB;
+    16 bits are scaled to 8 by their upper byte. Alpha is left out, not laid over a ground: cameras
+    and game engines write frames whose alpha means nothing. Of an animation the first picture
+    counts. Colour profiles and other metadata are not read, so they cannot be bombs. What follows
+    the end of the picture is passed over.
 
     Raises:
         UnsupportedImageError: a picture, but not PNG, JPEG or WebP.
         TooLargeImageError: more than ``max_pixels``.
         BadImageError: truncated or not a picture.
     """
-    try:
-        with Image.open(BytesIO(data)) as header:
-            kind, (width, height) = header.format, header.size
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        raise BadImageError("is not an image") from None
-    except Image.DecompressionBombError:
-        raise TooLargeImageError("has far too many pixels") from None
+    kind = format_of(data)
+    if kind is None:
+        raise BadImageError("is not an image")
     if kind not in UPLOAD_FORMATS:
         raise UnsupportedImageError(f"is {kind}: send {', '.join(UPLOAD_FORMATS)}")
-    if width * height > max_pixels:
+    header = read_header(data, kind)
+    if header.width * header.height > max_pixels:
         raise TooLargeImageError(
-            f"is {width}x{height} = {width * height / 1e6:.0f} megapixels, "
-            f"at most {max_pixels / 1e6:g} are taken"
+            f"is {header.width}x{header.height} = {header.width * header.height / 1e6:.0f} "
+            f"megapixels, at most {max_pixels / 1e6:g} are taken"
         )
-    return decode_rgb(data)
+    rgb = _decode_stored(header.picture)
+    if rgb.shape[:2] != (header.height, header.width):
+        raise BadImageError("is not of the size that its header says")
+    return _upright(rgb, header.orientation)
 
 
 def decode_rgb(data: bytes) -> np.ndarray:
@@ -208,6 +211,33 @@ def _look_up(rgb: np.ndarray, labels: LabelSpace) -> np.ndarray:
         color = tuple(rgb[~known][0].tolist())
         raise BadImageError(f"holds the colour {color}, which '{labels.name}' does not define")
     return ids
+
+
+def _decode_stored(picture: bytes) -> np.ndarray:
+    """RGB uint8[H, W, 3] as stored, not turned."""
+    if (size := _plain_png_size(picture, PNG_RGB)) is not None:
+        return _decode_plain_png(picture, size, "rgb")
+    kind = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        rgb = cv2.imdecode(np.frombuffer(picture, np.uint8), kind)
+    except cv2.error:
+        rgb = None
+    if rgb is None:
+        raise BadImageError("cannot be decoded")
+    return rgb
+
+
+def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a picture by its Exif orientation: 5 to 8 are transposed, then the sides are flipped."""
+    if orientation == 1:
+        return rgb
+    if orientation >= 5:
+        rgb = rgb.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        rgb = rgb[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        rgb = rgb[::-1]
+    return np.ascontiguousarray(rgb)
 
 
 def _plain_png_size(data: bytes, color_type: int) -> tuple[int, int] | None:
