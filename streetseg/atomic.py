@@ -65,11 +65,19 @@ def put_in_place(folder: Path, destination: Path) -> None:
     shutil.rmtree(before, ignore_errors=True)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that holds all of ``text`` or what it held before."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file that holds all of ``content`` (text as UTF-8) or what it held before.
+
+    Raises:
+        OSError: it cannot be written; nothing of it is left.
+    """
     unfinished = unfinished_folder(path)
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.rename(path)
+    try:
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+        unfinished.rename(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def unfinished_folder(destination: Path) -> Path:

@@ -20,6 +20,7 @@ from streetseg.calibration import Calibration
 from streetseg.champion import Champion, Rival, frames_known
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
+from streetseg.drift import Observation, Reference, observe
 from streetseg.errors import StreetsegError
 from streetseg.evaluation_page import write_report
 from streetseg.imaging import BadImageError
@@ -91,6 +92,8 @@ class Evaluation:
     trained_on_these: int | None
     """How many of the frames the model has learnt from; None if it does not say."""
     champion: Rival | None
+    reference: Reference
+    """What drift is measured from once the model serves."""
 
     @property
     def boundary_miou(self) -> float:
@@ -134,6 +137,7 @@ class Evaluation:
             "trained_on_these": self.trained_on_these,
             "champion": self.champion.to_dict() if self.champion else None,
             "frames": [{"frame": name, "miou": plain_number(miou)} for name, miou in self.frames],
+            "reference": self.reference.to_dict(),
         }
 
 
@@ -143,6 +147,7 @@ def evaluate(
     params: Params,
     destination: Path,
     champion: Champion | None = None,
+    precision: str | None = None,
 ) -> Evaluation:
     """Score what would be served: the ONNX graph, its answer brought to native size.
 
@@ -155,11 +160,12 @@ def evaluate(
         params: the recipe.
         destination: the folder to write.
         champion: a model to score on the same frames. If it is the same model, it is left out.
+        precision: of the graph, as :class:`streetseg.inference.Segmenter` takes it.
 
     Raises:
         StreetsegError: no such artifact or split, or they do not fit each other.
     """
-    model = Segmenter(artifact)
+    model = Segmenter(artifact, precision)
     if model.size != dataset.size or model.labels != dataset.labels:
         raise StreetsegError(
             f"the model ({model.labels.name}, {model.size}) and the dataset "
@@ -172,6 +178,7 @@ def evaluate(
     tally, augmented = Tally(labels), {kind: Tally(labels) for kind in answers}
     outlines: list[np.ndarray] = []
     calibration = Calibration()
+    observations: list[Observation] = []
     road = RoadCurve(labels) if labels.name == ROAD_LABELS else None
     seconds = []
 
@@ -186,6 +193,7 @@ def evaluate(
             boundary_confusion(labels.category_of[truth], categories, len(labels.names))
         )
         calibration.add(softmax(logits), dataset.categories(row))
+        observations.append(observe(image, logits))
         if road:
             road.add(truth, logits)
         for kind, answer in answers.items():
@@ -219,6 +227,7 @@ def evaluate(
         augmented={kind: each.scores.miou for kind, each in augmented.items()} or None,
         trained_on_these=frames_known(artifact, dataset, rows),
         champion=rival,
+        reference=Reference.of(observations, labels.names, dataset.version, params.evaluate.split),
     )
     ranked = RankedFrames(model, dataset, rows[ranking], evaluation.frames)
     with new_folder(destination, "evaluation.json") as folder:
@@ -284,7 +293,7 @@ def _performance(model: Segmenter, artifact: Path, seconds: list[float]) -> Perf
     return Performance(
         latency_ms=float(np.median(seconds)) * 1000,
         megabytes=sum(path.stat().st_size for path in artifact.rglob("*") if path.is_file()) / 1e6,
-        onnx_megabytes=(artifact / "model.onnx").stat().st_size / 1e6,
+        onnx_megabytes=model.graph.stat().st_size / 1e6,
         cores=cores(),
         device=model.device,
     )

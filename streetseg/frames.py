@@ -82,7 +82,7 @@ def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> Pr
             "label_hash": xxhash.xxh3_128_hexdigest(label_bytes),
             "height": rgb.shape[0],
             "width": rgb.shape[1],
-            "brightness": cv2.mean(gray)[0],
+            "brightness": brightness(gray),
             "sharpness": sharpness(gray),
             "phash": perceptual_hash(gray),
             "label_ids": present.tolist(),
@@ -127,6 +127,11 @@ def ids_in(ids: np.ndarray) -> np.ndarray:
 def _histogram(values: np.ndarray) -> np.ndarray:
     """How often each value occurs in uint8[H, W]: float32[256], exact up to 16 million."""
     return cv2.calcHist([values], [0], None, [256], [0, 256]).ravel()
+
+
+def brightness(gray: np.ndarray) -> float:
+    """Mean grey value of uint8[H, W], 0 to 255."""
+    return cv2.mean(gray)[0]
 
 
 def sharpness(gray: np.ndarray) -> float:
