@@ -81,5 +81,9 @@ def configure(
             **of_registry("tracking_uri", "experiment", "model_name"),
         },
         gate={"gate": tree["gate"], **of_registry("tracking_uri")},
-        registry={"registry": tree["registry"]},
+        registry={
+            "registry": tree["registry"],
+            "gate": tree["gate"],  # of an int8 graph, on the same frames
+            "data": {"remote": params.data.remote},
+        },
     )

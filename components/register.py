@@ -17,21 +17,33 @@ def register(
 
     With ``registry.auto_promote`` it becomes the champion at once, so that services answer with it;
     but not if the champion is no longer the one it was compared with: then it stays challenger.
+    With ``registry.int8`` the data version of the evaluation is fetched, which nothing else here
+    needs.
     """
     import json
+    import tempfile
     from pathlib import Path
 
     from streetseg.config import Params
+    from streetseg.dataset import PreparedDataset
     from streetseg.errors import exit_on_error
+    from streetseg.gate import read_evaluation
     from streetseg.promotion import ChampionMovedError, judged_against, promote
     from streetseg.registry import register as register_model
     from streetseg.verdict import Verdict
+    from streetseg.versions import fetch
 
     params = Params.model_validate(settings)
-    scores = json.loads((Path(evaluation.path) / "evaluation.json").read_text())
-    with exit_on_error():
+    with exit_on_error(), tempfile.TemporaryDirectory() as scratch:
+        scores, frames = read_evaluation(Path(evaluation.path))
+        dataset = None
+        if params.registry.int8:
+            folder = Path(scratch) / "prepared"
+            dataset = PreparedDataset(fetch(scores["data_version"], params.data.remote, folder))
         verdict = Verdict.from_dict(json.loads(judged))
-        registered = register_model(Path(model.path), scores, verdict, params, pipeline_run)
+        registered = register_model(
+            Path(model.path), scores, verdict, params, pipeline_run, dataset=dataset, frames=frames
+        )
         if params.registry.auto_promote:
             reason = f"auto_promote of pipeline run {pipeline_run}"
             over = judged_against(scores, verdict)

@@ -2,11 +2,14 @@
 
 =======================  ===========================================================================
 ``model.onnx``           what is served: RGB uint8[N, height, width, 3] -> logits float32[N, C, ...]
+``model.int8.onnx``      the same in 8-bit integers, which CPUs serve; only if it passed the gate
 ``weights.safetensors``  the same weights for PyTorch, to fine-tune
 ``config.json``          architecture, input size, and where the model comes from
 ``labels.json``          the label space
 ``example.safetensors``  a picture and the logits PyTorch gave for it, to check any runtime against
 ``trained_on.txt``       hashes of the pictures it learnt from; left out where they are not known
+``reference.json``       what its evaluation looked like, for :mod:`streetseg.drift`; of a
+                         registered model alone, and missing from versions older than it
 =======================  ===========================================================================
 """
 
@@ -23,17 +26,24 @@ import numpy as np
 from streetseg.atomic import new_folder
 from streetseg.config import Model, Params
 from streetseg.dataset import PreparedDataset
-from streetseg.errors import StreetsegError
+from streetseg.errors import StreetsegError, one_line
 from streetseg.labels import LabelSpace
 from streetseg.provenance import git_revision
 
 if TYPE_CHECKING:
+    from streetseg.inference import Segmenter
     from streetseg.models import SegmentationModel
 
 FORMAT = 1
 TRAINED_ON = "trained_on.txt"
+REFERENCE = "reference.json"
+GRAPHS = {"float32": "model.onnx", "int8": "model.int8.onnx"}
+"""What is served in each precision."""
 TOLERANCE = 1e-3
 """Largest difference of logits between ONNX Runtime and PyTorch, relative to their range."""
+INT8_LOGITS = "int8_logits"
+INT8_TOLERANCE = 0.02
+"""Largest share of the example's pixels that an int8 graph sees otherwise than at registration."""
 
 
 def save_artifact(
@@ -180,24 +190,50 @@ def read_example(artifact: Path) -> np.ndarray:
     return load_file(Path(artifact) / "example.safetensors")["images"][0]
 
 
-def check_onnx(artifact: Path) -> None:
-    """Compare what ONNX Runtime computes with what PyTorch computed for the stored picture.
+def check_onnx(artifact: Path, served: Segmenter | None = None) -> None:
+    """Compare what ONNX Runtime computes with what is stored for the example.
+
+    Args:
+        artifact: the folder.
+        served: the artifact as it was opened; None means its float graph.
 
     Raises:
-        StreetsegError: the logits differ by more than ``TOLERANCE`` of their range.
+        StreetsegError: the float graph's logits differ from PyTorch's by more than ``TOLERANCE`` of
+            their range, or the int8 graph's categories from those at registration on more pixels
+            than ``INT8_TOLERANCE``, as processors round differently.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     from streetseg.inference import Segmenter
 
-    example = load_file(Path(artifact) / "example.safetensors")
-    served, trained = Segmenter(artifact).logits(example["images"]), example["logits"]
-    difference = np.abs(served - trained).max() / np.ptp(trained)
-    if not difference <= TOLERANCE:
-        raise StreetsegError(
-            f"{artifact}/model.onnx differs from weights.safetensors by {difference:.2g} of the "
-            f"range of logits (allowed: {TOLERANCE:g}): train again"
-        )
+    path = Path(artifact) / "example.safetensors"
+    try:
+        example = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise StreetsegError(f"cannot read {path}: {one_line(error)}") from None
+    served = served or Segmenter(artifact, "float32")
+    computed = served.logits(example["images"])
+    if served.precision == "int8":
+        trained, allowed = example[INT8_LOGITS], INT8_TOLERANCE
+        difference = np.mean(computed.argmax(axis=1) != trained.argmax(axis=1))
+        said = f"gives {difference:.1%} of the example's pixels another category than when it was "
+        said += f"registered (allowed: {allowed:.0%}): register the model again"
+    else:
+        trained, allowed = example["logits"], TOLERANCE
+        difference = np.abs(computed - trained).max() / np.ptp(trained)
+        said = f"differs from weights.safetensors by {difference:.2g} of the range of logits "
+        said += f"(allowed: {allowed:g}): train again"
+    if not difference <= allowed:
+        raise StreetsegError(f"{served.graph} {said}")
+
+
+def add_int8_example(artifact: Path, logits: np.ndarray) -> None:
+    """Store what the int8 graph computes for the example, float32[1, C, height, width]."""
+    from safetensors.numpy import load_file, save_file
+
+    path = Path(artifact) / "example.safetensors"
+    save_file(load_file(path) | {INT8_LOGITS: np.ascontiguousarray(logits)}, path)
 
 
 def _save_example(model: SegmentationModel, image: np.ndarray, folder: Path) -> None:

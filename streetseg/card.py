@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from streetseg.errors import StreetsegError
 from streetseg.report import TEMPLATES
 from streetseg.sources import load_source
 from streetseg.verdict import Verdict
+
+if TYPE_CHECKING:
+    from streetseg.int8 import Int8
 
 CARD = "model_card.md"
 DESCRIPTION_LIMIT = 5000
@@ -42,6 +45,7 @@ def describe_model(
     verdict: Verdict,
     run_tags: Mapping[str, str],
     source: str,
+    int8: Int8 | None = None,
 ) -> str:
     """The model card as Markdown.
 
@@ -51,6 +55,7 @@ def describe_model(
         verdict: the gate's.
         run_tags: of the training run.
         source: ``data.source`` of the settings, to read the licence of a source of one's own.
+        int8: the int8 version, if one was tried.
     """
     from jinja2 import Environment, FileSystemLoader
 
@@ -66,6 +71,7 @@ def describe_model(
         intervals=evaluation.get("intervals") or {},
         weaknesses=weaknesses(evaluation),
         verdict=verdict,
+        int8=int8,
         run=run_tags,
         licence=_licence(run_tags.get("source", ""), source),
     )

@@ -7,13 +7,15 @@ promoted; ``previous`` is the champion before, for the way back (:mod:`streetseg
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streetseg.artifact import check_onnx, read_config, read_example, weights_sha256
+from streetseg.artifact import REFERENCE, check_onnx, read_config, read_example, weights_sha256
 from streetseg.card import CARD, describe_model, shorten
 from streetseg.config import Params, Registry
 from streetseg.credentials import masked
@@ -24,6 +26,10 @@ from streetseg.verdict import Verdict
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from streetseg.dataset import PreparedDataset
+    from streetseg.gate import FrameCounts
+    from streetseg.int8 import Int8
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 
@@ -54,11 +60,17 @@ def register(
     verdict: Verdict,
     params: Params,
     pipeline_run: str = "",
+    *,
+    dataset: PreparedDataset | None = None,
+    frames: FrameCounts | None = None,
 ) -> ModelVersion:
     """Make a model artifact a version in the registry, with the alias ``challenger``.
 
     A model that is already registered is not registered again: its version is returned, and made
     whole first if an earlier attempt broke off.
+
+    With ``registry.int8`` an int8 graph is made as well, scored, and judged by the same gate. If it
+    passes, the version carries it beside the float one; else the version says why not.
 
     Args:
         artifact: the model.
@@ -66,10 +78,13 @@ def register(
         verdict: the gate's.
         params: the recipe.
         pipeline_run: name of the pipeline run, if any.
+        dataset: what the model was scored on; ``registry.int8`` needs it.
+        frames: the counts of model and champion, which ``registry.int8`` needs if one was scored.
 
     Raises:
         StreetsegError: the gate is closed, the scores are another model's, the ONNX graph differs
-            from the weights, or the registry does not answer or takes no files.
+            from the weights or cannot be quantized, or the registry does not answer or takes no
+            files.
     """
     import mlflow
 
@@ -84,18 +99,25 @@ def register(
         )
     again = f"the model is kept in {artifact}: run 'streetseg register' again once the server"
     client = connect(params.registry, f"{again} answers, or set MLFLOW_TRACKING_URI")
-    with clear_errors(f"cannot register {name}", f"{again} answers"):
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        clear_errors(f"cannot register {name}", f"{again} answers"),
+    ):
         of_this_run = f"name = '{name}' and run_id = '{run_id}'"
         known = client.search_model_versions(of_this_run)
         if whole := [each.version for each in known if each.description]:
             return _describe(client, name, whole[0])
         check_onnx(artifact)
+        int8 = None
+        if "int8" in known[0].tags if known else params.registry.int8:
+            int8 = _int8(artifact, dataset, evaluation, frames, params, Path(scratch))
         run = client.get_run(run_id)
         origin, store = run.data.tags, f"{run.info.artifact_uri} of {masked(client.tracking_uri)}"
         scores = {name: evaluation[name] for name in ("miou", "miou_official")}
         found = {
             **{name: f"{value:.4f}" for name, value in scores.items() if value is not None},
             **verdict.tags(),
+            **(int8.tags() if int8 else {}),
             "weights_sha256": weights_sha256(artifact),
         }
         tags = {key: origin[key] for key in OF_THE_RUN if key in origin} | {
@@ -107,15 +129,18 @@ def register(
             "registered_by": user(),
             **found,
         }
-        card = describe_model(config, evaluation, verdict, origin, params.data.source)
+        card = describe_model(config, evaluation, verdict, origin, params.data.source, int8)
         if not known:
             for key, value in found.items():
                 client.set_tag(run_id, key, value)
             full = f"cannot store files in {store}, nothing is registered"
             with clear_errors(full, f"{again} and its store take them"):
                 client.log_text(run_id, card, CARD)
+                if int8:
+                    client.log_artifacts(run_id, str(int8.evaluation), int8.evaluation.name)
                 with mlflow.start_run(run_id=run_id):
-                    model_uri = _log_model(artifact)
+                    carried = int8.artifact if int8 and int8.verdict.passed else artifact
+                    model_uri = _log_model(carried, evaluation.get("reference"))
             mlflow.register_model(model_uri, name, tags=tags)
             known = client.search_model_versions(of_this_run)
         # MLflow's client repeats a request whose answer was lost: then there are two.
@@ -210,12 +235,13 @@ def describe(client: MlflowClient, name: str, which: str) -> dict[str, Any]:
     }
 
 
-def download(uri: str, params: Registry | None = None) -> Path:
+def download(uri: str, params: Registry | None = None, folder: Path | None = None) -> Path:
     """Bring the model artifact of a registered model to this machine.
 
     Args:
         uri: ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
         params: where the registry is; None means where the environment says.
+        folder: to download to; None means a temporary one, or the store itself if it is here.
 
     Raises:
         StreetsegError: no such model, its files cannot be had, or streetseg did not make it.
@@ -224,9 +250,11 @@ def download(uri: str, params: Registry | None = None) -> Path:
 
     exact = pinned(uri, params)
     with clear_errors(f"cannot download {uri}"):
-        folder = mlflow.artifacts.download_artifacts(artifact_uri=exact)
+        there = mlflow.artifacts.download_artifacts(
+            artifact_uri=exact, dst_path=str(folder) if folder else None
+        )
     # under the name it had at registration
-    found = [config.parent for config in Path(folder).glob("artifacts/*/config.json")]
+    found = [config.parent for config in Path(there).glob("artifacts/*/config.json")]
     if len(found) != 1:
         name, _, version = exact.removeprefix("models:/").rpartition("/")
         raise StreetsegError(
@@ -257,8 +285,25 @@ def artifact_folder(model: str, params: Registry | None = None) -> Path:
     return download(model, params) if model.startswith("models:/") else Path(model)
 
 
-def _log_model(artifact: Path) -> str:
-    """Log the artifact in the active run; returns the URI of the logged model."""
+def _int8(
+    artifact: Path,
+    dataset: PreparedDataset | None,
+    evaluation: Mapping[str, Any],
+    frames: FrameCounts | None,
+    params: Params,
+    scratch: Path,
+) -> Int8:
+    from streetseg.int8 import try_int8
+
+    if dataset is None:
+        raise StreetsegError("registry.int8 needs the prepared dataset, to calibrate and to score")
+    found = try_int8(artifact, dataset, evaluation, frames, params, scratch)
+    print(found.to_markdown())
+    return found
+
+
+def _log_model(artifact: Path, reference: Mapping[str, Any] | None) -> str:
+    """Log the artifact, with its reference, in the active run; returns the URI of the model."""
     import mlflow.pyfunc
     import numpy as np
     from mlflow.models import ModelSignature
@@ -269,14 +314,18 @@ def _log_model(artifact: Path) -> str:
         inputs=Schema([TensorSpec(pixels, (-1, -1, -1, 3))]),
         outputs=Schema([TensorSpec(pixels, (-1, -1, -1))]),
     )
-    logged = mlflow.pyfunc.log_model(
-        name="model",
-        python_model=Path(__file__).with_name("mlflow_model.py"),
-        artifacts={"model": str(artifact)},
-        signature=signature,
-        input_example=read_example(artifact)[None],
-        pip_requirements=["streetseg"],
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(shutil.copytree(artifact, Path(scratch) / artifact.resolve().name))
+        if reference:
+            (whole / REFERENCE).write_text(json.dumps(reference, indent=1) + "\n")
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=Path(__file__).with_name("mlflow_model.py"),
+            artifacts={"model": str(whole)},
+            signature=signature,
+            input_example=read_example(artifact)[None],
+            pip_requirements=["streetseg"],
+        )
     return logged.model_uri
 
 

@@ -203,6 +203,7 @@ def test_it_is_looked_up_in_the_registry(
     assert found is not None
     assert found.version == "1"
     names = {path.name: path.read_bytes() for path in found.artifact.iterdir()}
+    assert json.loads(names.pop("reference.json")) == scores["reference"]
     assert names == {path.name: path.read_bytes() for path in trained.artifact.iterdir()}
 
 

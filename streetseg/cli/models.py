@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -61,13 +63,20 @@ def register(
     model: ModelFolder = MODEL,
     evaluation: EvaluationFolder = EVALUATION,
 ) -> None:
-    """Make a model that passes the gate a version in the MLflow registry, as challenger."""
+    """Make a model that passes the gate a version in the MLflow registry, as challenger.
+
+    With registry.int8=true an int8 graph is made, scored and judged too, on data.prepared: if it
+    passes, services on a CPU answer with it.
+    """
+    from streetseg.dataset import PreparedDataset
     from streetseg.gate import judge, read_evaluation
     from streetseg.registry import register as register_model
 
     settings = load(params, set_)
     scores, frames = read_evaluation(evaluation)
-    version = register_model(model, scores, judge(scores, settings.gate, frames), settings)
+    dataset = PreparedDataset(settings.data.prepared) if settings.registry.int8 else None
+    verdict = judge(scores, settings.gate, frames)
+    version = register_model(model, scores, verdict, settings, dataset=dataset, frames=frames)
     print(f"{version.name} version {version.version}: {', '.join(version.aliases)}")
 
 
@@ -152,3 +161,37 @@ def batch(
         print(f"no mask of {row.path}: {row.error}")
     if len(found.failed) > TOLD:
         print(f"and of {len(found.failed) - TOLD} more: see {TABLE}")
+
+
+@app.command()
+def ask(
+    source: Annotated[Path, typer.Argument(help="Folder with pictures.")],
+    destination: Annotated[Path, typer.Argument(help="Folder for the masks; not inside it.")],
+    url: Annotated[str, typer.Option(help="Of the service.")] = "http://127.0.0.1:3000",
+    parallel: Annotated[int, typer.Option(min=1, help="Pictures asked about at a time.")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """Let a running service segment every PNG, JPEG and WebP below a folder; no model is needed.
+
+    Leaves PATH_mask.png for each picture, as 'batch' does. A call that was stopped goes on with
+    the same command: a picture whose mask is there is not sent again. A picture that cannot be used
+    does not stop it.
+
+    If the service wants a token, it is read from STREETSEG_TOKEN.
+    """
+    from dataclasses import asdict
+
+    from streetseg.client import Client
+
+    with Client(url, os.environ.get("STREETSEG_TOKEN")) as service:
+        found = service.folder(source, destination, parallel)
+    if as_json:
+        print(json.dumps(asdict(found), default=str))
+        return
+    print(f"{found.made + found.there} masks in {found.destination}")
+    if found.there:
+        print(f"{found.there} of them were there already")
+    for path, reason in islice(found.failed.items(), TOLD):
+        print(f"no mask of {path}: {reason}")
+    if len(found.failed) > TOLD:
+        print(f"and of {len(found.failed) - TOLD} more: see --json")
