@@ -26,7 +26,7 @@ STATUS_EVERY_S = 0.5
 def track(
     items: Iterable[Item],
     *,
-    total: int,
+    total: int | None,
     description: str,
     transient: bool = False,
     status: Callable[[], str] | None = None,
@@ -36,7 +36,7 @@ def track(
 
     Args:
         items: what to yield.
-        total: how many there are.
+        total: how many there are; None if it is not known.
         description: what is being done.
         transient: leave no trace at the end, because the caller reports the outcome.
         status: says how it goes; asked when it is shown. None shows the time that is left.
@@ -79,7 +79,7 @@ class Pace:
 
 def _bar(
     items: Iterable[Item],
-    total: int,
+    total: int | None,
     description: str,
     transient: bool,
     status: Callable[[], str] | None,
@@ -99,7 +99,7 @@ def _bar(
 
 def _log(
     items: Iterable[Item],
-    total: int,
+    total: int | None,
     description: str,
     transient: bool,
     status: Callable[[], str] | None,
@@ -110,5 +110,6 @@ def _log(
         now = time.monotonic()
         if now - said > LOG_EVERY_S or (done == total and not transient):
             said = now
+            of = done if total is None else f"{done}/{total}"
             how = status() if status else f"in {now - began:.0f} s"
-            print(f"{description}: {done}/{total} {how}", file=sys.stderr)
+            print(f"{description}: {of} {how}", file=sys.stderr)

@@ -3,7 +3,7 @@
 import sys
 
 # Their commands join the app, in the order of the help.
-from streetseg.cli import settings, data, training, models, registry  # noqa: F401  # isort: skip
+from streetseg.cli import settings, data, training, models, media, registry  # noqa: F401  # isort: skip
 from streetseg.cli.base import app
 from streetseg.errors import StreetsegError
 

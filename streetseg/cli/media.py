@@ -1,0 +1,117 @@
+"""Commands that show a model at work: on a film, and inside."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streetseg.cli.base import PARAMS, ModelUri, Overrides, ParamsFile, app, load
+from streetseg.errors import StreetsegError
+
+
+@app.command()
+def video(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="IN", help="MP4, MOV, AVI, WebM, MKV, GIF, or a folder of frames."),
+    ],
+    destination: Annotated[Path, typer.Argument(metavar="OUT", help=".mp4, .gif, or a folder.")],
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    model: ModelUri = "models:/street-segmenter@champion",
+    opacity: Annotated[float, typer.Option(min=0, max=1, help="Of the colours.")] = 0.5,
+    legend: Annotated[
+        bool, typer.Option(help="A strip below with the categories and their shares.")
+    ] = True,
+    stamp: Annotated[
+        bool, typer.Option("--stamp", help="Write the model's version on every frame.")
+    ] = False,
+    smoothing: Annotated[
+        float,
+        typer.Option(help="Weight of the frames before, 0 to below 1; lags by w / (1 - w) frames."),
+    ] = 0.0,
+    fps: Annotated[
+        float | None, typer.Option(min=0.1, max=240, help="Of a folder of frames; 25 if not given.")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder for the masks: category ids as 000001.png, ...")
+    ] = None,
+) -> None:
+    """Segment a film and lay the categories' colours over it.
+
+    Frame rate and size stay; sound is dropped. MP4 is MPEG-4 Part 2, for players, not for browsers.
+    A folder gets one PNG a frame. OUT is replaced, and only once it is whole. If a film is cut
+    off, what can be read is written, with a warning.
+
+    Smoothing averages over the frames of a scene: less flicker, but it follows late.
+    """
+    import streetseg
+    from streetseg.registry import pinned
+    from streetseg.video import segment_film
+
+    settings = load(params, set_)
+    exact = pinned(model, settings.registry)
+    segmenter = streetseg.load(exact, settings.registry)
+    done = segment_film(
+        source,
+        destination,
+        segmenter,
+        opacity=opacity,
+        legend=legend,
+        stamp=exact.removeprefix("models:/") if stamp else "",
+        smoothing=smoothing,
+        rate=fps,
+        masks=masks,
+    )
+    if done.cut_off:
+        print(
+            f"warning: {source} seems cut off: {done.frames} of {done.told} frames could be read",
+            file=sys.stderr,
+        )
+    print(
+        f"{done.destination}: {done.frames} frames at {done.rate:g} frames/s, segmented at "
+        f"{done.frames_per_second:.1f} frames/s on {segmenter.device}"
+    )
+
+
+@app.command()
+def attention(
+    image: Annotated[Path, typer.Argument(help="Picture: PNG, JPEG or WebP.")],
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    model: ModelUri = "models:/street-segmenter@champion",
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y", help="Pixel of the picture that asks; else its centre."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("outputs/attention.png"),
+) -> None:
+    """Show where a SegFormer looks: a heat map of every attention head, for one pixel.
+
+    For SegFormer and any architecture on an encoder mit_b0 to mit_b5.
+    """
+    from streetseg.imaging import BadImageError, decode_rgb
+    from streetseg.registry import artifact_folder
+
+    settings = load(params, set_)
+    try:
+        rgb = decode_rgb(image.read_bytes())
+    except BadImageError as error:
+        raise StreetsegError(f"{image}: {error}") from None
+    pixel = _pixel(at) if at else (rgb.shape[1] // 2, rgb.shape[0] // 2)
+    from streetseg.attention import attend, write_attention  # slow, so after what may fail at once
+
+    stages = attend(artifact_folder(model, settings.registry), rgb, pixel)
+    write_attention(rgb, pixel, stages, out)
+    print(out)
+
+
+def _pixel(text: str) -> tuple[int, int]:
+    try:
+        x, y = (int(part) for part in text.split(","))
+    except ValueError:
+        raise StreetsegError(f"--at {text}: give x,y in pixels, such as 320,200") from None
+    return x, y
