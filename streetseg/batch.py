@@ -17,10 +17,10 @@ import io
 import json
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -31,6 +31,7 @@ from streetseg.errors import StoppedError, StreetsegError
 from streetseg.imaging import BadImageError, decode_upload, encode_palette_png
 from streetseg.inference import Segmenter
 from streetseg.labels import LabelSpace
+from streetseg.parallel import thread_map
 from streetseg.places import Place
 from streetseg.progress import track
 
@@ -139,14 +140,7 @@ def segment_folder(
             of them cannot be reached.
     """
     origin, target = Place(source), Place(destination)
-    if origin.overlaps(target):
-        raise StreetsegError(
-            f"masks in {target.url} would lie among the pictures of {origin.url}: name a "
-            "destination outside"
-        )
-    pictures = {path: size for path, size in origin.files().items() if _is_picture(path)}
-    if not pictures:
-        raise StreetsegError(f"{origin.url} holds no pictures ({', '.join(SUFFIXES)})")
+    pictures = pictures_for(origin, target)
     segmenter = Segmenter(artifact)
     model = _describe(segmenter, artifact, name)
     table = _Table(target, segmenter.labels, model["weights_sha256"][:12])
@@ -160,7 +154,7 @@ def segment_folder(
     with ThreadPoolExecutor(THREADS) as pool:
         writing: deque[Written] = deque()
         try:
-            read = _read_ahead(pool, origin, to_do)
+            read = thread_map(pool, partial(_read, origin), to_do, ahead=THREADS)
             for path, data in track(read, total=len(to_do), description="segment"):
                 row, mask = _segment(segmenter, path, data, max_megapixels, table.model)
                 done = pool.submit(target.write, mask_name(path), mask) if mask else None
@@ -199,6 +193,31 @@ def segment_folder(
         )
     target.write(SUMMARY, f"{json.dumps(batch.to_dict(), indent=1)}\n".encode())
     return batch
+
+
+def pictures_for(origin: Place, target: Place) -> dict[str, int]:
+    """Bytes of each picture of a place whose masks go to another, by its path.
+
+    Raises:
+        StreetsegError: there are none, the masks would lie among them, or a place cannot be
+            reached.
+    """
+    if origin.overlaps(target):
+        raise StreetsegError(
+            f"masks in {target.url} would lie among the pictures of {origin.url}: name a "
+            "destination outside"
+        )
+    pictures = {path: size for path, size in origin.files().items() if is_picture(path)}
+    if not pictures:
+        raise StreetsegError(f"{origin.url} holds no pictures ({', '.join(SUFFIXES)})")
+    return pictures
+
+
+def is_picture(path: str) -> bool:
+    """Whether a path has the suffix of a picture and is not hidden."""
+    parts = PurePosixPath(path).parts
+    hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
+    return path.lower().endswith(SUFFIXES) and not hidden
 
 
 def mask_name(path: str) -> str:
@@ -260,12 +279,6 @@ class _Table:
                 continue
 
 
-def _is_picture(path: str) -> bool:
-    parts = PurePosixPath(path).parts
-    hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
-    return path.lower().endswith(SUFFIXES) and not hidden
-
-
 def _describe(segmenter: Segmenter, artifact: Path, uri: str) -> dict[str, Any]:
     """Which model it is, by what its artifact and its name in the registry tell."""
     name, version = uri or str(artifact), None
@@ -280,20 +293,12 @@ def _describe(segmenter: Segmenter, artifact: Path, uri: str) -> dict[str, Any]:
     }
 
 
-def _read_ahead(
-    pool: ThreadPoolExecutor, origin: Place, paths: Sequence[str]
-) -> Iterator[tuple[str, bytes | StreetsegError]]:
-    """Each path with its bytes, or why they cannot be had, while the next ones are being read."""
-    coming = iter(paths)
-    pending = deque((path, pool.submit(origin.read, path)) for path in islice(coming, THREADS))
-    while pending:
-        path, read = pending.popleft()
-        try:
-            data: bytes | StreetsegError = read.result()
-        except StreetsegError as error:
-            data = error
-        pending.extend((path, pool.submit(origin.read, path)) for path in islice(coming, 1))
-        yield path, data
+def _read(origin: Place, path: str) -> tuple[str, bytes | StreetsegError]:
+    """A path with its bytes, or why they cannot be had."""
+    try:
+        return path, origin.read(path)
+    except StreetsegError as error:
+        return path, error
 
 
 def _segment(

@@ -1,0 +1,25 @@
+"""Asking a running service from Python, without a model on this machine.
+
+    from streetseg.client import Client
+
+    with Client("http://127.0.0.1:3000") as service:
+        answer = service.segment("frame.png")
+        answer.value          # uint8[H, W], category ids
+        answer.model_version  # of the model that made it
+
+What a request is, how its answer is read and when to ask again is written once; :class:`Client` and
+:class:`AsyncClient` only send and wait.
+"""
+
+from importlib.util import find_spec
+
+from streetseg.errors import StreetsegError
+
+if find_spec("httpx") is None:
+    raise StreetsegError("asking a service needs httpx: pip install 'streetseg[client]'")
+
+from streetseg.client.clients import AsyncClient, Client
+from streetseg.client.folder import Folder
+from streetseg.client.request import Answer, Image, ServiceError
+
+__all__ = ["Answer", "AsyncClient", "Client", "Folder", "Image", "ServiceError"]

@@ -1,0 +1,173 @@
+"""What the service is asked, and how its answer is read."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import httpx
+import numpy as np
+
+from streetseg.errors import StreetsegError, one_line
+from streetseg.imaging import decode_ids, decode_rgb, encode_png
+
+Image = str | Path | bytes | np.ndarray
+"""Path of a picture, the bytes of its file, or RGB uint8[H, W, 3]."""
+Value = TypeVar("Value")
+
+VERSION_HEADER = "X-Model-Version"
+
+
+class ServiceError(StreetsegError):
+    """The service refused, failed or did not answer.
+
+    Attributes:
+        status: the HTTP status; None if there was no answer.
+        reason: the service's own words.
+    """
+
+    def __init__(self, reason: str, status: int | None = None, url: str = "") -> None:
+        """What was said to a request to ``url``."""
+        answered = f"answers {status}: " if status else ""
+        super().__init__(f"{url} {answered}{reason}".strip())
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Value]):
+    """What the service answered."""
+
+    value: Value
+    model_version: str
+    """Of the model that made it; empty if the service did not say."""
+
+
+@dataclass(frozen=True)
+class Request(Generic[Value]):
+    """A route with the pictures that are sent to it, and how the body of its answer is read."""
+
+    method: str
+    route: str
+    read: Callable[[bytes], Value]
+    files: Sequence[tuple[str, bytes]] = ()
+    """The field of the form and the content of each."""
+
+    def answer(self, response: httpx.Response, url: str) -> Answer[Value]:
+        """What the service at ``url`` said.
+
+        Raises:
+            ServiceError: it refused, or what it said is no answer to this request.
+        """
+        if response.status_code != httpx.codes.OK:
+            raise ServiceError(_refusal(response), response.status_code, url)
+        try:
+            value = self.read(response.content)
+        except (ValueError, KeyError, TypeError):
+            raise ServiceError(
+                f"gives no proper answer to {self.route}: is that a streetseg service?", url=url
+            ) from None
+        return Answer(value, response.headers.get(VERSION_HEADER, ""))
+
+
+def segment(image: Image) -> Request[np.ndarray]:
+    """Category ids uint8[H, W]."""
+    return Request("POST", "/segment", decode_ids, [("image", _content(image))])
+
+
+def mask_file(image: Image) -> Request[bytes]:
+    """The same as the file that the service sends."""
+    return Request("POST", "/segment", _checked_mask, [("image", _content(image))])
+
+
+def overlay(image: Image) -> Request[np.ndarray]:
+    """RGB uint8[H, W, 3]."""
+    return Request("POST", "/overlay", decode_rgb, [("image", _content(image))])
+
+
+def describe(image: Image) -> Request[dict[str, Any]]:
+    """Plain data."""
+    return Request("POST", "/describe", _read_json, [("image", _content(image))])
+
+
+def segment_batch(images: Sequence[Image]) -> Request[list[np.ndarray | ServiceError]]:
+    """Category ids, or an error, for each."""
+    if not images:
+        raise StreetsegError("there are no pictures to send")
+    files = [("images", _content(image)) for image in images]
+
+    def read(body: bytes) -> list[np.ndarray | ServiceError]:
+        results = _read_json(body)["results"]
+        if len(results) != len(files):
+            raise ValueError("as many answers as pictures are expected")
+        return [_read_result(result) for result in results]
+
+    return Request("POST", "/segment_batch", read, files)
+
+
+def no_answer(error: httpx.RequestError, timeout: float) -> str:
+    """Why nothing came, and what to do."""
+    if isinstance(error, httpx.TimeoutException):
+        return f"did not answer within {timeout:g} s: try a longer timeout"
+    if isinstance(error, httpx.ConnectError):
+        started = "start the service with 'make serve', or name another URL"
+        return f"cannot be reached ({one_line(error)}): {started}"
+    return f"broke off ({one_line(error) or type(error).__name__}): try again"
+
+
+def _content(image: Image) -> bytes:
+    """The bytes of a picture's file."""
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise StreetsegError(
+                f"a picture is uint8[H, W, 3] in RGB order, not {image.dtype}{list(image.shape)}"
+            )
+        return encode_png(image)
+    try:
+        return Path(image).read_bytes()
+    except OSError as error:
+        raise StreetsegError(f"cannot read {image}: {error.strerror or error}") from None
+
+
+def _checked_mask(body: bytes) -> bytes:
+    decode_ids(body)
+    return body
+
+
+def _read_json(body: bytes) -> dict[str, Any]:
+    value = json.loads(body)
+    if not isinstance(value, dict):
+        raise TypeError("an object is expected")
+    return value
+
+
+MODEL = Request("GET", "/model", _read_json)
+DRIFT = Request("GET", "/drift", _read_json)
+
+
+def _read_result(result: dict[str, Any]) -> np.ndarray | ServiceError:
+    if "error" in result:
+        return ServiceError(_shown(result["error"]))
+    return decode_ids(base64.b64decode(result["mask"], validate=True))
+
+
+def _refusal(response: httpx.Response) -> str:
+    """What a service says is wrong."""
+    if response.has_redirect_location:
+        to = _shown(response.headers["Location"])
+        return f"it redirects to {to}, where nothing is sent: name that URL if you trust it"
+    try:
+        return _shown(_read_json(response.content)["error"])
+    except (ValueError, KeyError, TypeError):
+        return _shown(response.reason_phrase) or "no reason was given"
+
+
+def _shown(text: object) -> str:
+    """A stranger's text as one short line that a terminal shows and does not obey."""
+    return one_line("".join(letter if letter.isprintable() else " " for letter in str(text)))
