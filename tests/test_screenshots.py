@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,16 +57,6 @@ def recipe(params: Params, dataset: PreparedDataset, tmp_path: Path) -> Params:
     )
     promote(recipe.registry, "1")
     return recipe
-
-
-@pytest.fixture
-def chromium() -> None:
-    """Skip where there is no Chromium; with ``STREETSEG_REQUIRE_CHROMIUM`` set, fail."""
-    if not shutil.which("chromium"):
-        missing = "Chromium is not installed: apt-get install chromium"
-        if "STREETSEG_REQUIRE_CHROMIUM" in os.environ:
-            pytest.fail(missing)
-        pytest.skip(missing)
 
 
 def test_without_chromium_one_line_says_how_to_get_it(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""Pictures of the service's page in use, for the documentation.
+
+``make serve`` starts the service; Debian's Chromium uses its page. Nothing leaves the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import httpx
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+from streetseg.atomic import unfinished_folder
+from streetseg.errors import StreetsegError, exit_on_error
+from streetseg.provenance import REPOSITORY
+
+STEPS = 63
+"""Of brightness in a channel: nobody misses the others, and the files are a third smaller."""
+
+
+@dataclass(frozen=True)
+class View:
+    """The page as one person sees it."""
+
+    name: str
+    scheme: Literal["light", "dark"]
+    size: tuple[int, int]
+    """Width and height of the window in CSS pixels."""
+    sample: str
+    """Which of the page's samples is segmented."""
+    pointer: tuple[float, float]
+    """Where on the picture the pointer is, as parts of its width and height."""
+    phone: bool = False
+
+
+VIEWS = (
+    View("page-light", "light", (1200, 900), "Cyclist", (0.49, 0.41)),
+    View("page-dark", "dark", (1200, 900), "Dusk", (0.61, 0.6)),
+    View("page-phone", "light", (390, 780), "Autumn", (0.55, 0.4), phone=True),
+)
+
+
+def main() -> None:
+    """Take every picture; status 1 with one clear line where something is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", default="http://127.0.0.1:3000", help="where the service listens")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "img")
+    arguments = parser.parse_args()
+    with exit_on_error():
+        for path in take_pictures(arguments.url, arguments.out):
+            print(f"{os.path.relpath(path)}  {path.stat().st_size // 1000} kB")
+
+
+def take_pictures(url: str, out: Path) -> list[Path]:
+    """Write a PNG of each view; either all of them, or none.
+
+    Args:
+        url: of the service.
+        out: a folder, made if need be; what else it holds stays.
+
+    Raises:
+        StreetsegError: Chromium or a service with a champion is missing.
+    """
+    if not (program := shutil.which("chromium")):
+        raise StreetsegError("Chromium is not installed: apt-get install chromium")
+    try:
+        httpx.get(f"{url}/readyz").raise_for_status()
+    except httpx.HTTPError:
+        raise StreetsegError(f"no service is ready at {url}: run 'make serve'") from None
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=sandbox)
+        pictures = {view.name: picture(browser, url, view) for view in VIEWS}
+    out.mkdir(parents=True, exist_ok=True)
+    return [write_small(png, out / f"{name}.png") for name, png in pictures.items()]
+
+
+def picture(browser: Browser, url: str, view: View) -> bytes:
+    """Have the page segment a sample, and take a PNG of it with the pointer on the picture."""
+    width, height = view.size
+    page = browser.new_page(
+        viewport={"width": width, "height": height},
+        color_scheme=view.scheme,
+        device_scale_factor=1.5 if view.phone else 1,
+        is_mobile=view.phone,
+        has_touch=view.phone,
+        reduced_motion="reduce",
+    )
+    page.goto(url)
+    page.get_by_role("button", name=view.sample).click()
+    page.locator("#status", has_text="Segmented").wait_for()
+    box = page.locator("#canvas").bounding_box()
+    assert box
+    x, y = (at * side for at, side in zip(view.pointer, (box["width"], box["height"]), strict=True))
+    page.locator("#canvas").hover(position={"x": x, "y": y})
+    return page.screenshot(animations="disabled")
+
+
+def write_small(png: bytes, path: Path) -> Path:
+    """Write a picture with fewer steps of brightness."""
+    unfinished = unfinished_folder(path)
+    coarser = [round(value * STEPS / 255) * 255 // STEPS for value in range(256)]
+    shown = Image.open(io.BytesIO(png)).convert("RGB").point(coarser * 3)
+    shown.save(unfinished, "PNG", optimize=True)
+    return unfinished.rename(path)
+
+
+if __name__ == "__main__":
+    main()

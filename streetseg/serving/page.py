@@ -1,0 +1,55 @@
+"""The page on which a person tries the model: plain files, two calls, nothing from elsewhere.
+
+It asks ``GET /model`` and ``POST /segment``, and shows the mask over the picture. The samples are
+drawn by :func:`streetseg.synth.render_scene`, from the seeds in their names.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+PAGE = Path(__file__).parent / "page"
+
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Content-Security-Policy of the page: only what this server sends is run or shown."""
+
+PAGE_HEADERS = {
+    "Content-Security-Policy": PAGE_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+"""A browser asks each time whether its copy is still the right one, so that no two releases mix."""
+
+
+class PageFiles(StaticFiles):
+    """The files of the page, with its headers."""
+
+    def file_response(
+        self, full_path: os.PathLike[str] | str, *arguments: object, **options: object
+    ) -> Response:
+        """A file, or that the browser's copy is still the right one."""
+        response = super().file_response(full_path, *arguments, **options)  # type: ignore[arg-type]
+        response.headers.update(PAGE_HEADERS)
+        return response
+
+
+def show_page(_: Request) -> Response:
+    """``GET /``: the page."""
+    return FileResponse(PAGE / "index.html", headers=PAGE_HEADERS)
+
+
+PAGE_ROUTES: list[BaseRoute] = [
+    Route("/", show_page),
+    Mount("/page", PageFiles(directory=PAGE)),
+]
+"""The page at ``/``, and what it is made of under ``/page``."""

@@ -1,0 +1,263 @@
+// The page of the service: sends a picture, lays the mask over it, names what is where.
+
+import { EXACT, Failure, SMOOTH, ask, forScreen, readMask } from "./service.js";
+
+const STEP = 1 / 64; // of the longest side, that an arrow key moves the crosshair
+
+const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((each) => [each.id, each]));
+const { canvas, crosshair, error, legend, opacity, probe, stage, status, token } = element;
+const context = canvas.getContext("2d");
+
+let model = null; // what GET /model answers
+let file = null; // the picture asked about last
+let running = new AbortController(); // of the request for it
+let shown = null; // {photo, mask, png, width, height, ids, counts}, once it is answered
+let point = null; // [column, row] that the keyboard has moved to
+let maskUrl = "";
+
+// --- asking the service
+
+async function loadModel(signal) {
+  model = await (await ask("model", token.value, { signal })).json();
+  const score = model.metrics?.miou;
+  element.model.textContent = model.name;
+  element.version.textContent = model.version;
+  element.score.textContent = score === undefined ? "–" : score.toFixed(3);
+  if (!shown) drawLegend();
+}
+
+async function segment(picture) {
+  running.abort();
+  const { signal } = (running = new AbortController());
+  file = picture;
+  clear();
+  status.textContent = `Segmenting ${file.name} …`;
+  stage.ariaBusy = "true";
+  try {
+    const started = performance.now();
+    const preview = forScreen(file, SMOOTH).then((photo) => showPhoto(photo, signal), () => null);
+    const body = new FormData();
+    body.append("image", file);
+    const response = await ask("segment", token.value, { method: "POST", body, signal });
+    const png = await response.blob();
+    const answered = performance.now() - started;
+    const version = response.headers.get("X-Model-Version");
+    if (version !== model?.version) await loadModel(signal);
+    const colors = model.label_space.categories.map((category) => category.color);
+    const [photo, mask, read] = await Promise.all([preview, forScreen(png, EXACT), readMask(png, colors, signal)]);
+    if (signal.aborted) return;
+    if (!photo) throw new Failure("This browser cannot show the picture.");
+    shown = { photo, mask, png, ...read };
+    showAnswer();
+    stage.ariaBusy = "false";
+    element.version.textContent = version;
+    element.answered.textContent = `${Math.round(answered)} ms`;
+    element.total.textContent = `${Math.round(performance.now() - started)} ms`;
+  } catch (reason) {
+    if (!signal.aborted) fail(reason);
+  }
+}
+
+// --- showing
+
+function clear() {
+  shown = point = null;
+  error.textContent = status.textContent = probe.textContent = "";
+  for (const name of ["size", "answered", "total"]) element[name].textContent = "–";
+  for (const name of ["retry", "access", "crosshair"]) element[name].hidden = true;
+  element.tools.inert = true;
+  drawLegend();
+}
+
+function fail({ message, code }) {
+  clear();
+  stage.ariaBusy = "false";
+  show("prompt");
+  // The service speaks of the field of the form, which a person does not see.
+  const said = code ? message.replace("the field 'image'", file ? `“${file.name}”` : "the picture") : message;
+  error.textContent = said;
+  element.access.hidden = code !== 401;
+  element.retry.hidden = code >= 400 && code < 429;
+  if (code === 401) token.focus();
+}
+
+function show(part) {
+  element.prompt.hidden = part !== "prompt";
+  for (const name of ["frame", "tools", "keys"]) element[name].hidden = part === "prompt";
+}
+
+function showPhoto(photo, signal) {
+  if (signal.aborted) return photo;
+  [canvas.width, canvas.height] = [photo.width, photo.height];
+  element.frame.style.setProperty("--ratio", photo.width / photo.height);
+  context.drawImage(photo, 0, 0);
+  show("frame");
+  return photo;
+}
+
+function showAnswer() {
+  const { png, width, height } = shown;
+  draw();
+  drawLegend();
+  element.tools.inert = false;
+  element.size.textContent = `${width} × ${height}`;
+  URL.revokeObjectURL(maskUrl);
+  element["save-mask"].href = maskUrl = URL.createObjectURL(png);
+  element["save-mask"].download = `${stem()}_mask.png`;
+  const top = [...legend.rows].slice(0, 3).map((row) => row.innerText.replace(/\s+/, " "));
+  status.textContent = `Segmented ${file.name}: ${top.join(", ")}.`;
+}
+
+const stem = () => file.name.replace(/\.\w+$/, "");
+
+function blend(target, photo, mask) {
+  const { width, height } = target.canvas;
+  target.globalAlpha = 1;
+  target.drawImage(photo, 0, 0, width, height);
+  target.globalAlpha = opacity.value / 100;
+  target.imageSmoothingEnabled = false;
+  target.drawImage(mask, 0, 0, width, height);
+}
+
+function draw() {
+  element.percent.textContent = `${opacity.value} %`;
+  if (shown) blend(context, shown.photo, shown.mask);
+}
+
+function drawLegend() {
+  const categories = model?.label_space.categories ?? [];
+  const counts = shown?.counts ?? [];
+  const order = [...categories.keys()].sort((a, b) => (counts[b] ?? 0) - (counts[a] ?? 0));
+  legend.replaceChildren(
+    ...order.map((id) => {
+      const percent = shown ? (100 * counts[id]) / shown.ids.length : 0;
+      const row = document.createElement("tr");
+      const name = Object.assign(document.createElement("th"), { scope: "row" });
+      const share = document.createElement("td");
+      name.append(swatch(categories[id].color), categories[id].name);
+      share.textContent = shown ? `${percent.toFixed(1)} %` : "–";
+      row.dataset.id = id;
+      row.style.setProperty("--share", `${percent}%`);
+      row.style.setProperty("--color", `rgb(${categories[id].color})`);
+      row.append(name, share);
+      return row;
+    }),
+  );
+}
+
+function swatch(color) {
+  const span = Object.assign(document.createElement("span"), { className: "swatch" });
+  span.style.backgroundColor = `rgb(${color})`;
+  return span;
+}
+
+// --- what is under the pointer
+
+function name([column, row]) {
+  const id = shown.ids[row * shown.width + column];
+  const { name, color } = model.label_space.categories[id];
+  if (probe.textContent !== name) probe.replaceChildren(swatch(color), name);
+  const [x, y] = [(column + 0.5) / shown.width, (row + 0.5) / shown.height];
+  element.frame.style.setProperty("--x", `${100 * x}%`);
+  element.frame.style.setProperty("--y", `${100 * y}%`);
+  probe.classList.toggle("below", y < 0.2);
+  for (const each of legend.rows) each.classList.toggle("here", each.dataset.id === String(id));
+}
+
+function leave() {
+  probe.textContent = "";
+  crosshair.hidden = true;
+  for (const each of legend.rows) each.classList.remove("here");
+}
+
+const within = (value, length) => Math.min(Math.max(Math.floor(value), 0), length - 1);
+
+function follow({ clientX, clientY }) {
+  if (!shown) return;
+  const box = canvas.getBoundingClientRect();
+  crosshair.hidden = true;
+  point = [
+    within(((clientX - box.left) / box.width) * shown.width, shown.width),
+    within(((clientY - box.top) / box.height) * shown.height, shown.height),
+  ];
+  name(point);
+}
+
+function steer(event) {
+  const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (!shown || (!way && event.type === "keydown")) return;
+  const { width, height } = shown;
+  const step = event.shiftKey ? 1 : Math.ceil(Math.max(width, height) * STEP);
+  const [x, y] = point ?? [width / 2, height / 2];
+  const [right, down] = way ?? [0, 0];
+  point = [within(x + right * step, width), within(y + down * step, height)];
+  crosshair.hidden = false;
+  name(point);
+  if (way) event.preventDefault();
+}
+
+canvas.addEventListener("pointermove", follow);
+canvas.addEventListener("pointerdown", follow);
+canvas.addEventListener("pointerleave", ({ pointerType }) => pointerType !== "touch" && leave());
+canvas.addEventListener("keydown", steer);
+canvas.addEventListener("focus", (event) => canvas.matches(":focus-visible") && steer(event));
+canvas.addEventListener("blur", leave);
+
+// --- ways for a picture to come in, and to leave
+
+for (const input of [element.file, element.camera]) {
+  input.addEventListener("change", () => {
+    if (input.files.length) segment(input.files[0]);
+    input.value = ""; // so that the same file can be chosen again
+  });
+}
+
+document.addEventListener("paste", ({ clipboardData }) => {
+  if (clipboardData.files.length) segment(clipboardData.files[0]);
+});
+
+const drag = (event) => {
+  if (!event.dataTransfer.types.includes("Files")) return;
+  event.preventDefault();
+  stage.classList.toggle("over", event.type === "dragover");
+  if (event.type === "drop") segment(event.dataTransfer.files[0]);
+};
+for (const type of ["dragover", "dragleave", "drop"]) document.addEventListener(type, drag);
+
+for (const button of document.querySelectorAll(".samples button")) {
+  button.addEventListener("click", async () => {
+    const { src } = button.querySelector("img");
+    try {
+      const blob = await (await ask(src, token.value)).blob();
+      segment(new File([blob], src.split("/").pop(), { type: blob.type }));
+    } catch (reason) {
+      fail(reason);
+    }
+  });
+}
+
+opacity.addEventListener("input", draw);
+
+element["save-overlay"].addEventListener("click", async () => {
+  const download = `${stem()}_overlay.png`;
+  const { width, height, png } = shown;
+  const [photo, mask] = await Promise.all([createImageBitmap(file), createImageBitmap(png, EXACT)]);
+  const target = Object.assign(document.createElement("canvas"), { width, height });
+  blend(target.getContext("2d"), photo, mask);
+  target.toBlob((blob) => {
+    const link = Object.assign(document.createElement("a"), { download });
+    link.href = URL.createObjectURL(blob);
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  });
+});
+
+// --- trying again
+
+const start = () => (file ? segment(file) : (clear(), loadModel().catch(fail)));
+element.retry.addEventListener("click", start);
+element.access.addEventListener("submit", (event) => {
+  event.preventDefault();
+  start();
+});
+start();
