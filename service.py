@@ -1,197 +1,264 @@
 """The HTTP service: the champion of the registry, behind BentoML.
 
-``bentoml serve service:StreetSegmenter`` (or ``make serve``). It reads ``params.yaml``, or the file
-that ``STREETSEG_PARAMS`` names, and finds the registry where ``MLFLOW_TRACKING_URI`` says.
+``bentoml serve service:StreetSegmenter`` (or ``make serve``). It reads the ``params.yaml`` beside
+it, or the file that ``STREETSEG_PARAMS`` names, changes what ``STREETSEG_SET`` says (such as
+``"serve.timeout=10 serve.workers=2"``), and finds the registry where ``MLFLOW_TRACKING_URI`` says.
 """
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import base64
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import bentoml
-import numpy as np
 from bentoml.validators import ContentType
 from starlette.applications import Starlette
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streetseg.config import load_params
-from streetseg.errors import StreetsegError
-from streetseg.imaging import (
-    BadImageError,
-    TooLargeImageError,
-    UnsupportedImageError,
-    decode_upload,
-    encode_palette_png,
-)
-from streetseg.inference import Segmenter
-from streetseg.registry import CHAMPION, describe, download, pinned
-from streetseg.tracking import connect
+from streetseg.drift_page import DRIFT_POLICY, drift_page
+from streetseg.errors import exit_on_error
+from streetseg.imaging import BadImageError, TooLargeImageError, UnsupportedImageError
+from streetseg.labels import LabelSpace
+from streetseg.serving.answers import description, mask_png, overlay_png
+from streetseg.serving.engine import Engine, Segmented, TooSlowError
+from streetseg.serving.following import Follower, ServedModel
+from streetseg.serving.front import MODEL_VERSION, Front, log_lines
+from streetseg.serving.guard import Guard, Upload, error_response
+from streetseg.serving.metrics import exposition
+from streetseg.serving.openapi import API_PAGE, API_POLICY, complete
+from streetseg.serving.page import PAGE_ROUTES
+from streetseg.serving.tokens import WEBHOOK_SECRET, bearer_tokens, is_signed
+from streetseg.serving.tracing import set_up_tracing
 
-PARAMS_FILE = Path(os.environ.get("STREETSEG_PARAMS", "params.yaml"))
-PARAMS = load_params(PARAMS_FILE if PARAMS_FILE.exists() else None)
-VERSION_HEADER = "X-Model-Version"
+HERE = Path(__file__).resolve().parent
+UPLOADS = {
+    "/segment": Upload("image"),
+    "/overlay": Upload("image", ("opacity",)),
+    "/describe": Upload("image"),
+    "/segment_batch": Upload("images"),
+}
+LONGEST_WEBHOOK = 64_000
+"""Bytes; MLflow's have about 500."""
 
-UPLOAD_ROUTES = ("/segment", "/describe")
-EXPECTED = "send multipart/form-data with a picture in the field 'image'"
+with exit_on_error():
+    PARAMS = load_params(
+        Path(os.environ.get("STREETSEG_PARAMS") or HERE / "params.yaml"),
+        os.environ.get("STREETSEG_SET", "").split(),
+    )
+    TOKENS = bearer_tokens()
+    set_up_tracing()
 
-Mask = Annotated[Path, ContentType("image/png")]
-
-
-class UploadGuard:
-    """Answer uploads that cannot be taken before they reach the service.
-
-    415 for another content type than multipart, 413 for too many bytes, 400 for a body that is
-    not multipart or lacks the field ``image``.
-    """
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        """Guard ``app``; a body may have up to ``max_bytes``."""
-        self.app = app
-        self.max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with an error."""
-        if scope["type"] != "http" or scope["path"] not in UPLOAD_ROUTES:
-            return await self.app(scope, receive, send)
-        request = Request(scope, receive)
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return await _error(415, EXPECTED)(scope, receive, send)
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self.max_bytes:
-                message = f"at most {self.max_bytes / 1e6:g} megabytes are taken"
-                return await _error(413, message)(scope, receive, send)
-        try:
-            async with Request(scope, _replay(body, receive)).form() as form:
-                if not isinstance(form.get("image"), UploadFile):
-                    raise HTTPException(400, "there is no file in the field 'image'")
-        except HTTPException as error:
-            return await _error(400, f"{error.detail.rstrip('.')}: {EXPECTED}")(
-                scope, receive, send
-            )
-        await self.app(scope, _replay(body, receive), send)
-
-
-def _replay(body: bytearray, receive: Receive) -> Receive:
-    """A ``receive`` that gives ``body`` first."""
-    messages: list[Message] = [{"type": "http.request", "body": bytes(body)}]
-
-    async def replay() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return replay
+Png = Annotated[Path, ContentType("image/png")]
+Answer = TypeVar("Answer")
 
 
 async def show_model(_: Request) -> Response:
-    """``GET /model``: which model answers."""
+    """``GET /model``: which model answers, where it comes from, and whether it is the champion."""
     service = bentoml.get_current_service()
-    if service.problem:
-        return _error(503, service.problem)
-    return JSONResponse(service.model, headers={VERSION_HEADER: service.model["version"]})
+    model, following = service.follower.current, service.follower.told()
+    if model is None:
+        return error_response(503, following["problem"])
+    return JSONResponse(model.told | following)
 
 
-@bentoml.service(name="street_segmenter", traffic={"timeout": 60})
-@bentoml.asgi_app(Starlette(routes=[Route("/model", show_model)]), path="/")
+async def show_drift(request: Request) -> Response:
+    """``GET /drift``: what was sent lately beside what the model was scored on; also as a page."""
+    service = bentoml.get_current_service()
+    model = service.follower.current
+    if model is None:
+        return error_response(503, service.follower.problem)
+    state = model.watch.drift.state()
+    if request.url.path == "/drift":
+        return JSONResponse(state)
+    page = drift_page(state, model.told, model.segmenter.labels)
+    return HTMLResponse(page, headers={"Content-Security-Policy": DRIFT_POLICY})
+
+
+async def take_webhook(request: Request) -> Response:
+    """``POST /webhook``: MLflow says that an alias moved; the registry itself is then asked."""
+    secret = os.environ.get(WEBHOOK_SECRET)
+    if not secret:
+        return error_response(404, f"webhooks are not taken: {WEBHOOK_SECRET} is not set")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LONGEST_WEBHOOK:
+            return error_response(413, "that is no webhook of MLflow's: it is too long")
+    if not is_signed(body, request.headers, secret):
+        return error_response(401, f"the signature is not of {WEBHOOK_SECRET}, or is too old")
+    bentoml.get_current_service().follower.wake()
+    return JSONResponse({"status": "the registry is being asked"}, 202)
+
+
+async def show_metrics(_: Request) -> Response:
+    """``GET /metrics``: figures for Prometheus, of all workers."""
+    text, media_type = await asyncio.to_thread(exposition)
+    return Response(text, media_type=media_type)
+
+
+async def show_openapi(_: Request) -> Response:
+    """``GET /docs.json``: the API in OpenAPI, with examples."""
+    spec = StreetSegmenter.openapi_spec.asdict()  # type: ignore[attr-defined]
+    return JSONResponse(complete(spec, PARAMS.serve, tokens=bool(TOKENS)))
+
+
+async def show_api(_: Request) -> Response:
+    """``GET /docs``: the same to read and to try."""
+    return HTMLResponse(API_PAGE, headers={"Content-Security-Policy": API_POLICY})
+
+
+ROUTES = [
+    *PAGE_ROUTES,
+    Route("/model", show_model),
+    Route("/drift", show_drift),
+    Route("/drift.html", show_drift),
+    Route("/webhook", take_webhook, methods=["POST"]),
+    Route("/metrics", show_metrics),
+    Route("/docs.json", show_openapi),
+    Route("/docs", show_api),
+]
+
+
+@bentoml.service(
+    name="street_segmenter",
+    workers=PARAMS.serve.workers,
+    traffic={"timeout": 2 * PARAMS.serve.timeout + 60},  # ours, of upload and answer, come first
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},  # they would count each path that anybody makes up
+)
+@bentoml.asgi_app(Starlette(routes=ROUTES), path="/")
 class StreetSegmenter:
     """Segments street scenes with the champion of the model registry."""
 
     def __init__(self) -> None:
-        """Fetch the champion and open it; without one, answer that there is none."""
-        self.problem = ""
-        self.model: dict[str, Any] = {"version": ""}
-        try:
-            self._open_champion()
-        except StreetsegError as error:
-            self.problem = f"{error}; then start the service again"
-            logging.getLogger("bentoml").error(self.problem)
+        """Take the champion, and follow it from now on."""
+        log_lines()
+        self.engine = Engine(PARAMS.serve)
+        self.follower = Follower(PARAMS, HERE)
+        self.follower.start()
 
-    def _open_champion(self) -> None:
-        registry = PARAMS.registry
-        exact = pinned(f"models:/{registry.model_name}@{CHAMPION}", registry)
-        self.segmenter = Segmenter(download(exact, registry))
-        version = exact.rpartition("/")[2]
-        self.model = {
-            **describe(connect(registry), registry.model_name, version),
-            "size": list(self.segmenter.size),
-            "label_space": self.segmenter.labels.to_dict(),
-        }
-        self.segmenter.predict(np.zeros((*self.segmenter.size, 3), np.uint8))
+    @property
+    def version(self) -> str:
+        """The version that answers; empty if none does."""
+        return self.follower.current.version if self.follower.current else ""
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        """End the threads."""
+        self.follower.stop()
+        self.engine.close()
 
     def __is_ready__(self) -> bool:
         """Whether pictures can be segmented, as ``/readyz`` tells."""
-        return not self.problem
+        return self.follower.current is not None
 
     @bentoml.api(route="/segment")
-    def segment(self, image: Path, ctx: bentoml.Context) -> Mask:
+    async def segment(self, image: Path, ctx: bentoml.Context) -> Png:
         """Category ids of a picture, as a palette PNG of its size."""
+        return await self._answer(image, ctx, mask_png)
 
-        def mask(categories: np.ndarray) -> Response:
-            png = encode_palette_png(categories, self.segmenter.labels.palette)
-            return Response(png, media_type="image/png")
+    @bentoml.api(route="/overlay")
+    async def overlay(self, image: Path, ctx: bentoml.Context, opacity: float = 0.5) -> Png:
+        """A picture under the colours of its categories; they have an opacity of 0 to 1."""
 
-        return self._answer(image, ctx, mask)
+        def respond(seen: Segmented, labels: LabelSpace) -> bytes:
+            # decoded again: it would take the memory of a whole picture while it waits
+            return overlay_png(seen, labels, self.engine.decode(seen.data), opacity)
+
+        if not 0 <= opacity <= 1:
+            return _finish(error_response(400, "the field 'opacity' takes 0 to 1"), ctx)
+        return await self._answer(image, ctx, respond)
 
     @bentoml.api(route="/describe")
-    def describe(self, image: Path, ctx: bentoml.Context) -> dict[str, Any]:
+    async def describe(self, image: Path, ctx: bentoml.Context) -> dict[str, Any]:
         """What is in a picture: the share of each category, 0 to 1."""
+        return await self._answer(image, ctx, description)
 
-        def shares(categories: np.ndarray) -> Response:
-            height, width = categories.shape
-            labels = self.segmenter.labels.categories
-            counts = np.bincount(categories.ravel(), minlength=len(labels))
-            classes = [
-                {
-                    "id": number,
-                    "name": label.name,
-                    "color": list(label.color),
-                    "share": round(int(counts[number]) / categories.size, 6),
-                }
-                for number, label in enumerate(labels)
-            ]
-            model = {key: self.model[key] for key in ("name", "version", "data_version")}
-            return JSONResponse(
-                {"width": width, "height": height, "classes": classes, "model": model}
-            )
+    @bentoml.api(route="/segment_batch")
+    async def segment_batch(self, images: list[Path], ctx: bentoml.Context) -> dict[str, Any]:
+        """Category ids of several pictures; one that cannot be used says why."""
+        if (model := self.follower.current) is None:
+            return _finish(error_response(503, self.follower.problem), ctx)
 
-        return self._answer(image, ctx, shares)
+        def respond(seen: Segmented, labels: LabelSpace) -> dict[str, Any]:
+            mask = base64.b64encode(mask_png(seen, labels)).decode()
+            return {"width": seen.size[1], "height": seen.size[0], "mask": mask}
 
-    def _answer(
-        self, image: Path, ctx: bentoml.Context, respond: Callable[[np.ndarray], Response]
+        async def result(image: Path) -> dict[str, Any]:
+            try:
+                return await self._seen(image, model, respond)
+            except (BadImageError, TooSlowError) as error:
+                return {"error": str(error)}
+
+        results = await asyncio.gather(*map(result, images))
+        return _finish(JSONResponse({"results": results, "model": _short(model)}), ctx, model)
+
+    async def _answer(
+        self,
+        image: Path,
+        ctx: bentoml.Context,
+        respond: Callable[[Segmented, LabelSpace], Any],
     ) -> Any:
-        """Decode, segment and respond, or say in JSON what is wrong with the picture."""
-        if self.problem:
-            ctx.response.status_code = 503
-            return _error(503, self.problem)
+        """Segment and respond, or say in JSON what is wrong with the picture."""
+        if (model := self.follower.current) is None:
+            return _finish(error_response(503, self.follower.problem), ctx)
+        response: Response
         try:
-            rgb = decode_upload(image.read_bytes(), PARAMS.serve.max_megapixels * 1e6)
-            response = respond(self.segmenter.predict(rgb))
+            answer = await self._seen(image, model, respond)
         except BadImageError as error:
-            response = _error(_status(error), f"the field 'image' {error}")
-        ctx.response.status_code = response.status_code
-        response.headers[VERSION_HEADER] = self.model["version"]
-        return response
+            response = error_response(_status(error), f"the field 'image' {error}")
+        except TooSlowError as error:
+            response = error_response(503, str(error))
+        else:
+            if isinstance(answer, bytes):
+                response = Response(answer, media_type="image/png")
+            else:
+                response = JSONResponse(answer | {"model": _short(model)})
+        return _finish(response, ctx, model)
+
+    async def _seen(
+        self,
+        image: Path,
+        model: ServedModel,
+        respond: Callable[[Segmented, LabelSpace], Answer],
+    ) -> Answer:
+        def work(seen: Segmented) -> Answer:
+            model.watch.see(seen)
+            return respond(seen, model.segmenter.labels)
+
+        data = image.read_bytes()
+        return await self.engine.answer(data, model, work)
 
 
 StreetSegmenter.add_asgi_middleware(  # type: ignore[attr-defined]
-    UploadGuard, max_bytes=round(PARAMS.serve.max_megabytes * 1e6)
+    Front,
+    routes=frozenset([*UPLOADS, *(route.path for route in ROUTES if isinstance(route, Route))]),
+    version=lambda: bentoml.get_current_service().version,
 )
+StreetSegmenter.add_asgi_middleware(  # type: ignore[attr-defined]
+    Guard, uploads=UPLOADS, settings=PARAMS.serve, tokens=TOKENS
+)
+
+
+def _finish(response: Response, ctx: bentoml.Context, model: ServedModel | None = None) -> Any:
+    ctx.response.status_code = response.status_code  # BentoML sets it again
+    if model:
+        response.headers[MODEL_VERSION] = model.version
+    return response
+
+
+def _short(model: ServedModel) -> dict[str, Any]:
+    return {key: model.told[key] for key in ("name", "version", "data_version")}
 
 
 def _status(error: BadImageError) -> int:
     if isinstance(error, TooLargeImageError):
         return 413
     return 415 if isinstance(error, UnsupportedImageError) else 400
-
-
-def _error(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error": message}, status)

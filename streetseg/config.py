@@ -264,6 +264,7 @@ class Registry(Section):
     experiment: str = "streetseg"
     run_name: str | None = None
     auto_promote: bool = False
+    int8: bool = False
     model_name: str = Field("street-segmenter", pattern=r"^[\w.\- ]+$")
 
     @field_validator("tracking_uri")
@@ -280,10 +281,23 @@ class Registry(Section):
 
 
 class Serve(Section):
-    """What the HTTP service takes."""
+    """What the HTTP service takes, and how it works."""
 
     max_megabytes: Positive = 20
     max_megapixels: Positive = 50
+    max_batch: int = Field(16, ge=1)
+    concurrency: int = Field(32, ge=1)
+    timeout: Positive = 30
+    batch_size: int = Field(4, ge=1)
+    threads: int = Field(0, ge=0)
+    workers: int = Field(1, ge=1)
+    poll_seconds: Positive = 10
+    model: str | None = None
+    cache: str = "outputs/serving"
+    drift_window: int = Field(1000, ge=200)
+    hard_frames: Path | None = None
+    hard_confidence: Fraction = 0.7
+    hard_frames_megabytes: Positive = 1000
 
 
 class Params(Section):

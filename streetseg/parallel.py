@@ -8,10 +8,11 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from streetseg.progress import track
@@ -21,8 +22,15 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use, by its affinity and its container's limit."""
+    allowed = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    try:  # "quota period" or "max period", in microseconds (Linux, cgroup-v2.rst, "cpu.max")
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(allowed, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return allowed
 
 
 def parallel_map(
@@ -44,6 +52,21 @@ def parallel_map(
         yield from track(map(task, items), total=len(items), description=description)
         return
     yield from track(_pool_map(task, items, workers), total=len(items), description=description)
+
+
+def thread_map(
+    pool: ThreadPoolExecutor, task: Callable[[Item], Result], items: Iterable[Item], *, ahead: int
+) -> Iterator[Result]:
+    """Yield ``task(item)`` for every item, in order; ``ahead`` of them are begun beforehand.
+
+    For tasks that wait for disks or servers. The first exception of a task is raised here.
+    """
+    coming = iter(items)
+    pending = deque(pool.submit(task, item) for item in islice(coming, ahead))
+    while pending:
+        result = pending.popleft().result()
+        pending.extend(pool.submit(task, item) for item in islice(coming, 1))
+        yield result
 
 
 def _pool_map(

@@ -87,8 +87,7 @@ class Verdict:
         if self.passed:
             return [
                 "The model becomes the challenger. To answer with it, promote it "
-                "(`streetseg promote`, or `registry.auto_promote`), then start the service again: "
-                "it takes the champion when it starts."
+                "(`streetseg promote`, or `registry.auto_promote`): the service then takes it."
             ]
         failed = [condition for condition in self.conditions if condition.failed]
         return list(dict.fromkeys(condition.advice for condition in failed))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from streetseg.config import load_params
 from streetseg.provenance import REPOSITORY
 
 Object = dict[str, Any]
@@ -355,8 +356,7 @@ def references(objects: list[Object]) -> Iterator[tuple[str, str, str]]:
 
 @rule
 def is_replaced_without_losing_requests(objects: list[Object]) -> Iterator[str]:
-    longest = re.search(r'traffic=\{"timeout": (\d+)\}', (REPOSITORY / "service.py").read_text())
-    assert longest, "service.py no longer says how long a request may take"
+    longest = 2 * load_params(REPOSITORY / "params.yaml").serve.timeout  # to arrive, to be answered
     service = named(objects, "Deployment", "streetseg-serve")
     assert service, "the overlay has no service"
     if service["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxUnavailable") != 0:
@@ -365,7 +365,7 @@ def is_replaced_without_losing_requests(objects: list[Object]) -> Iterator[str]:
     pause = pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {})
     if not pause:
         yield f"{label(service)} stops while requests are still sent to it"
-    if pod.get("terminationGracePeriodSeconds", 30) <= pause.get("seconds", 0) + int(longest[1]):
+    if pod.get("terminationGracePeriodSeconds", 30) <= pause.get("seconds", 0) + longest:
         yield f"{label(service)} is killed before its requests are answered"
 
 

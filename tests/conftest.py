@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,6 +35,17 @@ def _commands_of_this_environment() -> None:
 
 
 @pytest.fixture(scope="session")
+def chromium() -> str:
+    """A real browser: skip without it; with ``STREETSEG_REQUIRE_CHROMIUM`` set, fail."""
+    if program := shutil.which("chromium"):
+        return program
+    missing = "Chromium is not installed: apt-get install chromium"
+    if "STREETSEG_REQUIRE_CHROMIUM" in os.environ:
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
 def cityscapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Synthetic street scenes in the Cityscapes layout."""
     from streetseg.synth import write_cityscapes
@@ -59,6 +71,7 @@ def params(cityscapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Params
             "train.learning_rate": 0.003,
             "gate.miou_floor": 0.01,
             "registry.tracking_uri": f"sqlite:///{root / 'mlflow.db'}",
+            "serve.cache": str(root / "serving"),
         }
     )
 

@@ -34,8 +34,12 @@ COMMANDS = (
     "history",
     "diff",
     "trace",
+    "pull",
     "predict",
     "batch",
+    "ask",
+    "video",
+    "attention",
 )
 
 

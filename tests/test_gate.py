@@ -206,7 +206,7 @@ def test_a_better_model_passes_and_the_probability_is_said() -> None:
     assert page.startswith("# Gate open: the model is registered")
     assert "compared with version 3, the champion (run `old`), scored again on the same" in page
     assert "`streetseg promote`" in page
-    assert "start the service again" in page
+    assert "the service then takes it" in page
 
 
 @pytest.mark.parametrize("seed", range(20))

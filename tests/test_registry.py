@@ -17,6 +17,7 @@ from streetseg.champion import find_champion
 from streetseg.config import Params, Registry
 from streetseg.dataset import PreparedDataset
 from streetseg.diff import VersionDiff
+from streetseg.drift import Reference
 from streetseg.errors import StreetsegError
 from streetseg.gate import judge
 from streetseg.promotion import history, promote, rollback
@@ -51,6 +52,25 @@ def test_a_model_of_any_folder_can_be_had_again(
     register(copy, evaluation, verdict, recipe)
     stored = download("models:/elsewhere@challenger", recipe.registry)
     assert (stored / "model.onnx").read_bytes() == (copy / "model.onnx").read_bytes()
+
+
+def test_a_version_carries_the_reference_of_its_evaluation(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "watched")
+    register(trained.artifact, evaluation, verdict, recipe)
+    stored = Reference.load(download("models:/watched@challenger", recipe.registry))
+    assert stored == Reference.from_dict(evaluation["reference"])
+    assert not (trained.artifact / "reference.json").exists(), "the model folder is left as it is"
+
+
+def test_an_evaluation_of_before_there_were_references_registers_without_one(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "unwatched")
+    older = {key: value for key, value in evaluation.items() if key != "reference"}
+    register(trained.artifact, older, verdict, recipe)
+    assert Reference.load(download("models:/unwatched@challenger", recipe.registry)) is None
 
 
 def test_a_version_is_registered_as_challenger_and_leads_back_to_its_origin(

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import io
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import yaml
+from mlflow.webhooks.delivery import _generate_hmac_signature
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -24,13 +28,14 @@ import streetseg
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.gate import judge
-from streetseg.imaging import encode_png
+from streetseg.imaging import decode_ids, decode_rgb, encode_png
 from streetseg.lineage import trace
 from streetseg.promotion import promote
 from streetseg.provenance import REPOSITORY
 from streetseg.registry import register
-from streetseg.tracking import connect
+from streetseg.serving.copies import copy_model
 from tests.conftest import Trained
+from tests.live_service import running
 
 NAME = "served"
 
@@ -42,7 +47,14 @@ def served(
     """A registry with a champion, and the params file that the service reads."""
     tree = params.to_dict()
     tree["registry"]["model_name"] = NAME
-    tree["serve"] = {"max_megabytes": 1, "max_megapixels": 0.5}
+    cache = str(tmp_path_factory.mktemp("cache"))
+    tree["serve"] = {
+        "max_megabytes": 1,
+        "max_megapixels": 0.5,
+        "max_batch": 3,
+        "cache": cache,
+        "poll_seconds": 600,
+    }
     recipe = Params.model_validate(tree)
     evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
     register(trained.artifact, evaluation, judge(evaluation, recipe.gate), recipe)
@@ -112,27 +124,6 @@ def test_model_says_what_answers_and_where_it_comes_from(
     assert len(model["label_space"]["categories"]) == 8
 
 
-def test_a_promotion_meanwhile_does_not_mix_two_versions(
-    client: TestClient, served: Params, trained: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry, service = connect(served.registry), sys.modules["service"]
-    first = registry.get_model_version(NAME, "1")
-    later = registry.create_model_version(NAME, first.source, trained.run_id)
-    download = service.download
-
-    def promoted_meanwhile(*arguments: Any) -> Path:
-        folder = download(*arguments)
-        registry.set_registered_model_alias(NAME, "champion", later.version)
-        return folder
-
-    monkeypatch.setattr(service, "download", promoted_meanwhile)
-    try:
-        assert service.StreetSegmenter.inner().model["version"] == "1"
-    finally:
-        registry.set_registered_model_alias(NAME, "champion", "1")
-        registry.delete_model_version(NAME, later.version)
-
-
 def test_an_answer_can_be_traced_to_its_data(
     client: TestClient, served: Params, dataset: PreparedDataset, trained: Trained
 ) -> None:
@@ -148,8 +139,144 @@ def test_health_is_told(client: TestClient) -> None:
 
 
 def test_the_api_describes_itself(client: TestClient) -> None:
-    paths = client.get("/docs.json").json()["paths"]
-    assert {"/segment", "/describe"} <= paths.keys()
+    spec = client.get("/docs.json").json()
+    described = {"/segment", "/overlay", "/describe", "/segment_batch", "/model", "/drift"}
+    assert described <= spec["paths"].keys()
+    for path in described:
+        (operation,) = spec["paths"][path].values()
+        assert operation["description"]
+        assert operation["responses"]["503"]["content"]["application/json"]["example"]["error"]
+    batch = spec["paths"]["/segment_batch"]["post"]
+    (media,) = batch["responses"]["200"]["content"].values()
+    assert {"mask", "error"} <= {key for each in media["example"]["results"] for key in each}
+    assert client.get("/docs").status_code == 200
+
+
+def test_the_overlay_is_the_picture_under_the_colours(client: TestClient, served: Params) -> None:
+    rgb = picture()
+    model = streetseg.load(f"models:/{NAME}@champion", served.registry)
+    colors = model.labels.palette[model.predict(rgb)]
+    for opacity, expected in (("0", rgb), ("1", colors)):
+        answer = client.post("/overlay", **upload(encode_png(rgb)), data={"opacity": opacity})
+        assert answer.headers["X-Model-Version"] == "1"
+        np.testing.assert_array_equal(decode_rgb(answer.content), expected)
+
+
+@pytest.mark.parametrize("opacity", ["2", "-1", "nan", "much", ""])
+def test_an_impossible_opacity_is_refused(client: TestClient, opacity: str) -> None:
+    answer = client.post("/overlay", **upload(encode_png(picture())), data={"opacity": opacity})
+    assert answer.status_code == 400
+    assert "field 'opacity'" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("opacity", ["[" * 30, "1" * 33, "\xff\xfe"])
+def test_an_opacity_that_is_no_number_is_refused(client: TestClient, opacity: str) -> None:
+    answer = client.post("/overlay", **upload(encode_png(picture())), data={"opacity": opacity})
+    assert answer.status_code == 400
+    assert "field 'opacity'" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("length", [1, 200, 255, 300])
+def test_the_name_of_the_file_does_not_matter(client: TestClient, length: int) -> None:
+    answer = client.post("/segment", **upload(encode_png(picture()), name="." + "a" * length))
+    assert answer.status_code == 200
+
+
+def test_made_up_paths_are_not_counted_one_by_one(client: TestClient) -> None:
+    for number in range(30):
+        client.get(f"/made-up-{number}")
+    told = client.get("/metrics").text
+    assert 'route="other"' in told
+    assert "made-up" not in told
+
+
+def test_a_batch_answers_each_picture_and_says_which_is_bad(
+    client: TestClient, served: Params
+) -> None:
+    pictures = [picture(60, 90), picture(40, 30)]
+    files = [encode_png(pictures[0]), b"text", encode_png(pictures[1])]
+    answer = client.post(
+        "/segment_batch", files=[("images", (str(n), f)) for n, f in enumerate(files)]
+    )
+    assert answer.status_code == 200
+    first, bad, second = answer.json()["results"]
+    assert bad == {"error": "is not an image"}
+    model = streetseg.load(f"models:/{NAME}@champion", served.registry)
+    for result, rgb in zip((first, second), pictures, strict=True):
+        assert (result["height"], result["width"]) == rgb.shape[:2]
+        ids = decode_ids(base64.b64decode(result["mask"]))
+        np.testing.assert_array_equal(ids, model.predict(rgb))
+    assert answer.json()["model"]["version"] == answer.headers["X-Model-Version"] == "1"
+
+
+def test_a_batch_may_not_be_too_long_or_empty(client: TestClient) -> None:
+    files = [("images", ("x.png", encode_png(picture())))] * 4
+    answer = client.post("/segment_batch", files=files)
+    assert (answer.status_code, "at most 3" in answer.json()["error"]) == (413, True)
+    assert client.post("/segment_batch", **upload(b"x", field="other")).status_code == 400
+
+
+def test_drift_is_told_in_numbers_and_as_a_page(client: TestClient) -> None:
+    before = client.get("/drift").json()["seen"]
+    client.post("/segment", **upload(encode_png(picture())))
+    state = client.get("/drift").json()
+    assert state["seen"] == before + 1
+    assert state["reference"]["split"] == "val"
+    page = client.get("/drift.html")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "brightness" in page.text.lower()
+
+
+def test_answers_are_safe_for_a_browser_and_carry_an_id(client: TestClient) -> None:
+    answer = client.get("/model", headers={"X-Request-Id": "abc-1"})
+    assert answer.headers["X-Request-Id"] == "abc-1"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert "access-control-allow-origin" not in answer.headers
+    forged = client.get("/model", headers={"X-Request-Id": 'x" y'})
+    assert len(forged.headers["X-Request-Id"]) == 32
+    page = client.get("/")
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+
+
+def test_a_webhook_of_mlflow_makes_it_look_and_a_forged_one_does_not(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, now = '{"entity": "model_version_alias"}', str(int(time.time()))
+    signed = {
+        "X-MLflow-Delivery-Id": "d-1",
+        "X-MLflow-Timestamp": now,
+        "X-MLflow-Signature": _generate_hmac_signature("s3cret", "d-1", now, body),
+    }
+    monkeypatch.delenv("STREETSEG_WEBHOOK_SECRET", raising=False)
+    assert client.post("/webhook", content=body, headers=signed).status_code == 404
+    monkeypatch.setenv("STREETSEG_WEBHOOK_SECRET", "s3cret")
+    before = client.get("/model").json()["champion_checked"]
+    assert client.post("/webhook", content="{}", headers=signed).status_code == 401
+    assert client.post("/webhook", content=bytes(100_000), headers=signed).status_code == 413
+    assert client.post("/webhook", content=body, headers=signed).status_code == 202
+    deadline = time.monotonic() + 60
+    while client.get("/model").json()["champion_checked"] == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_errors_of_the_framework_are_json_too(client: TestClient) -> None:
+    for answer, status in ((client.get("/nowhere"), 404), (client.get("/segment"), 405)):
+        assert answer.status_code == status
+        assert list(answer.json()) == ["error"]
+        assert answer.headers["X-Model-Version"] == "1"
+
+
+def test_a_request_leaves_one_line_of_json_in_the_log(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "streetseg.access"):
+        client.post("/segment", **upload(b"text"), headers={"X-Request-Id": "wrong-1"})
+        client.get("/healthz")
+    (entry,) = [json.loads(each.message) for each in caplog.records if "streetseg" in each.name]
+    assert (entry["request_id"], entry["status"], entry["path"]) == ("wrong-1", 400, "/segment")
+    assert entry["error"] == "the field 'image' is not an image"
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -201,6 +328,9 @@ def test_a_bad_picture_is_the_senders_fault_and_is_explained(
         ({"data": {"image": "text"}, "files": {"x": b""}}, 400),
         ({"content": b"junk", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400),
         ({"content": b"junk", "headers": {"content-type": "multipart/form-data"}}, 400),
+        ({**upload(encode_png(picture())), "data": {"x": "9" * 5000}}, 400),
+        ({**upload(encode_png(picture())), "data": {"x": "[" * 100_000}}, 400),
+        ({"files": {"image": b"x", "other": b"\xff\xfe"}}, 400),
     ],
 )
 def test_a_request_of_the_wrong_form_is_told_the_right_one(
@@ -221,7 +351,8 @@ def test_without_a_champion_the_service_says_so(tmp_path: Path) -> None:
         "print(json.dumps([[a.status_code, a.text] for a in answers]))\n"
     )
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'empty.db'}"}
-    environment["STREETSEG_PARAMS"] = str(tmp_path / "none.yaml")
+    environment.pop("STREETSEG_PARAMS", None)
+    environment |= {"STREETSEG_SET": f"serve.cache={tmp_path}"}
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=REPOSITORY,
@@ -232,7 +363,7 @@ def test_without_a_champion_the_service_says_so(tmp_path: Path) -> None:
     )
     segment, model, ready = json.loads(done.stdout.splitlines()[-1])
     assert [segment[0], model[0], ready[0]] == [503, 503, 503]
-    assert "alias 'champion'" in json.loads(segment[1])["error"]
+    assert "there is no registry at" in json.loads(segment[1])["error"]
     assert segment == model
 
 
@@ -249,3 +380,32 @@ def test_the_bento_builds(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     inside = {path.name for path in (tmp_path / "bentos").glob("street_segmenter/*/src/*")}
     assert {"service.py", "streetseg", "params.yaml"} <= inside
+
+
+def test_a_bento_with_the_model_inside_answers_without_a_registry(
+    served: Params, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    skip = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "streetseg", project / "streetseg", ignore=skip)
+    for name in ("service.py", "bentofile.yaml", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, project)
+    (project / "components").mkdir()
+    shutil.copy(REPOSITORY / "components" / "serve.lock", project / "components")
+    copy_model(f"models:/{NAME}@champion", served.registry, project / "model")
+    (project / "params.yaml").write_text("serve: {model: model}\n")
+    environment = {
+        "BENTOML_HOME": str(tmp_path),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'none.db'}",
+        "STREETSEG_PARAMS": "",
+    }
+    build = ["bentoml", "build", "--output", "tag"]
+    subprocess.run(build, cwd=project, env=os.environ | environment, check=True)
+    shutil.rmtree(project)
+    serve = ["bentoml", "serve", "street_segmenter:latest", "--host", "127.0.0.1"]
+    with running(serve, tmp_path, environment) as (port, _):
+        url = f"http://127.0.0.1:{port}"
+        answer = httpx.post(f"{url}/segment", files={"image": encode_png(picture())}, timeout=60)
+        assert (answer.status_code, answer.headers["X-Model-Version"]) == (200, "1")
+        assert httpx.get(f"{url}/model").json()["name"] == NAME
+    assert not (tmp_path / "none.db").exists()

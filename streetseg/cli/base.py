@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Street-scene segmentation: from frames on disk to a promoted model.\n\n"
     "The commands follow the way of the data: synth (if you have none), explore, prepare, "
-    "validate, train (or tune), evaluate, compare, gate, register, promote, predict (or batch); "
-    "list, diff, history and trace look at what is registered. Each reads params.yaml and leaves "
-    "its result where the next one looks for it.",
+    "validate, train (or tune), evaluate, compare, gate, register, promote, predict (or batch, "
+    "video, or ask a running service); list, diff, history and trace look at what is registered. "
+    "Each reads params.yaml and leaves its result where the next one looks for it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,6 +49,24 @@ def promote(
 
     promoted = promote_version(load(params, set_).registry, version, reason, force)
     print(f"{promoted.name} version {promoted.version} is the champion")
+
+
+@app.command()
+def pull(
+    model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS or models:/NAME/VERSION.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write.")],
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+) -> None:
+    """Copy what serving needs of a registered model into a folder.
+
+    A service serves it, whatever the champion is, with serve.model=FOLDER.
+    """
+    from streetseg.serving.copies import copy_model, told_version
+
+    copied = copy_model(model, load(params, set_).registry, folder)
+    told = told_version(copied)
+    print(f"{told['name']} version {told['version']} in {copied}")
 
 
 @app.command()

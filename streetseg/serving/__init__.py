@@ -1,0 +1,1 @@
+"""What stands between HTTP and the library; no BentoML in here."""

@@ -1,0 +1,49 @@
+"""Spans for OpenTelemetry, if the environment says where they go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+def set_up_tracing(environment: Mapping[str, str] = os.environ) -> bool:
+    """Send spans by OTLP over HTTP if ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set.
+
+    OpenTelemetry's other variables hold too, such as ``OTEL_SERVICE_NAME`` and
+    ``OTEL_TRACES_SAMPLER`` (OpenTelemetry specification, "Environment Variable Specification").
+    """
+    if not any(environment.get(name) for name in ENDPOINTS):
+        return False
+    from opentelemetry import trace
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    name = environment.get("OTEL_SERVICE_NAME", "streetseg")
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return True
+
+
+@contextmanager
+def span(name: str, headers: Mapping[str, str] | None = None) -> Iterator[str]:
+    """A span around the block; costs next to nothing when nothing is configured.
+
+    Args:
+        name: of what the block does.
+        headers: of a request, which may name the caller's span (W3C Trace Context).
+
+    Yields:
+        The id of the trace, 32 hexadecimal digits; empty if none is recorded.
+    """
+    from opentelemetry import propagate, trace
+
+    context = propagate.extract(headers) if headers is not None else None
+    with trace.get_tracer("streetseg").start_as_current_span(name, context) as current:
+        told = current.get_span_context()
+        yield f"{told.trace_id:032x}" if current.is_recording() else ""
