@@ -1,0 +1,324 @@
+"""The service under load, beside Flask with PyTorch, FastAPI with ONNX Runtime, and the bound.
+
+    python benchmarks/serve.py [--rounds 5] [--answers 5000]
+
+All have the same network, U-Net on EfficientNet-B3, which looks at 256x512; a request is a JPEG of
+2048x1024, an answer a palette PNG of that size. The bound is the work itself in a loop without a
+server: decode, resize, ONNX Runtime with all cores, upsample, encode. The servers and the bound
+take turns; who is not asked is idle. The clients are threads of this process, on the same cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import psutil
+from harness import OUT, Claim, report, source_frames
+
+from streetseg.artifact import read_labels
+from streetseg.config import load_params
+from streetseg.dataset import PreparedDataset
+from streetseg.imaging import decode_rgb, decode_upload, encode_palette_png, resize_rgb
+from streetseg.prepare import prepare
+from streetseg.provenance import REPOSITORY
+from streetseg.training import train
+from streetseg.upsampling import categories_at
+
+SIZE = (256, 512)
+PEERS = Path(__file__).parent / "peers"
+OUTSIDE = "other than 200, 429 and 503"
+
+
+@dataclass
+class Server:
+    """A server and what was measured of it."""
+
+    port: int
+    process: psutil.Process
+    alone: list[float] = field(default_factory=list)
+    """Seconds of each answer to one client."""
+    crowd: list[float] = field(default_factory=list)
+    """Seconds of each answer to 16 clients."""
+    rates: list[float] = field(default_factory=list)
+    """Answers a second, to 16 clients, of each round."""
+
+    def megabytes(self) -> float:
+        """Resident memory of all its processes."""
+        family = [self.process, *self.process.children(recursive=True)]
+        return sum(each.memory_info().rss for each in family) / 1e6
+
+
+def ask(port: int, picture: bytes) -> int:
+    """Post a picture to ``/segment`` and return the status."""
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
+    body = head + b"Content-Type: image/jpeg\r\n\r\n" + picture + b"\r\n--x--\r\n"
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    try:
+        connection.request(
+            "POST", "/segment", body, {"Content-Type": "multipart/form-data; boundary=x"}
+        )
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    finally:
+        connection.close()
+
+
+def timed(port: int, picture: bytes) -> tuple[int, float]:
+    """The status of an answer, and how many seconds it took."""
+    began = time.perf_counter()
+    return ask(port, picture), time.perf_counter() - began
+
+
+def crowd(port: int, picture: bytes, clients: int, requests: int) -> list[tuple[int, float]]:
+    """Statuses and seconds of so many requests by so many clients at once."""
+    with ThreadPoolExecutor(clients) as threads:
+        return list(threads.map(lambda _: timed(port, picture), range(requests)))
+
+
+@contextmanager
+def serving(command: list[str], **environment: str) -> Iterator[Server]:
+    """A server that is ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    filled = [str(port) if word == "PORT" else word for word in command]
+    with (OUT / "serve.log").open("ab") as log:
+        process = subprocess.Popen(
+            filled, cwd=REPOSITORY, env=os.environ | environment, stdout=log, stderr=log
+        )
+    try:
+        while not _ready(port):
+            if process.poll() is not None:
+                sys.exit(f"{' '.join(filled)} ended: see {OUT / 'serve.log'}")
+            time.sleep(0.5)
+        yield Server(port, psutil.Process(process.pid))
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _ready(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def trained_model(encoder: str, size: tuple[int, int]) -> Path:
+    """A network that has learnt a little: its masks have areas and borders, not noise."""
+    folder = OUT / f"serve-{encoder}-{size[1]}x{size[0]}"
+    params = load_params(
+        overrides={
+            "data.root": str(source_frames(32)),
+            "data.prepared": str(folder / "prepared"),
+            "prepare.size": list(size),
+            "model.encoder": encoder,
+            "model.encoder_weights": "none",
+            "train.epochs": 4,
+            "train.batch_size": 4,
+            "registry.tracking_uri": f"sqlite:///{folder / 'mlflow.db'}",
+        }
+    )
+    if not (folder / "model" / "config.json").exists():
+        train(params, PreparedDataset(prepare(params)), folder / "model")
+    return folder / "model"
+
+
+def photo(size: tuple[int, int] = (1024, 2048)) -> bytes:
+    """A JPEG of a street."""
+    frame = next(source_frames(32, size).glob("leftImg8bit/val/*/*.png"))
+    rgb = decode_rgb(frame.read_bytes())
+    return cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+
+
+def bound_of(artifact: Path, picture: bytes) -> Callable[[], object]:
+    """The work of one answer, with nothing around it."""
+    providers = onnxruntime.get_available_providers()
+    session = onnxruntime.InferenceSession(artifact / "model.onnx", providers=providers)
+    palette = read_labels(artifact).palette
+
+    def answer() -> bytes:
+        rgb = decode_upload(picture, 1e9)
+        logits = session.run(["logits"], {"images": resize_rgb(rgb, SIZE)[None]})[0][0]
+        return encode_palette_png(categories_at(logits, rgb.shape[:2]), palette)
+
+    return answer
+
+
+def ours(artifact: Path, **settings: object) -> list[str]:
+    """The command of our service, and its settings in the environment."""
+    os.environ["STREETSEG_SET"] = " ".join(
+        [f"serve.model={artifact}", *(f"serve.{key}={value}" for key, value in settings.items())]
+    )
+    return [
+        sys.executable,
+        "-m",
+        "bentoml",
+        "serve",
+        "service:StreetSegmenter",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "PORT",
+    ]
+
+
+def main() -> None:
+    """Measure, and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--answers", type=int, default=5000, help="over which memory is watched")
+    wanted = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
+    artifact, picture = trained_model("efficientnet-b3", SIZE), photo()
+    report("serve", [*load_claims(artifact, picture, wanted.rounds), memory_claim(wanted.answers)])
+
+
+def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
+    """One client, 16 and 64."""
+    python, size = sys.executable, f"{SIZE[0]}x{SIZE[1]}"
+    commands = {
+        "ours": ours(artifact),
+        "flask": [python, str(PEERS / "flask_torch.py"), str(artifact), "PORT", size],
+        "fastapi": [python, str(PEERS / "fastapi_onnx.py"), str(artifact), "PORT", size],
+    }
+    answer, times, rates = bound_of(artifact, picture), [], []
+    with ExitStack() as running:
+        servers = {name: running.enter_context(serving(each)) for name, each in commands.items()}
+        for server in servers.values():
+            crowd(server.port, picture, 2, 6)
+        answer()
+        for _ in range(rounds):
+            began = time.perf_counter()
+            for _ in range(8):
+                start = time.perf_counter()
+                answer()
+                times.append(time.perf_counter() - start)
+            rates.append(8 / (time.perf_counter() - began))
+            for server in servers.values():
+                server.alone += [timed(server.port, picture)[1] for _ in range(8)]
+            for server in servers.values():
+                began = time.perf_counter()
+                server.crowd += [each for _, each in crowd(server.port, picture, 16, 48)]
+                server.rates.append(48 / (time.perf_counter() - began))
+        memory = {name: server.megabytes() for name, server in servers.items()}
+        pressed = crowd(servers["ours"].port, picture, 64, 256)
+    statuses = Counter(status for status, _ in pressed)
+    print(f"64 clients: {dict(statuses)}")
+    odd = sum(count for status, count in statuses.items() if status not in (200, 429, 503))
+    mine, flask, fastapi = servers["ours"], servers["flask"], servers["fastapi"]
+    rate = {name: statistics.median(server.rates) for name, server in servers.items()}
+    bound = statistics.median(rates)
+    ms = 1e3
+    return [
+        *(
+            Claim(
+                f"{which} of an answer, 1 client; peer: FastAPI",
+                ms * quantile(mine.alone, share),
+                ms * quantile(fastapi.alone, share),
+                ms * quantile(times, share),
+                goal,
+                "ms",
+            )
+            for which, share, goal in (
+                ("p50", 0.5, "at most 1.15x the bound"),
+                ("p95", 0.95, "-"),
+                ("p99", 0.99, "-"),
+            )
+        ),
+        Claim(
+            "answers, 16 clients; peer: Flask",
+            rate["ours"],
+            rate["flask"],
+            bound,
+            "at least 2.5x the peer, 0.9x the bound",
+            "1/s",
+        ),
+        Claim(
+            "answers, 16 clients; peer: FastAPI",
+            rate["ours"],
+            rate["fastapi"],
+            bound,
+            "at least the peer's",
+            "1/s",
+        ),
+        Claim(
+            "p99 of an answer, 16 clients; peer: FastAPI",
+            quantile(mine.crowd, 0.99),
+            quantile(fastapi.crowd, 0.99),
+            None,
+            "-",
+            "s",
+        ),
+        Claim(
+            "p99 of an answer, 16 clients; peer: Flask",
+            quantile(mine.crowd, 0.99),
+            quantile(flask.crowd, 0.99),
+            None,
+            "-",
+            "s",
+        ),
+        Claim(f"answers {OUTSIDE}, 64 clients", float(odd), None, None, "none", ""),
+        Claim(
+            "p99 of an answer, 64 clients",
+            quantile([each for _, each in pressed], 0.99),
+            None,
+            None,
+            "below serve.timeout, 30",
+            "s",
+        ),
+        *(
+            Claim(
+                f"memory after the load; peer: {name}", memory["ours"], memory[key], None, "-", "MB"
+            )
+            for name, key in (("Flask", "flask"), ("FastAPI", "fastapi"))
+        ),
+    ]
+
+
+def memory_claim(answers: int) -> Claim:
+    """Whether memory grows over many answers, of a small network."""
+    artifact, picture = trained_model("tu-tf_efficientnet_lite0", (64, 128)), photo((512, 1024))
+    with serving(ours(artifact)) as server:
+        crowd(server.port, picture, 8, answers // 10)
+        before = server.megabytes()
+        crowd(server.port, picture, 8, answers)
+        after = server.megabytes()
+    return Claim(
+        f"memory after {answers} answers; bound: before them",
+        after,
+        None,
+        before,
+        "at most 1.05x",
+        "MB",
+    )
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The value below which a share of them lies."""
+    return float(np.quantile(values, share))
+
+
+if __name__ == "__main__":
+    main()
