@@ -37,19 +37,25 @@ class LiveService:
     recipe: Params
 
 
+def promoted(params: Params, trained: Trained, folder: Path, name: str, **serve: float) -> Params:
+    """Register a model and promote it; what a service reads is ``params.yaml`` in the folder."""
+    changed = {f"serve.{key}": value for key, value in serve.items()}
+    recipe = params.override(
+        {"registry.model_name": name, "serve.cache": str(folder / "cache"), **changed}
+    )
+    evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
+    register(trained.artifact, evaluation, judge(evaluation, recipe.gate), recipe)
+    promote(recipe.registry)
+    (folder / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
+    return recipe
+
+
 @contextmanager
 def live_service(
     params: Params, trained: Trained, folder: Path, name: str, **serve: float
 ) -> Iterator[LiveService]:
     """Register a model, promote it and serve it, with ``serve`` as the params of that name."""
-    tree = params.to_dict()
-    tree["registry"]["model_name"] = name
-    tree["serve"] = {**tree["serve"], **serve}
-    recipe = Params.model_validate(tree)
-    evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
-    register(trained.artifact, evaluation, judge(evaluation, recipe.gate), recipe)
-    promote(recipe.registry)
-    (folder / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
+    recipe = promoted(params, trained, folder, name, **serve)
     serving = [sys.executable, "-m", "uvicorn", "--factory", "service:StreetSegmenter.to_asgi"]
     environment = {"STREETSEG_PARAMS": str(folder / "params.yaml"), "OMP_NUM_THREADS": "1"}
     with running([*serving, "--log-level", "warning"], folder, environment) as (port, process):

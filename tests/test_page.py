@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import json
 import os
 import socket
 import sys
@@ -19,7 +18,6 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
-import yaml
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
@@ -28,14 +26,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import streetseg
 from streetseg.config import Params
-from streetseg.gate import judge
 from streetseg.imaging import blend, decode_rgb, encode_palette_png
 from streetseg.inference import Segmenter
-from streetseg.promotion import promote
-from streetseg.registry import register
 from streetseg.serving.page import PAGE, PAGE_POLICY
 from streetseg.synth import render_scene
 from tests.conftest import Trained
+from tests.live_service import promoted
 
 NAME, TOKEN = "shown", "a token of sixteen"
 TIMES, DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
@@ -85,17 +81,10 @@ def app(
     params: Params, trained: Trained, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ASGIApp]:
     """The service with a champion."""
-    tree = params.to_dict()
-    tree["registry"]["model_name"] = NAME
-    tree["serve"] = {"max_megabytes": 1, "max_megapixels": 0.6}
-    recipe = Params.model_validate(tree)
-    evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
-    register(trained.artifact, evaluation, judge(evaluation, recipe.gate), recipe)
-    promote(recipe.registry)
-    path = tmp_path_factory.mktemp("page") / "params.yaml"
-    path.write_text(yaml.safe_dump(recipe.to_dict()))
+    folder = tmp_path_factory.mktemp("page")
+    promoted(params, trained, folder, NAME, max_megabytes=1, max_megapixels=0.6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STREETSEG_PARAMS", str(path))
+        patch.setenv("STREETSEG_PARAMS", str(folder / "params.yaml"))
         sys.modules.pop("service", None)
         yield importlib.import_module("service").StreetSegmenter.to_asgi()
     sys.modules.pop("service", None)

@@ -19,7 +19,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-import yaml
 from mlflow.webhooks.delivery import _generate_hmac_signature
 from PIL import Image
 from starlette.testclient import TestClient
@@ -27,15 +26,12 @@ from starlette.testclient import TestClient
 import streetseg
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
-from streetseg.gate import judge
 from streetseg.imaging import decode_ids, decode_rgb, encode_png
 from streetseg.lineage import trace
-from streetseg.promotion import promote
 from streetseg.provenance import REPOSITORY
-from streetseg.registry import register
 from streetseg.serving.copies import copy_model
 from tests.conftest import Trained
-from tests.live_service import running
+from tests.live_service import promoted, running
 
 NAME = "served"
 
@@ -45,24 +41,11 @@ def served(
     params: Params, trained: Trained, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Params]:
     """A registry with a champion, and the params file that the service reads."""
-    tree = params.to_dict()
-    tree["registry"]["model_name"] = NAME
-    cache = str(tmp_path_factory.mktemp("cache"))
-    tree["serve"] = {
-        "max_megabytes": 1,
-        "max_megapixels": 0.5,
-        "max_batch": 3,
-        "cache": cache,
-        "poll_seconds": 600,
-    }
-    recipe = Params.model_validate(tree)
-    evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
-    register(trained.artifact, evaluation, judge(evaluation, recipe.gate), recipe)
-    promote(recipe.registry)
-    path = tmp_path_factory.mktemp("service") / "params.yaml"
-    path.write_text(yaml.safe_dump(recipe.to_dict()))
+    folder = tmp_path_factory.mktemp("service")
+    limits = {"max_megabytes": 1, "max_megapixels": 0.5, "max_batch": 3, "poll_seconds": 600}
+    recipe = promoted(params, trained, folder, NAME, **limits)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STREETSEG_PARAMS", str(path))
+        patch.setenv("STREETSEG_PARAMS", str(folder / "params.yaml"))
         yield recipe
 
 

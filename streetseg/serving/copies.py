@@ -117,8 +117,8 @@ class LocalCopies:
     def used(self, folder: Path) -> None:
         """Note that a version serves now, and remove those that have not for longest."""
         os.utime(folder)
-        for folder in self.latest()[KEPT:]:
-            shutil.rmtree(folder, ignore_errors=True)
+        for unused in self.latest()[KEPT:]:
+            shutil.rmtree(unused, ignore_errors=True)
 
     def latest(self) -> list[Path]:
         """The folders of the versions that are here, the one that served last first."""

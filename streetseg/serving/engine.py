@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
+def threads_of(settings: Serve) -> int:
+    """``serve.threads``, or the worker's part of the cores."""
+    return settings.threads or max(1, cores() // settings.workers)
+
+
 class TooSlowError(Exception):
     """An answer took longer than ``serve.timeout``."""
 
@@ -56,9 +61,8 @@ class Engine:
     def __init__(self, settings: Serve) -> None:
         """Make the threads."""
         self._settings = settings
-        threads = settings.threads or max(1, cores() // settings.workers)
-        self._decoding = ThreadPoolExecutor(threads, "decode")
-        self._encoding = ThreadPoolExecutor(threads, "encode")
+        self._decoding = ThreadPoolExecutor(threads_of(settings), "decode")
+        self._encoding = ThreadPoolExecutor(threads_of(settings), "encode")
 
     def close(self) -> None:
         """End the threads."""

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ from streetseg.artifact import check_onnx
 from streetseg.config import Params
 from streetseg.errors import NoSuchVersionError, StreetsegError, one_line
 from streetseg.inference import Segmenter
-from streetseg.parallel import cores
 from streetseg.registry import CHAMPION, ModelVersion, find
 from streetseg.serving.batching import Batcher
 from streetseg.serving.copies import LocalCopies, told_version
+from streetseg.serving.engine import threads_of
 from streetseg.serving.metrics import metrics
 from streetseg.serving.watching import Watch
 from streetseg.tracking import connect, sqlite_path, store_of
@@ -88,10 +89,14 @@ class Follower:
         self.checked: datetime | None = None
         self._params = params
         self._folder = folder
-        self._copies = LocalCopies(Path(params.serve.cache), params.registry)
         self._aliases: list[str] = []
         self._refusal: _Refusal | None = None
         self._woken, self._ended = threading.Event(), threading.Event()
+
+    @cached_property
+    def _copies(self) -> LocalCopies:
+        """Made with the first look: a model that is held needs none."""
+        return LocalCopies(Path(self._params.serve.cache), self._params.registry)
 
     def start(self) -> None:
         """Look once, then on in a thread of its own."""
@@ -234,7 +239,7 @@ def open_model(folder: Path, params: Params) -> ServedModel:
         StreetsegError: it cannot be loaded, or computes something else than it should.
     """
     settings = params.serve
-    segmenter = Segmenter(folder, threads=settings.threads or max(1, cores() // settings.workers))
+    segmenter = Segmenter(folder, threads=threads_of(settings))
     check_onnx(folder, segmenter)
     for size in range(2, settings.batch_size + 1):
         segmenter.logits(np.zeros((size, *segmenter.size, 3), np.uint8))

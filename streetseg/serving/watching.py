@@ -25,7 +25,7 @@ class Watch:
         Raises:
             StreetsegError: the model's reference is damaged.
         """
-        self._categories = [label.name for label in segmenter.labels.categories]
+        self._categories = segmenter.labels.names
         reference = Reference.load(segmenter.artifact)
         self.drift = DriftWatch(self._categories, reference, settings.drift_window)
         self._hard_frames = HardFrames(settings, self._categories, version)
