@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 from pathlib import Path
 from types import ModuleType
@@ -123,8 +124,10 @@ def _own(name: str, params: Model, categories: int) -> nn.Module:
     if params.encoder_weights == "imagenet":
         try:
             network.get_submodule("encoder").load_state_dict(imagenet_vgg16())
-        except (OSError, RuntimeError) as error:
-            raise _cannot_build(f"{name} on VGG16", error, DOWNLOADED) from None
+        except OSError as error:
+            raise _cannot_download("VGG16", error) from None
+        except RuntimeError as error:
+            raise _cannot_build(f"{name} on VGG16", error) from None
     return network
 
 
@@ -136,34 +139,39 @@ def _library(name: str, params: Model, categories: int) -> nn.Module:
     try:
         network = getattr(_smp(), name)(
             encoder_name=params.encoder,
-            encoder_weights="imagenet" if download else None,
+            encoder_weights=(params.encoder.startswith("tu-") or "imagenet") if download else None,
             classes=categories,
             # a vision transformer is else bound to the square pictures it was trained on
             **({"dynamic_img_size": True} if name == "DPT" else {}),
         )
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        carrying = (
-            f", or choose an encoder that is installed with them: {', '.join(CARRIED_WEIGHTS)}"
-        )
-        hint = DOWNLOADED + carrying if download else ""
-        raise _cannot_build(f"{name} on {params.encoder}", error, hint) from None
+    except OSError as error:
+        raise _cannot_download(params.encoder, error) from None
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise _cannot_build(f"{name} on {params.encoder}", error) from None
     if carried:
         network.encoder.model.load_state_dict(carried(), strict=True)
     return network
 
 
-DOWNLOADED = (
-    ": its ImageNet weights are downloaded; without a network set model.encoder_weights=none, "
-    "or to the path of a file that holds them"
-)
+def _cannot_download(encoder: str, error: BaseException) -> StreetsegError:
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return StreetsegError(
+        f"cannot download the ImageNet weights of {encoder}: {one_line(error).rstrip('.')}: "
+        "without a network set model.encoder_weights=none, or to the path of a file that holds "
+        "them, or choose an encoder that is installed with them: "
+        f"{', '.join(CARRIED_WEIGHTS)}"
+    )
 
 
-def _cannot_build(what: str, error: Exception, hint: str) -> StreetsegError:
-    return StreetsegError(f"cannot build {what}: {' '.join(str(error).split())[:200]}{hint}")
+def _cannot_build(what: str, error: Exception) -> StreetsegError:
+    return StreetsegError(f"cannot build {what}: {one_line(error)}")
 
 
 def _smp() -> ModuleType:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    # Each failed attempt to download would be two lines; the last is an error of ours.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     import segmentation_models_pytorch as smp
 
     return smp

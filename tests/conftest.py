@@ -34,6 +34,18 @@ def _commands_of_this_environment() -> None:
     os.environ["PATH"] = f"{tools}{os.pathsep}{os.environ['PATH']}"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _callers_by_name_alone() -> None:
+    """Compile pipelines a third faster: kfp asks each task for the name of its caller by
+
+    ``inspect.stack``, which under pytest reads the source of some hundred frames.
+    """
+    import functools
+    import inspect
+
+    inspect.stack = functools.partial(inspect.stack, 0)  # type: ignore[assignment]
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """A real browser: skip without it; with ``STREETSEG_REQUIRE_CHROMIUM`` set, fail."""

