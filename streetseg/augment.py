@@ -7,6 +7,7 @@ on the device that trains.
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ GRAY = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in brightness (ITU-R BT.601)."""
 YIQ = np.array([GRAY, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 """From RGB to luma and the two axes of chroma (NTSC), in which a turn changes the hue alone."""
+RGB_OF_YIQ = np.linalg.inv(YIQ)
 
 
 class RandomZoom(A.DualTransform):
@@ -68,37 +70,31 @@ class RandomZoom(A.DualTransform):
         self, params: dict[str, Any], data: dict[str, Any]
     ) -> dict[str, Any]:
         """Size of the result, and rows and columns of what is seen, in the frame and there."""
-        frame = np.array(params["shape"][:2])
-        size = np.array(self.size or frame)
+        frame = params["shape"][:2]
+        size = self.size or frame
         zoom = self.py_random.uniform(*self.scale)
-        place = np.array([self.py_random.random(), self.py_random.random()])
-        window = np.maximum(np.round(size / zoom), 1)
-        seen = np.minimum(window, frame)
-        shown = np.where(window <= frame, size, np.maximum(np.round(frame * zoom), 1))
-        first, last = np.zeros(2), frame - seen
-        if self.py_random.random() < self.rare:
-            pixel = self._rare_pixel(data["mask"])
-            if pixel is not None:
-                first, last = np.maximum(first, pixel - seen + 1), np.minimum(last, pixel)
-        return {
-            "size": size,
-            "seen": _slices(first + np.round(place * (last - first)), seen),
-            "shown": _slices(np.round(place * (size - shown)), shown),
-        }
+        place = self.py_random.random(), self.py_random.random()
+        rare = self.py_random.random() < self.rare
+        pixel = (self._rare_pixel(data["mask"]) if rare else None) or (None, None)
+        rows, columns = (
+            _along(*axis, zoom) for axis in zip(frame, size, place, pixel, strict=True)
+        )
+        seen, shown = zip(rows, columns, strict=True)
+        return {"size": size, "seen": seen, "shown": shown}
 
-    def _rare_pixel(self, mask: np.ndarray) -> np.ndarray | None:
+    def _rare_pixel(self, mask: np.ndarray) -> tuple[int, int] | None:
         """Row and column of a pixel of a category of the mask; None if it shows none of them."""
         pixels = cv2.calcHist([mask], [0], None, [256], [0, 256])
         present = [category for category in self.categories if pixels[category]]
         if not present:
             return None
         where = np.flatnonzero(mask == self.py_random.choice(present))
-        return np.array(divmod(self.py_random.choice(where), mask.shape[1]))
+        return divmod(int(self.py_random.choice(where)), mask.shape[1])
 
     def apply(
         self,
         img: np.ndarray,
-        size: np.ndarray,
+        size: tuple[int, int],
         seen: tuple[slice, slice],
         shown: tuple[slice, slice],
         **_: Any,
@@ -112,7 +108,7 @@ class RandomZoom(A.DualTransform):
     def apply_to_mask(
         self,
         mask: np.ndarray,
-        size: np.ndarray,
+        size: tuple[int, int],
         seen: tuple[slice, slice],
         shown: tuple[slice, slice],
         **_: Any,
@@ -123,8 +119,18 @@ class RandomZoom(A.DualTransform):
         return whole
 
 
-def _slices(start: np.ndarray, length: np.ndarray) -> tuple[slice, ...]:
-    return tuple(slice(int(at), int(at + long)) for at, long in zip(start, length, strict=True))
+def _along(
+    frame: int, size: int, place: float, pixel: int | None, zoom: float
+) -> tuple[slice, slice]:
+    """What is seen of one axis of the frame, with ``pixel`` in it, and where it is shown."""
+    window = max(round(size / zoom), 1)
+    seen = min(window, frame)
+    shown = size if window <= frame else max(round(frame * zoom), 1)
+    first, last = 0, frame - seen
+    if pixel is not None:
+        first, last = max(first, pixel - seen + 1), min(last, pixel)
+    start, corner = first + round(place * (last - first)), round(place * (size - shown))
+    return slice(start, start + seen), slice(corner, corner + shown)
 
 
 def build_augmentation(params: Augment, size: tuple[int, int], labels: LabelSpace) -> A.Compose:
@@ -181,13 +187,14 @@ def draw_color(params: Augment, random: np.random.Generator) -> np.ndarray:
         1 + random.uniform(-most, most)
         for most in (params.brightness, params.contrast, params.saturation)
     )
-    angle = 2 * np.pi * random.uniform(-params.hue, params.hue)
-    turn = np.eye(3)
-    turn[1:, 1:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    mixed = saturation * np.eye(3) + (1 - saturation) * np.tile(GRAY, (3, 1))
-    matrix = contrast * brightness * np.linalg.inv(YIQ) @ turn @ YIQ @ mixed
-    offset = np.full((3, 1), 127.5 * (1 - contrast))
-    return np.hstack([matrix, offset]).astype(np.float32)
+    angle = 2 * math.pi * random.uniform(-params.hue, params.hue)
+    cos, sin = math.cos(angle), math.sin(angle)
+    turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    mixed = saturation * np.eye(3) + (1 - saturation) * GRAY
+    change = np.empty((3, 4), np.float32)
+    change[:, :3] = contrast * brightness * RGB_OF_YIQ @ turn @ YIQ @ mixed
+    change[:, 3] = 127.5 * (1 - contrast)
+    return change
 
 
 def recolor(images: Tensor, colors: Tensor) -> Tensor:
