@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streetseg.config import load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.labels import IGNORE, LabelSpace
 from streetseg.prepare import prepare
 from streetseg.sources import LAYOUTS, load_source
 from tests import source_layouts as layouts
+from tests.layout import small_recipe
 from tests.source_layouts import BDD_MAPS, BDD_MAPS_2018, BLACK, MAGENTA, OWN_LABELS, RED, filled
 
 CARLA_PLACES = {
@@ -144,15 +144,8 @@ TABLES: dict[str, tuple[dict[int, str | None], Callable[..., Path]]] = {
 
 
 def prepared(source: str | Path, root: Path, **more: object) -> PreparedDataset:
-    overrides = {
-        "data.source": str(source),
-        "data.root": str(root),
-        "data.prepared": f"{root}-prepared",
-        "prepare.size": [32, 64],
-        "prepare.workers": 1,
-        **{key.replace("__", "."): value for key, value in more.items()},
-    }
-    return PreparedDataset(prepare(load_params(overrides=overrides)))
+    recipe = small_recipe(root, Path(f"{root}-prepared"), data__source=str(source), **more)
+    return PreparedDataset(prepare(recipe))
 
 
 def found(source: str | Path, root: Path) -> list[tuple[str, str, str]]:
