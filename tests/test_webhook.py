@@ -1,7 +1,6 @@
 """How a run of the pipeline ended, told to a webhook."""
 
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -123,6 +122,7 @@ def test_a_redirect_is_not_an_answer(hook: Callable[..., Hook]) -> None:
 @component
 def give_up(message: str) -> None:
     """Fail, if there is something to say."""
+    import sys
 
     if message:
         sys.exit(f"error: {message}")
