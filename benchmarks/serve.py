@@ -42,7 +42,8 @@ from streetseg.upsampling import categories_at
 
 SIZE = (256, 512)
 PEERS = Path(__file__).parent / "peers"
-OURS = "-m bentoml serve service:StreetSegmenter --host 127.0.0.1 --port PORT".split()
+SERVICE = "service:StreetSegmenter"
+OURS = ["-m", "bentoml", "serve", SERVICE, "--host", "127.0.0.1", "--port", "PORT"]
 OUTSIDE = "other than 200, 429 and 503"
 
 
