@@ -179,7 +179,7 @@ def picture(context: BrowserContext, url: str, page: Page) -> bytes:
         tab.set_viewport_size({"width": width, "height": height})
         tab.goto(f"{url}/#/{page.path}")
         for text in page.clicks:
-            tab.get_by_text(text, exact=True).first.click()
+            tab.get_by_text(text, exact=True).first.dispatch_event("click")
         if page.search:
             search = tab.locator("main input[placeholder^=Search]")
             search.fill(page.search)

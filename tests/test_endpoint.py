@@ -27,6 +27,7 @@ from pipelines import cli, connection, endpoint, remote
 from pipelines.steps import steps_of
 from streetseg.provenance import REPOSITORY
 from tests.kfp_api import NAMESPACE, TOKEN, FakeKubeflow
+from tests.ports import free_port
 
 DATA = f"{'1' * 32}.dir"
 ON_KUBEFLOW = ("submit", "wait", "schedule", "list", "logs")
@@ -552,9 +553,7 @@ def test_a_version_of_another_pipeline_with_our_name_is_told(
 def test_where_nothing_answers_is_told(
     call: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    nobody = f"http://127.0.0.1:{free_port()}"
     done = call("list", "--endpoint", nobody)
     assert (done.status, done.out) == (1, "")
     assert done.err.startswith(f"error: cannot reach {nobody}: [Errno 111] Connection refused: ")

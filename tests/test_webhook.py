@@ -16,6 +16,7 @@ from pipelines.build import TRAINING
 from pipelines.local import run_locally
 from pipelines.placement import Placement
 from streetseg.cluster_config import Cluster
+from tests.ports import free_port
 
 
 class Hook:
@@ -96,7 +97,7 @@ def test_a_webhook_that_fails_is_a_warning_without_its_url(
     assert said() == "the webhook answers with status 500\n"
     assert len(server.got) == 3
     for url, expected in [
-        (f"http://127.0.0.1:{unused_port()}/secret-path", "does not answer: Connection refused"),
+        (f"http://127.0.0.1:{free_port()}/secret-path", "does not answer: Connection refused"),
         ("http://[secret-path", "does not answer: ValueError"),
         ("http://localhost:port/secret-path", "does not answer: InvalidURL"),
         ("http://localhost/secret-path with spaces", "does not answer: InvalidURL"),
@@ -105,14 +106,6 @@ def test_a_webhook_that_fails_is_a_warning_without_its_url(
     ]:
         monkeypatch.setenv("STREETSEG_WEBHOOK_URL", url)
         assert expected in said()
-
-
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def test_a_redirect_is_not_an_answer(hook: Callable[..., Hook]) -> None:
