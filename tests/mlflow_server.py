@@ -26,16 +26,12 @@ import pytest
 from botocore.config import Config
 
 from tests.ports import free_port
+from tests.s3_server import CREDENTIALS
 
 BUCKET = "models"
 PATIENCE = 120
 """Seconds that a server may take to start."""
 NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-S3_CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "nobody",
-    "AWS_SECRET_ACCESS_KEY": "nothing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
 
 
 @contextmanager
@@ -49,7 +45,7 @@ def mlflow_server(log: Path) -> Iterator[str]:
         s3 = running.enter_context(_s3(log))
         port = free_port()
         command = _mlflow(port, database, f"s3://{BUCKET}")
-        environment = {**os.environ, **S3_CREDENTIALS, "MLFLOW_S3_ENDPOINT_URL": s3, **NO_JOBS}
+        environment = {**os.environ, **CREDENTIALS, "MLFLOW_S3_ENDPOINT_URL": s3, **NO_JOBS}
         process = running.enter_context(_process(command, log, environment))
         url = f"http://127.0.0.1:{port}"
         _wait_for(f"{url}/health", process, log)

@@ -14,7 +14,7 @@ from botocore.config import Config
 
 from tests.ports import free_port
 
-ENVIRONMENT = {
+CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "nobody",
     "AWS_SECRET_ACCESS_KEY": "nothing",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -32,7 +32,7 @@ def s3_server(bucket: str) -> Iterator[Any]:
         pytest.MonkeyPatch.context() as environment,
     ):
         url = f"http://127.0.0.1:{port}"
-        for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": url}.items():
+        for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": url}.items():
             environment.setenv(name, value)
         patient = Config(retries={"mode": "standard", "max_attempts": 12})
         try:

@@ -14,7 +14,7 @@ from kfp.components import load_component_from_text
 
 from components.configure import configure
 from pipelines import build, cli
-from pipelines.build import SCHEDULED, TRAINING, compile_pipeline, read_cluster
+from pipelines.build import BATCH, EVALUATION, SCHEDULED, TRAINING, compile_pipeline, read_cluster
 from pipelines.training import on_cluster
 from streetseg.cluster_config import Cluster
 from streetseg.config import load_params
@@ -120,6 +120,19 @@ def test_every_step_has_requests_and_limits(compiled: Compile) -> None:
     )
     assert found.resources("train") == resources(("1500m", "32"), ("8Gi", "16Gi"))
     assert found.resources("gate") == resources(("1", "1"), ("512Mi", "1G"))
+
+
+@pytest.mark.parametrize("name", [TRAINING, SCHEDULED, BATCH, EVALUATION])
+def test_every_step_of_every_pipeline_may_have_resources_of_its_own(
+    compiled: Compile, name: str
+) -> None:
+    steps = compiled(name=name).containers().keys()
+    found = compiled(
+        *(f"cluster.steps.{step}={{cpu: [3, 3], memory: [9Gi, 9Gi]}}" for step in steps), name=name
+    )
+    assert {step: found.resources(step) for step in steps} == dict.fromkeys(
+        steps, resources(("3", "3"), ("9Gi", "9Gi"))
+    )
 
 
 def test_a_file_that_names_one_step_leaves_the_others_as_they_were(tmp_path: Path) -> None:
