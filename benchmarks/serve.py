@@ -42,6 +42,8 @@ from streetseg.upsampling import categories_at
 
 SIZE = (256, 512)
 PEERS = Path(__file__).parent / "peers"
+SERVICE = "service:StreetSegmenter"
+OURS = ["-m", "bentoml", "serve", SERVICE, "--host", "127.0.0.1", "--port", "PORT"]
 OUTSIDE = "other than 200, 429 and 503"
 
 
@@ -93,15 +95,16 @@ def crowd(port: int, picture: bytes, clients: int, requests: int) -> list[tuple[
 
 
 @contextmanager
-def serving(command: list[str], **environment: str) -> Iterator[Server]:
-    """A server that is ready."""
+def serving(command: list[str], artifact: Path) -> Iterator[Server]:
+    """A server that is ready; the word ``PORT`` in its command becomes a free one."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     filled = [str(port) if word == "PORT" else word for word in command]
+    environment = os.environ | {"STREETSEG_SET": f"serve.model={artifact}"}
     with (OUT / "serve.log").open("ab") as log:
         process = subprocess.Popen(
-            filled, cwd=REPOSITORY, env=os.environ | environment, stdout=log, stderr=log
+            [sys.executable, *filled], cwd=REPOSITORY, env=environment, stdout=log, stderr=log
         )
     try:
         while not _ready(port):
@@ -166,24 +169,6 @@ def bound_of(artifact: Path, picture: bytes) -> Callable[[], object]:
     return answer
 
 
-def ours(artifact: Path, **settings: object) -> list[str]:
-    """The command of our service, and its settings in the environment."""
-    os.environ["STREETSEG_SET"] = " ".join(
-        [f"serve.model={artifact}", *(f"serve.{key}={value}" for key, value in settings.items())]
-    )
-    return [
-        sys.executable,
-        "-m",
-        "bentoml",
-        "serve",
-        "service:StreetSegmenter",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "PORT",
-    ]
-
-
 def main() -> None:
     """Measure, and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -197,15 +182,18 @@ def main() -> None:
 
 def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
     """One client, 16 and 64."""
-    python, size = sys.executable, f"{SIZE[0]}x{SIZE[1]}"
+    arguments = [str(artifact), "PORT", f"{SIZE[0]}x{SIZE[1]}"]
     commands = {
-        "ours": ours(artifact),
-        "flask": [python, str(PEERS / "flask_torch.py"), str(artifact), "PORT", size],
-        "fastapi": [python, str(PEERS / "fastapi_onnx.py"), str(artifact), "PORT", size],
+        "ours": OURS,
+        "flask": [str(PEERS / "flask_torch.py"), *arguments],
+        "fastapi": [str(PEERS / "fastapi_onnx.py"), *arguments],
     }
     answer, times, rates = bound_of(artifact, picture), [], []
     with ExitStack() as running:
-        servers = {name: running.enter_context(serving(each)) for name, each in commands.items()}
+        servers = {
+            name: running.enter_context(serving(command, artifact))
+            for name, command in commands.items()
+        }
         for server in servers.values():
             crowd(server.port, picture, 2, 6)
         answer()
@@ -300,7 +288,7 @@ def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
 def memory_claim(answers: int) -> Claim:
     """Whether memory grows over many answers, of a small network."""
     artifact, picture = trained_model("tu-tf_efficientnet_lite0", (64, 128)), photo((512, 1024))
-    with serving(ours(artifact)) as server:
+    with serving(OURS, artifact) as server:
         crowd(server.port, picture, 8, answers // 10)
         before = server.megabytes()
         crowd(server.port, picture, 8, answers)

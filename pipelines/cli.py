@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +9,8 @@ from typing import Annotated
 import typer
 
 from pipelines import build, remote
-from pipelines.remote import ClusterParams, ClusterSettings
-from streetseg.errors import StreetsegError
+from pipelines.remote import ClusterParams, ClusterSettings, DataVersion
+from streetseg.errors import StreetsegError, exit_on_error
 
 
 class Runner(StrEnum):
@@ -68,9 +67,7 @@ def compile_pipeline(
 
 @app.command()
 def run(
-    data_version: Annotated[
-        str, typer.Option(help="<md5>.dir, or a git revision; the one in ./dvc.lock if not given.")
-    ] = "",
+    data_version: DataVersion = "",
     recipe: Annotated[str, typer.Option(help="A file in recipes/, or 'default'.")] = "default",
     set_: Annotated[
         list[str] | None,
@@ -130,7 +127,5 @@ app.add_typer(remote.app)
 
 def main() -> None:
     """Run the command line: status 0 done, 1 failed with one clear line, 2 wrong usage."""
-    try:
+    with exit_on_error():
         app()
-    except StreetsegError as error:
-        sys.exit(f"error: {error}")

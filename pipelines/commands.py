@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +19,7 @@ from pipelines.remote import (
     Url,
     Wait,
 )
-from streetseg.errors import StreetsegError
+from streetseg.errors import StreetsegError, exit_on_error
 
 Inputs = Annotated[
     list[str] | None,
@@ -34,10 +33,8 @@ def main(pipeline: Any) -> None:
     Args:
         pipeline: a function decorated with ``dsl.pipeline``.
     """
-    try:
+    with exit_on_error():
         commands(pipeline)()
-    except StreetsegError as error:
-        sys.exit(f"error: {error}")
 
 
 def commands(pipeline: Any) -> typer.Typer:

@@ -51,6 +51,9 @@ Package = Annotated[
         help="A YAML that was compiled before; the pipeline of this project if not given.",
     ),
 ]
+DataVersion = Annotated[
+    str, typer.Option(help="<md5>.dir, or a git revision; the one in ./dvc.lock if not given.")
+]
 Recipe = Annotated[str | None, typer.Option(help="A file in recipes/, or 'default'.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training frames.")]
 MiouFloor = Annotated[
@@ -88,9 +91,7 @@ app = typer.Typer()
 
 @app.command()
 def submit(
-    data_version: Annotated[
-        str, typer.Option(help="<md5>.dir, or a git revision; the one in ./dvc.lock if not given.")
-    ] = "",
+    data_version: DataVersion = "",
     recipe: Recipe = None,
     epochs: Epochs = None,
     miou_floor: MiouFloor = None,

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.local import LocalRun, run_locally
+from streetseg.atomic import write_whole
 from streetseg.config import Params, load_recipe, parse_overrides
 from streetseg.errors import StreetsegError
 from streetseg.imaging import decode_rgb
@@ -184,9 +185,7 @@ class Demo:
 
     def write(self, summary: dict[str, Any], pipeline: LocalRun) -> None:
         """Keep the summary, and show it."""
-        partial = self.out / "summary.json.partial"
-        partial.write_text(json.dumps(summary, indent=1) + "\n")
-        partial.rename(self.out / "summary.json")
+        write_whole(self.out / "summary.json", json.dumps(summary, indent=1) + "\n")
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         if summary["miou"] is not None:
             table.add_row("mIoU, 8 categories", f"{summary['miou']:.3f}")

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import httpx
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from streetseg.atomic import unfinished_folder
+from scripts.chromium import PICTURES, chromium, write_pictures
 from streetseg.errors import StreetsegError, exit_on_error
-from streetseg.provenance import REPOSITORY
 
 STEPS = 63
 """Of brightness in a channel: nobody misses the others, and the files are a third smaller."""
@@ -51,11 +48,10 @@ def main() -> None:
     """Take every picture; status 1 with one clear line where something is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:3000", help="where the service listens")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "img")
+    parser.add_argument("--out", type=Path, default=PICTURES)
     arguments = parser.parse_args()
     with exit_on_error():
-        for path in take_pictures(arguments.url, arguments.out):
-            print(f"{os.path.relpath(path)}  {path.stat().st_size // 1000} kB")
+        take_pictures(arguments.url, arguments.out)
 
 
 def take_pictures(url: str, out: Path) -> list[Path]:
@@ -68,18 +64,13 @@ def take_pictures(url: str, out: Path) -> list[Path]:
     Raises:
         StreetsegError: Chromium or a service with a champion is missing.
     """
-    if not (program := shutil.which("chromium")):
-        raise StreetsegError("Chromium is not installed: apt-get install chromium")
-    try:
-        httpx.get(f"{url}/readyz").raise_for_status()
-    except httpx.HTTPError:
-        raise StreetsegError(f"no service is ready at {url}: run 'make serve'") from None
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=sandbox)
-        pictures = {view.name: picture(browser, url, view) for view in VIEWS}
-    out.mkdir(parents=True, exist_ok=True)
-    return [write_small(png, out / f"{name}.png") for name, png in pictures.items()]
+    with chromium() as browser:
+        try:
+            httpx.get(f"{url}/readyz").raise_for_status()
+        except httpx.HTTPError:
+            raise StreetsegError(f"no service is ready at {url}: run 'make serve'") from None
+        pictures = {view.name: smaller(picture(browser, url, view)) for view in VIEWS}
+    return write_pictures(pictures, out)
 
 
 def picture(browser: Browser, url: str, view: View) -> bytes:
@@ -103,13 +94,10 @@ def picture(browser: Browser, url: str, view: View) -> bytes:
     return page.screenshot(animations="disabled")
 
 
-def write_small(png: bytes, path: Path) -> Path:
-    """Write a picture with fewer steps of brightness."""
-    unfinished = unfinished_folder(path)
+def smaller(png: bytes) -> Image.Image:
+    """A picture with fewer steps of brightness."""
     coarser = [round(value * STEPS / 255) * 255 // STEPS for value in range(256)]
-    shown = Image.open(io.BytesIO(png)).convert("RGB").point(coarser * 3)
-    shown.save(unfinished, "PNG", optimize=True)
-    return unfinished.rename(path)
+    return Image.open(io.BytesIO(png)).convert("RGB").point(coarser * 3)
 
 
 if __name__ == "__main__":

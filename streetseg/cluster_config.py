@@ -18,6 +18,7 @@ StepName = Literal[
     "moved",
     "configure",
     "fetch",
+    "fetch-model",
     "validate",
     "train",
     "train-job",
@@ -25,6 +26,7 @@ StepName = Literal[
     "gate",
     "register",
     "report-closed-gate",
+    "segment",
     "report-outcome",
 ]
 

@@ -16,7 +16,7 @@ from streetseg.config import Data, Params
 from streetseg.credentials import masked
 from streetseg.dataset import DESCRIPTION, PreparedDataset
 from streetseg.errors import StreetsegError
-from streetseg.registry import ModelVersion, find, search
+from streetseg.registry import ModelVersion, find, name_and_which, search
 from streetseg.runs import choose, runs_of
 from streetseg.tracking import clear_errors, connect
 from streetseg.versions import (
@@ -85,8 +85,7 @@ def trace(params: Params, subject: str) -> Trace:
         if DATA_VERSION.fullmatch(subject):
             return _trace_data(client, subject, params.data.repository)
         if subject.startswith("models:/"):
-            name, _, which = subject.removeprefix("models:/").replace("@", "/").rpartition("/")
-            return _trace_version(find(client, name, which), client, params)
+            return _trace_version(find(client, *name_and_which(subject)), client, params)
         if subject.isdecimal() or subject in _aliases(client, model):
             return _trace_version(find(client, model, subject), client, params)
         if RUN_ID.fullmatch(subject):

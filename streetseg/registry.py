@@ -256,7 +256,7 @@ def download(uri: str, params: Registry | None = None, folder: Path | None = Non
     # under the name it had at registration
     found = [config.parent for config in Path(there).glob("artifacts/*/config.json")]
     if len(found) != 1:
-        name, _, version = exact.removeprefix("models:/").rpartition("/")
+        name, version = name_and_which(exact)
         raise StreetsegError(
             f"version {version} of {name} is no streetseg model: it holds no model artifact; name "
             "a version that 'streetseg register' made, or promote one"
@@ -272,8 +272,14 @@ def pinned(model: str, params: Registry | None = None) -> str:
     """
     if not model.startswith("models:/"):
         return model
-    name, _, which = model.removeprefix("models:/").replace("@", "/").rpartition("/")
+    name, which = name_and_which(model)
     return f"models:/{name}/{find(connect(params or Registry()), name, which).version}"
+
+
+def name_and_which(uri: str) -> tuple[str, str]:
+    """Name, and version or alias, of ``models:/<name>/<version>`` or ``models:/<name>@<alias>``."""
+    name, _, which = uri.removeprefix("models:/").replace("@", "/").rpartition("/")
+    return name, which
 
 
 def artifact_folder(model: str, params: Registry | None = None) -> Path:

@@ -80,7 +80,12 @@ def _explain(error: ValidationError, origin: str, adapter: TypeAdapter[Any]) -> 
     if first["type"] in ("missing", "missing_argument"):
         return f"{origin}: the key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ").replace("tuple", "list")
-    return f"{origin}: {key} = {masked(repr(first['input']))}: {message[0].lower()}{message[1:]}"
+    message = f"{message[0].lower()}{message[1:]}"
+    if first["type"] == "value_error" and isinstance(first["input"], dict):
+        return ": ".join(
+            filter(None, (origin, key, message))
+        )  # a rule of a section, too long to show
+    return f"{origin}: {key} = {masked(repr(first['input']))}: {message}"
 
 
 def _keys_at(schema: dict[str, Any], path: list[str]) -> list[str]:

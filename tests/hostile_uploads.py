@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from tests.odd_pictures import SCENE, chunk, encode
+from tests.odd_pictures import SCENE, encode
+from tests.png_files import PNG, chunk, png
 
 BOUNDARY = "hostile-boundary"
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
-PNG = b"\x89PNG\r\n\x1a\n"
 
 BAD, LARGE, KIND = frozenset({400}), frozenset({413}), frozenset({415})
 REFUSED = frozenset({400, 413, 415})
@@ -101,23 +101,6 @@ def _flipped() -> Iterator[Case]:
             damaged[where] ^= (1 << rng.integers(0, 8, flips)).astype(np.uint8)
             mark = zlib.crc32(damaged.tobytes())
             yield f"{flips}-bits-flipped-{mark:08x}.{name}", damaged.tobytes(), ANY
-
-
-def png(
-    width: int = 16,
-    height: int = 16,
-    depth: int = 8,
-    kind: int = 0,
-    data: bytes | None = None,
-    before: bytes = b"",
-    interlace: int = 0,
-) -> bytes:
-    """A PNG of zeros, right or wrong."""
-    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlace)
-    data = zlib.compress(bytes((width + 1) * height)) if data is None else data
-    return PNG + b"".join(
-        [chunk(b"IHDR", header), before, chunk(b"IDAT", data), chunk(b"IEND", b"")]
-    )
 
 
 def _png_bombs() -> Iterator[Case]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from streetseg.config import Params, load_params
 from streetseg.imaging import encode_png
 
 FRAMES = {"train": {"aachen": 3, "bochum": 2}, "val": {"munster": 2}}
@@ -45,3 +47,31 @@ def image_path(root: Path, split: str, name: str) -> Path:
 def label_path(root: Path, split: str, name: str) -> Path:
     """Where the label picture of a frame is."""
     return root / "gtFine" / split / name.split("_")[0] / f"{name}_gtFine_labelIds.png"
+
+
+def small_recipe(source: Path, prepared: Path, **settings: object) -> Params:
+    """A recipe that prepares such a folder at 32x64 in one process.
+
+    Args:
+        source: the folder.
+        prepared: where the dataset goes.
+        settings: others, with ``__`` for the dot: ``prepare__workers=2``.
+    """
+    return load_params(
+        overrides={
+            "data.root": str(source),
+            "data.prepared": str(prepared),
+            "prepare.size": [32, 64],
+            "prepare.workers": 1,
+            **{key.replace("__", "."): value for key, value in settings.items()},
+        }
+    )
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from streetseg.promotion import promote
 from streetseg.provenance import REPOSITORY
 from streetseg.registry import register
 from tests.conftest import Trained
+from tests.ports import free_port
 
 START_S = 120.0
 
@@ -67,9 +67,7 @@ def running(
     command: list[str], folder: Path, environment: dict[str, str]
 ) -> Iterator[tuple[int, psutil.Process]]:
     """A server started from the repository, once it is ready: its port and its process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     quiet = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(folder / "bentoml")}
     with (
         (folder / "service.log").open("wb") as log,

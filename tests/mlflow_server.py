@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,15 +25,13 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from tests.ports import free_port
+from tests.s3_server import CREDENTIALS
+
 BUCKET = "models"
 PATIENCE = 120
 """Seconds that a server may take to start."""
 NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-S3_CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "nobody",
-    "AWS_SECRET_ACCESS_KEY": "nothing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
 
 
 @contextmanager
@@ -46,9 +43,9 @@ def mlflow_server(log: Path) -> Iterator[str]:
     with ExitStack() as running:
         database = running.enter_context(_postgres(_binaries(), log))
         s3 = running.enter_context(_s3(log))
-        port = _free_port()
+        port = free_port()
         command = _mlflow(port, database, f"s3://{BUCKET}")
-        environment = {**os.environ, **S3_CREDENTIALS, "MLFLOW_S3_ENDPOINT_URL": s3, **NO_JOBS}
+        environment = {**os.environ, **CREDENTIALS, "MLFLOW_S3_ENDPOINT_URL": s3, **NO_JOBS}
         process = running.enter_context(_process(command, log, environment))
         url = f"http://127.0.0.1:{port}"
         _wait_for(f"{url}/health", process, log)
@@ -62,7 +59,7 @@ class MortalServer:
         """Keep the database, the files and the log in ``folder``."""
         self.store = folder / "store"
         self.store.mkdir()
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = folder / "log"
         self._command = _mlflow(self.port, f"sqlite:///{folder / 'mlflow.db'}", str(self.store))
@@ -161,7 +158,7 @@ def _postgres(binaries: Path, log: Path) -> Iterator[str]:
     try:
         if owner:
             shutil.chown(folder, owner)
-        data, port = folder / "data", _free_port()
+        data, port = folder / "data", free_port()
         make = [binaries / "initdb", "--pgdata", data, "--username", "mlflow", "--auth", "trust"]
         subprocess.run(
             [*make, "--no-sync"], user=owner, cwd=folder, check=True, stdout=subprocess.DEVNULL
@@ -190,7 +187,7 @@ def _postgres(binaries: Path, log: Path) -> Iterator[str]:
 
 @contextmanager
 def _s3(log: Path) -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with _process(command, log, os.environ) as process:
         url = f"http://127.0.0.1:{port}"
@@ -268,9 +265,3 @@ def _binaries() -> Path:
     if "STREETSEG_REQUIRE_POSTGRES" in os.environ:
         pytest.fail(missing)
     pytest.skip(missing)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,6 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image, ImageCms
+
+from tests.png_files import chunk
 
 BLOCKS = np.random.default_rng(3).integers(0, 255, (6, 10, 3), np.uint8)
 SCENE = cv2.resize(BLOCKS, (160, 96), interpolation=cv2.INTER_CUBIC)
@@ -61,12 +61,6 @@ def exif(orientation: int) -> bytes:
     tags = Image.Exif()
     tags[0x0112] = orientation
     return tags.tobytes()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk of a PNG."""
-    checksum = struct.pack(">I", zlib.crc32(kind + data))
-    return struct.pack(">I", len(data)) + kind + data + checksum
 
 
 Parts = tuple[str, bytes, np.ndarray, int]

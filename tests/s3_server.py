@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-ENVIRONMENT = {
+from tests.ports import free_port
+
+CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "nobody",
     "AWS_SECRET_ACCESS_KEY": "nothing",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -23,9 +24,7 @@ ENVIRONMENT = {
 @contextmanager
 def s3_server(bucket: str) -> Iterator[Any]:
     """A client of a running server with an empty bucket."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     quiet = subprocess.DEVNULL
     with (
@@ -33,7 +32,7 @@ def s3_server(bucket: str) -> Iterator[Any]:
         pytest.MonkeyPatch.context() as environment,
     ):
         url = f"http://127.0.0.1:{port}"
-        for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": url}.items():
+        for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": url}.items():
             environment.setenv(name, value)
         patient = Config(retries={"mode": "standard", "max_attempts": 12})
         try:

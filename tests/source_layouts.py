@@ -10,7 +10,10 @@ import cv2
 import numpy as np
 import yaml
 
+from streetseg.dataset import PreparedDataset
 from streetseg.imaging import encode_png
+from streetseg.prepare import prepare
+from tests.layout import small_recipe
 
 SIZE = (32, 64)
 
@@ -162,3 +165,14 @@ def own_pictures(root: Path, encoding: str = "ids", pairs: Sequence[str] = ()) -
             write_photo(root / images.format(**where))
             write(root / labels.format(**where), drawn)
     return root
+
+
+def pair(images: str, labels: str, **more: str) -> dict[str, Any]:
+    """What a source says of its one pair of patterns."""
+    return {"pairs": [{"images": images, "labels": labels, **more}]}
+
+
+def prepared(source: str | Path, root: Path, **more: object) -> PreparedDataset:
+    """The dataset of a source's folder, made beside that."""
+    recipe = small_recipe(root, Path(f"{root}-prepared"), data__source=str(source), **more)
+    return PreparedDataset(prepare(recipe))

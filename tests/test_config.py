@@ -65,7 +65,7 @@ def test_an_override_has_the_last_word(tmp_path: Path) -> None:
         ("model.skip_scale=0", "model.skip_scale = 0: input should be greater than 0"),
         ("train.loss={cross_entropy: 0, dice: 0}", "at least one of cross_entropy, dice, jaccard"),
         ("train.loss.ohem_share=0", "train.loss.ohem_share = 0: input should be greater than 0"),
-        ("train.augment.scale=[2, 1]", "scale must be [smallest, largest]"),
+        ("train.augment.scale=[2, 1]", "params: train.augment: scale must be [smallest, largest]"),
         ("train.epochs.x=1", "train.epochs"),
         ("tune.space={train.ema: 3}", "tune.space.train.ema = 3: give a list of choices, or {low"),
         ("tune.space={train.ema: {low: 0}}", "tune.space.train.ema.range.high' is missing"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import pytest
 from streetseg.credentials import masked, with_token
 from streetseg.errors import StreetsegError
 from streetseg.versions import version_at
-
-from .git_server import git_server
+from tests.git_server import git_server
+from tests.repositories import git
 
 TOKEN = "se/cret@token"
 VERSION = f"{'5' * 32}.dir"
@@ -66,9 +65,9 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (data / "dvc.lock").write_text(LOCK)
     (data / ".dvc").mkdir()
     (data / ".dvc" / "config").touch()
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "data"]):
-        subprocess.run(["git", *identity, *command], cwd=data, check=True)
+    git(data, "init", "--quiet", "--initial-branch", "main")
+    git(data, "add", ".")
+    git(data, "commit", "--quiet", "-m", "data")
     with git_server(root, "bob", TOKEN) as url:
         yield f"{url}/data/.git"
 

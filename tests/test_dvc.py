@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,31 +20,16 @@ from streetseg import cli
 from streetseg.config import Data
 from streetseg.dataset import INDEX_FILES, PreparedDataset
 from streetseg.errors import StreetsegError
+from streetseg.provenance import REPOSITORY
 from streetseg.versions import data_version, fetch, fetch_index, locked_version, resolve
+from tests.layout import image_path, label_path, put, write_frames
+from tests.repositories import dvc, git, run
+from tests.s3_server import s3_server
 
-from .layout import image_path, label_path, put, write_frames
-from .s3_server import s3_server
-
-REPOSITORY = Path(__file__).parents[1]
 SIZE, SMALLER = [64, 128], [32, 64]
 BUCKET = "street-data"
 Explore = Callable[[str], tuple[str, str]]
 CLOUD = f"s3://{BUCKET}/prefix"
-
-
-def run(folder: Path, *command: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == status, done.stdout + done.stderr
-    return done
-
-
-def dvc(folder: Path, *arguments: str, status: int = 0) -> str:
-    return run(folder, sys.executable, "-m", "dvc", *arguments, status=status).stdout
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    return run(folder, "git", *identity, *arguments).stdout
 
 
 def set_params(project: Path, **changes: dict[str, Any]) -> None:

@@ -18,30 +18,19 @@ import pytest
 from typer.testing import CliRunner
 
 from streetseg.cli import app
-from streetseg.config import Params, load_params
+from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.explore import AUGMENTED, DRAWS, SAMPLES, Comparison, compare, explore, sampled
 from streetseg.imaging import encode_png
 from streetseg.prepare import prepare
 from tests import source_layouts
-from tests.layout import image_path, label_path, put, write_frames
+from tests.layout import image_path, label_path, put, small_recipe, write_frames
 
 SOURCE = {"train": {"aachen": 6, "bochum": 4}, "val": {"munster": 2, "frankfurt": 2}}
 SIZE = (64, 128)
 FIRST, SECOND, THIRD = (f"aachen_000000_{number:06d}" for number in range(3))
 MARKUP = "aachen_<script>alert(1)"
-
-
-def settings_of(source: Path, prepared: Path, **settings: Any) -> Params:
-    overrides = {
-        "data.root": str(source),
-        "data.prepared": str(prepared),
-        "prepare.size": [32, 64],
-        "prepare.workers": 1,
-        **{key.replace("__", "."): value for key, value in settings.items()},
-    }
-    return load_params(overrides=overrides)
 
 
 def photo(split: str, name: str) -> str:
@@ -67,7 +56,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(source: Path, tmp_path: Path) -> Params:
-    return settings_of(source, tmp_path / "prepared")
+    return small_recipe(source, tmp_path / "prepared")
 
 
 def page_of_source(settings: Params, page: Path, frames: int = 100) -> str:
@@ -213,7 +202,7 @@ LAYOUTS: dict[str, Writer] = {
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_each_layout_has_its_page(name: str, tmp_path: Path) -> None:
     root = LAYOUTS[name](tmp_path / "source")
-    settings = settings_of(root, tmp_path / "prepared", data__source=name)
+    settings = small_recipe(root, tmp_path / "prepared", data__source=name)
     with sampled(settings, 100) as (sample, survey):
         explore(sample, settings, tmp_path / "page.html", survey)
         page = (tmp_path / "page.html").read_text()
@@ -232,7 +221,7 @@ def test_each_layout_has_its_page(name: str, tmp_path: Path) -> None:
 def test_a_source_of_ones_own_has_its_page(tmp_path: Path) -> None:
     own = source_layouts.own(tmp_path / "mine")
     root = source_layouts.own_pictures(tmp_path / "source")
-    settings = settings_of(root, tmp_path / "prepared", data__source=str(own))
+    settings = small_recipe(root, tmp_path / "prepared", data__source=str(own))
     page = page_of_source(settings, tmp_path / "page.html")
     assert "<td>north</td><td>8</td><td>2</td>" in page
 
@@ -241,7 +230,7 @@ def test_a_group_without_one_labelled_pixel_has_no_shares(tmp_path: Path) -> Non
     root = source_layouts.bdd100k(tmp_path / "source")
     blank = source_layouts.BDD_MASKS.format(split="val", name="b1c66a42-6f7d68ca")
     source_layouts.write(root / blank, source_layouts.filled([255]))
-    settings = settings_of(root, tmp_path / "prepared", data__source="bdd100k-drivable")
+    settings = small_recipe(root, tmp_path / "prepared", data__source="bdd100k-drivable")
     page = page_of_source(settings, tmp_path / "page.html")
     assert "nan" not in re.sub(r'"data:[^"]*"', "", page)
 
@@ -270,7 +259,7 @@ def test_drawn_streets_have_a_page(
 
 def test_a_dataset_of_one_split_has_a_page(tmp_path: Path) -> None:
     source = write_frames(tmp_path / "source", {"train": {"aachen": 1}})
-    settings = settings_of(source, tmp_path / "prepared")
+    settings = small_recipe(source, tmp_path / "prepared")
     page = page_of_prepared(PreparedDataset(prepare(settings)), settings, tmp_path / "page.html")
     assert "<td>aachen</td><td>1</td></tr>" in page
 
@@ -291,7 +280,7 @@ Versions = tuple[PreparedDataset, PreparedDataset]
 @pytest.fixture
 def versions(source: Path, tmp_path: Path) -> Versions:
     """Data before and after: frames that came, went, moved and changed."""
-    before = PreparedDataset(prepare(settings_of(source, tmp_path / "before")))
+    before = PreparedDataset(prepare(small_recipe(source, tmp_path / "before")))
     image_path(source, "train", FIRST).unlink()
     label_path(source, "train", FIRST).unlink()
     for path in (image_path, label_path):
@@ -303,7 +292,7 @@ def versions(source: Path, tmp_path: Path) -> Versions:
     label_path(source, "train", SECOND).write_bytes(sky)
     rgb = np.random.default_rng(7).integers(0, 255, (*SIZE, 3), np.uint8)
     image_path(source, "train", THIRD).write_bytes(encode_png(rgb))
-    return before, PreparedDataset(prepare(settings_of(source, tmp_path / "after")))
+    return before, PreparedDataset(prepare(small_recipe(source, tmp_path / "after")))
 
 
 def test_frames_that_came_went_and_changed_are_named(versions: Versions) -> None:
@@ -452,7 +441,7 @@ def test_names_are_escaped(source: Path, settings: Params, tmp_path: Path) -> No
 def test_names_of_compared_frames_are_escaped(
     source: Path, settings: Params, tmp_path: Path
 ) -> None:
-    before = PreparedDataset(prepare(settings_of(source, tmp_path / "before")))
+    before = PreparedDataset(prepare(small_recipe(source, tmp_path / "before")))
     put_random(source, "train", MARKUP, 3)
     now = PreparedDataset(prepare(settings))
     page = page_of_prepared(now, settings, tmp_path / "page.html", compare(before, now, "v1"))
@@ -484,7 +473,7 @@ def test_the_gallery_follows_the_params(source: Path, tmp_path: Path) -> None:
     still: dict[str, Any] = {"flip": 0, "scale": [1, 1], "brightness": 0, "contrast": 0}
     still |= {"saturation": 0, "hue": 0, "blur": 0, "noise": 0}
     still = {f"train__augment__{key}": value for key, value in still.items()}
-    settings = settings_of(source, tmp_path / "prepared", **still)
+    settings = small_recipe(source, tmp_path / "prepared", **still)
     dataset = PreparedDataset(prepare(settings))
     for gallery in galleries(page_of_prepared(dataset, settings, tmp_path / "page.html")):
         before, *draws = pictures(gallery)
@@ -492,7 +481,7 @@ def test_the_gallery_follows_the_params(source: Path, tmp_path: Path) -> None:
 
 
 def test_the_gallery_shows_crops(source: Path, tmp_path: Path) -> None:
-    settings = settings_of(source, tmp_path / "prepared", train__augment__crop=[32, 32])
+    settings = small_recipe(source, tmp_path / "prepared", train__augment__crop=[32, 32])
     dataset = PreparedDataset(prepare(settings))
     for gallery in galleries(page_of_prepared(dataset, settings, tmp_path / "page.html")):
         before, *draws = pictures(gallery)

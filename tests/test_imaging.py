@@ -1,4 +1,4 @@
-"""Masks as PNG files."""
+"""Masks as PNG files, and pictures made smaller."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streetseg.imaging import decode_ids, encode_palette_png
+from streetseg.imaging import decode_ids, encode_palette_png, resize_rgb
 
 PALETTE = np.random.default_rng(1).integers(0, 255, (8, 3), np.uint8)
 
@@ -29,3 +29,11 @@ def test_any_id_of_a_full_palette_is_kept() -> None:
     ids = np.arange(256, dtype=np.uint8).reshape(16, 16)[::-1]
     data = encode_palette_png(ids, np.zeros((256, 3), np.uint8))
     np.testing.assert_array_equal(decode_ids(data), ids)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 8])
+def test_shrinking_takes_the_mean_of_the_area(factor: int) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (16 * factor, 32 * factor, 3), np.uint8)
+    mean = rgb.reshape(16, factor, 32, factor, 3).mean(axis=(1, 3))
+    # Halving again and again rounds each time, to the nearest.
+    assert np.abs(resize_rgb(rgb, (16, 32)) - mean).max() <= (1 if factor < 8 else 1.5)

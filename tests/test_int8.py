@@ -1,6 +1,5 @@
 """An int8 graph beside the float one: it must pass the same gate."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -22,6 +21,7 @@ from streetseg.quantization import CALIBRATION_FRAMES, calibration_frames, quant
 from streetseg.registry import ModelVersion, download, find, register
 from streetseg.tracking import connect
 from tests.conftest import Trained
+from tests.repositories import fill_remote
 
 
 def recipe_of(params: Params, name: str, **gate: float) -> Params:
@@ -38,21 +38,6 @@ def registered(recipe: Params, dataset: PreparedDataset | None, trained: Trained
     return register(
         trained.artifact, scores, verdict, recipe, "run-1", dataset=dataset, frames=frames
     )
-
-
-def fill_remote(root: Path, folder: Path) -> None:
-    """Make a DVC remote that holds a folder."""
-
-    def put(data: bytes, ending: str = "") -> str:
-        md5 = hashlib.md5(data).hexdigest()
-        target = root / "files" / "md5" / md5[:2] / f"{md5[2:]}{ending}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-        return md5
-
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    listing = [{"md5": put((folder / name).read_bytes()), "relpath": name} for name in names]
-    put(json.dumps(listing, sort_keys=True).encode(), ".dir")
 
 
 @pytest.fixture(scope="module")

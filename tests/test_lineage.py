@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -23,24 +22,9 @@ from streetseg.registry import ModelVersion, register
 from streetseg.tracking import connect
 from streetseg.training import train
 from tests.conftest import Trained
+from tests.repositories import commit_data, git
 
 NAME = "traced"
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    command = ["git", "-C", str(folder), *identity, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def commit_data(repository: Path, version: str, subject: str) -> str:
-    """A commit whose dvc.lock names a data version."""
-    lock = {"stages": {"prepare": {"outs": [{"path": "data/prepared", "md5": version}]}}}
-    (repository / "dvc.lock").write_text(yaml.safe_dump(lock))
-    (repository / "params.yaml").write_text("data: {source: cityscapes, root: data/raw}\n")
-    git(repository, "add", "--all")
-    git(repository, "commit", "--quiet", "--allow-empty", "-m", subject)
-    return git(repository, "rev-parse", "HEAD")
 
 
 @pytest.fixture(scope="module")

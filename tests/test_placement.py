@@ -1,38 +1,25 @@
-"""What the pods of the pipeline get: the compiled YAML, the data cache and the webhook."""
+"""What the pods of the pipeline get, as the compiled YAML says."""
 
 import functools
-import json
 import os
-import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from kfp import dsl
 from kfp.components import load_component_from_text
 
-from components import component, webhook
 from components.configure import configure
-from components.report_outcome import report_outcome
-from components.webhook import post
 from pipelines import build, cli
-from pipelines.build import SCHEDULED, TRAINING, compile_pipeline, read_cluster
-from pipelines.local import run_locally
-from pipelines.placement import Placement
+from pipelines.build import BATCH, EVALUATION, SCHEDULED, TRAINING, compile_pipeline, read_cluster
 from pipelines.training import on_cluster
 from streetseg.cluster_config import Cluster
 from streetseg.config import load_params
-from streetseg.data_cache import UNFINISHED, fetch_through
-from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
-from streetseg.versions import data_version
 
 DATA = f"{'1' * 32}.dir"
 COMMITTED = Path("pipelines/street-segmentation-training.yaml")
@@ -133,6 +120,19 @@ def test_every_step_has_requests_and_limits(compiled: Compile) -> None:
     )
     assert found.resources("train") == resources(("1500m", "32"), ("8Gi", "16Gi"))
     assert found.resources("gate") == resources(("1", "1"), ("512Mi", "1G"))
+
+
+@pytest.mark.parametrize("name", [TRAINING, SCHEDULED, BATCH, EVALUATION])
+def test_every_step_of_every_pipeline_may_have_resources_of_its_own(
+    compiled: Compile, name: str
+) -> None:
+    steps = compiled(name=name).containers().keys()
+    found = compiled(
+        *(f"cluster.steps.{step}={{cpu: [3, 3], memory: [9Gi, 9Gi]}}" for step in steps), name=name
+    )
+    assert {step: found.resources(step) for step in steps} == dict.fromkeys(
+        steps, resources(("3", "3"), ("9Gi", "9Gi"))
+    )
 
 
 def test_a_file_that_names_one_step_leaves_the_others_as_they_were(tmp_path: Path) -> None:
@@ -370,223 +370,3 @@ def test_what_is_done_with_a_model_does_not_train_it_again() -> None:
     assert changed.gate["registry"] == store
     assert changed.registry["registry"]["auto_promote"]
     assert settle(overrides={}).gate["registry"] == {}, "MLFLOW_TRACKING_URI says where"
-
-
-@pytest.fixture
-def kept(dataset: PreparedDataset, tmp_path: Path) -> tuple[Path, str]:
-    """A cache with a dataset in it, and its version."""
-    cache, version = tmp_path / "cache", data_version(dataset.path)
-    shutil.copytree(dataset.path, cache / version)
-    return cache, version
-
-
-@pytest.fixture(scope="module")
-def remote(dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A DVC remote that holds the dataset."""
-    from dvc.repo import Repo
-
-    workspace, remote = tmp_path_factory.mktemp("dvc"), tmp_path_factory.mktemp("remote")
-    prepared = shutil.copytree(dataset.path, workspace / "prepared")
-    with Repo.init(str(workspace), no_scm=True) as repo, repo.config.edit("local") as config:
-        config["core"] = {"remote": "local", "analytics": False}
-        config["remote"] = {"local": {"url": str(remote)}}
-    with Repo(str(workspace)) as repo:
-        repo.add(str(prepared))
-        repo.push()
-    return str(remote)
-
-
-def test_what_was_fetched_once_is_not_fetched_again(
-    dataset: PreparedDataset, remote: str, tmp_path: Path
-) -> None:
-    cache, version = tmp_path / "cache", data_version(dataset.path)
-    cache.mkdir()
-    fetch_through(cache, version, remote, tmp_path / "first")
-    assert [path.name for path in cache.iterdir()] == [version]
-    fetch_through(cache, version, "nowhere", tmp_path / "second")
-    assert data_version(tmp_path / "second") == version
-
-
-def test_a_damaged_copy_is_fetched_again(
-    kept: tuple[Path, str],
-    remote: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    cache, version = kept
-    victim = next((cache / version).rglob("*.json"))
-    victim.write_text("{}")
-    fetch_through(cache, version, remote, tmp_path / "prepared")
-    assert "is not what its name says" in capsys.readouterr().err
-    assert data_version(tmp_path / "prepared") == data_version(cache / version) == version
-
-
-def test_runs_at_the_same_time_leave_one_whole_copy(
-    dataset: PreparedDataset, remote: str, tmp_path: Path
-) -> None:
-    cache, version = tmp_path / "cache", data_version(dataset.path)
-    cache.mkdir()
-    call = "import sys; from pathlib import Path; from streetseg.data_cache import fetch_through; "
-    call += "fetch_through(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]))"
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", call, str(cache), version, remote, str(tmp_path / f"{number}")]
-        )
-        for number in range(2)
-    ]
-    assert [run.wait() for run in runs] == [0, 0]
-    assert [path.name for path in cache.iterdir()] == [version]
-    assert data_version(cache / version) == version
-
-
-def test_a_cache_that_cannot_be_written_is_a_warning(
-    dataset: PreparedDataset, remote: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    version = data_version(dataset.path)
-    fetch_through(tmp_path / "not-there", version, remote, tmp_path / "prepared")
-    said = capsys.readouterr().err
-    assert said.startswith(f"warning: the data cache is of no use: cannot write {tmp_path}")
-    assert len(said.splitlines()) == 1
-    assert data_version(tmp_path / "prepared") == version
-
-
-def test_what_a_killed_run_left_in_the_cache_is_removed_after_a_day(
-    dataset: PreparedDataset, remote: str, tmp_path: Path
-) -> None:
-    for name, changed in [("old", 0), ("new", None)]:
-        folder = tmp_path / "cache" / f"{UNFINISHED}{name}"
-        folder.mkdir(parents=True)
-        if changed is not None:
-            os.utime(folder, (changed, changed))
-    version = data_version(dataset.path)
-    fetch_through(tmp_path / "cache", version, remote, tmp_path / "prepared")
-    left = {path.name for path in (tmp_path / "cache").iterdir()}
-    assert left == {f"{UNFINISHED}new", version}
-
-
-class Hook:
-    """A webhook that answers with the given statuses, the last one again and again."""
-
-    def __init__(self, *statuses: int) -> None:
-        self.statuses = list(statuses)
-        self.got: list[dict] = []
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                assert self.headers["Content-Type"] == "application/json"
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                hook.got.append(json.loads(body))
-                left = hook.statuses
-                self.send_response(left.pop(0) if len(left) > 1 else left[0])
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/secret-path"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-
-@pytest.fixture
-def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hook]]:
-    """Start webhooks, the last of which the component finds."""
-    monkeypatch.setattr(webhook, "PAUSE_S", 0.001)
-    started: list[Hook] = []
-
-    def start(*statuses: int) -> Hook:
-        started.append(Hook(*statuses))
-        monkeypatch.setenv("STREETSEG_WEBHOOK_URL", started[-1].url)
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.close()
-
-
-def status(state: str, message: str | None = None) -> dsl.PipelineTaskFinalStatus:
-    return dsl.PipelineTaskFinalStatus(state, "resource", "exit-handler-1", None, message)
-
-
-def test_the_outcome_is_posted_until_it_is_taken(hook: Callable[..., Hook]) -> None:
-    server = hook(503, 503, 200)
-    report_outcome.python_func(TRAINING, "run-x", "id-1", status("FAILED", "fetch failed"))
-    assert server.got == 3 * [
-        {
-            "pipeline": TRAINING,
-            "run": "run-x",
-            "run_id": "id-1",
-            "state": "FAILED",
-            "error": "fetch failed",
-        }
-    ]
-
-
-def test_a_webhook_that_fails_is_a_warning_without_its_url(
-    hook: Callable[..., Hook], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = hook(500)
-
-    def said() -> str:
-        report_outcome.python_func(TRAINING, "run-x", "id-1", status("SUCCEEDED"))
-        told = capsys.readouterr()
-        assert told.out == ""
-        assert "secret-path" not in told.err
-        return told.err.removeprefix("warning: the outcome is not reported: ")
-
-    assert said() == "the webhook answers with status 500\n"
-    assert len(server.got) == 3
-    for url, expected in [
-        (f"http://127.0.0.1:{unused_port()}/secret-path", "does not answer: Connection refused"),
-        ("http://[secret-path", "does not answer: ValueError"),
-        ("http://localhost:port/secret-path", "does not answer: InvalidURL"),
-        ("http://localhost/secret-path with spaces", "does not answer: InvalidURL"),
-        ("file:///secret-path", "has no key 'url' with http:// or https://"),
-        ("", "has no key 'url' with http:// or https://"),
-    ]:
-        monkeypatch.setenv("STREETSEG_WEBHOOK_URL", url)
-        assert expected in said()
-
-
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def test_a_redirect_is_not_an_answer(hook: Callable[..., Hook]) -> None:
-    assert post(hook(308).url, {}) == "the webhook answers with status 308"
-
-
-@component
-def give_up(message: str) -> None:
-    """Fail, if there is something to say."""
-    import sys
-
-    if message:
-        sys.exit(f"error: {message}")
-
-
-@dsl.pipeline(name="fails")
-def fails(message: str) -> None:
-    give_up(message=message)
-
-
-@pytest.mark.parametrize(("message", "state"), [("no luck", "FAILED"), ("", "SUCCEEDED")])
-def test_a_run_reports_its_end_and_ends_as_it_would_without(
-    hook: Callable[..., Hook], tmp_path: Path, message: str, state: str
-) -> None:
-    server = hook(200)
-    pipeline = Placement(Cluster(webhook_secret="hook")).reported(fails)
-    done = run_locally(pipeline, {"message": message}, tmp_path / "run", lambda line: None)
-    assert done.succeeded == (state == "SUCCEEDED"), (tmp_path / "run" / "log.txt").read_text()
-    assert done.error == message
-    (told,) = server.got
-    assert (told["pipeline"], told["state"]) == ("fails", state)

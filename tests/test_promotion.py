@@ -26,8 +26,7 @@ from streetseg.provenance import user
 from streetseg.registry import find, versions
 from streetseg.tracking import connect
 from streetseg.verdict import Verdict
-
-from .registry_contest import contest
+from tests.registry_contest import contest
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from streetseg.errors import StreetsegError
 from streetseg.labels import LabelSpace
 from streetseg.parallel import parallel_map
 from streetseg.synth import render_scene, write_cityscapes
+from tests.layout import digests
 
 FRAMES = {"train": 3, "val": 2, "test": 1}
 
@@ -25,14 +25,6 @@ def write(root: Path, *, frames=FRAMES, cities=2, size=(64, 128), seed=7, worker
     return write_cityscapes(
         root, frames=frames, cities=cities, size=size, seed=seed, workers=workers
     )
-
-
-def digests(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
 
 
 def label_path(photo: Path) -> Path:

@@ -1,23 +1,15 @@
 """Training."""
 
 import json
-import os
-import resource
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
 import torch
-import yaml
 from safetensors.numpy import load_file
 
-from streetseg.artifact import read_config, read_trained_on
+from streetseg.artifact import read_config, read_trained_on, weights_sha256
 from streetseg.checkpoint import TrainingState
 from streetseg.config import Params, Train, load_params
 from streetseg.dataset import PreparedDataset
@@ -32,15 +24,6 @@ from streetseg.tracking import connect
 from streetseg.training import TrainedModel, train
 from streetseg.verdict import Verdict
 from tests.conftest import Trained
-
-
-def changed(params: Params, **overrides: object) -> Params:
-    """The same recipe with some settings changed."""
-    tree = params.to_dict()
-    for path, value in overrides.items():
-        section, key = path.split("__")
-        tree[section][key] = value
-    return Params.model_validate(tree)
 
 
 def test_the_loss_falls_and_the_run_can_be_followed(params: Params, trained: Trained) -> None:
@@ -86,14 +69,16 @@ def test_the_checkpoint_is_chosen_on_train_frames_that_are_not_learnt(
 def test_the_same_seed_gives_the_same_weights(
     params: Params, dataset: PreparedDataset, tmp_path: Path, plain: TrainedModel
 ) -> None:
-    again = train(changed(params, train__epochs=1), dataset, tmp_path / "model")
-    assert weights_of(again.artifact) == weights_of(plain.artifact)
+    again = train(params.override({"train.epochs": 1}), dataset, tmp_path / "model")
+    assert weights_sha256(again.artifact) == weights_sha256(plain.artifact)
 
 
 def test_training_stops_when_it_no_longer_gets_better(
     params: Params, dataset: PreparedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hopeless = changed(params, train__epochs=60, train__patience=1, train__learning_rate=1e-12)
+    hopeless = params.override(
+        {"train.epochs": 60, "train.patience": 1, "train.learning_rate": 1e-12}
+    )
     result = train(hopeless, dataset, tmp_path / "model")
     assert "stopped early" in capsys.readouterr().err
     assert result.best_epoch < 59
@@ -102,7 +87,7 @@ def test_training_stops_when_it_no_longer_gets_better(
 def test_a_loss_that_is_not_finite_stops_with_a_hint(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    explosive = changed(params, train__learning_rate=1e30, train__warmup=0.0)
+    explosive = params.override({"train.learning_rate": 1e30, "train.warmup": 0.0})
     with pytest.raises(StreetsegError, match=r"batch \d+ \(.*_\d+.*lower train\.learning_rate"):
         train(explosive, dataset, tmp_path / "model")
     assert not list(tmp_path.iterdir()), "nothing half-written"
@@ -117,7 +102,7 @@ def test_a_device_that_is_not_there_is_named(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(StreetsegError, match=r"train\.device = 'cuda:99'"):
-        train(changed(params, train__device="cuda:99"), dataset, tmp_path / "model")
+        train(params.override({"train.device": "cuda:99"}), dataset, tmp_path / "model")
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
@@ -134,177 +119,25 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
     assert schedule.get_last_lr()[0] == pytest.approx(0)
 
 
-@pytest.fixture
-def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
-    """Do something in the middle of a step of the training."""
-
-    def arrange(number: int, deed: Callable[[], None]) -> None:
-        steps = 0
-
-        def counted(*arguments: object) -> torch.Tensor:
-            nonlocal steps
-            steps += 1
-            if steps == number:
-                deed()
-            return segmentation_loss(*arguments)
-
-        monkeypatch.setattr("streetseg.training.segmentation_loss", counted)
-
-    return arrange
-
-
-def weights_of(artifact: Path) -> bytes:
-    return (artifact / "weights.safetensors").read_bytes()
-
-
-def killed() -> None:
-    raise KeyboardInterrupt("as good as a crash: nothing of ours is asked")
-
-
-STOPPABLE = {"train__epochs": 2, "train__ema": 0.5, "train__checkpoint_minutes": 0}
-
-
-@pytest.fixture(scope="module")
-def alone(
-    params: Params, dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
-) -> TrainedModel:
-    """A training that nothing stopped."""
-    return train(changed(params, **STOPPABLE), dataset, tmp_path_factory.mktemp("alone") / "model")
-
-
-def test_what_does_not_matter_to_the_weights_may_change_while_a_training_is_stopped(
-    params: Params,
-    dataset: PreparedDataset,
-    tmp_path: Path,
-    at_step: Callable[[int, Callable[[], None]], None],
-    alone: TrainedModel,
-) -> None:
-    at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(StreetsegError, match="goes on from"):
-        train(changed(params, **STOPPABLE), dataset, tmp_path / "model")
-    run = connect(params.registry).search_runs(
-        [connect(params.registry).get_experiment_by_name("streetseg").experiment_id], max_results=1
-    )[0]
-    assert run.info.status == "KILLED"
-    recipe = changed(params, **STOPPABLE, train__patience=99, train__loader_workers=1)
-    resumed = train(recipe, dataset, tmp_path / "model")
-    assert weights_of(resumed.artifact) == weights_of(alone.artifact)
-
-
-def test_workers_leave_signals_to_the_training(
-    params: Params, dataset: PreparedDataset, tmp_path: Path
-) -> None:
-    """A terminal and a supervisor signal the whole group of processes."""
-    recipe = changed(params, train__loader_workers=2, train__epochs=500)
-    recipe = changed(recipe, train__checkpoint_minutes=0)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
-    running = subprocess.Popen(
-        [sys.executable, "-m", "streetseg", "train", "--out", "model"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    while running.poll() is None and not (tmp_path / "model.checkpoint").exists():
-        time.sleep(0.05)
-    os.killpg(running.pid, signal.SIGTERM)
-    said = running.communicate()[1]
-    assert "error: stopped by SIGTERM" in said
-    assert "Traceback" not in said
-    assert (tmp_path / "model.checkpoint").is_file()
-
-
-@pytest.mark.parametrize(("end", "step"), [("SIGTERM", 2), ("SIGINT", 6), ("crash", 6)])
-def test_a_stopped_training_ends_with_the_weights_of_one_left_alone(
-    params: Params,
-    dataset: PreparedDataset,
-    tmp_path: Path,
-    at_step: Callable[[int, Callable[[], None]], None],
-    alone: TrainedModel,
-    end: str,
-    step: int,
-) -> None:
-    recipe = changed(params, **STOPPABLE)
-    if end == "crash":
-        at_step(step, killed)
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe, dataset, tmp_path / "model")
-    else:
-        at_step(step, lambda: os.kill(os.getpid(), signal.Signals[end]))
-        with pytest.raises(StreetsegError, match=f"stopped by {end} in epoch .*goes on from"):
-            train(recipe, dataset, tmp_path / "model")
-    assert not (tmp_path / "model").exists()
-    resumed = train(recipe, dataset, tmp_path / "model")
-    assert weights_of(resumed.artifact) == weights_of(alone.artifact)
-    assert resumed.selection_miou == alone.selection_miou
-    assert [path.name for path in tmp_path.iterdir()] == ["model"], "no checkpoint is left"
-
-
-def test_a_resumed_training_is_one_run(
-    params: Params,
-    dataset: PreparedDataset,
-    tmp_path: Path,
-    at_step: Callable[[int, Callable[[], None]], None],
-) -> None:
-    recipe = changed(params, train__epochs=2, train__checkpoint_minutes=0)
-    at_step(6, killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, dataset, tmp_path / "model")
-    stored = torch.load(tmp_path / "model.checkpoint", weights_only=True)
-    resumed = train(recipe, dataset, tmp_path / "model")
-    assert resumed.run_id == stored["run_id"]
-    client = connect(params.registry)
-    assert client.get_run(resumed.run_id).info.status == "FINISHED"
-    epochs = [point.step for point in client.get_metric_history(resumed.run_id, "loss")]
-    assert epochs == [1, 2]
-
-
-def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
-    params: Params,
-    dataset: PreparedDataset,
-    tmp_path: Path,
-    at_step: Callable[[int, Callable[[], None]], None],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    at_step(2, killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(changed(params, train__checkpoint_minutes=0), dataset, tmp_path / "model")
-    other = changed(params, train__epochs=1, train__seed=9)
-    fresh = train(other, dataset, tmp_path / "fresh")
-    assert weights_of(train(other, dataset, tmp_path / "model").artifact) == weights_of(
-        fresh.artifact
-    )
-    assert "is of other settings or data: starting anew, it is now" in capsys.readouterr().err
-    assert (tmp_path / "model.checkpoint.old").is_file()
-
-
-def test_what_is_no_checkpoint_is_not_unpickled(
-    params: Params, dataset: PreparedDataset, tmp_path: Path
-) -> None:
-    (tmp_path / "model.checkpoint").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(StreetsegError, match=r"model\.checkpoint is no checkpoint: remove it"):
-        train(params, dataset, tmp_path / "model")
-
-
 @pytest.fixture(scope="module")
 def plain(
     params: Params, dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> TrainedModel:
     """One epoch as usual."""
     return train(
-        changed(params, train__epochs=1), dataset, tmp_path_factory.mktemp("plain") / "model"
+        params.override({"train.epochs": 1}), dataset, tmp_path_factory.mktemp("plain") / "model"
     )
 
 
 @pytest.mark.parametrize(
     "setting",
     [
-        {"train__schedule": "poly"},
-        {"train__accumulate": 3},
-        {"train__gradient_clip": 0.1},
-        {"train__ema": 0.9},
-        {"train__encoder_rate": 0.1},
-        {"train__precision": "bfloat16"},
+        {"train.schedule": "poly"},
+        {"train.accumulate": 3},
+        {"train.gradient_clip": 0.1},
+        {"train.ema": 0.9},
+        {"train.encoder_rate": 0.1},
+        {"train.precision": "bfloat16"},
     ],
     ids=lambda setting: next(iter(setting)),
 )
@@ -315,8 +148,8 @@ def test_each_setting_of_the_loop_changes_what_is_learnt(
     plain: TrainedModel,
     setting: dict[str, object],
 ) -> None:
-    other = train(changed(params, train__epochs=1, **setting), dataset, tmp_path / "other")
-    assert weights_of(plain.artifact) != weights_of(other.artifact)
+    other = train(params.override({"train.epochs": 1, **setting}), dataset, tmp_path / "other")
+    assert weights_sha256(plain.artifact) != weights_sha256(other.artifact)
     assert 0 <= other.selection_miou <= 1
 
 
@@ -335,13 +168,13 @@ def test_the_average_of_the_weights_is_an_exponential_one() -> None:
 
 def test_the_encoder_may_learn_at_a_rate_of_its_own(params: Params) -> None:
     model = build_model(params.model, 3)
-    recipe = changed(params, train__learning_rate=1.0, train__encoder_rate=0.1).train
+    recipe = params.override({"train.learning_rate": 1.0, "train.encoder_rate": 0.1}).train
     optimizer = build_optimizer(model, recipe)
     rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
     encoder = set(model.encoder.parameters())
     assert rates == {p: 0.1 if p in encoder else 1.0 for p in model.parameters()}
-    recipe = changed(
-        params, train__learning_rate=1.0, train__encoder_rate=0.5, train__encoder_decay=0.1
+    recipe = params.override(
+        {"train.learning_rate": 1.0, "train.encoder_rate": 0.5, "train.encoder_decay": 0.1}
     ).train
     optimizer = build_optimizer(model, recipe)
     rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
@@ -391,11 +224,11 @@ def test_a_frozen_encoder_keeps_weights_and_statistics_until_its_end_learns(
         .encoder.state_dict()
         .items()
     }
-    frozen = changed(params, train__epochs=1, train__freeze_epochs=1)
+    frozen = params.override({"train.epochs": 1, "train.freeze_epochs": 1})
     after = encoder_of(train(frozen, dataset, tmp_path / "frozen").artifact)
     assert all((after[name] == start[name]).all() for name in start)
 
-    staged = changed(params, train__epochs=2, train__freeze_epochs=1, train__unfreeze=0.1)
+    staged = params.override({"train.epochs": 2, "train.freeze_epochs": 1, "train.unfreeze": 0.1})
     after = encoder_of(train(staged, dataset, tmp_path / "staged").artifact)
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in start))
     learnt = {name.rpartition(".")[0] for name in start if (after[name] != start[name]).any()}
@@ -407,14 +240,15 @@ def test_training_goes_on_from_a_registered_model_and_names_its_version(
     params: Params, dataset: PreparedDataset, tmp_path: Path, trained: Trained
 ) -> None:
     evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
-    start = changed(params, registry__model_name="start")
+    start = params.override({"registry.model_name": "start"})
     register(trained.artifact, evaluation, Verdict(True, []), start)
-    further = changed(
-        params,
-        model__init_from="models:/start@challenger",
-        train__epochs=1,
-        train__learning_rate=1e-12,
-        train__freeze_epochs=1,
+    further = params.override(
+        {
+            "model.init_from": "models:/start@challenger",
+            "train.epochs": 1,
+            "train.learning_rate": 1e-12,
+            "train.freeze_epochs": 1,
+        }
     )
     result = train(further, dataset, tmp_path / "further")
     before, after = (
@@ -432,9 +266,9 @@ def test_training_goes_on_from_a_registered_model_and_names_its_version(
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"model__architecture": "MiniUnet"}, "is a Unet on tu-tf_efficientnet_lite0: set model"),
-        ({"model__init_from": "nowhere"}, "nowhere holds no model artifact"),
-        ({"model__init_from": "models:/nobody@champion"}, "no model 'nobody' with alias"),
+        ({"model.architecture": "MiniUnet"}, "is a Unet on tu-tf_efficientnet_lite0: set model"),
+        ({"model.init_from": "nowhere"}, "nowhere holds no model artifact"),
+        ({"model.init_from": "models:/nobody@champion"}, "no model 'nobody' with alias"),
     ],
 )
 def test_a_model_that_cannot_be_gone_on_from_is_said(
@@ -445,7 +279,7 @@ def test_a_model_that_cannot_be_gone_on_from_is_said(
     model: dict[str, str],
     message: str,
 ) -> None:
-    recipe = changed(params, **{"model__init_from": str(trained.artifact), **model})
+    recipe = params.override({"model.init_from": str(trained.artifact), **model})
     with pytest.raises(StreetsegError, match=message):
         train(recipe, dataset, tmp_path / "model")
 
@@ -453,8 +287,8 @@ def test_a_model_that_cannot_be_gone_on_from_is_said(
 def test_a_size_that_a_network_cannot_take_is_said_before_anything_is_trained(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    recipe = changed(params, model__architecture="PAN", model__encoder="resnet18")
-    recipe = changed(recipe, model__encoder_weights="none")
+    recipe = params.override({"model.architecture": "PAN", "model.encoder": "resnet18"})
+    recipe = recipe.override({"model.encoder_weights": "none"})
     with pytest.raises(StreetsegError, match=r"cannot take frames of 64x128 .* choose another"):
         train(recipe, dataset, tmp_path / "model")
 
@@ -462,7 +296,7 @@ def test_a_size_that_a_network_cannot_take_is_said_before_anything_is_trained(
 def test_one_frame_is_too_few_where_batches_are_normalised(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    recipe = changed(params, model__architecture="DeepLabV3Plus", train__batch_size=1)
+    recipe = params.override({"model.architecture": "DeepLabV3Plus", "train.batch_size": 1})
     with pytest.raises(StreetsegError, match=r"train\.batch_size=1 is too small"):
         train(recipe, dataset, tmp_path / "model")
 
@@ -470,9 +304,9 @@ def test_one_frame_is_too_few_where_batches_are_normalised(
 def test_freezing_a_network_without_an_encoder_is_refused(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    recipe = changed(params, model__architecture="MiniUnet", model__encoder_weights="none")
+    recipe = params.override({"model.architecture": "MiniUnet", "model.encoder_weights": "none"})
     with pytest.raises(StreetsegError, match=r"train\.freeze_epochs .* networks with an encoder"):
-        train(changed(recipe, train__freeze_epochs=1), dataset, tmp_path / "model")
+        train(recipe.override({"train.freeze_epochs": 1}), dataset, tmp_path / "model")
 
 
 def test_weights_that_are_not_finite_are_not_kept(
@@ -485,7 +319,7 @@ def test_weights_that_are_not_finite_are_not_kept(
         next(state.model.parameters()).data.fill_(float("nan"))
 
     monkeypatch.setattr("streetseg.training.update", broken)
-    recipe = changed(params, train__checkpoint_minutes=0)
+    recipe = params.override({"train.checkpoint_minutes": 0})
     with pytest.raises(StreetsegError, match="weights are no longer finite in epoch 1 after batch"):
         train(recipe, dataset, tmp_path / "model")
     assert not list(tmp_path.iterdir())
@@ -515,22 +349,3 @@ def test_out_of_memory_names_the_largest_batch_that_fits(
     with pytest.raises(StreetsegError, match=rf"out of memory with train\.batch_size=4: {advice}"):
         train(params, dataset, tmp_path / "model")
     assert not (tmp_path / "model").exists()
-
-
-def test_a_full_disk_ends_training_with_the_checkpoint_before(
-    params: Params,
-    dataset: PreparedDataset,
-    tmp_path: Path,
-    at_step: Callable[[int, Callable[[], None]], None],
-) -> None:
-    whole = resource.getrlimit(resource.RLIMIT_FSIZE)
-    store = f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"
-    recipe = changed(params, train__checkpoint_minutes=0, registry__tracking_uri=store)
-    at_step(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, whole[1])))
-    try:
-        with pytest.raises(StreetsegError, match=r"cannot write the checkpoint .*make room"):
-            train(recipe, dataset, tmp_path / "model")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, whole)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow", "model.checkpoint"]
-    assert torch.load(tmp_path / "model.checkpoint", weights_only=True)["step"] == 2

@@ -16,7 +16,8 @@ from streetseg.imaging import (
     UnsupportedImageError,
     decode_upload,
 )
-from tests.odd_pictures import SCENE, OddPicture, chunk, encode, odd_pictures
+from tests.odd_pictures import SCENE, OddPicture, encode, odd_pictures
+from tests.png_files import chunk
 
 LIMIT = 1e6
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -24,7 +24,7 @@ from streetseg.prepare import prepare
 from streetseg.validation import Validation, validate
 from streetseg.versions import reference
 from tests import source_layouts
-from tests.layout import image_path, label_path, put, write_frames
+from tests.layout import image_path, label_path, put, small_recipe, write_frames
 
 SOUND = {"train": {"aachen": 9, "bochum": 9}, "val": {"munster": 3, "frankfurt": 3}}
 SIZE = (64, 128)
@@ -49,14 +49,7 @@ def prepared(
 
 
 def prepared_from(source: Path, folder: Path, **settings: Any) -> PreparedDataset:
-    overrides = {
-        "data.root": str(source),
-        "data.prepared": str(folder),
-        "prepare.size": [32, 64],
-        "prepare.workers": 1,
-        **{key.replace("__", "."): value for key, value in settings.items()},
-    }
-    return PreparedDataset(prepare(load_params(overrides=overrides)))
+    return PreparedDataset(prepare(small_recipe(source, folder, **settings)))
 
 
 def check(dataset: PreparedDataset, **bounds: Any) -> Validation:

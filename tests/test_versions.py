@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -22,18 +20,9 @@ from streetseg.versions import (
     reference,
     resolve,
 )
+from tests.repositories import dvc, git
 
 ABSENT = "0" * 32 + ".dir"
-
-
-def dvc(folder: Path, *arguments: str) -> None:
-    command = [sys.executable, "-m", "dvc", *arguments, "--quiet"]
-    subprocess.run(command, cwd=folder, check=True)
-
-
-def git(folder: Path, *arguments: str) -> None:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
+
+from tests.ports import free_port
 
 NAMESPACE, TOKEN = "team", "let-me-in"
 UID = "3e9f2c64-8d7b-4a51-9c06-5b1f0d2a7e38"
@@ -174,15 +175,12 @@ class FakeCluster:
 
     def _start(self, trainer: dict) -> subprocess.Popen[bytes]:
         """Be the one pod of the job, as the runtime ``torch-distributed`` sets it up."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         pet = {
             "PET_NNODES": trainer["numNodes"],
             "PET_NPROC_PER_NODE": trainer["numProcPerNode"],
             "PET_NODE_RANK": 0,
             "PET_MASTER_ADDR": "127.0.0.1",
-            "PET_MASTER_PORT": port,
+            "PET_MASTER_PORT": free_port(),
         }
         told = {entry["name"]: entry["value"] for entry in trainer["env"] if "value" in entry}
         environment = {**os.environ, **told, **{key: str(value) for key, value in pet.items()}}

@@ -16,7 +16,7 @@ from streetseg.artifact import read_config
 from streetseg.atomic import new_folder
 from streetseg.config import Registry
 from streetseg.errors import StreetsegError
-from streetseg.registry import ModelVersion, describe, download, pinned
+from streetseg.registry import ModelVersion, describe, download, name_and_which
 from streetseg.tracking import connect
 
 logger = logging.getLogger("streetseg.serving")
@@ -39,9 +39,8 @@ def copy_model(uri: str, registry: Registry, destination: Path) -> Path:
     Raises:
         StreetsegError: no such model, or the folder cannot be written.
     """
-    exact = pinned(uri, registry)
-    name, _, version = exact.removeprefix("models:/").rpartition("/")
-    told = describe(connect(registry), name, version)
+    told = describe(connect(registry), *name_and_which(uri))
+    exact = f"models:/{told['name']}/{told['version']}"
     del told["aliases"]  # they move
     with TemporaryDirectory(prefix="streetseg-") as scratch:
         source = download(exact, registry, Path(scratch))

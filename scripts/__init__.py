@@ -1,0 +1,1 @@
+"""Jobs around the project: the demo, pictures for the documentation, trials by fire."""
