@@ -90,7 +90,7 @@ def main() -> None:
                 took["ours"],
                 took[peer],
                 None,
-                "ours / peer <= 1/3",
+                "ours / peer <= 0.333",
                 "ms/frame",
             )
             for peer in ("torchmetrics", "smp")

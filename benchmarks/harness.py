@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -26,16 +28,23 @@ COLUMNS = {
     "ours / peer": "ratio_peer",
     "ours / bound": "ratio_bound",
     "goal": "goal",
+    "reached": "reached",
     "unit": "unit",
 }
 """Headings of a report, and the keys of a claim they stand for."""
+
+PART_OF_GOAL = re.compile(r"ours(?: / (peer|bound))? (<=|>=|<) ([\d.]+)")
+HOLDS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt}
 
 OUT = REPOSITORY / "outputs" / "bench"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A figure of ours beside a peer's or a physical bound's, in one unit."""
+    """A figure of ours beside a peer's or a physical bound's, in one unit.
+
+    A goal is made of parts such as ``ours <= 3`` and ``ours / peer >= 5``; ``-`` is none.
+    """
 
     claim: str
     ours: float
@@ -43,13 +52,35 @@ class Claim:
     bound: float | None
     goal: str
     unit: str
+    why: str = ""
+    """What holds it back, and what would help: shown where the goal is missed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; the ratios are ours to the other's, of times and of rates alike."""
-        return asdict(self) | {
-            "ratio_peer": self.ours / self.peer if self.peer else None,
-            "ratio_bound": self.ours / self.bound if self.bound else None,
+        ratios = {
+            "peer": self.ours / self.peer if self.peer else None,
+            "bound": self.ours / self.bound if self.bound else None,
         }
+        return asdict(self) | {
+            "ratio_peer": ratios["peer"],
+            "ratio_bound": ratios["bound"],
+            "reached": reached(self.goal, self.ours, ratios),
+        }
+
+
+def reached(goal: str, ours: float, ratios: Mapping[str, float | None]) -> str | None:
+    """``yes`` if every part of the goal holds, else ``no``; None without a goal."""
+    if goal == "-":
+        return None
+    parts = [PART_OF_GOAL.fullmatch(part) for part in goal.split(", ")]
+    holds = []
+    for part in parts:
+        assert part is not None, f"no goal that can be judged: {goal}"
+        other, relation, bound = part.groups()
+        figure = ratios[other] if other else ours
+        assert figure is not None, f"nothing was measured for: {goal}"
+        holds.append(HOLDS[relation](figure, float(bound)))
+    return "yes" if all(holds) else "no"
 
 
 def source_frames(frames: int, size: tuple[int, int] = (1024, 2048)) -> Path:

@@ -10,6 +10,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from harness import COLUMNS, OUT, show
 
@@ -17,6 +18,11 @@ from streetseg.parallel import cores
 
 HERE = Path(__file__).parent
 NOT_BENCHMARKS = {"harness", "run"}
+UNMEASURED = (
+    "train U-Net EfficientNet-B3 at 1024x512 on a GPU: ours / peer >= 3",
+    "train SegFormer-B3 at 1024x512 on a GPU: ours / peer >= 2",
+)
+"""Goals for which there was no machine."""
 
 
 def main() -> None:
@@ -31,18 +37,41 @@ def main() -> None:
         "Ours and the other take turns in one run; figures are medians. `make bench` measures "
         "anew.",
     ]
-    for name in every:
-        path = OUT / f"{name}.json"
-        if path.exists():
-            claims = json.loads(path.read_text())
-            lines += ["", f"## `python benchmarks/{name}.py`", ""]
-            lines += [f"Measured {claims[0]['measured']} at {short(claims[0]['revision'])}.", ""]
-            lines += table(claims)
+    paths = {name: OUT / f"{name}.json" for name in every}
+    found = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+    lines += goals([claim for claims in found.values() for claim in claims])
+    for name, claims in found.items():
+        lines += ["", f"## `python benchmarks/{name}.py`", ""]
+        lines += [f"Measured {claims[0]['measured']} at {short(claims[0]['revision'])}.", ""]
+        lines += table(claims)
     (HERE / "RESULTS.md").write_text("\n".join(lines) + "\n")
     print(HERE / "RESULTS.md")
 
 
-def table(claims: list[dict[str, object]]) -> list[str]:
+def goals(claims: list[dict[str, Any]]) -> list[str]:
+    """How many goals were reached, which were not and why, and which could not be tried."""
+    judged = [claim for claim in claims if claim["reached"]]
+    missed = [claim for claim in judged if claim["reached"] == "no"]
+    lines = ["", f"## Goals: {len(judged) - len(missed)} of {len(judged)} reached", ""]
+    lines += [
+        f"- **missed**: {each['claim']}. Goal {each['goal']}; "
+        f"{' and '.join(ratios(each))}. Why: {each['why'] or 'not known'}."
+        for each in missed
+    ]
+    return lines + [f"- **not measured**, for want of a GPU: {each}." for each in UNMEASURED]
+
+
+def ratios(claim: dict[str, Any]) -> list[str]:
+    """What the parts of a goal are about, as measured."""
+    keys = {"ours / peer": "ratio_peer", "ours / bound": "ratio_bound"}
+    return [
+        f"{what} = {show(claim[key])}"
+        for what, key in keys.items()
+        if what in claim["goal"] and claim[key] is not None
+    ] or [f"ours = {show(claim['ours'])} {claim['unit']}"]
+
+
+def table(claims: list[dict[str, Any]]) -> list[str]:
     """A Markdown table of claims."""
     rows = [[show(claim[key]) for key in COLUMNS.values()] for claim in claims]
     return [f"| {' | '.join(cells)} |" for cells in (list(COLUMNS), ["---"] * len(COLUMNS), *rows)]

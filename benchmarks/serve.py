@@ -44,7 +44,6 @@ SIZE = (256, 512)
 PEERS = Path(__file__).parent / "peers"
 SERVICE = "service:StreetSegmenter"
 OURS = ["-m", "bentoml", "serve", SERVICE, "--host", "127.0.0.1", "--port", "PORT"]
-OUTSIDE = "other than 200, 429 and 503"
 
 
 @dataclass
@@ -230,7 +229,7 @@ def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
                 "ms",
             )
             for which, share, goal in (
-                ("p50", 0.5, "at most 1.15x the bound"),
+                ("p50", 0.5, "ours / bound <= 1.15"),
                 ("p95", 0.95, "-"),
                 ("p99", 0.99, "-"),
             )
@@ -240,15 +239,19 @@ def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
             rate["ours"],
             rate["flask"],
             bound,
-            "at least 2.5x the peer, 0.9x the bound",
+            "ours / peer >= 2.5, ours / bound >= 0.9",
             "1/s",
+            why="on two cores without a GPU the network is four fifths of an answer, and ONNX "
+            "Runtime runs it hardly faster than PyTorch: the bare work in a loop is no faster than "
+            "Flask. int8 (`registry.int8`) or a smaller network helps here; a GPU, which runs "
+            "what waits as one batch, is what the goal is meant for",
         ),
         Claim(
             "answers, 16 clients; peer: FastAPI",
             rate["ours"],
             rate["fastapi"],
             bound,
-            "at least the peer's",
+            "ours / peer >= 1",
             "1/s",
         ),
         Claim(
@@ -267,13 +270,20 @@ def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
             "-",
             "s",
         ),
-        Claim(f"answers {OUTSIDE}, 64 clients", float(odd), None, None, "none", ""),
         Claim(
-            "p99 of an answer, 64 clients",
+            "answers other than 200, 429 and 503, 64 clients",
+            float(odd),
+            None,
+            None,
+            "ours <= 0",
+            "answers",
+        ),
+        Claim(
+            "p99 of an answer, 64 clients, within serve.timeout",
             quantile([each for _, each in pressed], 0.99),
             None,
             None,
-            "below serve.timeout, 30",
+            "ours < 30",
             "s",
         ),
         *(
@@ -298,7 +308,7 @@ def memory_claim(answers: int) -> Claim:
         after,
         None,
         before,
-        "at most 1.05x",
+        "ours / bound <= 1.05",
         "MB",
     )
 
