@@ -27,7 +27,7 @@ from streetseg.errors import StreetsegError
 from streetseg.gate import judge
 from streetseg.imaging import encode_png
 from streetseg.promotion import promote
-from streetseg.registry import register
+from streetseg.registration import register
 from streetseg.runs import trained_on
 from streetseg.tracking import connect, record_evaluation
 from streetseg.versions import data_version

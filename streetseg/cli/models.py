@@ -70,7 +70,7 @@ def register(
     """
     from streetseg.dataset import PreparedDataset
     from streetseg.gate import judge, read_evaluation
-    from streetseg.registry import register as register_model
+    from streetseg.registration import register as register_model
 
     settings = load(params, set_)
     scores, frames = read_evaluation(evaluation)
