@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from streetseg.artifact import REFERENCE, check_onnx, read_config, read_example, weights_sha256
+from streetseg.artifact import REFERENCE, read_config, weights_sha256
 from streetseg.card import CARD, describe_model, shorten
 from streetseg.config import Params
 from streetseg.credentials import masked
@@ -17,6 +17,7 @@ from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.gate import FrameCounts
 from streetseg.int8 import Int8, try_int8
+from streetseg.onnx_check import check_onnx, read_example
 from streetseg.provenance import user
 from streetseg.registry import CHALLENGER, ModelVersion, read_version
 from streetseg.tracking import clear_errors, connect

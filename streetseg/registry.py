@@ -92,9 +92,8 @@ def find(client: MlflowClient, name: str, which: str) -> ModelVersion:
         try:
             if which.isdecimal():
                 return read_version(client, name, which)
-            return read_version(
-                client, name, client.get_model_version_by_alias(name, which).version
-            )
+            found = client.get_model_version_by_alias(name, which)
+            return read_version(client, name, found.version)
         except MlflowException as error:
             no_alias = f"Registered model alias {which} not found"
             if error.error_code != "RESOURCE_DOES_NOT_EXIST" and no_alias not in error.message:

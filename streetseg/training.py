@@ -13,7 +13,6 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from streetseg.artifact import frames_learnt, save_artifact
 from streetseg.augment import finish
 from streetseg.checkpoint import Checkpoint, TrainingState, stop_requests
 from streetseg.config import Params
@@ -28,6 +27,7 @@ from streetseg.models import SegmentationModel
 from streetseg.optimization import freeze, update
 from streetseg.pictures import prediction_panel
 from streetseg.progress import Pace, track
+from streetseg.saving import frames_learnt, save_artifact
 from streetseg.selection import selection_miou, split_for_selection
 from streetseg.tracking import Run, training_run
 

@@ -17,7 +17,7 @@ import yaml
 from streetseg.atomic import put_in_place, refuse_foreign
 from streetseg.config import Data, Params
 from streetseg.credentials import masked, with_token
-from streetseg.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset
+from streetseg.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset, data_version
 from streetseg.errors import StreetsegError, one_line
 
 DATA_VERSION = re.compile(r"[0-9a-f]{32}\.dir")
@@ -36,17 +36,6 @@ class DataCommit:
     """``data.source`` in its ``params.yaml``."""
     root: str | None
     """``data.root`` there."""
-
-
-def data_version(folder: Path) -> str:
-    """The name DVC gives a folder: the md5 of its sorted list of file md5s, ending in ``.dir``."""
-    from dvc_data.hashfile.build import build
-    from dvc_data.hashfile.db import HashFileDB
-    from dvc_objects.fs.local import localfs
-
-    with tempfile.TemporaryDirectory() as staging:
-        _, _, tree = build(HashFileDB(localfs, staging), str(folder), localfs, "md5", dry_run=True)
-    return str(tree.hash_info.value)
 
 
 def resolve(version_or_revision: str, repository: str) -> str:

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 import streetseg
-from streetseg.artifact import check_onnx, frames_learnt, load_torch, read_config
+from streetseg.artifact import load_torch, read_config
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.inference import Segmenter
+from streetseg.onnx_check import check_onnx
+from streetseg.saving import frames_learnt
 from streetseg.upsampling import categories_at
 from tests.conftest import SIZE, Trained
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from streetseg.artifact import load_torch, save_artifact
+from streetseg.artifact import load_torch
 from streetseg.attention import (
     attend,
     attention_weights,
@@ -24,6 +24,7 @@ from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.imaging import encode_png, resize_rgb
 from streetseg.models import build_model
+from streetseg.saving import save_artifact
 from tests.conftest import SIZE, Trained
 
 HEADS = [1, 2, 5, 8]

@@ -19,9 +19,9 @@ from botocore.config import Config
 
 from streetseg import cli
 from streetseg.config import Data
-from streetseg.dataset import INDEX_FILES, PreparedDataset
+from streetseg.dataset import INDEX_FILES, PreparedDataset, data_version
 from streetseg.errors import StreetsegError
-from streetseg.versions import data_version, fetch, fetch_index, locked_version, resolve
+from streetseg.versions import fetch, fetch_index, locked_version, resolve
 
 from .layout import image_path, label_path, put, write_frames
 from .s3_server import s3_server

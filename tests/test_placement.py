@@ -29,10 +29,9 @@ from pipelines.training import on_cluster
 from streetseg.cluster_config import Cluster
 from streetseg.config import load_params
 from streetseg.data_cache import UNFINISHED, fetch_through
-from streetseg.dataset import PreparedDataset
+from streetseg.dataset import PreparedDataset, data_version
 from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
-from streetseg.versions import data_version
 
 DATA = f"{'1' * 32}.dir"
 COMMITTED = Path("pipelines/street-segmentation-training.yaml")
