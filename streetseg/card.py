@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streetseg.errors import StreetsegError
-from streetseg.report import TEMPLATES
+from streetseg.report import template
 from streetseg.sources import load_source
 from streetseg.verdict import Verdict
 
@@ -57,13 +57,7 @@ def describe_model(
         source: ``data.source`` of the settings, to read the licence of a source of one's own.
         int8: the int8 version, if one was tried.
     """
-    from jinja2 import Environment, FileSystemLoader
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), trim_blocks=True, lstrip_blocks=True, autoescape=False
-    )
-    environment.filters["score"] = lambda value: "-" if value is None else f"{value:.3f}"
-    return environment.get_template(f"{CARD}.j2").render(
+    return template(f"{CARD}.j2").render(
         config=config,
         model=config["params"]["model"],
         train=config["params"]["train"],

@@ -15,10 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, model_validator
+from pydantic import Field, PrivateAttr, TypeAdapter, model_validator
 
 from streetseg.errors import StreetsegError
 from streetseg.labels import LabelSpace
+from streetseg.section import Section
 from streetseg.yamlfile import find_yaml, read_yaml, validated
 
 LAYOUTS = Path(__file__).parent / "layouts"
@@ -45,10 +46,8 @@ class Frame:
     label: Path
 
 
-class Pair(BaseModel):
+class Pair(Section):
     """A photograph's path and its label picture's, with ``{split}``, ``{city}`` and ``{name}``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     images: str
     labels: str
@@ -66,10 +65,8 @@ class Pair(BaseModel):
         return self
 
 
-class Source(BaseModel):
+class Source(Section):
     """How a data set lies on disk."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     label_space: str
     """The name of one that is shipped, or a YAML file beside this one."""

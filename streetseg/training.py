@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from streetseg.augment import finish
-from streetseg.checkpoint import Checkpoint, TrainingState, stop_requests
+from streetseg.checkpoint import Checkpoint, TrainingState
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.device import choose_device, forward_pass, in_precision, memory_advice
@@ -29,6 +29,7 @@ from streetseg.pictures import prediction_panel
 from streetseg.progress import Pace, track
 from streetseg.saving import frames_learnt, save_artifact
 from streetseg.selection import selection_miou, split_for_selection
+from streetseg.stopping import stop_requests
 from streetseg.tracking import Run, training_run
 
 

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from streetseg.config import Range, SearchSpace
 from streetseg.report import write_page
+from streetseg.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
     from streetseg.tune import Search
