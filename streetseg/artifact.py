@@ -21,13 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streetseg.config import Model
-from streetseg.errors import StreetsegError
+from streetseg.errors import StreetsegError, one_line
 from streetseg.labels import LabelSpace
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from streetseg.models import SegmentationModel
 
 FORMAT = 1
+WEIGHTS = "weights.safetensors"
 TRAINED_ON = "trained_on.txt"
 REFERENCE = "reference.json"
 GRAPHS = {"float32": "model.onnx", "int8": "model.int8.onnx"}
@@ -40,10 +43,7 @@ def read_config(artifact: Path) -> dict[str, Any]:
     Raises:
         StreetsegError: the folder is no model artifact of a format known here.
     """
-    try:
-        config = json.loads((Path(artifact) / "config.json").read_text())
-    except (OSError, json.JSONDecodeError):
-        raise StreetsegError(f"{artifact} holds no model artifact (config.json)") from None
+    config = _read_json(artifact, "config.json")
     if config.get("format") != FORMAT:
         raise StreetsegError(
             f"{artifact} has format {config.get('format')}, this version reads {FORMAT}"
@@ -53,13 +53,17 @@ def read_config(artifact: Path) -> dict[str, Any]:
 
 def weights_sha256(artifact: Path) -> str:
     """The SHA-256 of the weights, 64 hexadecimal digits: equal for equal weights."""
-    with (Path(artifact) / "weights.safetensors").open("rb") as file:
+    with (Path(artifact) / WEIGHTS).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_labels(artifact: Path) -> LabelSpace:
-    """The label space of an artifact."""
-    return LabelSpace.from_dict(json.loads((Path(artifact) / "labels.json").read_text()))
+    """The label space of an artifact.
+
+    Raises:
+        StreetsegError: the folder is no model artifact.
+    """
+    return LabelSpace.from_dict(_read_json(artifact, "labels.json"), f"{artifact}/labels.json")
 
 
 def read_trained_on(artifact: Path) -> set[str] | None:
@@ -69,16 +73,18 @@ def read_trained_on(artifact: Path) -> set[str] | None:
 
 
 def load_torch(artifact: Path) -> SegmentationModel:
-    """The network of an artifact in PyTorch, on the CPU, in eval mode."""
-    from safetensors.torch import load_file
+    """The network of an artifact in PyTorch, on the CPU, in eval mode.
 
+    Raises:
+        StreetsegError: the folder is no model artifact, or its weights cannot be read.
+    """
     from streetseg.models import build_model
 
     architecture = Model(
         **read_config(artifact)["model"] | {"encoder_weights": "none", "init_from": None}
     )
     model = build_model(architecture, len(read_labels(artifact).categories))
-    model.load_state_dict(load_file(Path(artifact) / "weights.safetensors"))
+    model.load_state_dict(_read_weights(artifact))
     return model.eval()
 
 
@@ -88,8 +94,6 @@ def load_weights(model: SegmentationModel, artifact: Path, labels: LabelSpace) -
     Raises:
         StreetsegError: the folder is no artifact, or of another network or label space.
     """
-    from safetensors.torch import load_file
-
     config, theirs = read_config(artifact)["model"], read_labels(artifact)
     if theirs.names != labels.names:
         raise StreetsegError(
@@ -97,9 +101,30 @@ def load_weights(model: SegmentationModel, artifact: Path, labels: LabelSpace) -
             f"{', '.join(labels.names)}: model.init_from needs the same categories"
         )
     try:
-        model.load_state_dict(load_file(Path(artifact) / "weights.safetensors"))
+        model.load_state_dict(_read_weights(artifact))
     except RuntimeError:
         raise StreetsegError(
             f"{artifact} is a {config['architecture']} on {config['encoder']}: set "
             "model.architecture and model.encoder to these, or leave model.init_from out"
         ) from None
+
+
+def _read_json(artifact: Path, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads((Path(artifact) / name).read_text())
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict):
+        raise StreetsegError(f"{artifact} holds no model artifact ({name})")
+    return content
+
+
+def _read_weights(artifact: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(artifact) / WEIGHTS
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise StreetsegError(f"cannot read {path}: {one_line(error)}") from None

@@ -43,7 +43,17 @@ class PreparedDataset:
         try:
             description = json.loads((self.path / DESCRIPTION).read_text())
             index = pd.read_parquet(self.path / INDEX)
-            written_as = description["format"]
+            if (written_as := description["format"]) != FORMAT:
+                raise StreetsegError(
+                    f"{path} has format {written_as}, this version reads {FORMAT}: prepare it again"
+                )
+            usable = index["error"] == ""
+            self.index = index[usable].drop(columns="error").reset_index(drop=True)
+            self.skipped = index[~usable].reset_index(drop=True)
+            self.size: tuple[int, int] = tuple(description["size"])
+            self.source: str = description["source"]
+            self.cities_are_places: bool = description["cities_are_places"]
+            self.labels = LabelSpace.from_dict(description["label_space"])
         except OSError:
             raise StreetsegError(
                 f"{path} holds no prepared dataset: make one with 'streetseg prepare'"
@@ -52,17 +62,6 @@ class PreparedDataset:
             raise StreetsegError(
                 f"{path} holds a damaged dataset: prepare or fetch it again"
             ) from None
-        if written_as != FORMAT:
-            raise StreetsegError(
-                f"{path} has format {written_as}, this version reads {FORMAT}: prepare it again"
-            )
-        usable = index["error"] == ""
-        self.index = index[usable].drop(columns="error").reset_index(drop=True)
-        self.skipped = index[~usable].reset_index(drop=True)
-        self.size: tuple[int, int] = tuple(description["size"])
-        self.source: str = description["source"]
-        self.cities_are_places: bool = description["cities_are_places"]
-        self.labels = LabelSpace.from_dict(description["label_space"])
 
     @cached_property
     def version(self) -> str:

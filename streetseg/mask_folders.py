@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from streetseg.errors import StreetsegError
-from streetseg.imaging import BadImageError, decode_ids, decode_instances
+from streetseg.imaging import decode_ids, decode_instances, read_picture
 from streetseg.instances import FIRST, InstanceTally
 from streetseg.labels import IGNORE, LabelSpace
 from streetseg.metrics import Scores, confusion_matrix, mean, plain_number, plain_numbers, score
@@ -104,10 +104,7 @@ def _with_instances(truths: list[Path]) -> bool:
 
 
 def _read_mask(path: Path, labels: LabelSpace) -> np.ndarray:
-    try:
-        ids = decode_ids(path.read_bytes())
-    except (BadImageError, OSError) as error:
-        raise StreetsegError(f"{path} {error}") from None
+    ids = read_picture(path, decode_ids)
     unknown = np.setdiff1d(ids, np.flatnonzero(labels.category_of != IGNORE))
     if unknown.size:
         raise StreetsegError(
@@ -118,10 +115,7 @@ def _read_mask(path: Path, labels: LabelSpace) -> np.ndarray:
 
 
 def _read_instances(path: Path, size: tuple[int, ...], labels: LabelSpace) -> np.ndarray:
-    try:
-        ids = decode_instances(path.read_bytes())
-    except (BadImageError, OSError) as error:
-        raise StreetsegError(f"{path} {error}") from None
+    ids = read_picture(path, decode_instances)
     if ids.shape != size:
         raise StreetsegError(f"{path} is of another size than the label ids beside it")
     unknown = np.setdiff1d(ids[ids > FIRST] // FIRST, [label.id for label in labels.labels])

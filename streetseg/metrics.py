@@ -50,7 +50,7 @@ def confusion_of_categories(
 
 
 def representative_ids(space: LabelSpace) -> np.ndarray:
-    """For each category a label id that the official evaluation counts as it: uint8[categories].
+    """For each category a drawn id that the official evaluation counts as it: uint8[categories].
 
     The first evaluated label of the category, or its first label where none is evaluated.
     """
@@ -58,7 +58,7 @@ def representative_ids(space: LabelSpace) -> np.ndarray:
     for category in space.names:
         members = [label for label in space.labels if label.category == category]
         evaluated = [label for label in members if not label.ignore_in_eval]
-        ids.append((evaluated or members)[0].id)
+        ids.append((evaluated or members)[0].id % 256)
     return np.array(ids, np.uint8)
 
 

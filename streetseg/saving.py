@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors.torch import save
 
-from streetseg.artifact import FORMAT, TRAINED_ON
+from streetseg.artifact import FORMAT, TRAINED_ON, WEIGHTS
 from streetseg.atomic import new_folder
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
@@ -60,7 +60,7 @@ def save_artifact(
             lines = "".join(f"{picture}\n" for picture in sorted(trained_on))
             (folder / TRAINED_ON).write_text(lines)
         weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        (folder / "weights.safetensors").write_bytes(save(weights))
+        (folder / WEIGHTS).write_bytes(save(weights))
         export_onnx(model, dataset.size, folder / "model.onnx")
         save_example(model, dataset.image(int(dataset.rows("train")[0])), folder)
         check_onnx(folder)

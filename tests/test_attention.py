@@ -122,8 +122,8 @@ def test_another_decoder_on_such_an_encoder_has_it() -> None:
         (("a.png", "--at", "300,0"), "the pixel 300,0 is outside the picture of 300x150"),
         (("a.png", "--at", "middle"), "--at middle: give x,y in pixels"),
         (("a.png", "--out", "o.pdf"), "cannot write o.pdf: name a .png"),
-        (("b.png",), "b.png: cannot be decoded"),
-        (("c.png",), "No such file or directory: c.png"),
+        (("b.png",), "b.png cannot be decoded"),
+        (("c.png",), "cannot read c.png: No such file or directory"),
     ],
 )
 def test_a_mistake_is_one_line(

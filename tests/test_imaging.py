@@ -1,15 +1,18 @@
-"""Masks as PNG files."""
+"""Pictures as files."""
 
 from __future__ import annotations
 
 import io
+import struct
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from streetseg.imaging import decode_ids, encode_palette_png
+from streetseg.headers import BadImageError
+from streetseg.imaging import decode_ids, decode_instances, decode_rgb, encode_palette_png
 
 PALETTE = np.random.default_rng(1).integers(0, 255, (8, 3), np.uint8)
 
@@ -29,3 +32,14 @@ def test_any_id_of_a_full_palette_is_kept() -> None:
     ids = np.arange(256, dtype=np.uint8).reshape(16, 16)[::-1]
     data = encode_palette_png(ids, np.zeros((256, 3), np.uint8))
     np.testing.assert_array_equal(decode_ids(data), ids)
+
+
+@pytest.mark.parametrize("decode", [decode_rgb, decode_ids, decode_instances])
+def test_a_header_of_more_pixels_than_can_be_decoded_is_refused(
+    decode: Callable[[bytes], np.ndarray],
+) -> None:
+    jpeg = bytearray(cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    frame_header = jpeg.find(b"\xff\xc0")
+    jpeg[frame_header + 5 : frame_header + 9] = struct.pack(">HH", 65500, 65500)
+    with pytest.raises(BadImageError, match="cannot be decoded"):
+        decode(bytes(jpeg))

@@ -791,3 +791,13 @@ def test_what_a_run_replaces_is_there_until_it_is_replaced(
             prepare(settings(source, tmp_path / "prepared"))
     assert digests(tmp_path / "prepared") == before
     assert len(digests(prepare(settings(source, tmp_path / "prepared")))) > len(before)
+
+
+@pytest.mark.parametrize("key", ["format", "size", "source", "cities_are_places", "label_space"])
+def test_a_damaged_dataset_is_one_clear_line(source: Path, tmp_path: Path, key: str) -> None:
+    path = prepare(settings(source, tmp_path / "prepared")) / "dataset.json"
+    description = json.loads(path.read_text())
+    del description[key]
+    path.write_text(json.dumps(description))
+    with pytest.raises(StreetsegError, match="holds a damaged dataset: prepare or fetch it again"):
+        PreparedDataset(path.parent)
