@@ -17,7 +17,7 @@ import httpx
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from streetseg.atomic import unfinished_folder
+from streetseg.atomic import unfinished_path
 from streetseg.errors import StreetsegError, exit_on_error
 from streetseg.provenance import REPOSITORY
 
@@ -105,7 +105,7 @@ def picture(browser: Browser, url: str, view: View) -> bytes:
 
 def write_small(png: bytes, path: Path) -> Path:
     """Write a picture with fewer steps of brightness."""
-    unfinished = unfinished_folder(path)
+    unfinished = unfinished_path(path)
     coarser = [round(value * STEPS / 255) * 255 // STEPS for value in range(256)]
     shown = Image.open(io.BytesIO(png)).convert("RGB").point(coarser * 3)
     shown.save(unfinished, "PNG", optimize=True)

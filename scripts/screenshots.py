@@ -29,7 +29,7 @@ from urllib.parse import quote
 import httpx
 from PIL import Image
 
-from streetseg.atomic import unfinished_folder
+from streetseg.atomic import unfinished_path
 from streetseg.config import Registry
 from streetseg.errors import StreetsegError, exit_on_error
 from streetseg.provenance import REPOSITORY
@@ -175,7 +175,7 @@ def pages_of(store: str) -> tuple[str, list[Page]]:
 
 def write_small(png: bytes, path: Path) -> Path:
     """Write a picture with a palette of few colours."""
-    unfinished = unfinished_folder(path)
+    unfinished = unfinished_path(path)
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     picture.quantize(COLORS, dither=Image.Dither.NONE).save(unfinished, "PNG", optimize=True)
     return unfinished.rename(path)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streetseg.errors import StreetsegError
+from streetseg.metrics import shares_of_truth
 from streetseg.report import template
 from streetseg.sources import load_source
 from streetseg.verdict import Verdict
@@ -74,12 +75,11 @@ def describe_model(
 def weaknesses(evaluation: Mapping[str, Any]) -> list[Weakness]:
     """The categories with the lowest IoU, the worst first, and what they are mistaken for."""
     names, iou = evaluation["categories"], evaluation["iou"]
-    confusion = np.asarray(evaluation["confusion"], float)
+    shares_of = shares_of_truth(np.array(evaluation["confusion"]))
     scored = sorted((n for n in names if iou[n] is not None), key=lambda name: iou[name])
     found = []
     for name in scored[:WORST]:
-        row = confusion[names.index(name)]
-        shares = row / max(row.sum(), 1)
+        shares = shares_of[names.index(name)]
         others = [int(i) for i in np.argsort(-shares, kind="stable") if names[i] != name]
         mistakes = [(names[i], float(shares[i])) for i in others[:MISTAKES]]
         found.append(

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from streetseg.atomic import unfinished_path
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.distributed import ALONE, World
@@ -122,7 +123,7 @@ class Checkpoint:
         random = self.world.gather(_random_state())
         if self.world.leads:
             stored = {"fingerprint": self.fingerprint, **state.to_dict(), "random": random}
-            unfinished = self.path.with_name(f"{self.path.name}.partial")
+            unfinished = unfinished_path(self.path)
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 torch.save(stored, unfinished)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from streetseg.config import Registry
 from streetseg.credentials import masked
 from streetseg.errors import NoSuchVersionError, StreetsegError
-from streetseg.tracking import clear_errors, connect
+from streetseg.tracking import clear_errors, connect, name_and_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,6 +34,11 @@ class ModelVersion:
     tags: dict[str, str]
     registered: datetime
     """In UTC."""
+
+    @property
+    def title(self) -> str:
+        """Its number and what it is, such as ``3 (champion)``."""
+        return f"{self.version} ({', '.join(self.aliases)})" if self.aliases else self.version
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -155,7 +160,7 @@ def download(uri: str, params: Registry | None = None, folder: Path | None = Non
     # under the name it had at registration
     found = [config.parent for config in Path(there).glob("artifacts/*/config.json")]
     if len(found) != 1:
-        name, _, version = exact.removeprefix("models:/").rpartition("/")
+        name, version = name_and_version(exact)
         raise StreetsegError(
             f"version {version} of {name} is no streetseg model: it holds no model artifact; name "
             "a version that 'streetseg register' made, or promote one"
@@ -171,7 +176,7 @@ def pinned(model: str, params: Registry | None = None) -> str:
     """
     if not model.startswith("models:/"):
         return model
-    name, _, which = model.removeprefix("models:/").replace("@", "/").rpartition("/")
+    name, which = name_and_version(model)
     return f"models:/{name}/{find(connect(params or Registry()), name, which).version}"
 
 

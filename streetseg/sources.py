@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr, TypeAdapter, model_validator
 
 from streetseg.errors import StreetsegError
+from streetseg.folders import is_hidden, natural_order
 from streetseg.labels import LabelSpace
 from streetseg.section import Section
 from streetseg.yamlfile import find_yaml, read_yaml, validated
@@ -127,7 +128,7 @@ class Source(Section):
         _refuse_other_splits(frames, root)
         return sorted(
             (frame for frame in frames if frame.split in SPLITS),
-            key=lambda frame: (frame.split, frame.city, _natural(frame.name)),
+            key=lambda frame: (frame.split, frame.city, natural_order(frame.name)),
         )
 
     def _frame(self, pair: Pair, values: Values, image: Path, label: Path) -> Frame:
@@ -144,7 +145,7 @@ class Source(Section):
         if self.val_cities and len(given) == len(frames):
             raise StreetsegError(f"{self._name}: val_cities is of no use where {{split}} is given")
         cities = defaultdict(list)
-        for frame in sorted(frames, key=lambda frame: _natural(frame.name)):
+        for frame in sorted(frames, key=lambda frame: natural_order(frame.name)):
             if not frame.split:
                 cities[frame.city].append(frame)
         if unknown := sorted(set(self.val_cities) - cities.keys()):
@@ -211,8 +212,8 @@ def _match(root: Path, pattern: str) -> dict[Values, Path]:
         relative = path.relative_to(root)
         if not str(relative).isprintable():
             raise StreetsegError(f"{str(path)!a}: the name is not printable UTF-8: rename the file")
-        hidden = any(part.startswith((".", "__MACOSX")) for part in relative.parts)
-        if not hidden and (match := compiled.fullmatch(relative.as_posix())):
+        name = relative.as_posix()
+        if not is_hidden(name) and (match := compiled.fullmatch(name)):
             found[tuple(sorted(match.groupdict().items()))] = path
     return found
 
@@ -246,10 +247,3 @@ def _refuse_namesakes(frames: Iterable[Frame]) -> None:
                 f"{other.image} and {frame.image} are both named '{frame.name}': tell them apart "
                 "with {city} in the pattern"
             )
-
-
-def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
-    """A key that sorts frame_9 before frame_10."""
-    return tuple(
-        (0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name)
-    )

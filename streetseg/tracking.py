@@ -58,6 +58,12 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
+def name_and_version(model: str) -> tuple[str, str]:
+    """The parts of ``models:/<name>/<version>`` or ``models:/<name>@<alias>``."""
+    name, _, which = model.removeprefix("models:/").replace("@", "/").rpartition("/")
+    return name, which
+
+
 def connect(params: Registry, advice: str = "set MLFLOW_TRACKING_URI") -> MlflowClient:
     """Point MLflow at the store that :func:`store_of` names.
 
@@ -272,7 +278,7 @@ def record_scoring(
     import mlflow
 
     client = connect(params)
-    name, _, version = model.removeprefix("models:/").rpartition("/")
+    name, version = name_and_version(model)
     tags = {
         "model_name": name,
         "model_version": version,
