@@ -55,8 +55,8 @@ def score_folders(predictions: Path, truth: Path, labels: LabelSpace) -> MaskSco
     pairs = list(_pair_masks(predictions, truth))
     instances = InstanceTally(labels) if _with_instances([path for path, _ in pairs]) else None
     for truth_path, predicted_path in track(pairs, total=len(pairs), description="score"):
-        true_ids = _read_mask(truth_path, labels)
-        predicted_ids = _read_mask(predicted_path, labels)
+        true_ids = _read_mask(truth_path, labels, labels.known)
+        predicted_ids = _read_mask(predicted_path, labels, labels.category_of != IGNORE)
         if true_ids.shape != predicted_ids.shape:
             raise StreetsegError(
                 f"{predicted_path} is {predicted_ids.shape[1]}x{predicted_ids.shape[0]} but its "
@@ -103,13 +103,15 @@ def _with_instances(truths: list[Path]) -> bool:
     return not without
 
 
-def _read_mask(path: Path, labels: LabelSpace) -> np.ndarray:
+def _read_mask(path: Path, labels: LabelSpace, allowed: np.ndarray) -> np.ndarray:
+    """The ids uint8[H, W] of a file, all of which are ``allowed``: bool[256]."""
     ids = read_picture(path, decode_ids)
-    unknown = np.setdiff1d(ids, np.flatnonzero(labels.category_of != IGNORE))
-    if unknown.size:
+    others = np.setdiff1d(ids, np.flatnonzero(allowed))
+    if others.size:
+        lacks = "gives no category" if labels.known[others[0]] else "does not define"
         raise StreetsegError(
-            f"{path} holds id {unknown[0]}, which the label space '{labels.name}' does not "
-            "define: masks must hold label ids"
+            f"{path} holds id {others[0]}, which the label space '{labels.name}' {lacks}: masks "
+            "must hold label ids"
         )
     return ids
 

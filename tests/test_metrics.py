@@ -206,3 +206,17 @@ def test_a_category_whose_only_id_is_negative_is_counted_as_it_is_drawn() -> Non
     truth, categories = np.array([[0, 255]], np.uint8), np.array([[0, 1]], np.uint8)
     scores = score(confusion_of_categories(truth, categories, space), space)
     assert scores.iou == scores.iou_official == {"a": 1, "b": 1}
+
+
+def test_ids_without_a_category_may_be_in_the_truth_alone(tmp_path: Path) -> None:
+    space = LabelSpace.load("kitti-road")
+    truth = np.array([[0, 1, 1, 255]], np.uint8)
+    truth_path = tmp_path / "truth" / "a_gtFine_labelIds.png"
+    predicted_path = tmp_path / "predicted" / "a.png"
+    for path, ids in ((truth_path, truth), (predicted_path, np.minimum(truth, 1))):
+        path.parent.mkdir()
+        path.write_bytes(encode_png(ids))
+    assert score_folders(predicted_path.parent, truth_path.parent, space).scores.miou == 1
+    predicted_path.write_bytes(encode_png(truth))
+    with pytest.raises(StreetsegError, match=r"a\.png holds id 255, .* gives no category"):
+        score_folders(predicted_path.parent, truth_path.parent, space)
