@@ -20,13 +20,13 @@ import torch
 import torchmetrics
 from harness import OUT, Claim, report, seconds, source_frames
 
-from streetseg.artifact import save_artifact
 from streetseg.config import load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.inference import Segmenter
 from streetseg.metrics import confusion_matrix, confusion_of_categories, representative_ids, score
 from streetseg.models import build_model
 from streetseg.prepare import prepare
+from streetseg.saving import save_artifact
 from streetseg.upsampling import categories_at
 
 

@@ -16,10 +16,11 @@ import numpy as np
 import onnxruntime
 from harness import OUT, Claim, report, seconds, source_frames
 
-from streetseg.artifact import GRAPHS, read_config, read_example
+from streetseg.artifact import GRAPHS, read_config
 from streetseg.config import load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.models import build_model
+from streetseg.onnx_check import read_example
 from streetseg.onnx_export import export_onnx
 from streetseg.prepare import prepare
 from streetseg.quantization import calibration_frames, quantize_onnx

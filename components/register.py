@@ -29,7 +29,7 @@ def register(
     from streetseg.errors import exit_on_error
     from streetseg.gate import read_evaluation
     from streetseg.promotion import ChampionMovedError, judged_against, promote
-    from streetseg.registry import register as register_model
+    from streetseg.registration import register as register_model
     from streetseg.verdict import Verdict
     from streetseg.versions import fetch
 

@@ -19,9 +19,10 @@ from pipelines.build import (
     compile_pipeline,
     read_cluster,
 )
-from pipelines.watch import follow, line, table_of
+from pipelines.watch import follow, line
 from streetseg.cluster_config import of_cluster
 from streetseg.errors import StreetsegError
+from streetseg.tables import table_of
 
 if TYPE_CHECKING:
     from kfp_server_api import V2beta1PipelineVersion

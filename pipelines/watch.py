@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import typer
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 
 from pipelines.steps import Step, failure_of, steps_of
 from streetseg.errors import StreetsegError
+from streetseg.tables import table_of
 
 if TYPE_CHECKING:
     from kfp_server_api import V2beta1Run
@@ -60,11 +60,3 @@ def _lines(runs: Iterator[V2beta1Run]) -> V2beta1Run:
 def line(step: Step) -> str:
     """A step in words."""
     return f"{step.name} {step.state}" + (f" ({step.duration})" if step.duration else "")
-
-
-def table_of(*headings: str) -> Table:
-    """A table without lines."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table

@@ -31,9 +31,9 @@ from rich.table import Table
 
 from streetseg.artifact import weights_sha256
 from streetseg.config import Params, load_params
+from streetseg.dataset import data_version
 from streetseg.registry import versions
 from streetseg.synth import write_cityscapes
-from streetseg.versions import data_version
 
 SETTINGS = {
     "data.root": "data/raw",

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL.Image import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from streetseg.atomic import unfinished_folder
+from streetseg.atomic import unfinished_path
 from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
 
@@ -39,7 +39,7 @@ def write_pictures(pictures: Mapping[str, Image], out: Path) -> list[Path]:
 
 
 def _write(picture: Image, path: Path) -> Path:
-    unfinished = unfinished_folder(path)
+    unfinished = unfinished_path(path)
     picture.save(unfinished, "PNG", optimize=True)
     print(f"{os.path.relpath(path)}  {unfinished.stat().st_size // 1000} kB")
     return unfinished.rename(path)

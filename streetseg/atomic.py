@@ -33,7 +33,7 @@ def new_folder(
     """
     destination = destination.resolve()
     refuse_foreign(destination, marker)
-    unfinished = unfinished_folder(destination)
+    unfinished = unfinished_path(destination)
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
         with alone_in(unfinished, destination):
@@ -71,7 +71,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     Raises:
         OSError: it cannot be written; nothing of it is left.
     """
-    unfinished = unfinished_folder(path)
+    unfinished = unfinished_path(path)
     try:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
         unfinished.rename(path)
@@ -80,7 +80,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
         raise
 
 
-def unfinished_folder(destination: Path) -> Path:
+def unfinished_path(destination: Path) -> Path:
     """Where a folder or file grows before it takes its place."""
     return destination.with_name(f"{destination.name}.partial")
 

@@ -8,10 +8,7 @@ on the device that trains.
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING, Any
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations as A
 import cv2

@@ -21,21 +21,22 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from streetseg.artifact import weights_sha256
 from streetseg.errors import StoppedError, StreetsegError
+from streetseg.folders import mask_name, pictures_for
 from streetseg.imaging import BadImageError, decode_upload, encode_palette_png
 from streetseg.inference import Segmenter
 from streetseg.labels import LabelSpace
 from streetseg.parallel import thread_map
 from streetseg.places import Place
 from streetseg.progress import track
+from streetseg.tracking import name_and_version
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 TABLE, SUMMARY = "summary.csv", "summary.json"
 
 THREADS = 8
@@ -195,36 +196,6 @@ def segment_folder(
     return batch
 
 
-def pictures_for(origin: Place, target: Place) -> dict[str, int]:
-    """Bytes of each picture of a place whose masks go to another, by its path.
-
-    Raises:
-        StreetsegError: there are none, the masks would lie among them, or a place cannot be
-            reached.
-    """
-    if origin.overlaps(target):
-        raise StreetsegError(
-            f"masks in {target.url} would lie among the pictures of {origin.url}: name a "
-            "destination outside"
-        )
-    pictures = {path: size for path, size in origin.files().items() if is_picture(path)}
-    if not pictures:
-        raise StreetsegError(f"{origin.url} holds no pictures ({', '.join(SUFFIXES)})")
-    return pictures
-
-
-def is_picture(path: str) -> bool:
-    """Whether a path has the suffix of a picture and is not hidden."""
-    parts = PurePosixPath(path).parts
-    hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
-    return path.lower().endswith(SUFFIXES) and not hidden
-
-
-def mask_name(path: str) -> str:
-    """Where the mask of a picture goes; the suffix stays, so that a.png and a.jpg do not meet."""
-    return f"{path}_mask.png"
-
-
 class _Table:
     """``summary.csv`` at the destination."""
 
@@ -283,7 +254,7 @@ def _describe(segmenter: Segmenter, artifact: Path, uri: str) -> dict[str, Any]:
     """Which model it is, by what its artifact and its name in the registry tell."""
     name, version = uri or str(artifact), None
     if uri.startswith("models:/"):
-        name, _, version = uri.removeprefix("models:/").rpartition("/")
+        name, version = name_and_version(uri)
     return {
         "name": name,
         "version": version,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from streetseg.batch import SUMMARY, TABLE, Batch, Row, mask_name
+from streetseg.batch import SUMMARY, TABLE, Batch, Row
+from streetseg.folders import mask_name
 from streetseg.imaging import decode_ids, decode_rgb
 from streetseg.pictures import jpeg_address, overlay, shrink
 from streetseg.places import Place

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from streetseg.metrics import category_iou
+
 RESAMPLES = 2000
 
 
@@ -30,9 +32,7 @@ def resampled_iou(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0)
     drawn = (times.astype(float) @ counts.reshape(frames, -1).astype(float)).reshape(
         resamples, categories, categories
     )
-    hit = drawn.diagonal(axis1=1, axis2=2)
-    with np.errstate(invalid="ignore"):
-        return hit / (drawn.sum(axis=1) + drawn.sum(axis=2) - hit)
+    return category_iou(drawn)
 
 
 def mean_iou(iou: np.ndarray) -> np.ndarray:

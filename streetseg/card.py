@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streetseg.errors import StreetsegError
-from streetseg.report import TEMPLATES
+from streetseg.metrics import shares_of_truth
+from streetseg.report import template
 from streetseg.sources import load_source
 from streetseg.verdict import Verdict
 
@@ -57,13 +58,7 @@ def describe_model(
         source: ``data.source`` of the settings, to read the licence of a source of one's own.
         int8: the int8 version, if one was tried.
     """
-    from jinja2 import Environment, FileSystemLoader
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), trim_blocks=True, lstrip_blocks=True, autoescape=False
-    )
-    environment.filters["score"] = lambda value: "-" if value is None else f"{value:.3f}"
-    return environment.get_template(f"{CARD}.j2").render(
+    return template(f"{CARD}.j2").render(
         config=config,
         model=config["params"]["model"],
         train=config["params"]["train"],
@@ -80,12 +75,11 @@ def describe_model(
 def weaknesses(evaluation: Mapping[str, Any]) -> list[Weakness]:
     """The categories with the lowest IoU, the worst first, and what they are mistaken for."""
     names, iou = evaluation["categories"], evaluation["iou"]
-    confusion = np.asarray(evaluation["confusion"], float)
+    shares_of = shares_of_truth(np.array(evaluation["confusion"]))
     scored = sorted((n for n in names if iou[n] is not None), key=lambda name: iou[name])
     found = []
     for name in scored[:WORST]:
-        row = confusion[names.index(name)]
-        shares = row / max(row.sum(), 1)
+        shares = shares_of[names.index(name)]
         others = [int(i) for i in np.argsort(-shares, kind="stable") if names[i] != name]
         mistakes = [(names[i], float(shares[i])) for i in others[:MISTAKES]]
         found.append(

@@ -16,7 +16,9 @@ from streetseg.dataset import PreparedDataset
 from streetseg.errors import NoSuchVersionError
 from streetseg.inference import Segmenter
 from streetseg.metrics import category_iou, mean, plain_number, plain_numbers
+from streetseg.registry import CHAMPION, download, find
 from streetseg.tally import Interval, Tally
+from streetseg.tracking import connect
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,6 @@ def find_champion(params: Registry) -> Champion | None:
     Raises:
         StreetsegError: the registry does not answer, or the champion's files cannot be had.
     """
-    from streetseg.registry import CHAMPION, download, find
-    from streetseg.tracking import connect
-
     client, name = connect(params), params.model_name
     try:
         version = find(client, name, CHAMPION).version

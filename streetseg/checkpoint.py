@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -20,6 +17,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from streetseg.atomic import unfinished_path
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.distributed import ALONE, World
@@ -125,7 +123,7 @@ class Checkpoint:
         random = self.world.gather(_random_state())
         if self.world.leads:
             stored = {"fingerprint": self.fingerprint, **state.to_dict(), "random": random}
-            unfinished = self.path.with_name(f"{self.path.name}.partial")
+            unfinished = unfinished_path(self.path)
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 torch.save(stored, unfinished)
@@ -213,37 +211,3 @@ def _set_random_state(states: list[Tensor]) -> None:
 
 def _on_gpu() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_initialized()
-
-
-_heard: list[list[str]] = []
-"""The requests that the outermost block collects, while there is one."""
-
-
-@contextmanager
-def stop_requests() -> Iterator[list[str]]:
-    """Collect SIGTERM and Ctrl-C instead of dying of them; a second one is not waited out.
-
-    A block inside another gets the list of the outer one, so that both know of every request.
-    """
-    if _heard:
-        yield _heard[0]
-        return
-    requests: list[str] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield requests  # only the main thread is told of signals
-        return
-
-    def request(number: int, frame: FrameType | None) -> None:
-        requests.append(signal.Signals(number).name)
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in before:
-        signal.signal(number, request)
-    _heard.append(requests)
-    try:
-        yield requests
-    finally:
-        _heard.clear()
-        for number, handler in before.items():
-            signal.signal(number, handler)

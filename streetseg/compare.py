@@ -15,6 +15,7 @@ from streetseg.imaging import BadImageError, decode_rgb
 from streetseg.pictures import jpeg_address, shrink
 from streetseg.report import write_page
 from streetseg.runs import RunRecord
+from streetseg.tables import table_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,11 +119,11 @@ class Comparison:
     def score_table(self) -> Table:
         """A row for each run, for a terminal; a star marks the best of a column."""
         scores = [name for name in SCORES if {self.score(run, name) for run in self.runs} != {None}]
-        table = _table()
-        table.add_column("run", no_wrap=True)
-        table.add_column("name", overflow="fold")
-        for heading in ("when", "epochs", *(SCORES[name] for name in scores)):
-            table.add_column(heading, justify="right", no_wrap=True)
+        table = table_of("run", "name", "when", "epochs", *(SCORES[name] for name in scores))
+        for column in (*table.columns[:1], *table.columns[2:]):
+            column.no_wrap = True
+        for column in table.columns[2:]:
+            column.justify = "right"
         for run in self.runs:
             table.add_row(
                 run.id[:8],
@@ -135,9 +136,7 @@ class Comparison:
 
     def settings_table(self) -> Table:
         """A row for each setting that differs, for a terminal."""
-        table = _table()
-        for heading in ("settings that differ", *(run.id[:8] for run in self.runs)):
-            table.add_column(heading, overflow="fold")
+        table = table_of("settings that differ", *(run.id[:8] for run in self.runs))
         for key, values in self.settings.items():
             table.add_row(key, *(escape(value or "-") for value in values))
         return table
@@ -219,10 +218,6 @@ def draw_curves(runs: Sequence[RunRecord]) -> str:
         figure.savefig(drawing, format="svg", metadata=unsigned)
     svg = drawing.getvalue()
     return svg[svg.index("<svg") :].replace(INK, "currentColor")
-
-
-def _table() -> Table:
-    return Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
 
 
 def _line(axes: Axes, curve: dict[int, float], number: int) -> None:

@@ -6,18 +6,14 @@ file holds only what differs, and ``--set key.path=value`` has the last word.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    Discriminator,
     Field,
-    FiniteFloat,
     PositiveInt,
-    Tag,
     TypeAdapter,
     field_validator,
     model_validator,
@@ -27,6 +23,7 @@ from streetseg.cluster_config import Cluster
 from streetseg.credentials import masked
 from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
+from streetseg.search_space import Range, SearchSpace
 from streetseg.section import Section
 from streetseg.yamlfile import read_yaml, validated
 
@@ -176,48 +173,6 @@ class Train(Section):
     loader_workers: int = Field(0, ge=0)
     checkpoint_minutes: NonNegative = 10.0
     checkpoint: Path | None = None
-
-
-class Range(Section):
-    """Numbers to search, both ends among them."""
-
-    low: FiniteFloat
-    high: FiniteFloat
-    log: bool = False
-    step: Positive | None = None
-
-    @model_validator(mode="after")
-    def _searchable(self) -> Range:
-        if self.low > self.high:
-            raise ValueError("low must not be above high")
-        if self.log and self.low <= 0:
-            raise ValueError("with log, low must be above 0")
-        if self.log and self.step:
-            raise ValueError("log and step exclude each other")
-        if self.step and not math.isclose(
-            steps := (self.high - self.low) / self.step, round(steps)
-        ):
-            raise ValueError("high must be low and a whole number of steps")
-        return self
-
-
-def _choices_or_range(value: Any) -> str | None:
-    if isinstance(value, list):
-        return "choices"
-    return "range" if isinstance(value, dict | Range) else None
-
-
-SearchSpace = dict[
-    str,
-    Annotated[
-        Annotated[list[Any], Field(min_length=1), Tag("choices")] | Annotated[Range, Tag("range")],
-        Discriminator(
-            _choices_or_range,
-            custom_error_type="search_space",
-            custom_error_message="Give a list of choices, or {low: ..., high: ...}",
-        ),
-    ],
-]
 
 
 class Tune(Section):

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from streetseg.atomic import put_in_place, refuse_foreign
-from streetseg.dataset import DESCRIPTION
-from streetseg.versions import DATA_VERSION, data_version, fetch
+from streetseg.dataset import DESCRIPTION, data_version
+from streetseg.versions import DATA_VERSION, fetch
 
 UNFINISHED = ".unfinished-"
 ABANDONED_S = 24 * 3600

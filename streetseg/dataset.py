@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -42,7 +43,17 @@ class PreparedDataset:
         try:
             description = json.loads((self.path / DESCRIPTION).read_text())
             index = pd.read_parquet(self.path / INDEX)
-            written_as = description["format"]
+            if (written_as := description["format"]) != FORMAT:
+                raise StreetsegError(
+                    f"{path} has format {written_as}, this version reads {FORMAT}: prepare it again"
+                )
+            usable = index["error"] == ""
+            self.index = index[usable].drop(columns="error").reset_index(drop=True)
+            self.skipped = index[~usable].reset_index(drop=True)
+            self.size: tuple[int, int] = tuple(description["size"])
+            self.source: str = description["source"]
+            self.cities_are_places: bool = description["cities_are_places"]
+            self.labels = LabelSpace.from_dict(description["label_space"])
         except OSError:
             raise StreetsegError(
                 f"{path} holds no prepared dataset: make one with 'streetseg prepare'"
@@ -51,23 +62,10 @@ class PreparedDataset:
             raise StreetsegError(
                 f"{path} holds a damaged dataset: prepare or fetch it again"
             ) from None
-        if written_as != FORMAT:
-            raise StreetsegError(
-                f"{path} has format {written_as}, this version reads {FORMAT}: prepare it again"
-            )
-        usable = index["error"] == ""
-        self.index = index[usable].drop(columns="error").reset_index(drop=True)
-        self.skipped = index[~usable].reset_index(drop=True)
-        self.size: tuple[int, int] = tuple(description["size"])
-        self.source: str = description["source"]
-        self.cities_are_places: bool = description["cities_are_places"]
-        self.labels = LabelSpace.from_dict(description["label_space"])
 
     @cached_property
     def version(self) -> str:
         """The data version: the md5 that DVC gives this folder, ending in ``.dir``."""
-        from streetseg.versions import data_version
-
         return data_version(self.path)
 
     def rows(self, split: str) -> np.ndarray:
@@ -116,6 +114,17 @@ class PreparedDataset:
         """The shard of each frame and its row there: a data frame is too slow to be asked."""
         columns = (self.index[name].tolist() for name in ("split", "city", "row"))
         return [(self.path / split / city, row) for split, city, row in zip(*columns, strict=True)]
+
+
+def data_version(folder: Path) -> str:
+    """The name DVC gives a folder: the md5 of its sorted list of file md5s, ending in ``.dir``."""
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.db import HashFileDB
+    from dvc_objects.fs.local import localfs
+
+    with tempfile.TemporaryDirectory() as staging:
+        _, _, tree = build(HashFileDB(localfs, staging), str(folder), localfs, "md5", dry_run=True)
+    return str(tree.hash_info.value)
 
 
 @lru_cache(maxsize=256)

@@ -11,6 +11,7 @@ from streetseg.compare import SCORES, Comparison
 from streetseg.config import Registry
 from streetseg.registry import ModelVersion, find
 from streetseg.runs import read_run
+from streetseg.tables import table_of
 from streetseg.tracking import connect
 
 if TYPE_CHECKING:
@@ -67,11 +68,7 @@ class VersionDiff:
 
     def table(self) -> Table:
         """For a terminal: a column for each version; a star marks the better score."""
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        table.add_column("")
-        for version in self.versions:
-            aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
-            table.add_column(f"version {version.version}{aliases}", overflow="fold")
+        table = table_of("", *(f"version {each.title}" for each in self.versions))
         table.add_row("run", *(run.id for run in self.runs))
         _add_rows(table, self.origins())
         table.add_section()

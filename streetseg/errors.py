@@ -20,8 +20,12 @@ class StoppedError(StreetsegError):
 
 
 def one_line(said: object, longest: int | None = 200) -> str:
-    """What an exception or a server says, without line breaks, cut after ``longest`` characters."""
-    return " ".join(str(said).split())[:longest]
+    """What an exception or a server says, without line breaks, cut after ``longest`` characters.
+
+    An exception that says nothing gives its name.
+    """
+    told = " ".join(str(said).split())
+    return told[:longest] or (type(said).__name__ if isinstance(said, Exception) else "")
 
 
 @contextmanager

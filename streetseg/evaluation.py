@@ -192,10 +192,11 @@ def evaluate(
         outlines.append(
             boundary_confusion(labels.category_of[truth], categories, len(labels.names))
         )
-        calibration.add(softmax(logits), dataset.categories(row))
+        probabilities = softmax(logits)
+        calibration.add(probabilities, dataset.categories(row))
         observations.append(observe(image, logits))
         if road:
-            road.add(truth, logits)
+            road.add(truth, probabilities)
         for kind, answer in answers.items():
             augmented[kind].add(truth, categories_at(answer(image), truth.shape))
         if rival and rival.model:

@@ -10,12 +10,12 @@ import numpy as np
 from streetseg.bootstrap import RESAMPLES
 from streetseg.champion import differences
 from streetseg.labels import LabelSpace
+from streetseg.metrics import shares_of_truth
 from streetseg.pictures import (
     errors_on,
     jpeg_address,
     overlay,
     png_address,
-    shares_of_truth,
     shrink,
 )
 from streetseg.ranked import RankedFrames, ShownFrame
@@ -54,7 +54,7 @@ def write_report(
         evaluation=evaluation,
         scores=evaluation.scores,
         categories=labels.categories,
-        confusion=png_address(confusion_png),
+        confusion=png_address(confusion_png.read_bytes()),
         confusion_in_words=_in_words(confusion, labels),
         truth_shares=truth / max(1, truth.sum()),
         calibration=evaluation.calibration.to_dict(),

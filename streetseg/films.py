@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import struct
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -25,10 +24,10 @@ from PIL import GifImagePlugin, Image, UnidentifiedImageError
 
 from streetseg.atomic import new_folder
 from streetseg.errors import StreetsegError
-from streetseg.imaging import BadImageError, decode_rgb, encode_palette_png, encode_png
+from streetseg.folders import SUFFIXES, is_picture, natural_order
+from streetseg.imaging import encode_palette_png, encode_png, read_picture
 
 FILMS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
-FRAMES = (".png", ".jpg", ".jpeg", ".webp")
 RATE = 25.0
 """Frames per second, where nothing tells."""
 FASTEST = 1000.0
@@ -118,27 +117,11 @@ def frame_name(number: int) -> str:
 
 
 def _open_folder(path: Path, rate: float) -> Film:
-    files = [each for each in path.iterdir() if each.suffix.lower() in FRAMES and each.is_file()]
-    paths = [file for file in files if not file.name.startswith(".")]
+    paths = [each for each in path.iterdir() if is_picture(each.name) and each.is_file()]
     if not paths:
-        raise StreetsegError(f"{path} holds no frames ({', '.join(FRAMES)})")
-    paths.sort(key=_natural)
-    return Film(path, rate, len(paths), lambda: ((_decode(file), 1 / rate) for file in paths))
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """A key that puts 2.png before 10.png."""
-    parts = re.split(r"([0-9]+)", path.name)
-    return [(int(part), "") if at % 2 else (-1, part) for at, part in enumerate(parts)]
-
-
-def _decode(path: Path) -> np.ndarray:
-    try:
-        return decode_rgb(path.read_bytes())
-    except BadImageError as error:
-        raise StreetsegError(f"{path} {error}") from None
-    except OSError as error:
-        raise StreetsegError(f"{path} cannot be read: {error.strerror}") from None
+        raise StreetsegError(f"{path} holds no frames ({', '.join(SUFFIXES)})")
+    paths.sort(key=lambda each: natural_order(each.name))
+    return Film(path, rate, len(paths), lambda: ((read_picture(file), 1 / rate) for file in paths))
 
 
 def _open_video(path: Path) -> Film:

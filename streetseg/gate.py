@@ -20,7 +20,7 @@ import numpy as np
 from streetseg.bootstrap import certainty, mean_iou, resampled_iou
 from streetseg.config import Gate
 from streetseg.errors import StreetsegError
-from streetseg.metrics import category_miou
+from streetseg.metrics import category_iou, category_miou
 from streetseg.verdict import Condition, Verdict, shown
 
 BETTER = "probability that it is better"
@@ -289,7 +289,7 @@ def _no_worse(
     known = difference[~np.isnan(difference)].round(9)
     probability = certainty(known >= -params.tolerance, showing)
     passed = probability >= required
-    ours, theirs = (_iou(counts.sum(axis=0), column) for counts in frames)
+    ours, theirs = (category_iou(counts.sum(axis=0))[column] for counts in frames)
     sentence = (
         f"{_sure(passed, probability, required)} no more than {params.tolerance:g} worse for "
         f"{category}: IoU {ours:.3f} against {theirs:.3f} on the "
@@ -310,11 +310,6 @@ def _sure(passed: bool, probability: float, required: float) -> str:
     if passed:
         return f"{_percent(probability)} sure to be"
     return f"only {_percent(probability)} sure, not {_percent(required)}, to be"
-
-
-def _iou(confusion: np.ndarray, category: int) -> float:
-    hit = confusion[category, category]
-    return float(hit / (confusion[category].sum() + confusion[:, category].sum() - hit))
 
 
 def _frames(evaluation: Mapping[str, Any]) -> str:

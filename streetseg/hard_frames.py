@@ -20,12 +20,13 @@ from streetseg.atomic import alone_in, write_whole
 from streetseg.config import Serve
 from streetseg.drift import Observation
 from streetseg.errors import StreetsegError
+from streetseg.headers import format_of
 
 PAUSE = 10.0
 """Seconds between two pictures that are kept: neighbours in a video are alike."""
 
-SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp"}
-"""By how a file of that kind begins."""
+SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
+"""Of files of each format."""
 
 LOG = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class HardFrames:
         hard = observation.confidence < self._serve.hard_confidence
         if folder is None or not hard or now < self._next:
             return False
-        suffix = next((SUFFIXES[each] for each in SUFFIXES if picture.startswith(each)), None)
+        suffix = SUFFIXES.get(format_of(picture) or "")
         if suffix is None:
             return False
         path = folder / f"{xxhash.xxh3_128_hexdigest(picture)}{suffix}"

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 
 import cv2
 import kornia_rs.io
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from streetseg.headers import BadImageError, format_of, read_header
+from streetseg.errors import StreetsegError
+from streetseg.headers import PNG_RGB, SIGNATURES, BadImageError, format_of, read_header
 from streetseg.labels import LabelSpace
 
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
-PNG_START = b"\x89PNG\r\n\x1a\n"
-PNG_GRAY, PNG_RGB, PNG_PALETTE = 0, 2, 3
+_, PNG_START = SIGNATURES["PNG"]
+PNG_GRAY, PNG_PALETTE = 0, 3
 """Colour types of the PNG specification, section 11.2.1."""
 PNG_UP = 2
 """The filter of section 9.2 that keeps a pixel's difference to the one above it."""
@@ -75,10 +78,21 @@ def decode_rgb(data: bytes) -> np.ndarray:
     if (size := _plain_png_size(data, PNG_RGB)) is not None:
         return _decode_plain_png(data, size, "rgb")
     _refuse_truncated_png(data)
-    rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
-    if rgb is None:
-        raise BadImageError("cannot be decoded")
-    return rgb
+    return _decode(data, cv2.IMREAD_COLOR_RGB)
+
+
+def read_picture(path: Path, decode: Callable[[bytes], np.ndarray] = decode_rgb) -> np.ndarray:
+    """What ``decode`` makes of a file.
+
+    Raises:
+        StreetsegError: it cannot be read, or ``decode`` does not take it.
+    """
+    try:
+        return decode(path.read_bytes())
+    except BadImageError as error:
+        raise StreetsegError(f"{path} {error}") from None
+    except OSError as error:
+        raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
 
 
 def decode_ids(data: bytes) -> np.ndarray:
@@ -125,9 +139,7 @@ def decode_instances(data: bytes) -> np.ndarray:
         BadImageError: truncated, not a picture, or not one 16-bit channel.
     """
     _refuse_truncated_png(data)
-    ids = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    if ids is None:
-        raise BadImageError("cannot be decoded")
+    ids = _decode(data, cv2.IMREAD_UNCHANGED)
     if ids.dtype != np.uint16 or ids.ndim != 2:
         raise BadImageError("is not one channel of 16-bit instance ids")
     return ids
@@ -217,14 +229,18 @@ def _decode_stored(picture: bytes) -> np.ndarray:
     """RGB uint8[H, W, 3] as stored, not turned."""
     if (size := _plain_png_size(picture, PNG_RGB)) is not None:
         return _decode_plain_png(picture, size, "rgb")
-    kind = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    return _decode(picture, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def _decode(data: bytes, flags: int) -> np.ndarray:
+    """What OpenCV makes of a picture."""
     try:
-        rgb = cv2.imdecode(np.frombuffer(picture, np.uint8), kind)
-    except cv2.error:
-        rgb = None
-    if rgb is None:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:  # such as of more pixels than it takes
+        pixels = None
+    if pixels is None:
         raise BadImageError("cannot be decoded")
-    return rgb
+    return pixels
 
 
 def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
@@ -242,7 +258,7 @@ def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
 
 def _plain_png_size(data: bytes, color_type: int) -> tuple[int, int] | None:
     """Height and width of a PNG of 8 bits a channel, not interlaced; None for another picture."""
-    if not data.startswith(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR") or len(data) < 29:
+    if not data.startswith(PNG_START + b"\x00\x00\x00\rIHDR") or len(data) < 29:
         return None
     width, height, depth, kind, _, _, interlace = struct.unpack(">IIBBBBB", data[16:29])
     plain = (depth, kind, interlace) == (8, color_type, 0)

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from streetseg.artifact import GRAPHS, add_int8_example, read_example
+from streetseg.artifact import GRAPHS
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.evaluation import evaluate
 from streetseg.gate import FrameCounts, judge
 from streetseg.inference import Segmenter
+from streetseg.onnx_check import add_int8_example, read_example
 from streetseg.quantization import calibration_frames, quantize_onnx
 from streetseg.verdict import Verdict, shown
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +15,9 @@ from streetseg.config import Data, Params
 from streetseg.credentials import masked
 from streetseg.dataset import DESCRIPTION, PreparedDataset
 from streetseg.errors import StreetsegError
-from streetseg.registry import ModelVersion, find, name_and_which, search
-from streetseg.runs import choose, runs_of
-from streetseg.tracking import clear_errors, connect
+from streetseg.registry import ModelVersion, find, search
+from streetseg.runs import choose, runs_of, search_runs
+from streetseg.tracking import clear_errors, connect, name_and_version
 from streetseg.versions import (
     DATA_VERSION,
     DataCommit,
@@ -85,7 +84,7 @@ def trace(params: Params, subject: str) -> Trace:
         if DATA_VERSION.fullmatch(subject):
             return _trace_data(client, subject, params.data.repository)
         if subject.startswith("models:/"):
-            return _trace_version(find(client, *name_and_which(subject)), client, params)
+            return _trace_version(find(client, *name_and_version(subject)), client, params)
         if subject.isdecimal() or subject in _aliases(client, model):
             return _trace_version(find(client, model, subject), client, params)
         if RUN_ID.fullmatch(subject):
@@ -132,7 +131,8 @@ def _trace_version(version: ModelVersion, client: MlflowClient, params: Params) 
 
 def _trace_data(client: MlflowClient, version: str, repository: str) -> Trace:
     tagged = f"tags.data_version = '{version}'"
-    runs = [_traced(run) for run in _all_runs(client, tagged)]
+    everywhere = [each.experiment_id for each in client.search_experiments()]
+    runs = [_traced(run) for run in search_runs(client, everywhere, tagged)]
     found = _put_together(search(client, tagged), runs, repository, version)
     if not (found.versions or found.runs or found.commits):
         raise StreetsegError(
@@ -173,23 +173,6 @@ def _traced(run: Run) -> TracedRun:
             if key.startswith("frames_")
         },
     )
-
-
-def _all_runs(client: MlflowClient, filter_string: str) -> Iterator[Run]:
-    """Runs of every experiment, the newest first."""
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    token = None
-    while True:
-        page = client.search_runs(
-            experiments,
-            filter_string,
-            order_by=["attributes.start_time DESC"],
-            page_token=token,
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _aliases(client: MlflowClient, name: str) -> set[str]:

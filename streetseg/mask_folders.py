@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from streetseg.errors import StreetsegError
-from streetseg.imaging import BadImageError, decode_ids, decode_instances
+from streetseg.imaging import decode_ids, decode_instances, read_picture
 from streetseg.instances import FIRST, InstanceTally
 from streetseg.labels import IGNORE, LabelSpace
 from streetseg.metrics import Scores, confusion_matrix, mean, plain_number, plain_numbers, score
@@ -55,8 +55,8 @@ def score_folders(predictions: Path, truth: Path, labels: LabelSpace) -> MaskSco
     pairs = list(_pair_masks(predictions, truth))
     instances = InstanceTally(labels) if _with_instances([path for path, _ in pairs]) else None
     for truth_path, predicted_path in track(pairs, total=len(pairs), description="score"):
-        true_ids = _read_mask(truth_path, labels)
-        predicted_ids = _read_mask(predicted_path, labels)
+        true_ids = _read_mask(truth_path, labels, labels.known)
+        predicted_ids = _read_mask(predicted_path, labels, labels.category_of != IGNORE)
         if true_ids.shape != predicted_ids.shape:
             raise StreetsegError(
                 f"{predicted_path} is {predicted_ids.shape[1]}x{predicted_ids.shape[0]} but its "
@@ -103,25 +103,21 @@ def _with_instances(truths: list[Path]) -> bool:
     return not without
 
 
-def _read_mask(path: Path, labels: LabelSpace) -> np.ndarray:
-    try:
-        ids = decode_ids(path.read_bytes())
-    except (BadImageError, OSError) as error:
-        raise StreetsegError(f"{path} {error}") from None
-    unknown = np.setdiff1d(ids, np.flatnonzero(labels.category_of != IGNORE))
-    if unknown.size:
+def _read_mask(path: Path, labels: LabelSpace, allowed: np.ndarray) -> np.ndarray:
+    """The ids uint8[H, W] of a file, all of which are ``allowed``: bool[256]."""
+    ids = read_picture(path, decode_ids)
+    others = np.setdiff1d(ids, np.flatnonzero(allowed))
+    if others.size:
+        lacks = "gives no category" if labels.known[others[0]] else "does not define"
         raise StreetsegError(
-            f"{path} holds id {unknown[0]}, which the label space '{labels.name}' does not "
-            "define: masks must hold label ids"
+            f"{path} holds id {others[0]}, which the label space '{labels.name}' {lacks}: masks "
+            "must hold label ids"
         )
     return ids
 
 
 def _read_instances(path: Path, size: tuple[int, ...], labels: LabelSpace) -> np.ndarray:
-    try:
-        ids = decode_instances(path.read_bytes())
-    except (BadImageError, OSError) as error:
-        raise StreetsegError(f"{path} {error}") from None
+    ids = read_picture(path, decode_instances)
     if ids.shape != size:
         raise StreetsegError(f"{path} is of another size than the label ids beside it")
     unknown = np.setdiff1d(ids[ids > FIRST] // FIRST, [label.id for label in labels.labels])

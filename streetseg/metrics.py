@@ -50,7 +50,7 @@ def confusion_of_categories(
 
 
 def representative_ids(space: LabelSpace) -> np.ndarray:
-    """For each category a label id that the official evaluation counts as it: uint8[categories].
+    """For each category a drawn id that the official evaluation counts as it: uint8[categories].
 
     The first evaluated label of the category, or its first label where none is evaluated.
     """
@@ -58,7 +58,7 @@ def representative_ids(space: LabelSpace) -> np.ndarray:
     for category in space.names:
         members = [label for label in space.labels if label.category == category]
         evaluated = [label for label in members if not label.ignore_in_eval]
-        ids.append((evaluated or members)[0].id)
+        ids.append((evaluated or members)[0].id % 256)
     return np.array(ids, np.uint8)
 
 
@@ -148,7 +148,7 @@ def official_confusion(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
 
 
 def category_iou(confusion: np.ndarray) -> np.ndarray:
-    """IoU of each category of int64[C, C]: float64[C], NaN where one does not occur."""
+    """IoU of each category of [..., C, C]: float64[..., C], NaN where one does not occur."""
     hit, true, predicted = _margins(confusion)
     with np.errstate(invalid="ignore"):
         return hit / (true + predicted - hit)
@@ -157,6 +157,12 @@ def category_iou(confusion: np.ndarray) -> np.ndarray:
 def category_miou(confusion: np.ndarray) -> float:
     """Mean IoU of a confusion matrix of category ids (int64[C, C])."""
     return mean(category_iou(confusion))
+
+
+def shares_of_truth(confusion: np.ndarray) -> np.ndarray:
+    """The rows of int64[C, C] as shares of their sums, 0 where a category does not occur."""
+    truth = confusion.sum(axis=1, keepdims=True)
+    return np.divide(confusion, truth, out=np.zeros(confusion.shape), where=truth > 0)
 
 
 def mean(values: np.ndarray) -> float:
@@ -176,9 +182,9 @@ def plain_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _margins(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each category the pixels hit, true and predicted: float64[C] each."""
-    hit = np.diag(confusion).astype(float)
-    return hit, confusion.sum(axis=1).astype(float), confusion.sum(axis=0).astype(float)
+    """Of each category of [..., C, C] the pixels hit, true and predicted: float64[..., C] each."""
+    hit = confusion.diagonal(axis1=-2, axis2=-1).astype(float)
+    return hit, confusion.sum(axis=-1).astype(float), confusion.sum(axis=-2).astype(float)
 
 
 def _merge(

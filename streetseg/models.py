@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-import os
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +15,10 @@ from streetseg.networks import NETWORKS
 from streetseg.weights import CARRIED_WEIGHTS, imagenet_vgg16, load_encoder
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+DOWNLOADED = (
+    ": its ImageNet weights are downloaded; without a network set model.encoder_weights=none, "
+    "or to the path of a file that holds them"
+)
 
 
 class SegmentationModel(nn.Module):
@@ -100,7 +102,8 @@ def check_size(model: SegmentationModel, size: tuple[int, int]) -> None:
 
 def architectures() -> list[str]:
     """The names that ``model.architecture`` may have."""
-    smp = _smp()
+    import segmentation_models_pytorch as smp
+
     return [*NETWORKS, *(item for item in dir(smp) if _is_architecture(smp, item))]
 
 
@@ -133,11 +136,15 @@ def _own(name: str, params: Model, categories: int) -> nn.Module:
 
 def _library(name: str, params: Model, categories: int) -> nn.Module:
     """A network of segmentation_models_pytorch."""
+    import segmentation_models_pytorch as smp
+
+    # Each failed attempt to download would be two lines; the last is an error of ours.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     _check_encoder(params.encoder)
     carried = CARRIED_WEIGHTS.get(params.encoder) if params.encoder_weights == "imagenet" else None
     download = params.encoder_weights == "imagenet" and carried is None
     try:
-        network = getattr(_smp(), name)(
+        network = getattr(smp, name)(
             encoder_name=params.encoder,
             encoder_weights=(params.encoder.startswith("tu-") or "imagenet") if download else None,
             classes=categories,
@@ -166,15 +173,6 @@ def _cannot_download(encoder: str, error: BaseException) -> StreetsegError:
 
 def _cannot_build(what: str, error: Exception) -> StreetsegError:
     return StreetsegError(f"cannot build {what}: {one_line(error)}")
-
-
-def _smp() -> ModuleType:
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    # Each failed attempt to download would be two lines; the last is an error of ours.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    import segmentation_models_pytorch as smp
-
-    return smp
 
 
 def _is_architecture(smp: object, name: str) -> bool:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from streetseg.atomic import write_whole
 from streetseg.imaging import blend, resize_rgb
 from streetseg.labels import IGNORE, LabelSpace
+from streetseg.metrics import shares_of_truth
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,18 +42,14 @@ def errors_on(rgb: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.n
 
 def thumbnail(dataset: PreparedDataset, row: int, width: int = 320) -> str:
     """A frame beside its labels, as a ``data:`` address of a JPEG."""
-    rgb = dataset.image(row)
-    pair = np.concatenate([rgb, overlay(rgb, dataset.categories(row), dataset.labels)], axis=1)
-    return jpeg_address(shrink(pair, 2 * width))
+    return jpeg_address(shrink(_beside_labels(dataset, row), 2 * width))
 
 
 def write_preview(dataset: PreparedDataset, path: Path, frames: int = 12) -> None:
     """Write a JPEG of frames spread through the dataset, each beside its labels, with a legend."""
     strips = []
     for row in dataset.spread(frames):
-        rgb = dataset.image(row)
-        pair = np.concatenate([rgb, overlay(rgb, dataset.categories(row), dataset.labels)], axis=1)
-        strip = shrink(pair, 960)
+        strip = shrink(_beside_labels(dataset, row), 960)
         _caption(strip, f"{dataset.index['split'][row]} {dataset.index['frame'][row]}")
         strips.append(strip)
     if len(strips) % 2:
@@ -65,7 +63,13 @@ def write_preview(dataset: PreparedDataset, path: Path, frames: int = 12) -> Non
         _write(legend, category.name, (left + 28, 24), (0, 0, 0))
     sheet = cv2.cvtColor(np.concatenate([*lines, legend]), cv2.COLOR_RGB2BGR)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".jpg", sheet)[1].tobytes())
+    write_whole(path, cv2.imencode(".jpg", sheet)[1].tobytes())
+
+
+def _beside_labels(dataset: PreparedDataset, row: int) -> np.ndarray:
+    """A frame, and at its right the same under its labels: uint8[height, 2 * width, 3]."""
+    rgb = dataset.image(row)
+    return np.concatenate([rgb, overlay(rgb, dataset.categories(row), dataset.labels)], axis=1)
 
 
 def _caption(rgb: np.ndarray, text: str) -> None:
@@ -98,9 +102,9 @@ def jpeg_address(rgb: np.ndarray) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 
-def png_address(path: Path) -> str:
-    """A ``data:`` address that holds a PNG file."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+def png_address(png: bytes) -> str:
+    """A ``data:`` address that holds a PNG."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def prediction_panel(
@@ -194,12 +198,6 @@ def confusion_picture(confusion: np.ndarray, labels: LabelSpace, path: Path) -> 
     axis.set_xlabel("predicted", fontsize=11)
     axis.set_ylabel("true", fontsize=11)
     figure.savefig(path, dpi=110)
-
-
-def shares_of_truth(confusion: np.ndarray) -> np.ndarray:
-    """The rows of int64[C, C] as shares of their sums, 0 where a category does not occur."""
-    truth = confusion.sum(axis=1, keepdims=True)
-    return np.divide(confusion, truth, out=np.zeros(confusion.shape), where=truth > 0)
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from streetseg.atomic import write_whole
 from streetseg.errors import StreetsegError, one_line
 
 
@@ -76,9 +76,7 @@ class Place:
                 return
             target = Path(self._path(path))
             target.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = target.with_name(f".{target.name}.partial")
-            unfinished.write_bytes(data)
-            unfinished.rename(target)
+            write_whole(target, data)
 
     def remove(self, path: str) -> None:
         """Remove a file that is there.
@@ -108,6 +106,5 @@ class Place:
         try:
             yield
         except Exception as error:
-            reason: Any = error.strerror if isinstance(error, OSError) else None
-            reason = one_line(reason or error) or type(error).__name__
-            raise StreetsegError(f"cannot {what} {self.url}: {reason}") from None
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise StreetsegError(f"cannot {what} {self.url}: {one_line(reason)}") from None

@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from streetseg.atomic import new_folder, unfinished_folder
+from streetseg.atomic import new_folder, unfinished_path
 from streetseg.config import Params
 from streetseg.dataset import DESCRIPTION, FORMAT, INDEX
 from streetseg.errors import StreetsegError
@@ -104,7 +104,7 @@ def _describe(index: pd.DataFrame, source: Source, params: Params) -> dict[str, 
 def _refuse_overlap(destination: Path, root: Path) -> None:
     """The destination is replaced: nothing of the source may lie there, nor the reverse."""
     here = root.resolve()
-    for there in (destination.resolve(), unfinished_folder(destination.resolve())):
+    for there in (destination.resolve(), unfinished_path(destination.resolve())):
         if there != here and there not in here.parents and here not in there.parents:
             continue
         raise StreetsegError(

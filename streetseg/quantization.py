@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streetseg.dataset import PreparedDataset
-from streetseg.errors import StreetsegError
+from streetseg.errors import StreetsegError, one_line
 
 if TYPE_CHECKING:
     from onnx import GraphProto
@@ -83,9 +83,8 @@ def quantize_onnx(
                 nodes_to_exclude=_shape_arithmetic(onnx.load(prepared).graph),
             )
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
             raise StreetsegError(
-                f"cannot quantize {source}: {reason}: register it with registry.int8=false"
+                f"cannot quantize {source}: {one_line(error)}: register it with registry.int8=false"
             ) from None
         finally:
             logging.disable(logging.NOTSET)

@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from streetseg.inference import softmax
 from streetseg.labels import IGNORE, LabelSpace
 from streetseg.metrics import plain_number
 
@@ -31,16 +30,16 @@ class RoadCurve:
         self.road = np.zeros(LEVELS, np.int64)
         self.rest = np.zeros(LEVELS, np.int64)
 
-    def add(self, truth: np.ndarray, logits: np.ndarray) -> None:
+    def add(self, truth: np.ndarray, probabilities: np.ndarray) -> None:
         """Count a frame.
 
         Args:
             truth: label ids uint8[H, W]; those without a category are not valid, and not counted.
-            logits: float32[C, h, w] of the network, at its own size.
+            probabilities: float32[C, h, w] of the network, 0 to 1, at its own size.
         """
         road = self.labels.category_id(ROAD)
         height, width = truth.shape
-        probability = cv2.resize(softmax(logits)[road], (width, height))
+        probability = cv2.resize(probabilities[road], (width, height))
         levels = np.rint(probability * (LEVELS - 1)).astype(np.uint8)
         categories = self.labels.category_of[truth]
         self.road += np.bincount(levels[categories == road], minlength=LEVELS)

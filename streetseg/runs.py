@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,17 +155,20 @@ def choose(text: str, known: Sequence[Run]) -> Run:
 def runs_of(client: MlflowClient, experiment: str) -> list[Run]:
     """The runs of an experiment, the newest first; none if there is no such experiment."""
     known = client.get_experiment_by_name(experiment)
-    runs: list[Run] = []
-    token = None
-    while known:
-        page = client.search_runs(
-            [known.experiment_id], order_by=["attributes.start_time DESC"], page_token=token
-        )
-        runs += page
+    return list(search_runs(client, [known.experiment_id])) if known else []
+
+
+def search_runs(
+    client: MlflowClient, experiments: list[str], filter_string: str = ""
+) -> Iterator[Run]:
+    """Runs of some experiments, by id, that a filter of MLflow's finds, the newest first."""
+    order, token = ["attributes.start_time DESC"], None
+    while True:
+        page = client.search_runs(experiments, filter_string, order_by=order, page_token=token)
+        yield from page
         token = page.token
         if not token:
-            break
-    return runs
+            return
 
 
 def _read(client: MlflowClient, run: Run) -> RunRecord:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from streetseg.atomic import write_whole
 from streetseg.errors import StreetsegError
 from streetseg.frames import blank_measures, prepare_frame
 from streetseg.labels import LabelSpace
@@ -87,9 +88,8 @@ class Shard:
                 _keep(self.folder / f"{name}.npy", places)
         for number, row in enumerate(kept):
             row["row"] = number
-        unfinished = self.folder / f"{LEDGER}.partial"
-        unfinished.write_text(json.dumps({"fingerprint": self.fingerprint, "rows": rows}))
-        unfinished.rename(self.folder / LEDGER)
+        ledger = {"fingerprint": self.fingerprint, "rows": rows}
+        write_whole(self.folder / LEDGER, json.dumps(ledger))
         return rows
 
     def close(self) -> None:

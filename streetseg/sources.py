@@ -15,10 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, model_validator
+from pydantic import Field, PrivateAttr, TypeAdapter, model_validator
 
 from streetseg.errors import StreetsegError
+from streetseg.folders import is_hidden, natural_order
 from streetseg.labels import LabelSpace
+from streetseg.section import Section
 from streetseg.yamlfile import find_yaml, read_yaml, validated
 
 LAYOUTS = Path(__file__).parent / "layouts"
@@ -45,10 +47,8 @@ class Frame:
     label: Path
 
 
-class Pair(BaseModel):
+class Pair(Section):
     """A photograph's path and its label picture's, with ``{split}``, ``{city}`` and ``{name}``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     images: str
     labels: str
@@ -66,10 +66,8 @@ class Pair(BaseModel):
         return self
 
 
-class Source(BaseModel):
+class Source(Section):
     """How a data set lies on disk."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     label_space: str
     """The name of one that is shipped, or a YAML file beside this one."""
@@ -130,7 +128,7 @@ class Source(BaseModel):
         _refuse_other_splits(frames, root)
         return sorted(
             (frame for frame in frames if frame.split in SPLITS),
-            key=lambda frame: (frame.split, frame.city, _natural(frame.name)),
+            key=lambda frame: (frame.split, frame.city, natural_order(frame.name)),
         )
 
     def _frame(self, pair: Pair, values: Values, image: Path, label: Path) -> Frame:
@@ -147,7 +145,7 @@ class Source(BaseModel):
         if self.val_cities and len(given) == len(frames):
             raise StreetsegError(f"{self._name}: val_cities is of no use where {{split}} is given")
         cities = defaultdict(list)
-        for frame in sorted(frames, key=lambda frame: _natural(frame.name)):
+        for frame in sorted(frames, key=lambda frame: natural_order(frame.name)):
             if not frame.split:
                 cities[frame.city].append(frame)
         if unknown := sorted(set(self.val_cities) - cities.keys()):
@@ -214,8 +212,8 @@ def _match(root: Path, pattern: str) -> dict[Values, Path]:
         relative = path.relative_to(root)
         if not str(relative).isprintable():
             raise StreetsegError(f"{str(path)!a}: the name is not printable UTF-8: rename the file")
-        hidden = any(part.startswith((".", "__MACOSX")) for part in relative.parts)
-        if not hidden and (match := compiled.fullmatch(relative.as_posix())):
+        name = relative.as_posix()
+        if not is_hidden(name) and (match := compiled.fullmatch(name)):
             found[tuple(sorted(match.groupdict().items()))] = path
     return found
 
@@ -249,10 +247,3 @@ def _refuse_namesakes(frames: Iterable[Frame]) -> None:
                 f"{other.image} and {frame.image} are both named '{frame.name}': tell them apart "
                 "with {city} in the pattern"
             )
-
-
-def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
-    """A key that sorts frame_9 before frame_10."""
-    return tuple(
-        (0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name)
-    )

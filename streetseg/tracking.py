@@ -58,6 +58,12 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
+def name_and_version(model: str) -> tuple[str, str]:
+    """The parts of ``models:/<name>/<version>`` or ``models:/<name>@<alias>``."""
+    name, _, which = model.removeprefix("models:/").replace("@", "/").rpartition("/")
+    return name, which
+
+
 def connect(params: Registry, advice: str = "set MLFLOW_TRACKING_URI") -> MlflowClient:
     """Point MLflow at the store that :func:`store_of` names.
 
@@ -272,7 +278,7 @@ def record_scoring(
     import mlflow
 
     client = connect(params)
-    name, _, version = model.removeprefix("models:/").rpartition("/")
+    name, version = name_and_version(model)
     tags = {
         "model_name": name,
         "model_version": version,
@@ -293,6 +299,27 @@ def record_scoring(
             mlflow.log_metrics(dict(scores))
             mlflow.log_artifacts(str(folder), "evaluation")
     return run.info.run_id
+
+
+def record_verdict(params: Registry, run_id: str, verdict: Verdict) -> None:
+    """Add the gate's verdict to the run that trained the model, in place of an earlier one.
+
+    Its tags become the run's, and ``gate/verdict.json`` and ``gate/verdict.md`` tell it whole. The
+    tags come last: a run with the tag ``gate`` has been judged, and the files say why.
+
+    Raises:
+        StreetsegError: the store does not answer or does not know the run.
+    """
+    client, tags = connect(params), verdict.tags()
+    with clear_errors(f"cannot record the verdict on run {run_id}"):
+        told = json.dumps(verdict.to_dict(), indent=1) + "\n"
+        client.log_text(run_id, told, "gate/verdict.json")
+        client.log_text(run_id, verdict.to_markdown(), "gate/verdict.md")
+        for earlier in client.get_run(run_id).data.tags:
+            if earlier.startswith("gate") and earlier not in tags:
+                client.delete_tag(run_id, earlier)
+        for key, value in tags.items():
+            client.set_tag(run_id, key, value)
 
 
 @contextmanager
@@ -355,24 +382,3 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
     return flat
-
-
-def record_verdict(params: Registry, run_id: str, verdict: Verdict) -> None:
-    """Add the gate's verdict to the run that trained the model, in place of an earlier one.
-
-    Its tags become the run's, and ``gate/verdict.json`` and ``gate/verdict.md`` tell it whole. The
-    tags come last: a run with the tag ``gate`` has been judged, and the files say why.
-
-    Raises:
-        StreetsegError: the store does not answer or does not know the run.
-    """
-    client, tags = connect(params), verdict.tags()
-    with clear_errors(f"cannot record the verdict on run {run_id}"):
-        told = json.dumps(verdict.to_dict(), indent=1) + "\n"
-        client.log_text(run_id, told, "gate/verdict.json")
-        client.log_text(run_id, verdict.to_markdown(), "gate/verdict.md")
-        for earlier in client.get_run(run_id).data.tags:
-            if earlier.startswith("gate") and earlier not in tags:
-                client.delete_tag(run_id, earlier)
-        for key, value in tags.items():
-            client.set_tag(run_id, key, value)

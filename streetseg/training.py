@@ -13,9 +13,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from streetseg.artifact import frames_learnt, save_artifact
 from streetseg.augment import finish
-from streetseg.checkpoint import Checkpoint, TrainingState, stop_requests
+from streetseg.checkpoint import Checkpoint, TrainingState
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.device import choose_device, forward_pass, in_precision, memory_advice
@@ -28,7 +27,9 @@ from streetseg.models import SegmentationModel
 from streetseg.optimization import freeze, update
 from streetseg.pictures import prediction_panel
 from streetseg.progress import Pace, track
+from streetseg.saving import frames_learnt, save_artifact
 from streetseg.selection import selection_miou, split_for_selection
+from streetseg.stopping import stop_requests
 from streetseg.tracking import Run, training_run
 
 

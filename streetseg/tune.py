@@ -30,10 +30,12 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import TypeAdapter
 
 from streetseg.atomic import alone_in, put_in_place, refuse_foreign, write_whole
-from streetseg.checkpoint import INCIDENTAL, stop_requests
-from streetseg.config import Params, Range, Train, Tune
+from streetseg.checkpoint import INCIDENTAL
+from streetseg.config import Params, Train, Tune
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StoppedError, StreetsegError, one_line
+from streetseg.search_space import Range
+from streetseg.stopping import stop_requests
 from streetseg.tracking import end_as_pruned, search_run
 from streetseg.training import train
 from streetseg.tuning_page import write_tuning_page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from streetseg.config import Range, SearchSpace
+from streetseg.pictures import png_address
 from streetseg.report import write_page
+from streetseg.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
     from streetseg.tune import Search
@@ -111,7 +111,7 @@ def _scatter(axis: Axes, search: Search, places: list[Any]) -> None:
 def _address(figure: Figure) -> str:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=130)
-    return f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"
+    return png_address(picture.getvalue())
 
 
 def _show(value: Any) -> str:

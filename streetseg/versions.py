@@ -17,7 +17,7 @@ import yaml
 from streetseg.atomic import put_in_place, refuse_foreign
 from streetseg.config import Data, Params
 from streetseg.credentials import masked, with_token
-from streetseg.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset
+from streetseg.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset, data_version
 from streetseg.errors import StreetsegError, one_line
 
 DATA_VERSION = re.compile(r"[0-9a-f]{32}\.dir")
@@ -36,17 +36,6 @@ class DataCommit:
     """``data.source`` in its ``params.yaml``."""
     root: str | None
     """``data.root`` there."""
-
-
-def data_version(folder: Path) -> str:
-    """The name DVC gives a folder: the md5 of its sorted list of file md5s, ending in ``.dir``."""
-    from dvc_data.hashfile.build import build
-    from dvc_data.hashfile.db import HashFileDB
-    from dvc_objects.fs.local import localfs
-
-    with tempfile.TemporaryDirectory() as staging:
-        _, _, tree = build(HashFileDB(localfs, staging), str(folder), localfs, "md5", dry_run=True)
-    return str(tree.hash_info.value)
 
 
 def resolve(version_or_revision: str, repository: str) -> str:
@@ -82,7 +71,7 @@ def version_at(repository: str, revision: str) -> str:
     except Exception as error:
         raise StreetsegError(
             f"no data version in dvc.lock of {masked(repository)} at '{revision}': "
-            f"{masked(_reason(error))}"
+            f"{masked(one_line(error, None))}"
         ) from None
     finally:
         if address != repository:
@@ -172,7 +161,7 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
             except Exception as error:  # of DVC, its file systems, or a damaged object's parser
                 raise StreetsegError(
                     f"data version {version} cannot be fetched from {remote}: "
-                    f"{_last(said)}{_reason(error)}"
+                    f"{_last(said)}{one_line(error, None)}"
                 ) from None
         arrived = all((workspace / "prepared" / name).is_file() for name in only)
         if not arrived or _fetched_version(workspace, bool(only), version) != version:
@@ -212,7 +201,7 @@ def fetch_index(name: str, data: Data, destination: Path) -> PreparedDataset:
     except Exception as error:
         raise StreetsegError(
             f"the data of '{name}' is neither in the DVC cache of {data.repository} nor in its "
-            f"remote: {_reason(error)}"
+            f"remote: {one_line(error, None)}"
         ) from None
     return PreparedDataset(destination)
 
@@ -281,12 +270,7 @@ def _dvc_errors() -> Iterator[list[str]]:
 
 
 def _last(said: list[str]) -> str:
-    return f"{' '.join(said[-1].split())}: " if said else ""
-
-
-def _reason(error: Exception) -> str:
-    """What an exception says, in one line, with what caused it if it says nothing itself."""
-    return one_line(error, None) or type(error).__name__
+    return f"{one_line(said[-1], None)}: " if said else ""
 
 
 def _parent(destination: Path) -> Path:

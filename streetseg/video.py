@@ -17,10 +17,11 @@ import numpy as np
 from streetseg.errors import StoppedError, StreetsegError
 from streetseg.films import Film, new_film, new_masks, open_film
 from streetseg.imaging import blend, resize_rgb
-from streetseg.inference import Segmenter, categories_at
+from streetseg.inference import Segmenter
 from streetseg.legend import Legend
 from streetseg.pictures import colorize
 from streetseg.progress import Pace, track
+from streetseg.upsampling import categories_at
 
 Item = TypeVar("Item")
 

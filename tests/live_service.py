@@ -20,7 +20,7 @@ from streetseg.config import Params
 from streetseg.gate import judge
 from streetseg.promotion import promote
 from streetseg.provenance import REPOSITORY
-from streetseg.registry import register
+from streetseg.registration import register
 from tests.conftest import Trained
 from tests.ports import free_port
 

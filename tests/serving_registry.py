@@ -13,7 +13,8 @@ from mlflow import MlflowClient
 from safetensors.numpy import load_file, save_file
 
 from streetseg.config import Params
-from streetseg.registry import CHAMPION, _log_model
+from streetseg.registration import log_model
+from streetseg.registry import CHAMPION
 from streetseg.tracking import connect
 
 
@@ -50,7 +51,7 @@ def registered(params: Params, models: Mapping[str, Path]) -> MlflowClient:
     client, name = connect(params.registry), params.registry.model_name
     for version, artifact in models.items():
         with mlflow.start_run():
-            made = mlflow.register_model(_log_model(artifact, None), name)
+            made = mlflow.register_model(log_model(artifact, None), name)
         assert str(made.version) == version
     client.set_registered_model_alias(name, CHAMPION, "1")
     return client

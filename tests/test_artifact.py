@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 import torch
 
 import streetseg
-from streetseg.artifact import check_onnx, frames_learnt, load_torch, read_config
+from streetseg.artifact import load_torch, read_config
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.inference import Segmenter
+from streetseg.onnx_check import check_onnx
+from streetseg.saving import frames_learnt
 from streetseg.upsampling import categories_at
 from tests.conftest import SIZE, Trained
 
@@ -103,3 +106,21 @@ def test_a_format_of_the_future_is_refused(copy: Path) -> None:
     (copy / "config.json").write_text(json.dumps(config | {"format": 99}))
     with pytest.raises(StreetsegError, match="format 99"):
         Segmenter(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "read", "said"),
+    [
+        ("config.json", b"[]", load_torch, r"holds no model artifact \(config.json\)"),
+        ("config.json", b"\x80", load_torch, r"holds no model artifact \(config.json\)"),
+        ("labels.json", b"{", load_torch, r"holds no model artifact \(labels.json\)"),
+        ("weights.safetensors", b"cut", load_torch, "cannot read .*weights.safetensors"),
+        ("example.safetensors", b"cut", check_onnx, "cannot read .*example.safetensors"),
+    ],
+)
+def test_a_damaged_file_is_one_clear_line(
+    copy: Path, name: str, content: bytes, read: Callable[[Path], object], said: str
+) -> None:
+    (copy / name).write_bytes(content)
+    with pytest.raises(StreetsegError, match=said):
+        read(copy)

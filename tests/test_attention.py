@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from streetseg.artifact import load_torch, save_artifact
+from streetseg.artifact import load_torch
 from streetseg.attention import (
     attend,
     attention_weights,
@@ -24,6 +24,7 @@ from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.imaging import encode_png, resize_rgb
 from streetseg.models import build_model
+from streetseg.saving import save_artifact
 from tests.conftest import SIZE, Trained
 
 HEADS = [1, 2, 5, 8]
@@ -121,8 +122,8 @@ def test_another_decoder_on_such_an_encoder_has_it() -> None:
         (("a.png", "--at", "300,0"), "the pixel 300,0 is outside the picture of 300x150"),
         (("a.png", "--at", "middle"), "--at middle: give x,y in pixels"),
         (("a.png", "--out", "o.pdf"), "cannot write o.pdf: name a .png"),
-        (("b.png",), "b.png: cannot be decoded"),
-        (("c.png",), "No such file or directory: c.png"),
+        (("b.png",), "b.png cannot be decoded"),
+        (("c.png",), "cannot read c.png: No such file or directory"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -20,9 +20,10 @@ import pytest
 
 from streetseg import batch, cli
 from streetseg.artifact import weights_sha256
-from streetseg.batch import Batch, mask_name, segment_folder
+from streetseg.batch import Batch, segment_folder
 from streetseg.batch_page import write_batch_page
 from streetseg.errors import StoppedError, StreetsegError
+from streetseg.folders import mask_name
 from streetseg.imaging import decode_ids, decode_rgb, encode_palette_png, encode_png
 from streetseg.inference import Segmenter
 from streetseg.places import Place

@@ -13,7 +13,7 @@ from streetseg.artifact import read_config
 from streetseg.card import CARD, DESCRIPTION_LIMIT, describe_model, shorten, weaknesses
 from streetseg.config import Params
 from streetseg.gate import judge
-from streetseg.registry import register
+from streetseg.registration import register
 from streetseg.sources import LAYOUTS, load_source
 from streetseg.tracking import connect
 from streetseg.verdict import Verdict

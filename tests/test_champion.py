@@ -18,7 +18,7 @@ from streetseg.errors import StreetsegError
 from streetseg.evaluation import evaluate
 from streetseg.metrics import category_iou, category_miou
 from streetseg.promotion import promote
-from streetseg.registry import register
+from streetseg.registration import register
 from streetseg.tracking import connect
 from streetseg.verdict import Verdict
 from tests.conftest import Trained

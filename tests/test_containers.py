@@ -24,10 +24,9 @@ from mlflow import MlflowClient
 from components import IMAGE as TRAIN
 from pipelines.containers import docker_runner
 from streetseg.config import load_params
-from streetseg.dataset import PreparedDataset
+from streetseg.dataset import PreparedDataset, data_version
 from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
-from streetseg.versions import data_version
 
 SERVE, MLFLOW = TRAIN.replace("train", "serve"), TRAIN.replace("train", "mlflow")
 USER = 1000

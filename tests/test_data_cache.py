@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from streetseg.data_cache import UNFINISHED, fetch_through
-from streetseg.dataset import PreparedDataset
-from streetseg.versions import data_version
+from streetseg.dataset import PreparedDataset, data_version
 from tests.repositories import fill_remote
 
 

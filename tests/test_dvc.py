@@ -18,10 +18,10 @@ from botocore.config import Config
 
 from streetseg import cli
 from streetseg.config import Data
-from streetseg.dataset import INDEX_FILES, PreparedDataset
+from streetseg.dataset import INDEX_FILES, PreparedDataset, data_version
 from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
-from streetseg.versions import data_version, fetch, fetch_index, locked_version, resolve
+from streetseg.versions import fetch, fetch_index, locked_version, resolve
 from tests.layout import image_path, label_path, put, write_frames
 from tests.repositories import dvc, git, run
 from tests.s3_server import s3_server

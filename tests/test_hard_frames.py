@@ -19,6 +19,7 @@ from streetseg import hard_frames
 from streetseg.config import Serve
 from streetseg.drift import Observation
 from streetseg.hard_frames import HardFrames
+from streetseg.headers import SIGNATURES
 from streetseg.imaging import encode_png
 
 CATEGORIES = ["flat", "sky"]
@@ -90,7 +91,9 @@ def test_easy_frames_and_what_is_no_picture_are_not_kept(folder: Path) -> None:
 
 def test_each_kind_has_its_suffix(folder: Path, no_pause: None) -> None:
     frames = keeper(folder)
-    for start, suffix in ((b"\xff\xd8\xff", ".jpg"), (b"RIFF", ".webp"), (b"\x89PNG", ".png")):
+    for kind, suffix in (("JPEG", ".jpg"), ("WEBP", ".webp"), ("PNG", ".png")):
+        at, signature = SIGNATURES[kind]
+        start = b"RIFF----"[:at] + signature
         assert frames.offer(start, HARD)
         assert (folder / f"{xxhash.xxh3_128_hexdigest(start)}{suffix}").read_bytes() == start
 

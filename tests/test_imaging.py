@@ -1,15 +1,24 @@
-"""Masks as PNG files, and pictures made smaller."""
+"""Pictures as files, and made smaller."""
 
 from __future__ import annotations
 
 import io
+import struct
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from streetseg.imaging import decode_ids, encode_palette_png, resize_rgb
+from streetseg.headers import BadImageError
+from streetseg.imaging import (
+    decode_ids,
+    decode_instances,
+    decode_rgb,
+    encode_palette_png,
+    resize_rgb,
+)
 
 PALETTE = np.random.default_rng(1).integers(0, 255, (8, 3), np.uint8)
 
@@ -37,3 +46,14 @@ def test_shrinking_takes_the_mean_of_the_area(factor: int) -> None:
     mean = rgb.reshape(16, factor, 32, factor, 3).mean(axis=(1, 3))
     # Halving again and again rounds each time, to the nearest.
     assert np.abs(resize_rgb(rgb, (16, 32)) - mean).max() <= (1 if factor < 8 else 1.5)
+
+
+@pytest.mark.parametrize("decode", [decode_rgb, decode_ids, decode_instances])
+def test_a_header_of_more_pixels_than_can_be_decoded_is_refused(
+    decode: Callable[[bytes], np.ndarray],
+) -> None:
+    jpeg = bytearray(cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    frame_header = jpeg.find(b"\xff\xc0")
+    jpeg[frame_header + 5 : frame_header + 9] = struct.pack(">HH", 65500, 65500)
+    with pytest.raises(BadImageError, match="cannot be decoded"):
+        decode(bytes(jpeg))

@@ -10,7 +10,7 @@ from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as offic
 
 from streetseg.errors import StreetsegError
 from streetseg.imaging import encode_png
-from streetseg.labels import LabelSpace
+from streetseg.labels import Category, Label, LabelSpace
 from streetseg.mask_folders import score_folders
 from streetseg.metrics import (
     category_miou,
@@ -194,3 +194,29 @@ def test_masks_that_cannot_be_scored_are_named(
     with pytest.raises(StreetsegError, match=said) as caught:
         score_folders(*folders, SPACE)
     assert "\n" not in str(caught.value)
+
+
+def test_a_category_whose_only_id_is_negative_is_counted_as_it_is_drawn() -> None:
+    colors = {"a": (0, 0, 0), "b": (1, 1, 1)}
+    space = LabelSpace(
+        "two",
+        tuple(Category(name, color) for name, color in colors.items()),
+        (Label(0, "a", "a"), Label(-1, "b", "b")),
+    )
+    truth, categories = np.array([[0, 255]], np.uint8), np.array([[0, 1]], np.uint8)
+    scores = score(confusion_of_categories(truth, categories, space), space)
+    assert scores.iou == scores.iou_official == {"a": 1, "b": 1}
+
+
+def test_ids_without_a_category_may_be_in_the_truth_alone(tmp_path: Path) -> None:
+    space = LabelSpace.load("kitti-road")
+    truth = np.array([[0, 1, 1, 255]], np.uint8)
+    truth_path = tmp_path / "truth" / "a_gtFine_labelIds.png"
+    predicted_path = tmp_path / "predicted" / "a.png"
+    for path, ids in ((truth_path, truth), (predicted_path, np.minimum(truth, 1))):
+        path.parent.mkdir()
+        path.write_bytes(encode_png(ids))
+    assert score_folders(predicted_path.parent, truth_path.parent, space).scores.miou == 1
+    predicted_path.write_bytes(encode_png(truth))
+    with pytest.raises(StreetsegError, match=r"a\.png holds id 255, .* gives no category"):
+        score_folders(predicted_path.parent, truth_path.parent, space)

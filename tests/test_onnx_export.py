@@ -7,10 +7,10 @@ import onnxruntime
 import pytest
 import torch
 
-from streetseg.artifact import TOLERANCE
 from streetseg.config import Model
 from streetseg.models import architectures, build_model
 from streetseg.networks import fcn
+from streetseg.onnx_check import TOLERANCE
 from streetseg.onnx_export import export_onnx
 
 

@@ -22,15 +22,14 @@ from pipelines.commands import main, read_inputs
 from pipelines.evaluation import street_segmentation_evaluation
 from pipelines.local import LocalRun, run_locally
 from streetseg.config import Params, parse_overrides
-from streetseg.dataset import PreparedDataset
+from streetseg.dataset import PreparedDataset, data_version
 from streetseg.errors import StreetsegError
 from streetseg.gate import judge
 from streetseg.imaging import encode_png
 from streetseg.promotion import promote
-from streetseg.registry import register
+from streetseg.registration import register
 from streetseg.runs import trained_on
 from streetseg.tracking import connect, record_evaluation
-from streetseg.versions import data_version
 from tests.conftest import Trained
 from tests.kfp_api import NAMESPACE, TOKEN, FakeKubeflow
 

@@ -403,3 +403,13 @@ def test_a_jpeg_with_a_giant_size_in_its_header_is_one_bad_frame(
         prepare(small_recipe(source, tmp_path / "prepared", prepare__on_error="skip"))
     )
     assert [FIRST in error for error in dataset.skipped["error"]] == [True]
+
+
+@pytest.mark.parametrize("key", ["format", "size", "source", "cities_are_places", "label_space"])
+def test_a_damaged_dataset_is_one_clear_line(source: Path, tmp_path: Path, key: str) -> None:
+    path = prepare(small_recipe(source, tmp_path / "prepared")) / "dataset.json"
+    description = json.loads(path.read_text())
+    del description[key]
+    path.write_text(json.dumps(description))
+    with pytest.raises(StreetsegError, match="holds a damaged dataset: prepare or fetch it again"):
+        PreparedDataset(path.parent)

@@ -21,7 +21,8 @@ from streetseg.drift import Reference
 from streetseg.errors import StreetsegError
 from streetseg.gate import judge
 from streetseg.promotion import history, promote, rollback
-from streetseg.registry import download, find, register, versions
+from streetseg.registration import register
+from streetseg.registry import download, find, versions
 from streetseg.tracking import clear_errors, connect
 from streetseg.verdict import Verdict
 from tests.conftest import Trained

@@ -25,7 +25,8 @@ from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StoppedError, StreetsegError
 from streetseg.promotion import history, promote, rollback
-from streetseg.registry import ModelVersion, find, register, versions
+from streetseg.registration import register
+from streetseg.registry import ModelVersion, find, versions
 from streetseg.tracking import connect
 from streetseg.training import TrainedModel, train
 from streetseg.verdict import Verdict

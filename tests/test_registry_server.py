@@ -26,7 +26,8 @@ from streetseg.evaluation import evaluate
 from streetseg.gate import judge
 from streetseg.lineage import trace
 from streetseg.promotion import LONGEST_REASON, history, promote, rollback
-from streetseg.registry import ModelVersion, download, find, register, versions
+from streetseg.registration import register
+from streetseg.registry import ModelVersion, download, find, versions
 from streetseg.tracking import connect, record_evaluation
 from streetseg.training import train
 

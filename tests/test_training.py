@@ -18,7 +18,7 @@ from streetseg.losses import segmentation_loss
 from streetseg.models import build_model
 from streetseg.optimization import build_average, build_optimizer, build_schedule
 from streetseg.pictures import HEADING
-from streetseg.registry import register
+from streetseg.registration import register
 from streetseg.selection import split_for_selection
 from streetseg.tracking import connect
 from streetseg.training import TrainedModel, train

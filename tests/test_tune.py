@@ -13,10 +13,10 @@ import yaml
 
 from streetseg.artifact import read_config
 from streetseg.atomic import alone_in
-from streetseg.checkpoint import stop_requests
 from streetseg.config import Params, load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
+from streetseg.stopping import stop_requests
 from streetseg.tracking import connect, search_run
 from streetseg.tune import Search, tune
 

@@ -10,10 +10,9 @@ import pytest
 import yaml
 
 from streetseg.config import Data, Params, load_params
-from streetseg.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset
+from streetseg.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset, data_version
 from streetseg.errors import StreetsegError
 from streetseg.versions import (
-    data_version,
     fetch,
     fetch_index,
     locked_version,

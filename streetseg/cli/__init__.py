@@ -5,7 +5,7 @@ import sys
 # Their commands join the app, in the order of the help.
 from streetseg.cli import settings, data, training, models, media, registry  # noqa: F401  # isort: skip
 from streetseg.cli.base import app
-from streetseg.errors import StreetsegError
+from streetseg.errors import exit_on_error
 
 __all__ = ["app", "main"]
 
@@ -13,8 +13,7 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Run the command line: status 0 done, 1 failed with one clear line, 2 wrong usage."""
     try:
-        app()
-    except StreetsegError as error:
-        sys.exit(f"error: {error}")
+        with exit_on_error():
+            app()
     except OSError as error:
         sys.exit(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "))

@@ -93,14 +93,11 @@ def attention(
 
     For SegFormer and any architecture on an encoder mit_b0 to mit_b5.
     """
-    from streetseg.imaging import BadImageError, decode_rgb
+    from streetseg.imaging import read_picture
     from streetseg.registry import artifact_folder
 
     settings = load(params, set_)
-    try:
-        rgb = decode_rgb(image.read_bytes())
-    except BadImageError as error:
-        raise StreetsegError(f"{image}: {error}") from None
+    rgb = read_picture(image)
     pixel = _pixel(at) if at else (rgb.shape[1] // 2, rgb.shape[0] // 2)
     from streetseg.attention import attend, write_attention  # slow, so after what may fail at once
 

@@ -70,7 +70,7 @@ def register(
     """
     from streetseg.dataset import PreparedDataset
     from streetseg.gate import judge, read_evaluation
-    from streetseg.registry import register as register_model
+    from streetseg.registration import register as register_model
 
     settings = load(params, set_)
     scores, frames = read_evaluation(evaluation)
@@ -90,25 +90,21 @@ def predict(
 ) -> None:
     """Segment pictures: NAME_mask.png holds category ids, NAME_overlay.png shows them."""
     import streetseg
-    from streetseg.imaging import (
-        BadImageError,
-        blend,
-        decode_rgb,
-        encode_palette_png,
-        encode_png,
-    )
+    from streetseg.imaging import blend, encode_palette_png, encode_png, read_picture
     from streetseg.pictures import colorize
     from streetseg.progress import track
 
+    stems = [path.stem for path in images]
+    if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
+        raise StreetsegError(
+            f"several pictures would be written to {twice}_mask.png: give each an --out of its "
+            "own, or let 'streetseg batch' segment their folder"
+        )
     settings = load(params, set_)
     segmenter = streetseg.load(model, settings.registry)
     out.mkdir(parents=True, exist_ok=True)
     for path in track(images, total=len(images), description="predict"):
-        try:
-            rgb = decode_rgb(path.read_bytes())
-        except (BadImageError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise StreetsegError(f"{path}: {reason}") from None
+        rgb = read_picture(path)
         categories = segmenter.predict(rgb)
         mask = encode_palette_png(categories, segmenter.labels.palette)
         overlay = encode_png(blend(rgb, colorize(categories, segmenter.labels)))

@@ -161,7 +161,9 @@ def trace(
 def _table_of_versions(versions: list[ModelVersion]) -> Table:
     from rich.markup import escape
 
-    table = _table("version", "alias", "data version", "mIoU", "gate", "registered", "by")
+    from streetseg.tables import table_of
+
+    table = table_of("version", "alias", "data version", "mIoU", "gate", "registered", "by")
     for version in versions:
         tags = version.tags
         told = [tags.get(key) or "-" for key in ("data_version", "miou", "gate")]
@@ -178,7 +180,9 @@ def _table_of_versions(versions: list[ModelVersion]) -> Table:
 def _table_of_moves(moves: list[Move]) -> Table:
     from rich.markup import escape
 
-    table = _table("when (UTC)", "who", "what", "from", "to", "why")
+    from streetseg.tables import table_of
+
+    table = table_of("when (UTC)", "who", "what", "from", "to", "why")
     for move in moves:
         what = f"{move.action}, forced" if move.forced else move.action
         table.add_row(
@@ -195,11 +199,12 @@ def _table_of_moves(moves: list[Move]) -> Table:
 def _table_of_trace(found: Trace) -> Table:
     from rich.markup import escape
 
-    table = _table("", "")
+    from streetseg.tables import table_of
+
+    table = table_of("", "")
     for version in found.versions:
-        aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
         registered = f"registered {version.registered.astimezone():%Y-%m-%d %H:%M}"
-        told = f"{version.name} {version.version}{aliases}, {registered}, run {version.run_id}"
+        told = f"{version.name} {version.title}, {registered}, run {version.run_id}"
         table.add_row("version", escape(told))
         if weights := version.tags.get("weights_sha256"):
             table.add_row("", f"weights {weights}")
@@ -217,13 +222,4 @@ def _table_of_trace(found: Trace) -> Table:
         table.add_row("dvc.lock", escape(told))
     if found.names:
         table.add_row("", escape(f"branches and tags: {', '.join(found.names)}"))
-    return table
-
-
-def _table(*headings: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_header=any(headings))
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
     return table

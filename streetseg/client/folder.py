@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 
-from streetseg.batch import mask_name, pictures_for
 from streetseg.client.request import Answer, Request, ServiceError, mask_file
 from streetseg.errors import StoppedError, StreetsegError
+from streetseg.folders import mask_name, pictures_for
 from streetseg.parallel import thread_map
 from streetseg.places import Place
 from streetseg.progress import track

@@ -16,8 +16,8 @@ from streetseg.artifact import read_config
 from streetseg.atomic import new_folder
 from streetseg.config import Registry
 from streetseg.errors import StreetsegError
-from streetseg.registry import ModelVersion, describe, download, name_and_which
-from streetseg.tracking import connect
+from streetseg.registry import ModelVersion, describe, download
+from streetseg.tracking import connect, name_and_version
 
 logger = logging.getLogger("streetseg.serving")
 
@@ -39,7 +39,7 @@ def copy_model(uri: str, registry: Registry, destination: Path) -> Path:
     Raises:
         StreetsegError: no such model, or the folder cannot be written.
     """
-    told = describe(connect(registry), *name_and_which(uri))
+    told = describe(connect(registry), *name_and_version(uri))
     exact = f"models:/{told['name']}/{told['version']}"
     del told["aliases"]  # they move
     with TemporaryDirectory(prefix="streetseg-") as scratch:

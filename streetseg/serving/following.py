@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from streetseg.artifact import check_onnx
 from streetseg.config import Params
 from streetseg.errors import NoSuchVersionError, StreetsegError, one_line
 from streetseg.inference import Segmenter
+from streetseg.onnx_check import check_onnx
 from streetseg.registry import CHAMPION, ModelVersion, find
 from streetseg.serving.batching import Batcher
 from streetseg.serving.copies import LocalCopies, told_version
