@@ -122,8 +122,16 @@ def weights_sha256(artifact: Path) -> str:
 
 
 def read_labels(artifact: Path) -> LabelSpace:
-    """The label space of an artifact."""
-    return LabelSpace.from_dict(json.loads((Path(artifact) / "labels.json").read_text()))
+    """The label space of an artifact.
+
+    Raises:
+        StreetsegError: its file is missing or damaged.
+    """
+    path = Path(artifact) / "labels.json"
+    try:
+        return LabelSpace.from_dict(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        raise StreetsegError(f"{path} is missing or damaged") from None
 
 
 def frames_learnt(dataset: PreparedDataset, inherited: Collection[str] | None) -> set[str] | None:

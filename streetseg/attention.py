@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from streetseg.artifact import load_torch, read_config
-from streetseg.atomic import unfinished_folder
+from streetseg.atomic import write_whole
 from streetseg.errors import StreetsegError
 from streetseg.imaging import resize_rgb
 from streetseg.models import SegmentationModel
@@ -168,9 +168,7 @@ def write_attention(
     png = io.BytesIO()
     figure.savefig(png, dpi=110, format="png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = unfinished_folder(path)
-    unfinished.write_bytes(png.getvalue())
-    unfinished.replace(path)
+    write_whole(path, png.getvalue())
 
 
 def _split(tokens: Tensor, heads: int) -> Tensor:

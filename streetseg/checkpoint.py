@@ -20,10 +20,11 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from streetseg.atomic import os_reason
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.distributed import ALONE, World
-from streetseg.errors import StoppedError, StreetsegError
+from streetseg.errors import StoppedError, StreetsegError, one_line
 from streetseg.models import SegmentationModel
 
 INCIDENTAL = ("device", "loader_workers", "patience", "checkpoint_minutes", "checkpoint")
@@ -128,11 +129,14 @@ class Checkpoint:
             unfinished = self.path.with_name(f"{self.path.name}.partial")
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                torch.save(stored, unfinished)
+                with unfinished.open("wb") as file:
+                    torch.save(stored, file)
                 unfinished.rename(self.path)
             except (OSError, RuntimeError) as error:
                 unfinished.unlink(missing_ok=True)
-                reason = str(error).splitlines()[0]
+                # torch says where in its own code; Python's file said why
+                cause = error.__context__ if isinstance(error, RuntimeError) else error
+                reason = os_reason(cause) if isinstance(cause, OSError) else one_line(error)
                 raise StreetsegError(
                     f"cannot write the checkpoint {self.path}: {reason}: make room, or set "
                     "train.checkpoint to another place; an earlier one is kept"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from streetseg.atomic import write_whole
 from streetseg.imaging import blend, resize_rgb
 from streetseg.labels import IGNORE, LabelSpace
 
@@ -65,7 +66,7 @@ def write_preview(dataset: PreparedDataset, path: Path, frames: int = 12) -> Non
         _write(legend, category.name, (left + 28, 24), (0, 0, 0))
     sheet = cv2.cvtColor(np.concatenate([*lines, legend]), cv2.COLOR_RGB2BGR)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".jpg", sheet)[1].tobytes())
+    write_whole(path, cv2.imencode(".jpg", sheet)[1].tobytes())
 
 
 def _caption(rgb: np.ndarray, text: str) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from streetseg.atomic import write_whole
 from streetseg.errors import StreetsegError, one_line
 
 
@@ -76,9 +77,7 @@ class Place:
                 return
             target = Path(self._path(path))
             target.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = target.with_name(f".{target.name}.partial")
-            unfinished.write_bytes(data)
-            unfinished.rename(target)
+            write_whole(target, data)
 
     def remove(self, path: str) -> None:
         """Remove a file that is there.

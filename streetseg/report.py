@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from streetseg.atomic import write_whole
+
 if TYPE_CHECKING:
     from jinja2 import Template
 
@@ -24,4 +26,4 @@ def template(name: str) -> Template:
 def write_page(path: Path, name: str, **values: Any) -> None:
     """Fill in a page template and write it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(template(name).render(values), encoding="utf-8")
+    write_whole(path, template(name).render(values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import warnings
@@ -77,6 +78,7 @@ def connect(params: Registry, advice: str = "set MLFLOW_TRACKING_URI") -> Mlflow
     try:
         if path := sqlite_path(uri):
             path.parent.mkdir(parents=True, exist_ok=True)
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks
         mlflow.set_tracking_uri(uri)
         client = MlflowClient()
         client.search_experiments(max_results=1)
@@ -324,8 +326,9 @@ def read_metric(params: Registry, run_id: str, name: str) -> float:
 
 
 def _reason(error: Exception, longest: int = 200) -> str:
-    """What an error says: one line, not too long, without passwords."""
-    return masked(one_line(error, None))[:longest]
+    """What an error says: one line, not too long, without passwords and SQL."""
+    by_database = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None)
+    return masked(one_line(by_database or error, None))[:longest]
 
 
 def _knows(client: MlflowClient, run_id: str) -> bool:

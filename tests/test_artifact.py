@@ -1,6 +1,7 @@
 """The model artifact."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -103,3 +104,10 @@ def test_a_format_of_the_future_is_refused(copy: Path) -> None:
     (copy / "config.json").write_text(json.dumps(config | {"format": 99}))
     with pytest.raises(StreetsegError, match="format 99"):
         Segmenter(copy)
+
+
+def test_damaged_labels_are_named(trained: Trained, tmp_path: Path) -> None:
+    copy = shutil.copytree(trained.artifact, tmp_path / "model")
+    os.truncate(copy / "labels.json", 100)
+    with pytest.raises(StreetsegError, match=r"labels\.json is missing or damaged"):
+        streetseg.load(str(copy))

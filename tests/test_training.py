@@ -528,9 +528,20 @@ def test_a_full_disk_ends_training_with_the_checkpoint_before(
     recipe = changed(params, train__checkpoint_minutes=0, registry__tracking_uri=store)
     at_step(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, whole[1])))
     try:
-        with pytest.raises(StreetsegError, match=r"cannot write the checkpoint .*make room"):
+        with pytest.raises(StreetsegError, match=r"checkpoint .*: File too large: make room"):
             train(recipe, dataset, tmp_path / "model")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow", "model.checkpoint"]
     assert torch.load(tmp_path / "model.checkpoint", weights_only=True)["step"] == 2
+
+
+def test_what_is_no_model_is_refused_before_anything_is_learnt(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "today.txt").touch()
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with pytest.raises(StreetsegError, match=r"notes is there and holds no config\.json"):
+        train(changed(params, registry__tracking_uri=store), dataset, tmp_path / "notes")
+    assert not (tmp_path / "mlflow.db").exists()
