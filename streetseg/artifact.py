@@ -110,7 +110,8 @@ def read_config(artifact: Path) -> dict[str, Any]:
         raise StreetsegError(f"{artifact} holds no model artifact (config.json)") from None
     if config.get("format") != FORMAT:
         raise StreetsegError(
-            f"{artifact} has format {config.get('format')}, this version reads {FORMAT}"
+            f"{artifact} has format {config.get('format')}, this version reads {FORMAT}: train the "
+            "model again, or use the release that made it"
         )
     return config
 
@@ -156,15 +157,13 @@ def read_trained_on(artifact: Path) -> set[str] | None:
 
 def load_torch(artifact: Path) -> SegmentationModel:
     """The network of an artifact in PyTorch, on the CPU, in eval mode."""
-    from safetensors.torch import load_file
-
     from streetseg.models import build_model
 
     architecture = Model(
         **read_config(artifact)["model"] | {"encoder_weights": "none", "init_from": None}
     )
     model = build_model(architecture, len(read_labels(artifact).categories))
-    model.load_state_dict(load_file(Path(artifact) / "weights.safetensors"))
+    model.load_state_dict(_tensors(Path(artifact) / "weights.safetensors", "pt"))
     return model.eval()
 
 
@@ -174,8 +173,6 @@ def load_weights(model: SegmentationModel, artifact: Path, labels: LabelSpace) -
     Raises:
         StreetsegError: the folder is no artifact, or of another network or label space.
     """
-    from safetensors.torch import load_file
-
     config, theirs = read_config(artifact)["model"], read_labels(artifact)
     if theirs.names != labels.names:
         raise StreetsegError(
@@ -183,7 +180,7 @@ def load_weights(model: SegmentationModel, artifact: Path, labels: LabelSpace) -
             f"{', '.join(labels.names)}: model.init_from needs the same categories"
         )
     try:
-        model.load_state_dict(load_file(Path(artifact) / "weights.safetensors"))
+        model.load_state_dict(_tensors(Path(artifact) / "weights.safetensors", "pt"))
     except RuntimeError:
         raise StreetsegError(
             f"{artifact} is a {config['architecture']} on {config['encoder']}: set "
@@ -193,9 +190,7 @@ def load_weights(model: SegmentationModel, artifact: Path, labels: LabelSpace) -
 
 def read_example(artifact: Path) -> np.ndarray:
     """The picture that the artifact is checked with: RGB uint8[height, width, 3]."""
-    from safetensors.numpy import load_file
-
-    return load_file(Path(artifact) / "example.safetensors")["images"][0]
+    return _tensors(Path(artifact) / "example.safetensors")["images"][0]
 
 
 def check_onnx(artifact: Path, served: Segmenter | None = None) -> None:
@@ -210,16 +205,9 @@ def check_onnx(artifact: Path, served: Segmenter | None = None) -> None:
             their range, or the int8 graph's categories from those at registration on more pixels
             than ``INT8_TOLERANCE``, as processors round differently.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     from streetseg.inference import Segmenter
 
-    path = Path(artifact) / "example.safetensors"
-    try:
-        example = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise StreetsegError(f"cannot read {path}: {one_line(error)}") from None
+    example = _tensors(Path(artifact) / "example.safetensors")
     served = served or Segmenter(artifact, "float32")
     computed = served.logits(example["images"])
     if served.precision == "int8":
@@ -238,10 +226,25 @@ def check_onnx(artifact: Path, served: Segmenter | None = None) -> None:
 
 def add_int8_example(artifact: Path, logits: np.ndarray) -> None:
     """Store what the int8 graph computes for the example, float32[1, C, height, width]."""
-    from safetensors.numpy import load_file, save_file
+    from safetensors.numpy import save_file
 
     path = Path(artifact) / "example.safetensors"
-    save_file(load_file(path) | {INT8_LOGITS: np.ascontiguousarray(logits)}, path)
+    save_file(_tensors(path) | {INT8_LOGITS: np.ascontiguousarray(logits)}, path)
+
+
+def _tensors(path: Path, framework: str = "np") -> dict[str, Any]:
+    """What a safetensors file holds, for NumPy ("np") or PyTorch ("pt").
+
+    Raises:
+        StreetsegError: it is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise StreetsegError(f"cannot read {path}: {one_line(error)}") from None
 
 
 def _save_example(model: SegmentationModel, image: np.ndarray, folder: Path) -> None:

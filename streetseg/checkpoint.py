@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -165,7 +166,7 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """What :meth:`save` wrote for this recipe and data; None if there is none.
 
-        A checkpoint of something else is set aside.
+        A checkpoint of something else, or of an older release that kept less, is set aside.
 
         Raises:
             StreetsegError: the file is no checkpoint, or not all processes see it.
@@ -179,15 +180,21 @@ class Checkpoint:
                 "place that all machines share"
             )
         try:
+            with zipfile.ZipFile(self.path) as file:  # torch does not look at the checksums
+                if damaged := file.testzip():
+                    raise zipfile.BadZipFile(damaged)
             stored = torch.load(self.path, weights_only=True, map_location="cpu")
         except Exception:  # of torch, of zip, of the system: whatever it holds, it is no checkpoint
-            raise StreetsegError(f"{self.path} is no checkpoint: remove it to start anew") from None
-        if stored.pop("fingerprint", None) != self.fingerprint:
+            raise StreetsegError(
+                f"{self.path} is no checkpoint, or damaged: remove it to start anew"
+            ) from None
+        if stored.pop("fingerprint", None) != self.fingerprint or not stored.keys() >= {*NUMBERS}:
             aside = self.path.with_name(f"{self.path.name}.old")
             if self.world.leads:
                 self.path.replace(aside)
                 print(
-                    f"{self.path} is of other settings or data: starting anew, it is now {aside}",
+                    f"{self.path} is of other settings, data or release: starting anew, it is now "
+                    f"{aside}",
                     file=sys.stderr,
                 )
             return None

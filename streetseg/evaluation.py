@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from streetseg.artifact import read_config
+from streetseg.artifact import check_onnx, read_config
 from streetseg.atomic import new_folder
 from streetseg.bootstrap import interval, mean_iou, resampled_iou
 from streetseg.boundary import boundary_confusion
@@ -163,9 +163,11 @@ def evaluate(
         precision: of the graph, as :class:`streetseg.inference.Segmenter` takes it.
 
     Raises:
-        StreetsegError: no such artifact or split, or they do not fit each other.
+        StreetsegError: no such artifact or split, they do not fit each other, or the graph computes
+            something else than the artifact's example says.
     """
     model = Segmenter(artifact, precision)
+    check_onnx(artifact, model)
     if model.size != dataset.size or model.labels != dataset.labels:
         raise StreetsegError(
             f"the model ({model.labels.name}, {model.size}) and the dataset "

@@ -111,3 +111,10 @@ def test_damaged_labels_are_named(trained: Trained, tmp_path: Path) -> None:
     os.truncate(copy / "labels.json", 100)
     with pytest.raises(StreetsegError, match=r"labels\.json is missing or damaged"):
         streetseg.load(str(copy))
+
+
+def test_damaged_weights_are_named(trained: Trained, tmp_path: Path) -> None:
+    copy = shutil.copytree(trained.artifact, tmp_path / "model")
+    os.truncate(copy / "weights.safetensors", 1000)
+    with pytest.raises(StreetsegError, match=r"cannot read .*weights\.safetensors: "):
+        load_torch(copy)

@@ -4,6 +4,8 @@ import json
 import os
 import resource
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -269,3 +271,12 @@ def test_a_full_database_is_told_without_its_sql(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, whole)
     assert str(caught.value) == "cannot promote: disk I/O error"
+
+
+def test_a_store_of_another_mlflow_is_told_how_to_upgrade(tmp_path: Path) -> None:
+    registry = Registry(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    connect(registry)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
+    with pytest.raises(StreetsegError, match=r"another version of MLflow: .*'mlflow db upgrade"):
+        connect(registry)

@@ -18,7 +18,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from streetseg.artifact import read_config, read_trained_on
-from streetseg.checkpoint import TrainingState
+from streetseg.checkpoint import Checkpoint, TrainingState
 from streetseg.config import Params, Train, load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
@@ -274,7 +274,9 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
     assert weights_of(train(other, dataset, tmp_path / "model").artifact) == weights_of(
         fresh.artifact
     )
-    assert "is of other settings or data: starting anew, it is now" in capsys.readouterr().err
+    assert (
+        "is of other settings, data or release: starting anew, it is now" in capsys.readouterr().err
+    )
     assert (tmp_path / "model.checkpoint.old").is_file()
 
 
@@ -282,8 +284,29 @@ def test_what_is_no_checkpoint_is_not_unpickled(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     (tmp_path / "model.checkpoint").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(StreetsegError, match=r"model\.checkpoint is no checkpoint: remove it"):
+    with pytest.raises(StreetsegError, match=r"model\.checkpoint is no checkpoint, or damaged: re"):
         train(params, dataset, tmp_path / "model")
+
+
+def test_a_damaged_checkpoint_is_not_gone_on_with(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "model.checkpoint", params, dataset)
+    torch.save({"fingerprint": checkpoint.fingerprint, "x": torch.zeros(1000)}, checkpoint.path)
+    stored = bytearray(checkpoint.path.read_bytes())
+    stored[len(stored) // 2] ^= 255
+    checkpoint.path.write_bytes(stored)
+    with pytest.raises(StreetsegError, match="or damaged: remove it to start anew"):
+        checkpoint.load()
+
+
+def test_a_checkpoint_of_a_release_that_kept_less_is_set_aside(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "model.checkpoint", params, dataset)
+    torch.save({"fingerprint": checkpoint.fingerprint, "epoch": 2}, checkpoint.path)
+    assert checkpoint.load() is None
+    assert (tmp_path / "model.checkpoint.old").is_file()
 
 
 @pytest.fixture(scope="module")
