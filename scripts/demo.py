@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.local import LocalRun, run_locally
-from streetseg.atomic import write_whole
+from streetseg.atomic import alone_in, write_whole
 from streetseg.config import Params, load_recipe, parse_overrides
 from streetseg.errors import StreetsegError
 from streetseg.imaging import decode_rgb
@@ -51,8 +51,12 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"))
     arguments = parser.parse_args()
+    out = arguments.out.resolve()
     try:
-        Demo(arguments.out.resolve(), arguments.data, parse_overrides(arguments.set)).run()
+        demo = Demo(out, arguments.data, parse_overrides(arguments.set))
+        out.mkdir(parents=True, exist_ok=True)
+        with alone_in(out, out):
+            demo.run()
     except StreetsegError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

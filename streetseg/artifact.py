@@ -46,7 +46,8 @@ def read_config(artifact: Path) -> dict[str, Any]:
     config = _read_json(artifact, "config.json")
     if config.get("format") != FORMAT:
         raise StreetsegError(
-            f"{artifact} has format {config.get('format')}, this version reads {FORMAT}"
+            f"{artifact} has format {config.get('format')}, this version reads {FORMAT}: train the "
+            "model again, or use the release that made it"
         )
     return config
 

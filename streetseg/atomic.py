@@ -46,8 +46,15 @@ def new_folder(
                 if not resumable:
                     shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
-        reason = f"cannot write {destination}: {error.strerror or error}"
+        reason = f"cannot write {destination}: {os_reason(error)}"
         raise StreetsegError(f"{reason}: {hint}" if hint else reason) from None
+
+
+def os_reason(error: OSError) -> str:
+    """Why files could not be read or written; of a whole folder that was copied, the first."""
+    if isinstance(error, shutil.Error):
+        return str(error.args[0][0][2])
+    return error.strerror or str(error)
 
 
 def put_in_place(folder: Path, destination: Path) -> None:
@@ -125,6 +132,26 @@ def alone_in(folder: Path, destination: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def reserved(destination: Path) -> Iterator[None]:
+    """Keep other processes from making ``destination`` during the block, hours before it is there.
+
+    The empty folder ``<name>.lock`` stands beside it meanwhile; one that a killed process left does
+    no harm.
+
+    Raises:
+        StreetsegError: another process has it.
+        OSError: nothing can be written there.
+    """
+    lock = destination.with_name(f"{destination.name}.lock")
+    lock.mkdir(parents=True, exist_ok=True)
+    with alone_in(lock, destination):
+        try:
+            yield
+        finally:
+            lock.rmdir()
 
 
 def _empty(folder: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,11 +18,11 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from streetseg.atomic import unfinished_path
+from streetseg.atomic import os_reason, unfinished_path
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.distributed import ALONE, World
-from streetseg.errors import StoppedError, StreetsegError
+from streetseg.errors import StoppedError, StreetsegError, one_line
 from streetseg.models import SegmentationModel
 
 INCIDENTAL = ("device", "loader_workers", "patience", "checkpoint_minutes", "checkpoint")
@@ -126,11 +127,14 @@ class Checkpoint:
             unfinished = unfinished_path(self.path)
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                torch.save(stored, unfinished)
+                with unfinished.open("wb") as file:
+                    torch.save(stored, file)
                 unfinished.rename(self.path)
             except (OSError, RuntimeError) as error:
                 unfinished.unlink(missing_ok=True)
-                reason = str(error).splitlines()[0]
+                # torch says where in its own code; Python's file said why
+                cause = error.__context__ if isinstance(error, RuntimeError) else error
+                reason = os_reason(cause) if isinstance(cause, OSError) else one_line(error)
                 raise StreetsegError(
                     f"cannot write the checkpoint {self.path}: {reason}: make room, or set "
                     "train.checkpoint to another place; an earlier one is kept"
@@ -159,7 +163,7 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """What :meth:`save` wrote for this recipe and data; None if there is none.
 
-        A checkpoint of something else is set aside.
+        A checkpoint of something else, or of an older release that kept less, is set aside.
 
         Raises:
             StreetsegError: the file is no checkpoint, or not all processes see it.
@@ -173,15 +177,21 @@ class Checkpoint:
                 "place that all machines share"
             )
         try:
+            with zipfile.ZipFile(self.path) as file:  # torch does not look at the checksums
+                if damaged := file.testzip():
+                    raise zipfile.BadZipFile(damaged)
             stored = torch.load(self.path, weights_only=True, map_location="cpu")
         except Exception:  # of torch, of zip, of the system: whatever it holds, it is no checkpoint
-            raise StreetsegError(f"{self.path} is no checkpoint: remove it to start anew") from None
-        if stored.pop("fingerprint", None) != self.fingerprint:
+            raise StreetsegError(
+                f"{self.path} is no checkpoint, or damaged: remove it to start anew"
+            ) from None
+        if stored.pop("fingerprint", None) != self.fingerprint or not stored.keys() >= {*NUMBERS}:
             aside = self.path.with_name(f"{self.path.name}.old")
             if self.world.leads:
                 self.path.replace(aside)
                 print(
-                    f"{self.path} is of other settings or data: starting anew, it is now {aside}",
+                    f"{self.path} is of other settings, data or release: starting anew, it is now "
+                    f"{aside}",
                     file=sys.stderr,
                 )
             return None

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from streetseg.atomic import put_in_place, refuse_foreign
+from streetseg.atomic import os_reason, put_in_place, refuse_foreign
 from streetseg.dataset import DESCRIPTION, data_version
 from streetseg.versions import DATA_VERSION, fetch
 
@@ -41,12 +41,12 @@ def fetch_through(cache: Path | None, version: str, remote: str, destination: Pa
             print(f"data version {version} comes from the cache")
             return destination
     except OSError as error:
-        _warn(f"cannot read {kept}: {error.strerror or error}")
+        _warn(f"cannot read {kept}: {os_reason(error)}")
     fetch(version, remote, destination)
     try:
         _keep(destination, kept)
     except OSError as error:
-        _warn(f"cannot write {cache}: {error.strerror or error}")
+        _warn(f"cannot write {cache}: {os_reason(error)}")
     return destination
 
 

@@ -54,11 +54,13 @@ class PreparedDataset:
             self.source: str = description["source"]
             self.cities_are_places: bool = description["cities_are_places"]
             self.labels = LabelSpace.from_dict(description["label_space"])
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             raise StreetsegError(
                 f"{path} holds no prepared dataset: make one with 'streetseg prepare'"
             ) from None
-        except (ValueError, KeyError, TypeError):
+        except PermissionError as error:
+            raise StreetsegError(f"cannot read {error.filename}: {error.strerror}") from None
+        except (OSError, ValueError, KeyError, TypeError):  # OSError: of Arrow, at a damaged table
             raise StreetsegError(
                 f"{path} holds a damaged dataset: prepare or fetch it again"
             ) from None
@@ -107,7 +109,12 @@ class PreparedDataset:
     def _pixels(self, row: int, name: str) -> np.ndarray:
         shard, place = self._places[row]
         path = shard / f"{name}.npy"
-        return _open(path, path.stat().st_mtime_ns)[place]
+        try:
+            return _open(path, path.stat().st_mtime_ns)[place]
+        except (OSError, ValueError, EOFError, IndexError):
+            raise StreetsegError(
+                f"{path} is missing or damaged: prepare or fetch the data again"
+            ) from None
 
     @cached_property
     def _places(self) -> list[tuple[Path, int]]:

@@ -34,6 +34,7 @@ from streetseg.metrics import (
     plain_number,
     plain_numbers,
 )
+from streetseg.onnx_check import check_onnx
 from streetseg.parallel import cores
 from streetseg.pictures import confusion_picture, prediction_sheet
 from streetseg.progress import track
@@ -163,9 +164,11 @@ def evaluate(
         precision: of the graph, as :class:`streetseg.inference.Segmenter` takes it.
 
     Raises:
-        StreetsegError: no such artifact or split, or they do not fit each other.
+        StreetsegError: no such artifact or split, they do not fit each other, or the graph computes
+            something else than the artifact's example says.
     """
     model = Segmenter(artifact, precision)
+    check_onnx(artifact, model)
     if model.size != dataset.size or model.labels != dataset.labels:
         raise StreetsegError(
             f"the model ({model.labels.name}, {model.size}) and the dataset "

@@ -59,7 +59,7 @@ def versions(params: Registry) -> list[ModelVersion]:
             f"the registry {masked(client.tracking_uri)} has no model '{name}': run "
             "'streetseg register' first, or set MLFLOW_TRACKING_URI or registry.model_name"
         )
-    return known
+    return sorted(known, key=lambda each: int(each.version), reverse=True)
 
 
 def search(client: MlflowClient, filter_string: str) -> list[ModelVersion]:
@@ -153,14 +153,21 @@ def download(uri: str, params: Registry | None = None, folder: Path | None = Non
     import mlflow
 
     exact = pinned(uri, params)
+    name, version = name_and_version(exact)
     with clear_errors(f"cannot download {uri}"):
+        kept = connect(params or Registry()).get_model_version_download_uri(name, version)
+    with clear_errors(f"cannot download {uri}, whose files are in {kept}"):
         there = mlflow.artifacts.download_artifacts(
             artifact_uri=exact, dst_path=str(folder) if folder else None
+        )
+    if not any(Path(there).iterdir()):
+        raise StreetsegError(
+            f"version {version} of {name} has lost its files: bring {kept} back from the backup, "
+            "or register the model again"
         )
     # under the name it had at registration
     found = [config.parent for config in Path(there).glob("artifacts/*/config.json")]
     if len(found) != 1:
-        name, version = name_and_version(exact)
         raise StreetsegError(
             f"version {version} of {name} is no streetseg model: it holds no model artifact; name "
             "a version that 'streetseg register' made, or promote one"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import socket
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -83,11 +85,17 @@ def connect(params: Registry, advice: str = "set MLFLOW_TRACKING_URI") -> Mlflow
     try:
         if path := sqlite_path(uri):
             path.parent.mkdir(parents=True, exist_ok=True)
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks
         mlflow.set_tracking_uri(uri)
         client = MlflowClient()
         client.search_experiments(max_results=1)
     except Exception as error:
         store = masked(uri)
+        if "out-of-date database schema" in str(error):
+            raise StreetsegError(
+                f"the MLflow store {store} is of another version of MLflow: back it up, then run "
+                f"'mlflow db upgrade {store}'; if it is newer than what is installed, update that"
+            ) from None
         raise StreetsegError(
             f"cannot reach the MLflow store {store}: {_reason(error)}: {advice}"
         ) from None
@@ -351,8 +359,14 @@ def read_metric(params: Registry, run_id: str, name: str) -> float:
 
 
 def _reason(error: Exception, longest: int = 200) -> str:
-    """What an error says: one line, not too long, without passwords."""
-    return masked(one_line(error, None))[:longest]
+    """What an error says: one line, not too long, without passwords, SQL and what was asked."""
+    root: BaseException = error
+    while deeper := root.__cause__ or root.__context__:
+        root = deeper
+    if isinstance(root, (ConnectionError, TimeoutError, socket.gaierror)) and root.strerror:
+        return root.strerror
+    by_database = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None)
+    return masked(one_line(by_database or error, None))[:longest]
 
 
 def _knows(client: MlflowClient, run_id: str) -> bool:

@@ -13,6 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from streetseg.atomic import refuse_foreign, reserved
 from streetseg.augment import finish
 from streetseg.checkpoint import Checkpoint, TrainingState
 from streetseg.config import Params
@@ -65,9 +66,11 @@ def train(
 
     Raises:
         StreetsegError: unknown network, no such device, too few frames, too little memory, a loss
-            that is not finite, or a request to stop.
+            that is not finite, a request to stop, or the destination is something else or another
+            process is training it.
     """
-    with processes() as world:
+    refuse_foreign(destination, "config.json")
+    with processes() as world, reserved(destination) if world.leads else nullcontext():
         return _train(params, dataset, destination, on_epoch, world)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -183,6 +184,14 @@ def test_a_defect_is_one_clear_line_and_leaves_no_dataset(
     assert "\n" not in str(caught.value)
     left = {path.name for path in tmp_path.iterdir()}
     assert left in ({"source"}, {"source", "prepared.partial"})
+
+
+def test_a_shard_that_was_cut_short_is_named(source: Path, tmp_path: Path) -> None:
+    dataset = PreparedDataset(prepare(small_recipe(source, tmp_path / "prepared")))
+    shard = next(dataset.path.glob("train/*/images.npy"))
+    os.truncate(shard, 1000)
+    with pytest.raises(StreetsegError, match=f"{shard} is missing or damaged: prepare or fetch"):
+        [dataset.image(row) for row in dataset.rows("train")]
 
 
 def test_a_failure_leaves_the_dataset_before_as_it_was(source: Path, tmp_path: Path) -> None:

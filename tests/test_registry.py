@@ -2,7 +2,10 @@
 
 import json
 import os
+import resource
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -244,3 +247,37 @@ def test_what_failed_is_told_without_passwords() -> None:
         "cannot store files in s3://models of http://***@mlflow:5000: no answer from "
         "postgresql://***@db/mlflow: ask"
     )
+
+
+def test_a_version_whose_files_are_lost_says_where_they_were(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "lost")
+    register(trained.artifact, evaluation, verdict, recipe)
+    kept = connect(recipe.registry).get_model_version_download_uri("lost", "1")
+    shutil.rmtree(kept.removeprefix("file://"))
+    with pytest.raises(StreetsegError, match="1 of lost has lost its files: ") as caught:
+        download("models:/lost@challenger", recipe.registry)
+    assert kept in str(caught.value)
+
+
+def test_a_full_database_is_told_without_its_sql(tmp_path: Path) -> None:
+    store = tmp_path / "mlflow.db"
+    client = connect(Registry(tracking_uri=f"sqlite:///{store}"))
+    whole = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (store.stat().st_size, whole[1]))
+    try:
+        with pytest.raises(StreetsegError) as caught, clear_errors("cannot promote"):
+            client.create_registered_model("x" * 10_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, whole)
+    assert str(caught.value) == "cannot promote: disk I/O error"
+
+
+def test_a_store_of_another_mlflow_is_told_how_to_upgrade(tmp_path: Path) -> None:
+    registry = Registry(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    connect(registry)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
+    with pytest.raises(StreetsegError, match=r"another version of MLflow: .*'mlflow db upgrade"):
+        connect(registry)

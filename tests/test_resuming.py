@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from streetseg.artifact import weights_sha256
+from streetseg.checkpoint import Checkpoint
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
@@ -158,7 +159,9 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
     assert weights_sha256(train(other, dataset, tmp_path / "model").artifact) == weights_sha256(
         fresh.artifact
     )
-    assert "is of other settings or data: starting anew, it is now" in capsys.readouterr().err
+    assert (
+        "is of other settings, data or release: starting anew, it is now" in capsys.readouterr().err
+    )
     assert (tmp_path / "model.checkpoint.old").is_file()
 
 
@@ -166,8 +169,29 @@ def test_what_is_no_checkpoint_is_not_unpickled(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     (tmp_path / "model.checkpoint").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(StreetsegError, match=r"model\.checkpoint is no checkpoint: remove it"):
+    with pytest.raises(StreetsegError, match=r"model\.checkpoint is no checkpoint, or damaged: re"):
         train(params, dataset, tmp_path / "model")
+
+
+def test_a_damaged_checkpoint_is_not_gone_on_with(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "model.checkpoint", params, dataset)
+    torch.save({"fingerprint": checkpoint.fingerprint, "x": torch.zeros(1000)}, checkpoint.path)
+    stored = bytearray(checkpoint.path.read_bytes())
+    stored[len(stored) // 2] ^= 255
+    checkpoint.path.write_bytes(stored)
+    with pytest.raises(StreetsegError, match="or damaged: remove it to start anew"):
+        checkpoint.load()
+
+
+def test_a_checkpoint_of_a_release_that_kept_less_is_set_aside(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "model.checkpoint", params, dataset)
+    torch.save({"fingerprint": checkpoint.fingerprint, "epoch": 2}, checkpoint.path)
+    assert checkpoint.load() is None
+    assert (tmp_path / "model.checkpoint.old").is_file()
 
 
 def test_a_full_disk_ends_training_with_the_checkpoint_before(
@@ -181,7 +205,7 @@ def test_a_full_disk_ends_training_with_the_checkpoint_before(
     recipe = params.override({"train.checkpoint_minutes": 0, "registry.tracking_uri": store})
     at_step(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, whole[1])))
     try:
-        with pytest.raises(StreetsegError, match=r"cannot write the checkpoint .*make room"):
+        with pytest.raises(StreetsegError, match=r"checkpoint .*: File too large: make room"):
             train(recipe, dataset, tmp_path / "model")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, whole)

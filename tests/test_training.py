@@ -349,3 +349,15 @@ def test_out_of_memory_names_the_largest_batch_that_fits(
     with pytest.raises(StreetsegError, match=rf"out of memory with train\.batch_size=4: {advice}"):
         train(params, dataset, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_what_is_no_model_is_refused_before_anything_is_learnt(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "today.txt").touch()
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    recipe = params.override({"registry.tracking_uri": store})
+    with pytest.raises(StreetsegError, match=r"notes is there and holds no config\.json"):
+        train(recipe, dataset, tmp_path / "notes")
+    assert not (tmp_path / "mlflow.db").exists()

@@ -90,6 +90,7 @@ def predict(
 ) -> None:
     """Segment pictures: NAME_mask.png holds category ids, NAME_overlay.png shows them."""
     import streetseg
+    from streetseg.atomic import write_whole
     from streetseg.imaging import blend, encode_palette_png, encode_png, read_picture
     from streetseg.pictures import colorize
     from streetseg.progress import track
@@ -108,8 +109,11 @@ def predict(
         categories = segmenter.predict(rgb)
         mask = encode_palette_png(categories, segmenter.labels.palette)
         overlay = encode_png(blend(rgb, colorize(categories, segmenter.labels)))
-        (out / f"{path.stem}_mask.png").write_bytes(mask)
-        (out / f"{path.stem}_overlay.png").write_bytes(overlay)
+        try:
+            write_whole(out / f"{path.stem}_mask.png", mask)
+            write_whole(out / f"{path.stem}_overlay.png", overlay)
+        except OSError as error:
+            raise StreetsegError(f"cannot write to {out}: {error.strerror}") from None
     print(f"{2 * len(images)} files in {out}")
 
 
