@@ -106,7 +106,7 @@ class Line(ThreadingHTTPServer):
 def line_to(server: MortalServer) -> Iterator[Line]:
     """Lay a line."""
     with Line(server.port) as line:
-        Thread(target=line.serve_forever, daemon=True).start()
+        Thread(target=line.serve_forever, args=(0.02,), daemon=True).start()
         yield line
         line.shutdown()
 

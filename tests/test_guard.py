@@ -134,7 +134,7 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest], Event]]:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Collect) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", received, come
         server.shutdown()
 
