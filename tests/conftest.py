@@ -74,7 +74,31 @@ def cityscapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def params(cityscapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Params:
+def _migrations_run_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """MLflow's migrations take seconds for each new SQLite store: the next ones are copies."""
+    from mlflow.store.db import utils
+    from sqlalchemy import Engine
+
+    migrate, migrated = utils._upgrade_db, tmp_path_factory.mktemp("mlflow") / "migrated.db"
+
+    def migrate_or_copy(engine: Engine) -> None:
+        path = engine.url.database
+        if engine.dialect.name != "sqlite" or not path:
+            migrate(engine)
+        elif migrated.exists():
+            engine.dispose()
+            shutil.copyfile(migrated, path)
+        else:
+            migrate(engine)
+            shutil.copyfile(path, migrated)
+
+    utils._upgrade_db = migrate_or_copy
+
+
+@pytest.fixture(scope="session")
+def params(
+    cityscapes: Path, _migrations_run_once: None, tmp_path_factory: pytest.TempPathFactory
+) -> Params:
     """A recipe that runs in seconds, with a registry of its own."""
     root = tmp_path_factory.mktemp("project")
     return load_params(
