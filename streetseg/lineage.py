@@ -16,7 +16,7 @@ from streetseg.credentials import masked
 from streetseg.dataset import DESCRIPTION, PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.registry import ModelVersion, find, search
-from streetseg.runs import choose, runs_of, search_runs
+from streetseg.runs import SHORTEST_PREFIX, choose, runs_of, search_runs
 from streetseg.tracking import clear_errors, connect, name_and_version
 from streetseg.versions import (
     DATA_VERSION,
@@ -85,7 +85,9 @@ def trace(params: Params, subject: str) -> Trace:
             return _trace_data(client, subject, params.data.repository)
         if subject.startswith("models:/"):
             return _trace_version(find(client, *name_and_version(subject)), client, params)
-        if subject.isdecimal() or subject in _aliases(client, model):
+        # The first characters of a run's id may be digits alone, but there are more of them.
+        is_number = subject.isdecimal() and len(subject) < SHORTEST_PREFIX
+        if is_number or subject in _aliases(client, model):
             return _trace_version(find(client, model, subject), client, params)
         if RUN_ID.fullmatch(subject):
             run = client.get_run(subject)

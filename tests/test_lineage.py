@@ -90,6 +90,11 @@ def test_whatever_names_a_model_leads_to_its_run_and_its_data(
     assert f"{NAME} 1" in {f"{each.name} {each.version}" for each in found.versions}
 
 
+def test_digits_at_the_beginning_of_a_run_id_are_no_version(recipe: Params) -> None:
+    with pytest.raises(StreetsegError, match="no run has the name '0961109' or an id that begins"):
+        trace(recipe, "0961109")
+
+
 def test_the_commit_that_brought_the_data_is_named_with_branches_and_tags(
     recipe: Params, repository: Path, version: ModelVersion
 ) -> None:
