@@ -577,7 +577,9 @@ def grown(dataset: PreparedDataset, frames: int) -> None:
     )
 
 
-def test_one_leak_and_one_near_duplicate_are_found_among_20_000_frames(sound: PreparedDataset) -> None:
+def test_one_leak_and_one_near_duplicate_are_found_among_20_000_frames(
+    sound: PreparedDataset,
+) -> None:
     grown(sound, 20_000)
     index = sound.index
     index.loc[18_000, ["image_hash", "phash"]] = index.loc[123, ["image_hash", "phash"]]
