@@ -58,8 +58,8 @@ class PreparedDataset:
             raise StreetsegError(
                 f"{path} holds no prepared dataset: make one with 'streetseg prepare'"
             ) from None
-        except PermissionError as error:
-            raise StreetsegError(f"cannot read {error.filename}: {error.strerror}") from None
+        except PermissionError:
+            raise StreetsegError(f"cannot read {path}: Permission denied") from None
         except (OSError, ValueError, KeyError, TypeError):  # OSError: of Arrow, at a damaged table
             raise StreetsegError(
                 f"{path} holds a damaged dataset: prepare or fetch it again"

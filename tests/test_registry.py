@@ -275,9 +275,9 @@ def test_a_full_database_is_told_without_its_sql(tmp_path: Path) -> None:
 
 
 def test_a_store_of_another_mlflow_is_told_how_to_upgrade(tmp_path: Path) -> None:
-    registry = Registry(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
-    connect(registry)
-    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+    connect(Registry(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}"))
+    other = shutil.copy(tmp_path / "mlflow.db", tmp_path / "other.db")
+    with closing(sqlite3.connect(other)) as database, database:
         database.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
     with pytest.raises(StreetsegError, match=r"another version of MLflow: .*'mlflow db upgrade"):
-        connect(registry)
+        connect(Registry(tracking_uri=f"sqlite:///{other}"))
