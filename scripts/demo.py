@@ -28,7 +28,7 @@ from rich.table import Table
 from pipelines.local import LocalRun, run_locally
 from streetseg.atomic import alone_in, write_whole
 from streetseg.config import Params, load_recipe, parse_overrides
-from streetseg.errors import StreetsegError
+from streetseg.errors import StreetsegError, exit_on_error
 from streetseg.imaging import decode_rgb
 from streetseg.promotion import promote
 from streetseg.provenance import REPOSITORY, git_revision
@@ -53,14 +53,11 @@ def main() -> None:
     arguments = parser.parse_args()
     out = arguments.out.resolve()
     try:
-        demo = Demo(out, arguments.data, parse_overrides(arguments.set))
-        out.mkdir(parents=True, exist_ok=True)
-        with alone_in(out, out):
-            demo.run()
-    except StreetsegError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        sys.exit(f"error: {error.strerror or error}: {error.filename}")
+        with exit_on_error():
+            demo = Demo(out, arguments.data, parse_overrides(arguments.set))
+            out.mkdir(parents=True, exist_ok=True)
+            with alone_in(out, out):
+                demo.run()
     except KeyboardInterrupt:
         sys.exit("interrupted: run it again to go on")
 

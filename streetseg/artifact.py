@@ -81,10 +81,7 @@ def load_torch(artifact: Path) -> SegmentationModel:
     """
     from streetseg.models import build_model
 
-    architecture = Model(
-        **read_config(artifact)["model"] | {"encoder_weights": "none", "init_from": None}
-    )
-    model = build_model(architecture, len(read_labels(artifact).categories))
+    model = build_model(_network(artifact), len(read_labels(artifact).categories))
     model.load_state_dict(_read_weights(artifact))
     return model.eval()
 
@@ -95,7 +92,9 @@ def load_weights(model: SegmentationModel, artifact: Path, labels: LabelSpace) -
     Raises:
         StreetsegError: the folder is no artifact, or of another network or label space.
     """
-    config, theirs = read_config(artifact)["model"], read_labels(artifact)
+    from streetseg.models import network_name
+
+    theirs = read_labels(artifact)
     if theirs.names != labels.names:
         raise StreetsegError(
             f"{artifact} tells apart {', '.join(theirs.names)}, the dataset "
@@ -105,9 +104,15 @@ def load_weights(model: SegmentationModel, artifact: Path, labels: LabelSpace) -
         model.load_state_dict(_read_weights(artifact))
     except RuntimeError:
         raise StreetsegError(
-            f"{artifact} is a {config['architecture']} on {config['encoder']}: set "
+            f"{artifact} is a {network_name(_network(artifact))}: set "
             "model.architecture and model.encoder to these, or leave model.init_from out"
         ) from None
+
+
+def _network(artifact: Path) -> Model:
+    """The network of an artifact, whose weights come from nowhere else."""
+    chosen = read_config(artifact)["model"]
+    return Model(**chosen | {"encoder_weights": "none", "init_from": None})
 
 
 def _read_json(artifact: Path, name: str) -> dict[str, Any]:

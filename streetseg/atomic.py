@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from streetseg.errors import StreetsegError
@@ -151,7 +151,8 @@ def reserved(destination: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            lock.rmdir()
+            with suppress(OSError):  # someone has tidied up
+                lock.rmdir()
 
 
 def _empty(folder: Path) -> None:

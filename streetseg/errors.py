@@ -30,8 +30,10 @@ def one_line(said: object, longest: int | None = 200) -> str:
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """End the process with status 1 and one line on standard error where the user erred."""
+    """End the process with status 1 and one line on standard error if something is wrong."""
     try:
         yield
     except StreetsegError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "))

@@ -122,12 +122,12 @@ def try_int8(
     quantize_onnx(source, dataset, calibration_frames(dataset), destination)
     recipe = params.override({"evaluate.split": evaluation["split"], "evaluate.tta": []})
     folder = scratch / "evaluation-int8"
-    scored = evaluate(copy, dataset, recipe, folder, precision="int8")
-    found = scored.to_dict() | {"champion": evaluation.get("champion")}
-    both = None if frames is None else FrameCounts(scored.counts, frames.champion)
     models = {precision: Segmenter(copy, precision) for precision in GRAPHS}
     example = read_example(copy)
     add_int8_example(copy, models["int8"].logits(example[None]))
+    scored = evaluate(copy, dataset, recipe, folder, precision="int8")
+    found = scored.to_dict() | {"champion": evaluation.get("champion")}
+    both = None if frames is None else FrameCounts(scored.counts, frames.champion)
     milliseconds, agreement = _side_by_side(models, example)
     graphs = {
         precision: Graph(

@@ -85,7 +85,7 @@ def trace(params: Params, subject: str) -> Trace:
             return _trace_data(client, subject, params.data.repository)
         if subject.startswith("models:/"):
             return _trace_version(find(client, *name_and_version(subject)), client, params)
-        # The first characters of a run's id may be digits alone, but there are more of them.
+        # A version has fewer digits than the shortest beginning of a run's id.
         is_number = subject.isdecimal() and len(subject) < SHORTEST_PREFIX
         if is_number or subject in _aliases(client, model):
             return _trace_version(find(client, model, subject), client, params)

@@ -15,10 +15,6 @@ from streetseg.networks import NETWORKS
 from streetseg.weights import CARRIED_WEIGHTS, imagenet_vgg16, load_encoder
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-DOWNLOADED = (
-    ": its ImageNet weights are downloaded; without a network set model.encoder_weights=none, "
-    "or to the path of a file that holds them"
-)
 
 
 class SegmentationModel(nn.Module):
@@ -146,6 +142,7 @@ def _library(name: str, params: Model, categories: int) -> nn.Module:
     try:
         network = getattr(smp, name)(
             encoder_name=params.encoder,
+            # of timm's encoders the library takes True, and warns of a name
             encoder_weights=(params.encoder.startswith("tu-") or "imagenet") if download else None,
             classes=categories,
             # a vision transformer is else bound to the square pictures it was trained on

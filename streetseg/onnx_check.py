@@ -53,6 +53,10 @@ def check_onnx(artifact: Path, served: Segmenter | None = None) -> None:
     served = served or Segmenter(artifact, "float32")
     computed = served.logits(example["images"])
     if served.precision == "int8":
+        if INT8_LOGITS not in example:
+            raise StreetsegError(
+                f"{artifact / EXAMPLE} has no example of the int8 graph: register the model again"
+            )
         trained, allowed = example[INT8_LOGITS], INT8_TOLERANCE
         difference = np.mean(computed.argmax(axis=1) != trained.argmax(axis=1))
         said = f"gives {difference:.1%} of the example's pixels another category than when it was "

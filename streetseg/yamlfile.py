@@ -82,9 +82,8 @@ def _explain(error: ValidationError, origin: str, adapter: TypeAdapter[Any]) -> 
     message = first["msg"].removeprefix("Value error, ").replace("tuple", "list")
     message = f"{message[0].lower()}{message[1:]}"
     if first["type"] == "value_error" and isinstance(first["input"], dict):
-        return ": ".join(
-            filter(None, (origin, key, message))
-        )  # a rule of a section, too long to show
+        # a rule of a whole section, which is too long to show
+        return ": ".join(filter(None, (origin, key, message)))
     return f"{origin}: {key} = {masked(repr(first['input']))}: {message}"
 
 

@@ -45,9 +45,11 @@ def _callers_by_name_alone() -> None:
     inspect.stack = _stack_without_sources  # type: ignore[assignment]
 
 
-def _stack_without_sources(context: int = 0) -> list[tuple[object, ...]]:
-    walked = traceback.walk_stack(sys._getframe(1))
-    return [(f, f.f_code.co_filename, line, f.f_code.co_name, None, None) for f, line in walked]
+def _stack_without_sources(context: int = 0) -> list[inspect.FrameInfo]:
+    return [
+        inspect.FrameInfo(frame, frame.f_code.co_filename, line, frame.f_code.co_name, None, None)
+        for frame, line in traceback.walk_stack(sys._getframe(1))
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +108,8 @@ def params(
             "data.root": str(cityscapes),
             "data.prepared": str(root / "prepared"),
             "prepare.size": SIZE,
+            "model.architecture": "MiniUnet",
+            "model.encoder_weights": "none",
             "train.epochs": 3,
             "train.batch_size": 4,
             "train.learning_rate": 0.003,

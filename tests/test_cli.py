@@ -97,7 +97,10 @@ def test_wrong_usage_is_status_2() -> None:
         (("train", "--set", "train.epochz=1"), "did you mean 'epochs'"),
         (("prepare", "--set", "data.root=nowhere"), "data.root = nowhere is not there"),
         (("validate", "--set", "data.prepared=nowhere"), "streetseg prepare"),
-        (("train", "--set", "model.encoder=resnet1818"), "did you mean resnet"),
+        (
+            ("train", "--set", "model.architecture=Unet", "--set", "model.encoder=resnet1818"),
+            "did you mean resnet",
+        ),
         (("evaluate", "--model", "nowhere"), "nowhere holds no model artifact"),
         (("gate", "--evaluation", "nowhere"), "streetseg evaluate"),
         (("predict", "a.png"), "alias 'champion'"),
@@ -173,6 +176,15 @@ def test_predict_writes_masks_and_overlays(
     mask = cv2.imread(str(project / "seen" / f"{frame.stem}_mask.png"))
     overlay = cv2.imread(str(project / "seen" / f"{frame.stem}_overlay.png"))
     assert mask.shape == overlay.shape == cv2.imread(str(frame)).shape
+
+
+def test_without_a_model_it_is_the_champion_of_the_name_in_the_settings(
+    project: Path, cityscapes: Path
+) -> None:
+    frame = next(cityscapes.rglob("*_leftImg8bit.png"))
+    done = streetseg("predict", frame, "--set", "registry.model_name=seven", cwd=project)
+    assert done.returncode == 1
+    assert "has no model 'seven' with alias 'champion'" in done.stderr
 
 
 def test_anyones_masks_can_be_scored(project: Path, cityscapes: Path) -> None:

@@ -22,7 +22,7 @@ def leaves(tree: dict[str, Any], prefix: str = "") -> set[str]:
 
 def test_params_yaml_spells_out_every_default() -> None:
     path = REPOSITORY / "params.yaml"
-    assert load_params(path) == Params()
+    assert load_params(path) == Params(), "params.yaml holds other values than the code's defaults"
     assert leaves(yaml.safe_load(path.read_text())) == leaves(Params().to_dict())
 
 

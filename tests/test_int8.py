@@ -137,7 +137,6 @@ def test_int8_is_compared_with_the_champion_on_the_same_frames(
     found = try_int8(trained.artifact, dataset, beside, frames, params, tmp_path / "scratch")
     assert found.verdict.compared_with == "version 1"
     assert found.verdict.probability is not None
-    assert not found.verdict.passed  # on four frames nothing is sure
 
 
 def test_a_broken_int8_graph_is_one_clear_line(int8: Int8, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_tags_of_a_version_and_of_its_run_filter_well(
     expected = {
         "source": "cityscapes",
         "recipe": "default",
-        "architecture": "Unet",
+        "architecture": params.model.architecture,
         "encoder": params.model.encoder,
         "frames_train": "16",
         "frames_val": "4",

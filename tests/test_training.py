@@ -120,6 +120,12 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
 
 
 @pytest.fixture(scope="module")
+def on_encoder(params: Params) -> Params:
+    """The recipe with a network whose encoder begins with the weights of ImageNet."""
+    return params.override({"model.architecture": "Unet", "model.encoder_weights": "imagenet"})
+
+
+@pytest.fixture(scope="module")
 def plain(
     params: Params, dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> TrainedModel:
@@ -136,7 +142,6 @@ def plain(
         {"train.accumulate": 3},
         {"train.gradient_clip": 0.1},
         {"train.ema": 0.9},
-        {"train.encoder_rate": 0.1},
         {"train.precision": "bfloat16"},
     ],
     ids=lambda setting: next(iter(setting)),
@@ -166,14 +171,14 @@ def test_the_average_of_the_weights_is_an_exponential_one() -> None:
     assert build_average(layer, 0) is None
 
 
-def test_the_encoder_may_learn_at_a_rate_of_its_own(params: Params) -> None:
-    model = build_model(params.model, 3)
-    recipe = params.override({"train.learning_rate": 1.0, "train.encoder_rate": 0.1}).train
+def test_the_encoder_may_learn_at_a_rate_of_its_own(on_encoder: Params) -> None:
+    model = build_model(on_encoder.model, 3)
+    recipe = on_encoder.override({"train.learning_rate": 1.0, "train.encoder_rate": 0.1}).train
     optimizer = build_optimizer(model, recipe)
     rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
     encoder = set(model.encoder.parameters())
     assert rates == {p: 0.1 if p in encoder else 1.0 for p in model.parameters()}
-    recipe = params.override(
+    recipe = on_encoder.override(
         {"train.learning_rate": 1.0, "train.encoder_rate": 0.5, "train.encoder_decay": 0.1}
     ).train
     optimizer = build_optimizer(model, recipe)
@@ -215,20 +220,22 @@ def encoder_of(artifact: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_frozen_encoder_keeps_weights_and_statistics_until_its_end_learns(
-    params: Params, dataset: PreparedDataset, tmp_path: Path
+    on_encoder: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    torch.manual_seed(params.train.seed)
+    torch.manual_seed(on_encoder.train.seed)
     start = {
         f"network.encoder.{name}": value.numpy()
-        for name, value in build_model(params.model, len(dataset.labels.categories))
+        for name, value in build_model(on_encoder.model, len(dataset.labels.categories))
         .encoder.state_dict()
         .items()
     }
-    frozen = params.override({"train.epochs": 1, "train.freeze_epochs": 1})
+    frozen = on_encoder.override({"train.epochs": 1, "train.freeze_epochs": 1})
     after = encoder_of(train(frozen, dataset, tmp_path / "frozen").artifact)
     assert all((after[name] == start[name]).all() for name in start)
 
-    staged = params.override({"train.epochs": 2, "train.freeze_epochs": 1, "train.unfreeze": 0.1})
+    staged = on_encoder.override(
+        {"train.epochs": 2, "train.freeze_epochs": 1, "train.unfreeze": 0.1}
+    )
     after = encoder_of(train(staged, dataset, tmp_path / "staged").artifact)
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in start))
     learnt = {name.rpartition(".")[0] for name in start if (after[name] != start[name]).any()}
@@ -247,7 +254,6 @@ def test_training_goes_on_from_a_registered_model_and_names_its_version(
             "model.init_from": "models:/start@challenger",
             "train.epochs": 1,
             "train.learning_rate": 1e-12,
-            "train.freeze_epochs": 1,
         }
     )
     result = train(further, dataset, tmp_path / "further")
@@ -266,7 +272,7 @@ def test_training_goes_on_from_a_registered_model_and_names_its_version(
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"model.architecture": "MiniUnet"}, "is a Unet on tu-tf_efficientnet_lite0: set model"),
+        ({"model.architecture": "UNet2015"}, "is a MiniUnet: set model.architecture"),
         ({"model.init_from": "nowhere"}, "nowhere holds no model artifact"),
         ({"model.init_from": "models:/nobody@champion"}, "no model 'nobody' with alias"),
     ],

@@ -263,6 +263,7 @@ def test_a_trial_that_fails_does_not_end_the_search(
             "train.seed": 1,  # draws the encoder that is not there second and third
             "tune.trials": 2,
             "tune.startup": 9,
+            "model.architecture": "Unet",
             "tune.space": {"model.encoder": [recipe.model.encoder, "resnet1818"]},
         }
     )
@@ -278,7 +279,8 @@ def test_a_trial_that_fails_does_not_end_the_search(
 def test_three_failures_in_a_row_end_the_search(
     recipe: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    wrong = recipe.override({"tune.space": {"model.encoder": ["resnet1818", "resnet3434"]}})
+    encoders = {"model.encoder": ["resnet1818", "resnet3434"]}
+    wrong = recipe.override({"model.architecture": "Unet", "tune.space": encoders})
     with pytest.raises(StreetsegError, match=r"3 trials in a row have failed.*did you mean resnet"):
         tune(wrong, dataset, tmp_path / "tune")
     assert not (tmp_path / "tune" / "best").exists()

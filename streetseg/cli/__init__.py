@@ -1,7 +1,5 @@
 """The command line: each command is one call of the library."""
 
-import sys
-
 # Their commands join the app, in the order of the help.
 from streetseg.cli import settings, data, training, models, media, registry  # noqa: F401  # isort: skip
 from streetseg.cli.base import app
@@ -12,8 +10,5 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Run the command line: status 0 done, 1 failed with one clear line, 2 wrong usage."""
-    try:
-        with exit_on_error():
-            app()
-    except OSError as error:
-        sys.exit(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "))
+    with exit_on_error():
+        app()

@@ -42,7 +42,12 @@ EvaluationFolder = Annotated[
     Path, typer.Option("--evaluation", help="Folder that 'streetseg evaluate' wrote.")
 ]
 ModelUri = Annotated[
-    str, typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder.")
+    str | None,
+    typer.Option(
+        "--model",
+        help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder; else the champion of "
+        "registry.model_name.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 
@@ -57,6 +62,11 @@ def load(params: Path, overrides: list[str] | None) -> Params:
 
     absent = params == PARAMS and not params.exists()
     return load_params(None if absent else params, overrides or [])
+
+
+def model_or_champion(model: str | None, settings: Params) -> str:
+    """The model that is named, else the champion."""
+    return model or f"models:/{settings.registry.model_name}@champion"
 
 
 def open_prepared(params: Params) -> PreparedDataset:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from streetseg.cli.base import PARAMS, ModelUri, Overrides, ParamsFile, app, load
+from streetseg.cli.base import PARAMS, ModelUri, Overrides, ParamsFile, app, load, model_or_champion
 from streetseg.errors import StreetsegError
 
 
@@ -21,7 +21,7 @@ def video(
     destination: Annotated[Path, typer.Argument(metavar="OUT", help=".mp4, .gif, or a folder.")],
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
-    model: ModelUri = "models:/street-segmenter@champion",
+    model: ModelUri = None,
     opacity: Annotated[float, typer.Option(min=0, max=1, help="Of the colours.")] = 0.5,
     legend: Annotated[
         bool, typer.Option(help="A strip below with the categories and their shares.")
@@ -53,7 +53,7 @@ def video(
     from streetseg.video import segment_film
 
     settings = load(params, set_)
-    exact = pinned(model, settings.registry)
+    exact = pinned(model_or_champion(model, settings), settings.registry)
     segmenter = streetseg.load(exact, settings.registry)
     done = segment_film(
         source,
@@ -82,7 +82,7 @@ def attention(
     image: Annotated[Path, typer.Argument(help="Picture: PNG, JPEG or WebP.")],
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
-    model: ModelUri = "models:/street-segmenter@champion",
+    model: ModelUri = None,
     at: Annotated[
         str | None,
         typer.Option(metavar="X,Y", help="Pixel of the picture that asks; else its centre."),
@@ -101,7 +101,8 @@ def attention(
     pixel = _pixel(at) if at else (rgb.shape[1] // 2, rgb.shape[0] // 2)
     from streetseg.attention import attend, write_attention  # slow, so after what may fail at once
 
-    stages = attend(artifact_folder(model, settings.registry), rgb, pixel)
+    artifact = artifact_folder(model_or_champion(model, settings), settings.registry)
+    stages = attend(artifact, rgb, pixel)
     write_attention(rgb, pixel, stages, out)
     print(out)
 

@@ -23,6 +23,7 @@ from streetseg.cli.base import (
     ParamsFile,
     app,
     load,
+    model_or_champion,
 )
 from streetseg.errors import StreetsegError
 
@@ -85,7 +86,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Pictures: PNG, JPEG or WebP.")],
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
-    model: ModelUri = "models:/street-segmenter@champion",
+    model: ModelUri = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("outputs/predictions"),
 ) -> None:
     """Segment pictures: NAME_mask.png holds category ids, NAME_overlay.png shows them."""
@@ -102,7 +103,7 @@ def predict(
             "own, or let 'streetseg batch' segment their folder"
         )
     settings = load(params, set_)
-    segmenter = streetseg.load(model, settings.registry)
+    segmenter = streetseg.load(model_or_champion(model, settings), settings.registry)
     out.mkdir(parents=True, exist_ok=True)
     for path in track(images, total=len(images), description="predict"):
         rgb = read_picture(path)
@@ -127,7 +128,7 @@ def batch(
     ],
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
-    model: ModelUri = "models:/street-segmenter@champion",
+    model: ModelUri = None,
     as_json: AsJson = False,
 ) -> None:
     """Segment every PNG, JPEG and WebP below a folder or a bucket's prefix.
@@ -146,7 +147,7 @@ def batch(
     from streetseg.registry import artifact_folder, pinned
 
     settings = load(params, set_)
-    exact = pinned(model, settings.registry)
+    exact = pinned(model_or_champion(model, settings), settings.registry)
     artifact = artifact_folder(exact, settings.registry)
     found = segment_folder(
         source, destination, artifact, exact, max_megapixels=settings.serve.max_megapixels
