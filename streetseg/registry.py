@@ -155,15 +155,14 @@ def download(uri: str, params: Registry | None = None, folder: Path | None = Non
     exact = pinned(uri, params)
     name, version = name_and_version(exact)
     with clear_errors(f"cannot download {uri}"):
-        kept = connect(params or Registry()).get_model_version_download_uri(name, version)
-    with clear_errors(f"cannot download {uri}, whose files are in {kept}"):
+        if not mlflow.artifacts.list_artifacts(artifact_uri=exact):
+            kept = connect(params or Registry()).get_model_version_download_uri(name, version)
+            raise StreetsegError(
+                f"version {version} of {name} has lost its files: bring {kept} back from the "
+                "backup, or register the model again"
+            )
         there = mlflow.artifacts.download_artifacts(
             artifact_uri=exact, dst_path=str(folder) if folder else None
-        )
-    if not any(Path(there).iterdir()):
-        raise StreetsegError(
-            f"version {version} of {name} has lost its files: bring {kept} back from the backup, "
-            "or register the model again"
         )
     # under the name it had at registration
     found = [config.parent for config in Path(there).glob("artifacts/*/config.json")]
