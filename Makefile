@@ -24,7 +24,7 @@ setup: $(SYNCED) ## Make .venv with the locked packages
 
 $(SYNCED): requirements.lock pyproject.toml
 	@test -x $(BIN)/uv || { $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")' && $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"; }
-	@echo "Installing the locked packages into $(VENV) (about 6 GB, once)"
+	@echo "Installing the locked packages into $(VENV) (about 7 GB, once)"
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $@
