@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import yaml
+from safetensors.numpy import load_file, save_file
 
 from streetseg.bootstrap import interval
 from streetseg.champion import Champion, differences, find_champion
@@ -16,7 +17,9 @@ from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.evaluation import evaluate
+from streetseg.inference import Segmenter
 from streetseg.metrics import category_iou, category_miou
+from streetseg.onnx_check import EXAMPLE
 from streetseg.promotion import promote
 from streetseg.registration import register
 from streetseg.tracking import connect
@@ -40,6 +43,9 @@ def weak(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Champion
     largest = max(graph.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     largest.raw_data = bytes(len(largest.raw_data))
     onnx.save(graph, champion.artifact / "model.onnx")
+    example = load_file(champion.artifact / EXAMPLE)
+    example["logits"] = Segmenter(champion.artifact).logits(example["images"])
+    save_file(example, champion.artifact / EXAMPLE)
     return champion
 
 

@@ -35,11 +35,12 @@ def train(
     is in params.yaml; recipes/ holds published ones. On several GPUs:
     torchrun --nproc-per-node 4 -m streetseg train
     """
-    from streetseg.distributed import leads
+    settings = load(params, set_)
+    dataset = open_prepared(settings)
+    from streetseg.distributed import leads  # slow, so after what may fail at once
     from streetseg.training import train as train_model
 
-    settings = load(params, set_)
-    trained = train_model(settings, open_prepared(settings), out)
+    trained = train_model(settings, dataset, out)
     if not leads():
         return
     print(
@@ -68,10 +69,11 @@ def tune(
     Leaves best/, the best model, best.yaml, its settings as a recipe that 'streetseg train
     --params' takes, and the page tune.html.
     """
-    from streetseg.tune import tune as search_settings
-
     settings = load(params, set_)
-    found = search_settings(settings, open_prepared(settings), out)
+    dataset = open_prepared(settings)
+    from streetseg.tune import tune as search_settings  # slow, so after what may fail at once
+
+    found = search_settings(settings, dataset, out)
     print(f"best of {len(found.trials)} trials: {found.best.miou:.3f} in trial {found.best.number}")
     for key, value in found.best.settings.items():
         print(f"  {key}: {value}")
