@@ -20,6 +20,27 @@ from streetseg.config import Params, load_params
 from streetseg.dataset import PreparedDataset
 
 SIZE = (64, 128)
+LONGEST = (
+    "test_hostile",
+    "test_recipes",
+    "test_service",
+    "test_pipeline",
+    "test_tune",
+    "test_dvc",
+    "test_registry_faults",
+    "test_cli",
+    "test_validation",
+    "test_explore",
+    "test_page",
+    "test_train_job",
+)
+"""Files of a minute or so, which begin first: else one worker ends long after the other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -107,7 +107,7 @@ def test_the_sheet_shows_every_head(segformer: Path, rgb: np.ndarray, tmp_path: 
 
 
 def test_another_encoder_has_none(trained: Trained, rgb: np.ndarray) -> None:
-    with pytest.raises(StreetsegError, match=r"it is a Unet on another encoder than mit_b0"):
+    with pytest.raises(StreetsegError, match=r"it is a MiniUnet on another encoder than mit_b0"):
         attend(trained.artifact, rgb, (0, 0))
 
 

@@ -21,7 +21,7 @@ from streetseg.training import train
 from tests.source_layouts import BDD_MASKS, MAGENTA, RED, in_red
 
 SMALL = {
-    "prepare.size": (64, 128),
+    "prepare.size": (32, 64),
     "model.encoder_weights": "none",
     "train.batch_size": 4,
     "train.warmup": 0.1,
@@ -34,8 +34,8 @@ SMALL = {
 
 BRIEF = {
     "bdd100k-drivable-deeplabv3plus": {"train.epochs": 4},
-    "carla-unet": {"train.epochs": 3, "prepare.size": (32, 64)},
-    "cityscapes-best": {"train.epochs": 4, "train.augment.crop": (32, 64)},
+    "carla-unet": {"train.epochs": 3},
+    "cityscapes-best": {"train.epochs": 4, "train.augment.crop": (32, 32)},
     "cityscapes-effnet-staged": {"train.epochs": 4, "train.freeze_epochs": 2},
     "cityscapes-mini-unet": {"train.epochs": 6},
     "cityscapes-segformer-b3": {"train.epochs": 4},
