@@ -15,7 +15,7 @@ export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/outputs/demo/mlflow.db
 export UV_HTTP_TIMEOUT ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test containers images lint format bench lock serve ui clean
+.PHONY: help setup demo test slow containers images lint format bench lock serve ui clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,9 @@ demo: $(SYNCED) ## The main job, whole: DATA=/path/to/cityscapes SET="a.b=c d.e=
 test: $(SYNCED) ## Lint, types and tests
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
+
+slow: $(SYNCED) ## The tests of whole jobs: the demo, each recipe, registries that fail
+	@$(BIN)/python -m pytest -m slow
 
 containers: $(SYNCED) images ## The tests that need Docker: the images, the pipeline in containers
 	@STREETSEG_REQUIRE_DOCKER=1 $(BIN)/python -m pytest -n 0 tests/test_containers.py

@@ -21,13 +21,12 @@ from streetseg.dataset import PreparedDataset
 
 SIZE = (64, 128)
 LONGEST = (
-    "test_hostile",
-    "test_recipes",
-    "test_service",
     "test_pipeline",
+    "test_recipes",
+    "test_hostile",
+    "test_service",
     "test_tune",
     "test_dvc",
-    "test_registry_faults",
     "test_cli",
     "test_validation",
     "test_explore",

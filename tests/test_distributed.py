@@ -20,6 +20,8 @@ from streetseg.dataset import PreparedDataset
 from streetseg.tracking import connect
 from tests.calm_training import calm_model
 
+pytestmark = pytest.mark.slow
+
 CALM = Path(__file__).with_name("calm_training.py")
 
 

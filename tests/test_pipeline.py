@@ -15,6 +15,8 @@ import yaml
 
 from streetseg.provenance import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 TINY = {
     "synth.size": "[128, 256]",
     "synth.frames": "{train: 16, val: 4}",

@@ -20,6 +20,8 @@ from streetseg.tracking import connect
 from streetseg.training import train
 from tests.source_layouts import BDD_MASKS, MAGENTA, RED, in_red
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "prepare.size": (32, 64),
     "model.encoder_weights": "none",

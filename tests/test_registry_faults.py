@@ -34,6 +34,8 @@ from tests.conftest import Trained
 from tests.mlflow_server import Line, MortalServer, line_to
 from tests.test_distributed import torchrun
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 3
 PASSED = Verdict(True, [])
 

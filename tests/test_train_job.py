@@ -148,6 +148,7 @@ def test_a_job_belongs_to_the_workflow_of_its_run() -> None:
     assert owner_of(alone) == {"apiVersion": "v1", "kind": "Pod", "name": "pod", "uid": "1"}
 
 
+@pytest.mark.slow
 def test_the_component_trains_through_a_job_and_takes_the_model_back(
     cluster: FakeCluster,
     volume: Path,

@@ -138,6 +138,7 @@ def test_a_finished_search_gives_the_same_answer_again(
     assert len(children(recipe, search.run_id)) == 2, "nothing is trained"
 
 
+@pytest.mark.slow
 def test_a_stopped_search_ends_like_one_left_alone(
     recipe: Params,
     dataset: PreparedDataset,
