@@ -203,7 +203,7 @@ def test_a_full_disk_ends_training_with_the_checkpoint_before(
     whole = resource.getrlimit(resource.RLIMIT_FSIZE)
     store = f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"
     recipe = params.override({"train.checkpoint_minutes": 0, "registry.tracking_uri": store})
-    at_step(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, whole[1])))
+    at_step(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, whole[1])))
     try:
         with pytest.raises(StreetsegError, match=r"checkpoint .*: File too large: make room"):
             train(recipe, dataset, tmp_path / "model")
