@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from streetseg.runs import trained_on
 from streetseg.tracking import connect, record_evaluation
 from tests.conftest import Trained
 from tests.kfp_api import NAMESPACE, TOKEN, FakeKubeflow
+from tests.repositories import fill_remote
 
 NAME = "in-pipelines"
 CHAMPION = f"models:/{NAME}@champion"
@@ -65,22 +65,10 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def remote(dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A DVC remote with the dataset, and its data version."""
     root = tmp_path_factory.mktemp("remote")
-
-    def put(data: bytes, ending: str = "") -> str:
-        md5 = hashlib.md5(data).hexdigest()
-        target = root / "files" / "md5" / md5[:2] / f"{md5[2:]}{ending}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-        return md5
-
-    files = sorted(path for path in dataset.path.rglob("*") if path.is_file())
-    listing = [
-        {"md5": put(path.read_bytes()), "relpath": path.relative_to(dataset.path).as_posix()}
-        for path in files
-    ]
-    listing.sort(key=lambda entry: entry["relpath"])
-    version = f"{put(json.dumps(listing, sort_keys=True).encode(), '.dir')}.dir"
-    assert version == data_version(dataset.path)
+    fill_remote(root, dataset.path)
+    version = data_version(dataset.path)
+    listing = root / "files" / "md5" / version[:2] / version[2:]
+    assert listing.is_file()
     return str(root), version
 
 
