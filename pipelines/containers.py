@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from components import IMAGE
 from streetseg.config import Params
 from streetseg.errors import StreetsegError
-from streetseg.tracking import sqlite_path, store_of
+from streetseg.mlflow_store import sqlite_path, store_of
 
 if TYPE_CHECKING:
     from kfp.local import DockerRunner

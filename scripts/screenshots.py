@@ -29,9 +29,9 @@ from playwright.sync_api import Error as BrowserError
 from scripts.chromium import PICTURES, chromium, write_pictures
 from streetseg.config import Registry
 from streetseg.errors import StreetsegError, exit_on_error, one_line
+from streetseg.mlflow_store import clear_errors, connect
 from streetseg.provenance import REPOSITORY
 from streetseg.registry import CHAMPION, find
-from streetseg.tracking import clear_errors, connect
 
 STORE = f"sqlite:///{REPOSITORY / 'outputs' / 'demo' / 'mlflow.db'}"
 PATIENCE_S = 120

@@ -32,10 +32,10 @@ from streetseg.folders import mask_name, pictures_for
 from streetseg.imaging import BadImageError, decode_upload, encode_palette_png
 from streetseg.inference import Segmenter
 from streetseg.labels import LabelSpace
+from streetseg.mlflow_store import name_and_version
 from streetseg.parallel import thread_map
 from streetseg.places import Place
 from streetseg.progress import track
-from streetseg.tracking import name_and_version
 
 TABLE, SUMMARY = "summary.csv", "summary.json"
 

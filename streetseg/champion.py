@@ -16,9 +16,9 @@ from streetseg.dataset import PreparedDataset
 from streetseg.errors import NoSuchVersionError
 from streetseg.inference import Segmenter
 from streetseg.metrics import category_iou, mean, plain_number, plain_numbers
+from streetseg.mlflow_store import connect
 from streetseg.registry import CHAMPION, download, find
 from streetseg.tally import Interval, Tally
-from streetseg.tracking import connect
 
 
 @dataclass(frozen=True)

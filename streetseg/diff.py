@@ -9,10 +9,10 @@ from rich.table import Table
 
 from streetseg.compare import SCORES, Comparison
 from streetseg.config import Registry
+from streetseg.mlflow_store import connect
 from streetseg.registry import ModelVersion, find
 from streetseg.runs import read_run
 from streetseg.tables import table_of
-from streetseg.tracking import connect
 
 if TYPE_CHECKING:
     from streetseg.runs import RunRecord

@@ -15,9 +15,9 @@ from streetseg.config import Data, Params
 from streetseg.credentials import masked
 from streetseg.dataset import DESCRIPTION, PreparedDataset
 from streetseg.errors import StreetsegError
+from streetseg.mlflow_store import clear_errors, connect, name_and_version
 from streetseg.registry import ModelVersion, find, search
 from streetseg.runs import SHORTEST_PREFIX, choose, runs_of, search_runs
-from streetseg.tracking import clear_errors, connect, name_and_version
 from streetseg.versions import (
     DATA_VERSION,
     DataCommit,

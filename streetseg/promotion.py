@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from streetseg.config import Registry
 from streetseg.errors import StreetsegError
+from streetseg.mlflow_store import clear_errors, connect
 from streetseg.provenance import user
 from streetseg.registry import (
     CHALLENGER,
@@ -28,7 +29,6 @@ from streetseg.registry import (
     find,
     version_of_alias,
 )
-from streetseg.tracking import clear_errors, connect
 from streetseg.verdict import Verdict
 
 if TYPE_CHECKING:

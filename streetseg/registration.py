@@ -17,10 +17,10 @@ from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.gate import FrameCounts
 from streetseg.int8 import Int8, try_int8
+from streetseg.mlflow_store import clear_errors, connect
 from streetseg.onnx_check import check_onnx, read_example
 from streetseg.provenance import user
 from streetseg.registry import CHALLENGER, ModelVersion, read_version
-from streetseg.tracking import clear_errors, connect
 from streetseg.verdict import Verdict
 
 OF_THE_RUN = ("source", "recipe", "architecture", "encoder", "frames_train", "frames_val")

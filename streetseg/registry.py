@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from streetseg.config import Registry
 from streetseg.credentials import masked
 from streetseg.errors import NoSuchVersionError, StreetsegError
-from streetseg.tracking import clear_errors, connect, name_and_version
+from streetseg.mlflow_store import clear_errors, connect, name_and_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from streetseg.config import Registry
 from streetseg.credentials import masked
 from streetseg.errors import StreetsegError
-from streetseg.tracking import clear_errors, connect
+from streetseg.mlflow_store import clear_errors, connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

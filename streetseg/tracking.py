@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import socket
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,16 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streetseg.config import Params, Registry
-from streetseg.credentials import masked
 from streetseg.dataset import PreparedDataset
-from streetseg.errors import StoppedError, StreetsegError, one_line
+from streetseg.errors import StoppedError, StreetsegError
+from streetseg.mlflow_store import clear_errors, connect, name_and_version, reason, sqlite_path
 from streetseg.provenance import git_revision
 from streetseg.verdict import Verdict
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-DEFAULT_STORE = "sqlite:///outputs/mlflow.db"
 
 
 @dataclass(frozen=True)
@@ -48,58 +44,6 @@ class Run:
 
         with clear_errors(f"cannot keep a picture of run {self.id}"):
             mlflow.log_image(rgb, artifact_file=f"predictions/{name}.png")
-
-
-def store_of(params: Registry) -> str:
-    """``registry.tracking_uri``, else ``MLFLOW_TRACKING_URI``, else SQLite in ``outputs/``."""
-    return params.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """The file of a store in SQLite; its artifacts are in ``mlartifacts`` beside it."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
-
-
-def name_and_version(model: str) -> tuple[str, str]:
-    """The parts of ``models:/<name>/<version>`` or ``models:/<name>@<alias>``."""
-    name, _, which = model.removeprefix("models:/").replace("@", "/").rpartition("/")
-    return name, which
-
-
-def connect(params: Registry, advice: str = "set MLFLOW_TRACKING_URI") -> MlflowClient:
-    """Point MLflow at the store that :func:`store_of` names.
-
-    Args:
-        params: where the store is.
-        advice: what to do if it cannot be opened.
-
-    Raises:
-        StreetsegError: the store cannot be opened.
-    """
-    import mlflow
-    from mlflow import MlflowClient
-
-    uri = store_of(params)
-    if masked(uri) != uri:  # MLflow prints where to look at a run, with the password
-        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    try:
-        if path := sqlite_path(uri):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks
-        mlflow.set_tracking_uri(uri)
-        client = MlflowClient()
-        client.search_experiments(max_results=1)
-    except Exception as error:
-        store = masked(uri)
-        if "out-of-date database schema" in str(error):
-            raise StreetsegError(
-                f"the MLflow store {store} is of another version of MLflow: back it up, then run "
-                f"'mlflow db upgrade {store}'; if it is newer than what is installed, update that"
-            ) from None
-        raise StreetsegError(
-            f"cannot reach the MLflow store {store}: {_reason(error)}: {advice}"
-        ) from None
-    return client
 
 
 @contextmanager
@@ -238,7 +182,7 @@ def _end(status: str) -> None:
     try:
         mlflow.end_run(status)
     except MlflowException as error:
-        print(f"the run is still open in MLflow, not {status}: {_reason(error)}", file=sys.stderr)
+        print(f"the run is still open in MLflow, not {status}: {reason(error)}", file=sys.stderr)
 
 
 def record_evaluation(
@@ -330,18 +274,6 @@ def record_verdict(params: Registry, run_id: str, verdict: Verdict) -> None:
             client.set_tag(run_id, key, value)
 
 
-@contextmanager
-def clear_errors(what: str, advice: str = "") -> Iterator[None]:
-    """Turn what MLflow raises into one line, from ``what`` failed to how to mend it."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, OSError) as error:
-        told = ": ".join(filter(None, (masked(what), _reason(error, 300), advice)))
-        raise StreetsegError(told) from None
-
-
 def read_metric(params: Registry, run_id: str, name: str) -> float:
     """The last value of a metric of a run.
 
@@ -354,19 +286,8 @@ def read_metric(params: Registry, run_id: str, name: str) -> float:
     try:
         return client.get_run(run_id).data.metrics[name]
     except (MlflowException, KeyError) as error:
-        told = f"cannot read {name} of run {run_id}: {_reason(error)}"
+        told = f"cannot read {name} of run {run_id}: {reason(error)}"
         raise StreetsegError(told) from None
-
-
-def _reason(error: Exception, longest: int = 200) -> str:
-    """What an error says: one line, not too long, without passwords, SQL and what was asked."""
-    root: BaseException = error
-    while deeper := root.__cause__ or root.__context__:
-        root = deeper
-    if isinstance(root, (ConnectionError, TimeoutError, socket.gaierror)) and root.strerror:
-        return root.strerror
-    by_database = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None)
-    return masked(one_line(by_database or error, None))[:longest]
 
 
 def _knows(client: MlflowClient, run_id: str) -> bool:

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 from streetseg.config import Registry
+from streetseg.mlflow_store import connect
 from streetseg.promotion import history
 from streetseg.registry import find
-from streetseg.tracking import connect
 
 ROUNDS = 6
 
@@ -17,7 +17,7 @@ import sys
 from streetseg.config import Registry
 from streetseg.errors import StreetsegError
 from streetseg.promotion import promote
-from streetseg.tracking import connect
+from streetseg.mlflow_store import connect
 
 uri, name, me, *choices = sys.argv[1:]
 registry = Registry(tracking_uri=uri, model_name=name)

@@ -13,9 +13,9 @@ from mlflow import MlflowClient
 from safetensors.numpy import load_file, save_file
 
 from streetseg.config import Params
+from streetseg.mlflow_store import connect
 from streetseg.registration import log_model
 from streetseg.registry import CHAMPION
-from streetseg.tracking import connect
 
 
 def rolled(artifact: Path, destination: Path) -> Path:

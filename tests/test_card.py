@@ -13,9 +13,9 @@ from streetseg.artifact import read_config
 from streetseg.card import CARD, DESCRIPTION_LIMIT, describe_model, shorten, weaknesses
 from streetseg.config import Params
 from streetseg.gate import judge
+from streetseg.mlflow_store import connect
 from streetseg.registration import register
 from streetseg.sources import LAYOUTS, load_source
-from streetseg.tracking import connect
 from streetseg.verdict import Verdict
 from tests.conftest import Trained
 

@@ -19,10 +19,10 @@ from streetseg.errors import StreetsegError
 from streetseg.evaluation import evaluate
 from streetseg.inference import Segmenter
 from streetseg.metrics import category_iou, category_miou
+from streetseg.mlflow_store import connect
 from streetseg.onnx_check import EXAMPLE
 from streetseg.promotion import promote
 from streetseg.registration import register
-from streetseg.tracking import connect
 from streetseg.verdict import Verdict
 from tests.conftest import Trained
 

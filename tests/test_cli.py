@@ -137,7 +137,8 @@ def test_the_gate_judges_and_fails_only_if_asked_to(project: Path, trained: Trai
 def test_the_run_that_trained_the_model_keeps_the_last_verdict(
     project: Path, trained: Trained, params: Params
 ) -> None:
-    from streetseg.tracking import connect, record_verdict
+    from streetseg.mlflow_store import connect
+    from streetseg.tracking import record_verdict
     from streetseg.verdict import Verdict
 
     client = connect(params.registry)

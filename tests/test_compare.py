@@ -20,8 +20,9 @@ from streetseg.compare import COLORS, Comparison, draw_curves, style_of, write_c
 from streetseg.config import Params, Registry, load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
+from streetseg.mlflow_store import connect
 from streetseg.runs import choose, read_runs
-from streetseg.tracking import connect, record_evaluation, training_run
+from streetseg.tracking import record_evaluation, training_run
 from tests.conftest import Trained
 
 WITH, WITHOUT, BROKEN = "effb3", "effb3-noaug", "<b>broken</b>"

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from streetseg import initial, training
 from streetseg.config import Params, load_params
 from streetseg.dataset import PreparedDataset
-from streetseg.tracking import connect
+from streetseg.mlflow_store import connect
 from tests.calm_training import calm_model
 
 pytestmark = pytest.mark.slow

@@ -17,10 +17,10 @@ from streetseg.errors import StreetsegError
 from streetseg.gate import judge, read_evaluation
 from streetseg.inference import Segmenter
 from streetseg.int8 import Int8, try_int8
+from streetseg.mlflow_store import connect
 from streetseg.quantization import CALIBRATION_FRAMES, calibration_frames, quantize_onnx
 from streetseg.registration import register
 from streetseg.registry import ModelVersion, download, find
-from streetseg.tracking import connect
 from tests.conftest import Trained
 from tests.repositories import fill_remote
 

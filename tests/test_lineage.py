@@ -18,9 +18,9 @@ from streetseg.errors import StreetsegError
 from streetseg.evaluation import evaluate
 from streetseg.gate import judge
 from streetseg.lineage import list_files, trace
+from streetseg.mlflow_store import connect
 from streetseg.registration import register
 from streetseg.registry import ModelVersion
-from streetseg.tracking import connect
 from streetseg.training import train
 from tests.conftest import Trained
 from tests.repositories import commit_data, git

@@ -25,10 +25,11 @@ from streetseg.dataset import PreparedDataset, data_version
 from streetseg.errors import StreetsegError
 from streetseg.gate import judge
 from streetseg.imaging import encode_png
+from streetseg.mlflow_store import connect
 from streetseg.promotion import promote
 from streetseg.registration import register
 from streetseg.runs import trained_on
-from streetseg.tracking import connect, record_evaluation
+from streetseg.tracking import record_evaluation
 from tests.conftest import Trained
 from tests.kfp_api import NAMESPACE, TOKEN, FakeKubeflow
 from tests.repositories import fill_remote

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from streetseg import cli
 from streetseg.config import Registry
 from streetseg.errors import StreetsegError
+from streetseg.mlflow_store import connect
 from streetseg.promotion import (
     ChampionMovedError,
     Move,
@@ -24,7 +25,6 @@ from streetseg.promotion import (
 )
 from streetseg.provenance import user
 from streetseg.registry import find, versions
-from streetseg.tracking import connect
 from streetseg.verdict import Verdict
 from tests.registry_contest import contest
 

@@ -12,11 +12,11 @@ from streetseg.dataset import PreparedDataset
 from streetseg.imaging import decode_ids, decode_rgb, encode_png
 from streetseg.labels import LabelSpace
 from streetseg.metrics import category_miou, confusion_matrix
+from streetseg.mlflow_store import connect
 from streetseg.networks import fcn
 from streetseg.prepare import prepare
 from streetseg.selection import split_for_selection
 from streetseg.sources import load_source
-from streetseg.tracking import connect
 from streetseg.training import train
 from tests.source_layouts import BDD_MASKS, MAGENTA, RED, in_red
 

@@ -23,10 +23,10 @@ from streetseg.diff import VersionDiff
 from streetseg.drift import Reference
 from streetseg.errors import StreetsegError
 from streetseg.gate import judge
+from streetseg.mlflow_store import clear_errors, connect
 from streetseg.promotion import history, promote, rollback
 from streetseg.registration import register
 from streetseg.registry import download, find, versions
-from streetseg.tracking import clear_errors, connect
 from streetseg.verdict import Verdict
 from tests.conftest import Trained
 

@@ -24,10 +24,10 @@ from streetseg.champion import find_champion
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StoppedError, StreetsegError
+from streetseg.mlflow_store import connect
 from streetseg.promotion import history, promote, rollback
 from streetseg.registration import register
 from streetseg.registry import ModelVersion, find, versions
-from streetseg.tracking import connect
 from streetseg.training import TrainedModel, train
 from streetseg.verdict import Verdict
 from tests.conftest import Trained

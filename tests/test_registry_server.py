@@ -25,10 +25,11 @@ from streetseg.errors import StreetsegError
 from streetseg.evaluation import evaluate
 from streetseg.gate import judge
 from streetseg.lineage import trace
+from streetseg.mlflow_store import connect
 from streetseg.promotion import LONGEST_REASON, history, promote, rollback
 from streetseg.registration import register
 from streetseg.registry import ModelVersion, download, find, versions
-from streetseg.tracking import connect, record_evaluation
+from streetseg.tracking import record_evaluation
 from streetseg.training import train
 
 from .mlflow_server import mlflow_server

@@ -19,7 +19,7 @@ from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.losses import segmentation_loss
-from streetseg.tracking import connect
+from streetseg.mlflow_store import connect
 from streetseg.training import TrainedModel, train
 
 

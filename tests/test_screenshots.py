@@ -14,8 +14,9 @@ from scripts.screenshots import pages_of, take_pictures
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
+from streetseg.mlflow_store import connect
 from streetseg.promotion import promote
-from streetseg.tracking import connect, training_run
+from streetseg.tracking import training_run
 
 FEWEST_COLORS = 20
 """An empty page of MLflow, with its frame and buttons, has about ten."""

@@ -15,12 +15,12 @@ from streetseg.config import Params, Train, load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
 from streetseg.losses import segmentation_loss
+from streetseg.mlflow_store import connect
 from streetseg.models import build_model
 from streetseg.optimization import build_average, build_optimizer, build_schedule
 from streetseg.pictures import HEADING
 from streetseg.registration import register
 from streetseg.selection import split_for_selection
-from streetseg.tracking import connect
 from streetseg.training import TrainedModel, train
 from streetseg.verdict import Verdict
 from tests.conftest import Trained

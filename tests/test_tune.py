@@ -16,8 +16,9 @@ from streetseg.atomic import alone_in
 from streetseg.config import Params, load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
+from streetseg.mlflow_store import connect
 from streetseg.stopping import stop_requests
-from streetseg.tracking import connect, search_run
+from streetseg.tracking import search_run
 from streetseg.tune import Search, tune
 
 HOPELESS = {

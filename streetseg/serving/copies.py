@@ -16,8 +16,8 @@ from streetseg.artifact import read_config
 from streetseg.atomic import new_folder
 from streetseg.config import Registry
 from streetseg.errors import StreetsegError
+from streetseg.mlflow_store import connect, name_and_version
 from streetseg.registry import ModelVersion, describe, download
-from streetseg.tracking import connect, name_and_version
 
 logger = logging.getLogger("streetseg.serving")
 

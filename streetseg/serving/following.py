@@ -18,6 +18,7 @@ import numpy as np
 from streetseg.config import Params
 from streetseg.errors import NoSuchVersionError, StreetsegError, one_line
 from streetseg.inference import Segmenter
+from streetseg.mlflow_store import connect, sqlite_path, store_of
 from streetseg.onnx_check import check_onnx
 from streetseg.registry import CHAMPION, ModelVersion, find
 from streetseg.serving.batching import Batcher
@@ -25,7 +26,6 @@ from streetseg.serving.copies import LocalCopies, told_version
 from streetseg.serving.engine import threads_of
 from streetseg.serving.metrics import metrics
 from streetseg.serving.watching import Watch
-from streetseg.tracking import connect, sqlite_path, store_of
 
 logger = logging.getLogger("streetseg.serving")
 
