@@ -193,9 +193,8 @@ class Tune(Section):
 
 
 class Evaluate(Section):
-    """Which frames the score is of, and what else is scored."""
+    """What is scored beside the answer that is served."""
 
-    split: Literal["train", "val"] = "val"
     tta: tuple[Literal["flip", "scales"], ...] = ()
 
 

@@ -128,7 +128,7 @@ def _counts(values: np.ndarray, edges: Sequence[float]) -> np.ndarray:
 class Reference:
     """How each feature is distributed over the frames that the model was evaluated on.
 
-    These are frames that it has not learnt from (``evaluate.split=val``): on those it has, it is
+    These are frames that it has not learnt from (the split ``val``): on those it has, it is
     surer than it will be in service, so that each window would seem to have drifted. They are
     predictions, not the truth: what the service can compare with. The evaluation runs the network
     over them in any case, so that the reference is of all of them and costs nothing more.

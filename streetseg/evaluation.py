@@ -42,6 +42,7 @@ from streetseg.ranked import RankedFrames
 from streetseg.road import LABEL_SPACE as ROAD_LABELS
 from streetseg.road import RoadCurve
 from streetseg.slices import Slice, slices
+from streetseg.sources import EVALUATED
 from streetseg.tally import Tally, plain_interval
 from streetseg.tta import augmented_answers
 from streetseg.upsampling import categories_at
@@ -157,15 +158,15 @@ def evaluate(
 
     Args:
         artifact: the model.
-        dataset: the frames; those of ``params.evaluate.split`` are scored.
+        dataset: the frames; those of the split ``val`` are scored.
         params: the recipe.
         destination: the folder to write.
         champion: a model to score on the same frames. If it is the same model, it is left out.
         precision: of the graph, as :class:`streetseg.inference.Segmenter` takes it.
 
     Raises:
-        StreetsegError: no such artifact or split, they do not fit each other, or the graph computes
-            something else than the artifact's example says.
+        StreetsegError: no such artifact, no labels at native size, they do not fit each other,
+            or the graph computes something else than the artifact's example says.
     """
     model = Segmenter(artifact, precision)
     check_onnx(artifact, model)
@@ -174,7 +175,7 @@ def evaluate(
             f"the model ({model.labels.name}, {model.size}) and the dataset "
             f"({dataset.labels.name}, {dataset.size}) differ in label space or size"
         )
-    rows = dataset.rows(params.evaluate.split)
+    rows = dataset.rows(EVALUATED)
     rival = _rival(champion, model, dataset, rows)
     labels = dataset.labels
     answers = augmented_answers(model, artifact, params.evaluate.tta)
@@ -214,7 +215,7 @@ def evaluate(
     names = index["frame"].tolist()
     evaluation = Evaluation(
         data_version=dataset.version,
-        split=params.evaluate.split,
+        split=EVALUATED,
         run_id=model.info["run_id"],
         labels=labels,
         scores=scores,
@@ -231,7 +232,7 @@ def evaluate(
         augmented={kind: each.scores.miou for kind, each in augmented.items()} or None,
         trained_on_these=frames_known(artifact, dataset, rows),
         champion=rival,
-        reference=Reference.of(observations, labels.names, dataset.version, params.evaluate.split),
+        reference=Reference.of(observations, labels.names, dataset.version, EVALUATED),
     )
     ranked = RankedFrames(model, dataset, rows[ranking], evaluation.frames)
     with new_folder(destination, "evaluation.json") as folder:
@@ -270,8 +271,8 @@ def _truth(dataset: PreparedDataset, row: int) -> np.ndarray:
         reason = error.strerror if isinstance(error, OSError) else error
         frame = dataset.index.frame[row]
         raise StreetsegError(
-            f"{dataset.path} has no labels of {frame} at native size ({reason}): they are kept for "
-            "evaluate.split=val; if that is set, prepare or fetch the data again"
+            f"{dataset.path} has no labels of {frame} at native size ({reason}): prepare or fetch "
+            "the data again"
         ) from None
 
 

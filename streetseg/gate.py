@@ -161,8 +161,7 @@ def _seen_frames(evaluation: Mapping[str, Any]) -> Iterator[Condition]:
             1.0,
             False,
             f"it was trained on {seen} of the {_frames(evaluation)}, which flatters its scores",
-            "Evaluate on frames that it was not trained on (`evaluate.split`, or another split of "
-            "the data).",
+            "Evaluate on frames that it was not trained on: of other cities, in the split `val`.",
         )
 
 

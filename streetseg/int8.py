@@ -120,7 +120,7 @@ def try_int8(
     copy = Path(shutil.copytree(artifact, scratch / artifact.resolve().name))
     source, destination = (copy / GRAPHS[precision] for precision in ("float32", "int8"))
     quantize_onnx(source, dataset, calibration_frames(dataset), destination)
-    recipe = params.override({"evaluate.split": evaluation["split"], "evaluate.tta": []})
+    recipe = params.override({"evaluate.tta": []})
     folder = scratch / "evaluation-int8"
     models = {precision: Segmenter(copy, precision) for precision in GRAPHS}
     example = read_example(copy)

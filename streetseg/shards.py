@@ -21,9 +21,8 @@ from streetseg.atomic import write_whole
 from streetseg.errors import StreetsegError
 from streetseg.frames import blank_measures, prepare_frame
 from streetseg.labels import LabelSpace
-from streetseg.sources import Frame
+from streetseg.sources import EVALUATED, Frame
 
-EVALUATION_SPLITS = ("val",)
 LEDGER = "shard.json"
 
 
@@ -67,7 +66,7 @@ class Shard:
     def begin(self) -> list[Job]:
         """Make empty arrays, and say what is to be written where."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        evaluated = self.frames[0].split in EVALUATION_SPLITS
+        evaluated = self.frames[0].split == EVALUATED
         (self.folder / "label_ids" if evaluated else self.folder).mkdir(parents=True)
         for name, shape in (("images", (*self.recipe.size, 3)), ("categories", self.recipe.size)):
             np.lib.format.open_memmap(
@@ -152,7 +151,7 @@ def write_frame(job: Job) -> dict[str, Any]:
         ) from None
     _write(job.folder / "images.npy", job.place, prepared.rgb)
     _write(job.folder / "categories.npy", job.place, prepared.categories)
-    if frame.split in EVALUATION_SPLITS:
+    if frame.split == EVALUATED:
         (job.folder / "label_ids" / f"{frame.name}.png").write_bytes(prepared.label_png)
     return {**known, **prepared.measures}
 

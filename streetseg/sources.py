@@ -28,6 +28,9 @@ LAYOUTS = Path(__file__).parent / "layouts"
 SPLITS = ("train", "val")
 """The splits with ground truth. Cityscapes publishes its test labels as all void."""
 
+EVALUATED = "val"
+"""The split that scores are of. Its label ids are kept at native size."""
+
 OTHER_SPLITS = ("test", "train_extra")
 """Splits that may lie beside them and are left out, if no pair asks for them."""
 

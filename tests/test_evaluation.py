@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -196,12 +197,13 @@ def test_kitti_road_has_its_own_metric(params: Params, tmp_path: Path) -> None:
     assert np.sum(found["confusion"]) == 56 * 96 * len(found["frames"]), "black is not counted"
 
 
-def test_a_split_whose_labels_were_not_kept_is_one_clear_line(
+def test_labels_that_were_lost_are_one_clear_line(
     trained: Trained, dataset: PreparedDataset, params: Params, tmp_path: Path
 ) -> None:
-    recipe = params.override({"evaluate.split": "train"})
-    with pytest.raises(StreetsegError, match=r"no labels of \w+ at native .*split=val"):
-        evaluate(trained.artifact, dataset, recipe, tmp_path / "evaluation")
+    damaged = Path(shutil.copytree(dataset.path, tmp_path / "damaged"))
+    next(damaged.rglob("label_ids/*.png")).unlink()
+    with pytest.raises(StreetsegError, match=r"no labels of \w+ at native .*prepare or fetch"):
+        evaluate(trained.artifact, PreparedDataset(damaged), params, tmp_path / "evaluation")
     assert not (tmp_path / "evaluation").exists()
 
 
