@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from streetseg.errors import StreetsegError
 
 if find_spec("httpx") is None:
-    raise StreetsegError("asking a service needs httpx: pip install 'streetseg[client]'")
+    raise StreetsegError("asking a service needs httpx: pip install '.[client]' in a checkout")
 
 from streetseg.client.clients import AsyncClient, Client
 from streetseg.client.folder import Folder
