@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import os
 import shutil
+import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,10 +18,12 @@ from pathlib import Path
 
 import pytest
 
+from streetseg import cli
 from streetseg.config import Params, load_params
 from streetseg.dataset import PreparedDataset
 
 SIZE = (64, 128)
+Command = Callable[..., subprocess.CompletedProcess[str]]
 LONGEST = (
     "test_pipeline",
     "test_recipes",
@@ -70,6 +74,27 @@ def _stack_without_sources(context: int = 0) -> list[inspect.FrameInfo]:
         inspect.FrameInfo(frame, frame.f_code.co_filename, line, frame.f_code.co_name, None, None)
         for frame, line in traceback.walk_stack(sys._getframe(1))
     ]
+
+
+@pytest.fixture
+def streetseg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command line, in a folder if need be: in this process, which has its libraries loaded."""
+
+    def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        words = ["streetseg", *map(str, arguments)]
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", words)
+            patch.chdir(cwd or Path.cwd())
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        out, err = capsys.readouterr()
+        code = ended.value.code or 0
+        if isinstance(code, str):  # what Python does with it
+            code, err = 1, f"{err}{code}\n"
+        return subprocess.CompletedProcess(words, code, out, err)
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from streetseg.errors import StreetsegError
 from streetseg.imaging import encode_png, resize_rgb
 from streetseg.models import build_model
 from streetseg.saving import save_artifact
-from tests.conftest import SIZE, Trained
+from tests.conftest import SIZE, Command, Trained
 
 HEADS = [1, 2, 5, 8]
 
@@ -87,18 +86,15 @@ def test_the_pixel_finds_its_token_in_every_stage(segformer: Path, rgb: np.ndarr
         np.testing.assert_allclose(stage.weights.reshape(len(expected), -1), expected, atol=1e-5)
 
 
-def test_the_sheet_shows_every_head(segformer: Path, rgb: np.ndarray, tmp_path: Path) -> None:
+def test_the_sheet_shows_every_head(
+    streetseg: Command, segformer: Path, rgb: np.ndarray, tmp_path: Path
+) -> None:
     (tmp_path / "a.png").write_bytes(encode_png(rgb))
     sheets = []
     for at in ("20,100", "280,100"):
         out = tmp_path / "new" / f"{at}.png"
         chosen = "--model", segformer, "--out", out
-        done = subprocess.run(
-            ["streetseg", "attention", tmp_path / "a.png", *chosen, "--at", at],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = streetseg("attention", tmp_path / "a.png", *chosen, "--at", at)
         assert done.returncode == 0, done.stderr
         sheets.append(cv2.imread(str(out)))
     assert sheets[0].shape == sheets[1].shape
@@ -127,17 +123,16 @@ def test_another_decoder_on_such_an_encoder_has_it() -> None:
     ],
 )
 def test_a_mistake_is_one_line(
-    segformer: Path, rgb: np.ndarray, tmp_path: Path, arguments: tuple[str, ...], said: str
+    streetseg: Command,
+    segformer: Path,
+    rgb: np.ndarray,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    said: str,
 ) -> None:
     (tmp_path / "a.png").write_bytes(encode_png(rgb))
     (tmp_path / "b.png").write_bytes(b"no picture")
-    done = subprocess.run(
-        ["streetseg", "attention", *arguments, "--model", segformer],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = streetseg("attention", *arguments, "--model", segformer, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert said in done.stderr

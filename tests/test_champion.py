@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from streetseg.onnx_check import EXAMPLE
 from streetseg.promotion import promote
 from streetseg.registration import register
 from streetseg.verdict import Verdict
-from tests.conftest import Trained
+from tests.conftest import Command, Trained
 
 
 def other_model(artifact: Path, destination: Path, **config: object) -> Champion:
@@ -214,7 +213,7 @@ def test_it_is_looked_up_in_the_registry(
 
 
 def test_the_command_compares_with_the_champion_of_the_registry(
-    trained: Trained, params: Params, scores: dict, tmp_path: Path
+    streetseg: Command, trained: Trained, params: Params, scores: dict, tmp_path: Path
 ) -> None:
     recipe = params.override({"registry.model_name": "commanded"})
     client = connect(recipe.registry)
@@ -224,13 +223,7 @@ def test_the_command_compares_with_the_champion_of_the_registry(
     register(earlier.artifact, scores | {"run_id": run_id}, Verdict(True, []), recipe)
     promote(recipe.registry)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
-    done = subprocess.run(
-        ["streetseg", "evaluate", "--model", trained.artifact],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = streetseg("evaluate", "--model", trained.artifact, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     low, high = scores["intervals"]["miou"]
     assert f"categories  {scores['miou']:.3f} [{low:.3f}, {high:.3f}]" in done.stdout

@@ -14,7 +14,7 @@ import yaml
 
 from streetseg.config import Params
 from streetseg.metrics import representative_ids
-from tests.conftest import Trained
+from tests.conftest import Command, Trained
 
 COMMANDS = (
     "params",
@@ -41,13 +41,6 @@ COMMANDS = (
     "video",
     "attention",
 )
-
-
-def streetseg(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Call the command as a user would."""
-    return subprocess.run(
-        ["streetseg", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False
-    )
 
 
 @pytest.fixture
@@ -79,14 +72,14 @@ def test_importing_the_package_loads_neither_torch_nor_mlflow() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_every_setting_is_told_with_its_default() -> None:
+def test_every_setting_is_told_with_its_default(streetseg: Command) -> None:
     done = streetseg("params", "train")
     assert done.returncode == 0
     assert yaml.safe_load(done.stdout) == {"train": Params().to_dict()["train"]}
     assert yaml.safe_load(streetseg("params").stdout)["train"]["epochs"] == 60
 
 
-def test_wrong_usage_is_status_2() -> None:
+def test_wrong_usage_is_status_2(streetseg: Command) -> None:
     assert streetseg("train", "--nonsense").returncode == 2
     assert streetseg("evaluate", "--predictions", "x").returncode == 2
 
@@ -111,7 +104,7 @@ def test_wrong_usage_is_status_2() -> None:
     ],
 )
 def test_a_mistake_is_one_clear_line_and_status_1(
-    project: Path, dataset: object, arguments: tuple, said: str
+    streetseg: Command, project: Path, dataset: object, arguments: tuple, said: str
 ) -> None:
     done = streetseg(*arguments, cwd=project)
     assert done.returncode == 1
@@ -120,7 +113,22 @@ def test_a_mistake_is_one_clear_line_and_status_1(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_the_gate_judges_and_fails_only_if_asked_to(project: Path, trained: Trained) -> None:
+def test_the_program_ends_with_that_line_and_status(project: Path) -> None:
+    done = subprocess.run(
+        ["streetseg", "train", "--set", "train.epochz=1"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_gate_judges_and_fails_only_if_asked_to(
+    streetseg: Command, project: Path, trained: Trained
+) -> None:
     judge = ("gate", "--evaluation", trained.evaluation, "--json")
     opened = streetseg(*judge, cwd=project)
     assert opened.returncode == 0
@@ -135,7 +143,7 @@ def test_the_gate_judges_and_fails_only_if_asked_to(project: Path, trained: Trai
 
 
 def test_the_run_that_trained_the_model_keeps_the_last_verdict(
-    project: Path, trained: Trained, params: Params
+    streetseg: Command, project: Path, trained: Trained, params: Params
 ) -> None:
     from streetseg.mlflow_store import connect
     from streetseg.tracking import record_verdict
@@ -158,7 +166,7 @@ def test_the_run_that_trained_the_model_keeps_the_last_verdict(
 
 
 def test_a_verdict_is_told_even_if_mlflow_cannot_be_reached(
-    project: Path, trained: Trained
+    streetseg: Command, project: Path, trained: Trained
 ) -> None:
     nowhere = "registry.tracking_uri=sqlite:////proc/none/mlflow.db"
     done = streetseg("gate", "--evaluation", trained.evaluation, "--set", nowhere, cwd=project)
@@ -169,7 +177,7 @@ def test_a_verdict_is_told_even_if_mlflow_cannot_be_reached(
 
 
 def test_predict_writes_masks_and_overlays(
-    project: Path, cityscapes: Path, trained: Trained
+    streetseg: Command, project: Path, cityscapes: Path, trained: Trained
 ) -> None:
     frame = next(cityscapes.rglob("*_leftImg8bit.png"))
     done = streetseg("predict", frame, "--model", trained.artifact, "--out", "seen", cwd=project)
@@ -180,7 +188,7 @@ def test_predict_writes_masks_and_overlays(
 
 
 def test_without_a_model_it_is_the_champion_of_the_name_in_the_settings(
-    project: Path, cityscapes: Path
+    streetseg: Command, project: Path, cityscapes: Path
 ) -> None:
     frame = next(cityscapes.rglob("*_leftImg8bit.png"))
     done = streetseg("predict", frame, "--set", "registry.model_name=seven", cwd=project)
@@ -188,7 +196,7 @@ def test_without_a_model_it_is_the_champion_of_the_name_in_the_settings(
     assert "has no model 'seven' with alias 'champion'" in done.stderr
 
 
-def test_anyones_masks_can_be_scored(project: Path, cityscapes: Path) -> None:
+def test_anyones_masks_can_be_scored(streetseg: Command, project: Path, cityscapes: Path) -> None:
     from streetseg.labels import LabelSpace
 
     space = LabelSpace.load("cityscapes")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from streetseg.errors import StreetsegError
 from streetseg.mlflow_store import connect
 from streetseg.runs import choose, read_runs
 from streetseg.tracking import record_evaluation, training_run
-from tests.conftest import Trained
+from tests.conftest import Command, Trained
 
 WITH, WITHOUT, BROKEN = "effb3", "effb3-noaug", "<b>broken</b>"
 
@@ -182,14 +181,11 @@ def test_a_run_goes_by_its_id_the_beginning_of_it_or_its_name(store: Path, text:
     assert [found.id for found in read_runs(registry(store), [text(run), run.id])] == [run.id]
 
 
-def test_an_unknown_run_is_one_line_with_the_latest_to_choose_from(store: Path) -> None:
-    done = subprocess.run(
-        ["streetseg", "compare", "effb4", "--set", f"registry.tracking_uri=sqlite:///{store}/mlflow.db"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=store,
-    )  # fmt: skip
+def test_an_unknown_run_is_one_line_with_the_latest_to_choose_from(
+    streetseg: Command, store: Path
+) -> None:
+    stored = f"registry.tracking_uri=sqlite:///{store}/mlflow.db"
+    done = streetseg("compare", "effb4", "--set", stored, cwd=store)
     assert done.returncode == 1
     assert done.stderr.startswith("error: no run has the name 'effb4'")
     assert len(done.stderr.splitlines()) == 1
