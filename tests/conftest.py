@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import inspect
 import os
 import shutil
@@ -113,10 +114,14 @@ def cityscapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Synthetic street scenes in the Cityscapes layout."""
     from streetseg.synth import write_cityscapes
 
-    root = tmp_path_factory.mktemp("source") / "cityscapes"
-    write_cityscapes(
-        root, frames={"train": 16, "val": 4}, cities=2, size=(128, 256), seed=1, workers=2
-    )
+    own = tmp_path_factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cityscapes"
+    with root.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # drawn once for all workers
+        if not root.exists():
+            write_cityscapes(
+                root, frames={"train": 16, "val": 4}, cities=2, size=(128, 256), seed=1, workers=2
+            )
     return root
 
 

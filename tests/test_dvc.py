@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,18 @@ import pytest
 import yaml
 from botocore.config import Config
 
-from streetseg import cli
 from streetseg.config import Data
 from streetseg.dataset import INDEX_FILES, PreparedDataset, data_version
 from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
 from streetseg.versions import fetch, fetch_index, locked_version, resolve
+from tests.conftest import Command
 from tests.layout import image_path, label_path, put, write_frames
 from tests.repositories import dvc, git, run
 from tests.s3_server import s3_server
 
 SIZE, SMALLER = [64, 128], [32, 64]
 BUCKET = "street-data"
-Explore = Callable[[str], tuple[str, str]]
 CLOUD = f"s3://{BUCKET}/prefix"
 
 
@@ -100,22 +99,6 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def project(first: tuple[Path, str], tmp_path: Path) -> Path:
     """A copy of the project and its remote for one test."""
     return Path(shutil.copytree(first[0].parent, tmp_path / "copy")) / "project"
-
-
-@pytest.fixture
-def explore(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Explore:
-    """'streetseg explore --against' in the project: what it prints, and its error."""
-
-    def call(against: str) -> tuple[str, str]:
-        monkeypatch.chdir(project)
-        monkeypatch.setattr(sys, "argv", ["streetseg", "explore", "--against", against])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return capsys.readouterr().out, str(ended.value.code or "")
-
-    return call
 
 
 def test_repro_makes_the_data_version_that_the_command_prints(first: tuple[Path, str]) -> None:
@@ -347,7 +330,7 @@ def test_an_experiment_with_another_size_is_another_version(project: Path) -> No
     assert resolve("smaller", str(project)) == version_of(project)
 
 
-def test_what_changed_since_a_revision_is_told_rightly(project: Path, explore: Explore) -> None:
+def test_what_changed_since_a_revision_is_told_rightly(streetseg: Command, project: Path) -> None:
     frames = project / "data/raw"
     new_picture(project, "aachen", 0)
     ids = label_path(frames, "train", "aachen_000000_000001")
@@ -358,32 +341,33 @@ def test_what_changed_since_a_revision_is_told_rightly(project: Path, explore: E
     for split, name in (("train", "bochum_000000_000007"), ("val", "ulm_000000_000000")):
         put(frames, split, name, np.full((64, 128, 3), 120, np.uint8), new)
     dvc(project, "repro")
-    said, _ = explore("HEAD")
-    assert "since HEAD: 2 frames came, 1 went, 2 changed" in said
+    done = streetseg("explore", "--against", "HEAD", cwd=project)
+    assert "since HEAD: 2 frames came, 1 went, 2 changed" in done.stdout
     page = (project / "outputs/explore.html").read_text()
     for name in ("train/bochum_000000_000007", "val/ulm_000000_000000", "aachen_000000_000001"):
         assert name in page
 
 
-def test_nothing_changed_since_the_same_data(project: Path, explore: Explore) -> None:
+def test_nothing_changed_since_the_same_data(streetseg: Command, project: Path) -> None:
     set_params(project, data={"remote": "../store"})
     for against in ("HEAD", "v1", version_of(project), "data/prepared"):
-        said, _ = explore(against)
-        assert f"since {against}: 0 frames came, 0 went, 0 changed" in said
+        done = streetseg("explore", "--against", against, cwd=project)
+        assert f"since {against}: 0 frames came, 0 went, 0 changed" in done.stdout
 
 
 def test_what_changed_is_told_if_the_data_of_then_is_in_the_remote_only(
-    project: Path, explore: Explore
+    streetseg: Command, project: Path
 ) -> None:
     forget(project)
     new_picture(project, "aachen", 0)
     dvc(project, "repro")
-    said, _ = explore("v1")
-    assert "since v1: 0 frames came, 0 went, 1 changed" in said
+    done = streetseg("explore", "--against", "v1", cwd=project)
+    assert "since v1: 0 frames came, 0 went, 1 changed" in done.stdout
 
 
-def test_against_nonsense_is_one_clear_line(project: Path) -> None:
-    failed = run(project, "streetseg", "explore", "--against", "nonsense", status=1)
+def test_against_nonsense_is_one_clear_line(streetseg: Command, project: Path) -> None:
+    failed = streetseg("explore", "--against", "nonsense", cwd=project)
+    assert failed.returncode == 1
     assert failed.stdout == ""
     assert failed.stderr.startswith("error: no data version in dvc.lock of . at 'nonsense': ")
     assert failed.stderr.count("\n") == 1
@@ -392,11 +376,12 @@ def test_against_nonsense_is_one_clear_line(project: Path) -> None:
 
 @pytest.mark.parametrize("gone", [[".git"], [".dvc"], [".git", ".dvc"]])
 def test_a_revision_without_a_repository_is_one_clear_line(
-    project: Path, explore: Explore, gone: list[str]
+    streetseg: Command, project: Path, gone: list[str]
 ) -> None:
     for name in gone:
         shutil.rmtree(project / name)
-    said, error = explore("HEAD" if ".git" in gone else "nonsense")
-    assert said == ""
-    assert error.startswith("error: no data version in dvc.lock of . at ")
-    assert "\n" not in error
+    against = "HEAD" if ".git" in gone else "nonsense"
+    failed = streetseg("explore", "--against", against, cwd=project)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("error: no data version in dvc.lock of . at ")
+    assert failed.stderr.count("\n") == 1

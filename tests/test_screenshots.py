@@ -80,6 +80,7 @@ def test_a_single_run_has_none_to_be_compared_with(recipe: Params) -> None:
 
 
 @pytest.mark.usefixtures("chromium")
+@pytest.mark.slow
 def test_each_page_is_on_a_picture(
     recipe: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
