@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import os
-import socket
 import statistics
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -31,12 +28,12 @@ import onnxruntime
 import psutil
 from harness import OUT, Claim, report, source_frames
 
+from scripts.servers import running
 from streetseg.artifact import read_labels
 from streetseg.config import load_params
 from streetseg.dataset import PreparedDataset
 from streetseg.imaging import decode_rgb, decode_upload, encode_palette_png, resize_rgb
 from streetseg.prepare import prepare
-from streetseg.provenance import REPOSITORY
 from streetseg.training import train
 from streetseg.upsampling import categories_at
 
@@ -47,7 +44,7 @@ OURS = ["-m", "bentoml", "serve", SERVICE, "--host", "127.0.0.1", "--port", "POR
 
 
 @dataclass
-class Server:
+class Measured:
     """A server and what was measured of it."""
 
     port: int
@@ -94,37 +91,12 @@ def crowd(port: int, picture: bytes, clients: int, requests: int) -> list[tuple[
 
 
 @contextmanager
-def serving(command: list[str], artifact: Path) -> Iterator[Server]:
-    """A server that is ready; the word ``PORT`` in its command becomes a free one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    filled = [str(port) if word == "PORT" else word for word in command]
-    environment = os.environ | {"STREETSEG_SET": f"serve.model={artifact}"}
-    with (OUT / "serve.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, *filled], cwd=REPOSITORY, env=environment, stdout=log, stderr=log
-        )
-    try:
-        while not _ready(port):
-            if process.poll() is not None:
-                sys.exit(f"{' '.join(filled)} ended: see {OUT / 'serve.log'}")
-            time.sleep(0.5)
-        yield Server(port, psutil.Process(process.pid))
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _ready(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
+def serving(command: list[str], artifact: Path) -> Iterator[Measured]:
+    """One of the servers, which serves a model artifact."""
+    environment = {"STREETSEG_SET": f"serve.model={artifact}"}
+    python = [sys.executable, *command]
+    with running(python, "/readyz", OUT / "serve.log", environment) as server:
+        yield Measured(server.port, psutil.Process(server.process.pid))
 
 
 def trained_model(encoder: str, size: tuple[int, int]) -> Path:

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.local import LocalRun, run_locally
+from scripts.servers import running
 from streetseg.atomic import alone_in, write_whole
 from streetseg.config import Params, load_recipe, parse_overrides
 from streetseg.errors import StreetsegError, exit_on_error
@@ -41,7 +41,7 @@ RECIPE = "demo"
 LEFT = ("predictions.png", "report.html", "validation.html", "answer.png", "summary.json")
 """The files that the demo leaves for people to look at."""
 TOOLS = Path(sys.executable).parent
-SERVER_STARTS_WITHIN_S = 120
+SERVE = ["bentoml", "serve", "service:StreetSegmenter", "--host", "127.0.0.1", "--port", "PORT"]
 
 
 def main() -> None:
@@ -144,13 +144,14 @@ class Demo:
         frame = next(
             f for f in load_source("cityscapes").find(self.params.data.root) if f.split == "val"
         )
-        with serving(self.workspace / "params.yaml", self.out / "serve.log") as url:
+        environment = {"STREETSEG_PARAMS": str(self.workspace / "params.yaml")}
+        with running(SERVE, "/readyz", self.out / "serve.log", environment) as server:
             files = {"image": (frame.image.name, frame.image.read_bytes(), "image/png")}
-            answer = httpx.post(f"{url}/segment", files=files, timeout=60)
+            answer = httpx.post(f"{server.url}/segment", files=files, timeout=60)
         answer.raise_for_status()
         (self.out / "answer.png").write_bytes(answer.content)
         return {
-            "url": f"{url}/segment",
+            "url": f"{server.url}/segment",
             "status": answer.status_code,
             "model_version": answer.headers["X-Model-Version"],
         }
@@ -235,50 +236,6 @@ class Demo:
                     sys.stderr.write(line)
         if running.returncode:
             raise StreetsegError(why)
-
-
-@contextmanager
-def serving(params: Path, log: Path) -> Iterator[str]:
-    """A BentoML server on a free port of this machine, stopped when the block ends.
-
-    Raises:
-        StreetsegError: it does not start; the log says why.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = ["bentoml", "serve", "service:StreetSegmenter", "--port", str(port)]
-    environment = {**os.environ, "STREETSEG_PARAMS": str(params)}
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            [*command, "--host", "127.0.0.1"],
-            cwd=REPOSITORY,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_until_ready(url, server, log)
-            yield url
-        finally:
-            server.terminate()
-            try:
-                server.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                server.kill()
-
-
-def _wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + SERVER_STARTS_WITHIN_S
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            if httpx.get(f"{url}/readyz", timeout=2).is_success:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.3)
-    raise StreetsegError(f"the server did not start: see {_short(log)}")
 
 
 def size_like(data: Path, params: Params) -> list[int]:

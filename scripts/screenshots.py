@@ -9,24 +9,19 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import httpx
 from PIL import Image
 from playwright.sync_api import BrowserContext
 from playwright.sync_api import Error as BrowserError
 
 from scripts.chromium import PICTURES, chromium, write_pictures
+from scripts.servers import running
 from streetseg.config import Registry
 from streetseg.errors import StreetsegError, exit_on_error, one_line
 from streetseg.mlflow_store import clear_errors, connect
@@ -34,8 +29,11 @@ from streetseg.provenance import REPOSITORY
 from streetseg.registry import CHAMPION, find
 
 STORE = f"sqlite:///{REPOSITORY / 'outputs' / 'demo' / 'mlflow.db'}"
+SERVE = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", "PORT"]
+SERVE += ["--workers", "1", "--backend-store-uri"]
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 PATIENCE_S = 120
-"""How long the server may take to start, and a page to show what it holds."""
+"""How long a page may take to show what it holds."""
 SETTLED_S = 0.5
 """A page that looks the same after this time has done loading."""
 COLORS = 128
@@ -99,8 +97,9 @@ def take_pictures(store: str, out: Path) -> list[Path]:
         context = browser.new_context(locale="en-US", timezone_id="UTC")
         context.set_default_timeout(1000 * PATIENCE_S)
         context.add_init_script(remembering(experiment))
-        with mlflow_server(store, Path(scratch) / "server.log") as url:
-            pictures = {page.name: smaller(picture(context, url, page)) for page in pages}
+        log = Path(scratch) / "server.log"
+        with running([*SERVE, store], "/health", log, QUIET, folder=log.parent) as server:
+            pictures = {page.name: smaller(picture(context, server.url, page)) for page in pages}
     return write_pictures(pictures, out)
 
 
@@ -203,46 +202,6 @@ def picture(context: BrowserContext, url: str, page: Page) -> bytes:
 def smaller(png: bytes) -> Image.Image:
     """A picture with a palette of few colours."""
     return Image.open(io.BytesIO(png)).convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
-
-
-@contextmanager
-def mlflow_server(store: str, log: Path) -> Iterator[str]:
-    """MLflow's own server on a free port of this machine, stopped when the block ends.
-
-    Raises:
-        StreetsegError: it does not start.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    url = f"http://127.0.0.1:{port}"
-    with (
-        log.open("w") as output,
-        subprocess.Popen(
-            command, stdout=output, stderr=output, env=os.environ | quiet, cwd=log.parent
-        ) as server,
-    ):
-        try:
-            deadline = time.monotonic() + PATIENCE_S
-            while not answers(f"{url}/health"):
-                if server.poll() is not None or time.monotonic() > deadline:
-                    why = log.read_text().strip().split("\n")[-1]
-                    raise StreetsegError(f"MLflow's server does not start on {store}: {why}")
-                time.sleep(0.2)
-            yield url
-        finally:
-            server.terminate()
-
-
-def answers(url: str) -> bool:
-    """Whether a server is there and well."""
-    try:
-        return httpx.get(url, timeout=2).is_success
-    except httpx.HTTPError:
-        return False
 
 
 if __name__ == "__main__":

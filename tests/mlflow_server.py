@@ -25,7 +25,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from tests.ports import free_port
+from scripts.servers import free_port
 from tests.s3_server import CREDENTIALS
 
 BUCKET = "models"

@@ -12,7 +12,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from tests.ports import free_port
+from scripts.servers import free_port
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "nobody",

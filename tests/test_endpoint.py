@@ -25,9 +25,9 @@ from kfp_server_api import (
 
 from pipelines import cli, connection, endpoint, remote
 from pipelines.steps import steps_of
+from scripts.servers import free_port
 from streetseg.provenance import REPOSITORY
 from tests.kfp_api import NAMESPACE, TOKEN, FakeKubeflow
-from tests.ports import free_port
 
 DATA = f"{'1' * 32}.dir"
 ON_KUBEFLOW = ("submit", "wait", "schedule", "list", "logs")

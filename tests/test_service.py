@@ -22,6 +22,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import streetseg
+from scripts.servers import running
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.imaging import decode_ids, decode_rgb, encode_png
@@ -29,7 +30,7 @@ from streetseg.lineage import trace
 from streetseg.provenance import REPOSITORY
 from streetseg.serving.copies import copy_model
 from tests.conftest import Trained
-from tests.live_service import promoted, running
+from tests.live_service import promoted
 from tests.png_files import png
 
 NAME = "served"
@@ -365,6 +366,7 @@ def test_a_bento_with_the_model_inside_answers_without_a_registry(
     copy_model(f"models:/{NAME}@champion", served.registry, project / "model")
     (project / "params.yaml").write_text("serve: {model: model}\n")
     environment = {
+        "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str(tmp_path),
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'none.db'}",
         "STREETSEG_PARAMS": "",
@@ -372,10 +374,11 @@ def test_a_bento_with_the_model_inside_answers_without_a_registry(
     build = ["bentoml", "build", "--output", "tag"]
     subprocess.run(build, cwd=project, env=os.environ | environment, check=True)
     shutil.rmtree(project)
-    serve = ["bentoml", "serve", "street_segmenter:latest", "--host", "127.0.0.1"]
-    with running(serve, tmp_path, environment) as (port, _):
-        url = f"http://127.0.0.1:{port}"
-        answer = httpx.post(f"{url}/segment", files={"image": encode_png(picture())}, timeout=60)
+    serve = ["bentoml", "serve", "street_segmenter:latest", "--host", "127.0.0.1", "--port", "PORT"]
+    with running(serve, "/readyz", tmp_path / "service.log", environment) as server:
+        answer = httpx.post(
+            f"{server.url}/segment", files={"image": encode_png(picture())}, timeout=60
+        )
         assert (answer.status_code, answer.headers["X-Model-Version"]) == (200, "1")
-        assert httpx.get(f"{url}/model").json()["name"] == NAME
+        assert httpx.get(f"{server.url}/model").json()["name"] == NAME
     assert not (tmp_path / "none.db").exists()

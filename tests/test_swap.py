@@ -17,12 +17,13 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from scripts.servers import running
 from streetseg.config import Params
 from streetseg.imaging import decode_ids, encode_png
 from streetseg.inference import Segmenter
 from streetseg.registry import CHAMPION
 from tests.conftest import Trained
-from tests.live_service import running
+from tests.live_service import service_environment
 from tests.mlflow_server import MortalServer
 from tests.serving_registry import registered, rolled
 
@@ -126,9 +127,10 @@ def service(
     )
     (folder / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
     command = [sys.executable, "-m", "bentoml", "serve", "service:StreetSegmenter"]
-    environment = {"STREETSEG_PARAMS": str(folder / "params.yaml")}
-    with running([*command, "--host", "127.0.0.1"], folder, environment) as (port, process):
-        yield f"http://127.0.0.1:{port}", process
+    command += ["--host", "127.0.0.1", "--port", "PORT"]
+    log, environment = folder / "service.log", service_environment(folder)
+    with running(command, "/readyz", log, environment) as server:
+        yield server.url, psutil.Process(server.process.pid)
 
 
 def workers(server: psutil.Process) -> list[psutil.Process]:

@@ -15,8 +15,8 @@ from components.webhook import post
 from pipelines.build import TRAINING
 from pipelines.local import run_locally
 from pipelines.placement import Placement
+from scripts.servers import free_port
 from streetseg.cluster_config import Cluster
-from tests.ports import free_port
 
 
 class Hook:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
-from tests.ports import free_port
+from scripts.servers import free_port
 
 NAMESPACE, TOKEN = "team", "let-me-in"
 UID = "3e9f2c64-8d7b-4a51-9c06-5b1f0d2a7e38"

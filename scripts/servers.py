@@ -1,0 +1,96 @@
+"""A server of this machine, for as long as somebody asks it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from streetseg.errors import StreetsegError
+from streetseg.provenance import REPOSITORY
+
+STARTS_WITHIN_S = 120.0
+ENDS_WITHIN_S = 20.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that is ready."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def running(
+    command: list[str],
+    health: str,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    folder: Path = REPOSITORY,
+) -> Iterator[Server]:
+    """Start a server on a free port, wait until it is ready, and stop it when the block ends.
+
+    Args:
+        command: its program and arguments; the word ``PORT`` becomes the port.
+        health: the path that it answers with success once it is ready.
+        log: the file for what it prints.
+        environment: variables beside those of this process.
+        folder: where it runs.
+
+    Raises:
+        StreetsegError: it ends before it is ready, or is not ready in ``STARTS_WITHIN_S``.
+    """
+    port = free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(port) if word == "PORT" else word for word in command],
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        server = Server(port, process)
+        try:
+            _wait(server, health, log)
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(ENDS_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait(server: Server, health: str, log: Path) -> None:
+    deadline = time.monotonic() + STARTS_WITHIN_S
+    while time.monotonic() < deadline and server.process.poll() is None:
+        try:
+            if httpx.get(f"{server.url}{health}", timeout=2).is_success:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.2)
+    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    why = said[-1].strip() if said else "it does not answer"
+    raise StreetsegError(f"the server did not start: {why}: see {os.path.relpath(log)}")
+
+
+def free_port() -> int:
+    """A port of this machine on which nothing listens yet."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
