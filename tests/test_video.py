@@ -250,6 +250,27 @@ def test_a_mistake_is_told_and_leaves_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("source", "out", "masks"),
+    [
+        ("a.mp4", "o.mp4", "o.mp4"),
+        ("a.mp4", "out", "out/masks"),
+        ("a.mp4", "masks/out", "masks"),
+        ("frames", "frames/out", "masks"),
+        ("frames", "out", "frames/masks"),
+    ],
+)
+def test_no_place_may_be_inside_another(
+    segmenter: Segmenter, tmp_path: Path, source: str, out: str, masks: str
+) -> None:
+    film(tmp_path / "a.mp4", drive(1))
+    folder(tmp_path / "frames", drive(1))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StreetsegError, match="places of their own, none inside another"):
+        segment_film(tmp_path / source, tmp_path / out, segmenter, masks=tmp_path / masks)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_only_a_folder_takes_a_rate_and_the_past_never_weighs_all(
     segmenter: Segmenter, tmp_path: Path
 ) -> None:
