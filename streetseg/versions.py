@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -19,6 +20,9 @@ from streetseg.config import Data, Params
 from streetseg.credentials import masked, with_token
 from streetseg.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset, data_version
 from streetseg.errors import StreetsegError, one_line
+
+if TYPE_CHECKING:
+    from dvc.api import DVCFileSystem
 
 DATA_VERSION = re.compile(r"[0-9a-f]{32}\.dir")
 STAGE = "prepare"
@@ -60,22 +64,11 @@ def version_at(repository: str, revision: str) -> str:
     Raises:
         StreetsegError: no such repository or revision, or the data was not prepared there.
     """
-    from dvc.api import DVCFileSystem
-    from dvc.repo.open_repo import clean_repos
-
     if not revision:
         raise StreetsegError("no data version is given: name one, or a git revision")
-    address = with_token(repository)
-    try:
-        return _version_in(DVCFileSystem(address, rev=revision).read_text("dvc.lock"))
-    except Exception as error:
-        raise StreetsegError(
-            f"no data version in dvc.lock of {masked(repository)} at '{revision}': "
-            f"{masked(one_line(error, None))}"
-        ) from None
-    finally:
-        if address != repository:
-            clean_repos()  # DVC's clone has the token in its configuration
+    missing = f"no data version in dvc.lock of {repository} at '{revision}'"
+    with _files_at(repository, revision, missing) as files:
+        return _version_in(files.read_text("dvc.lock"))
 
 
 def locked_version(lock: Path) -> str:
@@ -189,20 +182,15 @@ def fetch_index(name: str, data: Data, destination: Path) -> PreparedDataset:
         return PreparedDataset(folder)
     if DATA_VERSION.fullmatch(name):
         return PreparedDataset(fetch(name, data.remote, destination, only=INDEX_FILES))
-    from dvc.api import DVCFileSystem
-
     version_at(data.repository, name)
-    try:
-        files = DVCFileSystem(data.repository, rev=name)
+    missing = (
+        f"the data of '{name}' is neither in the DVC cache of {data.repository} nor in its remote"
+    )
+    with _files_at(data.repository, name, missing) as files:
         there = yaml.safe_load(files.read_text("dvc.lock"))["stages"][STAGE]["outs"][0]["path"]
         destination.mkdir(parents=True, exist_ok=True)
         for file in INDEX_FILES:
             (destination / file).write_bytes(files.read_bytes(f"{there}/{file}"))
-    except Exception as error:
-        raise StreetsegError(
-            f"the data of '{name}' is neither in the DVC cache of {data.repository} nor in its "
-            f"remote: {one_line(error, None)}"
-        ) from None
     return PreparedDataset(destination)
 
 
@@ -236,6 +224,22 @@ def _git(repository: str, *arguments: str) -> str:
     """What git prints; nothing where it fails."""
     command = ["git", "-C", repository, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+@contextmanager
+def _files_at(repository: str, revision: str, failed: str) -> Iterator[DVCFileSystem]:
+    """The files of a git revision, with those that DVC tracks; ``failed`` begins the error."""
+    from dvc.api import DVCFileSystem
+    from dvc.repo.open_repo import clean_repos
+
+    address = with_token(repository)
+    try:
+        yield DVCFileSystem(address, rev=revision)
+    except Exception as error:
+        raise StreetsegError(masked(f"{failed}: {one_line(error, None)}")) from None
+    finally:
+        if address != repository:
+            clean_repos()  # DVC's clone has the token in its configuration
 
 
 def _version_in(lock: str) -> str:
