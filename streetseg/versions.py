@@ -130,6 +130,7 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
             f"'{version}' is not a data version: take the md5 ending in '.dir' of the stage "
             f"'{STAGE}' in dvc.lock"
         )
+    shown = masked(remote)
     refuse_foreign(destination, DESCRIPTION)
     with tempfile.TemporaryDirectory(dir=_parent(destination)) as scratch:
         workspace = Path(scratch)
@@ -148,18 +149,18 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
                     repo.pull([str(workspace / "prepared" / name) for name in only] or None)
             except CheckoutError:
                 raise StreetsegError(
-                    f"data version {version} is not in {remote}, or not whole: {_last(said)}push "
+                    f"data version {version} is not in {shown}, or not whole: {_last(said)}push "
                     "it there, or name another data.remote"
                 ) from None
             except Exception as error:  # of DVC, its file systems, or a damaged object's parser
                 raise StreetsegError(
-                    f"data version {version} cannot be fetched from {remote}: "
-                    f"{_last(said)}{one_line(error, None)}"
+                    f"data version {version} cannot be fetched from {shown}: "
+                    f"{_last(said)}{masked(one_line(error, None))}"
                 ) from None
         arrived = all((workspace / "prepared" / name).is_file() for name in only)
         if not arrived or _fetched_version(workspace, bool(only), version) != version:
             raise StreetsegError(
-                f"data version {version} from {remote} is not what its hash says: the remote is "
+                f"data version {version} from {shown} is not what its hash says: the remote is "
                 "damaged; push the data again"
             )
         put_in_place(workspace / "prepared", destination)
@@ -274,7 +275,7 @@ def _dvc_errors() -> Iterator[list[str]]:
 
 
 def _last(said: list[str]) -> str:
-    return f"{one_line(said[-1], None)}: " if said else ""
+    return f"{masked(one_line(said[-1], None))}: " if said else ""
 
 
 def _parent(destination: Path) -> Path:

@@ -11,7 +11,8 @@ from streetseg.config import Data
 from streetseg.credentials import masked, with_token
 from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
-from streetseg.versions import fetch_index, version_at
+from streetseg.places import Place
+from streetseg.versions import fetch, fetch_index, version_at
 from tests.git_server import git_server
 from tests.repositories import fill_remote, git
 
@@ -32,7 +33,9 @@ stages:
     [
         ("http://bob:hunter2@host:5000/path", "http://***@host:5000/path"),
         ("postgresql://bob:p@ss@host/db", "postgresql://***@host/db"),
+        ("https://token@host/path", "https://***@host/path"),
         ("https://host/path", "https://host/path"),
+        ("s3://bucket/cam@front", "s3://bucket/cam@front"),
     ],
 )
 def test_a_message_tells_no_password(address: str, told: str) -> None:
@@ -102,3 +105,17 @@ def test_a_wrong_token_is_one_clear_line_that_does_not_tell_it(
         version_at(private, "main")
     assert str(caught.value).startswith(f"no data version in dvc.lock of {private} at 'main': ")
     assert "wrong-secret" not in str(caught.value)
+
+
+def test_a_place_is_named_without_its_password() -> None:
+    place = Place("http://bob:hunter2@127.0.0.1:9/pictures/")
+    assert place.url == "http://***@127.0.0.1:9/pictures"
+    with pytest.raises(StreetsegError) as caught:
+        place.read("absent.png")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_remote_is_named_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(StreetsegError, match=r"in http://\*\*\*@127\.0\.0\.1:9/data") as caught:
+        fetch(f"{'0' * 32}.dir", "http://bob:hunter2@127.0.0.1:9/data", tmp_path / "fetched")
+    assert "hunter2" not in str(caught.value)
