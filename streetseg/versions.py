@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -75,11 +75,13 @@ def locked_version(lock: Path) -> str:
     """The data version that a ``dvc.lock`` names.
 
     Raises:
-        StreetsegError: no such file, or the data was not prepared yet.
+        StreetsegError: no such file, no YAML, or the data was not prepared yet.
     """
     try:
         return _version_in(lock.read_text())
-    except (OSError, KeyError, TypeError):
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StreetsegError(f"{lock} is not valid YAML: {one_line(error, None)}") from None
+    except (OSError, LookupError, TypeError):
         raise StreetsegError(f"{lock} names no prepared data: run 'dvc repro' first") from None
 
 
@@ -94,8 +96,7 @@ def commits_of(version: str, repository: str) -> list[DataCommit]:
     for line in _git(repository, *log).splitlines():
         commit, date, subject = line.split("\t", 2)
         if version in _git(repository, "show", f"{commit}:./dvc.lock"):
-            params = yaml.safe_load(_git(repository, "show", f"{commit}:./params.yaml")) or {}
-            data = params.get("data") or {}
+            data = _data_settings(_git(repository, "show", f"{commit}:./params.yaml"))
             found.append(DataCommit(commit, date, subject, data.get("source"), data.get("root")))
     return found
 
@@ -241,6 +242,15 @@ def _files_at(repository: str, revision: str, failed: str) -> Iterator[DVCFileSy
     finally:
         if address != repository:
             clean_repos()  # DVC's clone has the token in its configuration
+
+
+def _data_settings(params: str) -> dict[str, Any]:
+    """The section ``data`` of a ``params.yaml`` of any time; empty where it cannot be read."""
+    try:
+        data = (yaml.safe_load(params) or {}).get("data")
+    except (yaml.YAMLError, AttributeError):
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def _version_in(lock: str) -> str:
