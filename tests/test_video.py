@@ -271,6 +271,15 @@ def test_no_place_may_be_inside_another(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_gif_that_says_it_is_huge_is_refused(tmp_path: Path) -> None:
+    for name, screen, frame in (("a.gif", 40_000, 1), ("b.gif", 1, 40_000)):
+        head = struct.pack("<6sHHBBB", b"GIF89a", screen, screen, 0, 0, 0)
+        block = struct.pack("<sHHHHBB", b",", 0, 0, frame, frame, 0, 2)
+        (tmp_path / name).write_bytes(head + block + b"\x02\x44\x01\x00;")
+        with pytest.raises(StreetsegError, match=f"{name} is no GIF that can be read"):
+            open_film(tmp_path / name)
+
+
 def test_only_a_folder_takes_a_rate_and_the_past_never_weighs_all(
     segmenter: Segmenter, tmp_path: Path
 ) -> None:
