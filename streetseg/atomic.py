@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,18 +59,22 @@ def os_reason(error: OSError) -> str:
 
 
 def put_in_place(folder: Path, destination: Path) -> None:
-    """Rename ``folder`` to ``destination``; what was there is removed once it is replaced."""
-    before = destination.with_name(f"{destination.name}.old")
-    if destination.exists():
-        shutil.rmtree(before, ignore_errors=True)
-        destination.rename(before)
+    """Rename ``folder`` to ``destination``; what was there is removed once it is replaced.
+
+    Meanwhile it is in ``.<name>.old-*`` beside it, where a killed process leaves it.
+    """
+    aside = Path(tempfile.mkdtemp(prefix=f".{destination.name}.old-", dir=destination.parent))
+    before = aside / destination.name
     try:
+        if destination.exists():
+            destination.rename(before)
         folder.rename(destination)
     except OSError:
         if before.exists():
             before.rename(destination)
+        aside.rmdir()
         raise
-    shutil.rmtree(before, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

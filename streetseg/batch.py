@@ -28,7 +28,7 @@ import numpy as np
 
 from streetseg.artifact import weights_sha256
 from streetseg.errors import StoppedError, StreetsegError
-from streetseg.folders import mask_name, pictures_for
+from streetseg.folders import mask_name, pictures_for, shown
 from streetseg.imaging import BadImageError, decode_upload, encode_palette_png
 from streetseg.inference import Segmenter
 from streetseg.labels import LabelSpace
@@ -277,15 +277,14 @@ def _segment(
 ) -> tuple[Row, bytes | None]:
     """The row of a picture and its mask, or None if it cannot be used."""
     if isinstance(data, StreetsegError):
-        return Row(path, 0, model, error=str(data)), None
+        return Row(shown(path), 0, model, error=shown(str(data))), None
     began = time.perf_counter()
     try:
         if not path.isprintable():
             raise BadImageError("has a name that is not printable UTF-8: rename the file")
         rgb = decode_upload(data, megapixels * 1e6)
     except BadImageError as error:
-        shown = path.encode("utf-8", "backslashreplace").decode()
-        return Row(shown, len(data), model, error=str(error)), None
+        return Row(shown(path), len(data), model, error=str(error)), None
     categories = segmenter.predict(rgb)
     height, width = categories.shape
     counts = np.bincount(categories.ravel(), minlength=len(segmenter.labels.names))

@@ -12,15 +12,15 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     Field,
     PositiveInt,
     TypeAdapter,
-    field_validator,
     model_validator,
 )
 
 from streetseg.cluster_config import Cluster
-from streetseg.credentials import masked
+from streetseg.credentials import holds_secret
 from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
 from streetseg.search_space import Range, SearchSpace
@@ -29,10 +29,24 @@ from streetseg.yamlfile import read_yaml, validated
 
 RECIPES = REPOSITORY / "recipes"
 
+
+def _without_secrets(address: str) -> str:
+    """Settings are kept with each model and shown with each pipeline run."""
+    if holds_secret(address):
+        raise ValueError(
+            "settings are no place for a user or password: put them into the environment, as "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, GIT_USERNAME and GIT_TOKEN, or "
+            "what the object store's client reads; for a database, put the whole address there, as "
+            "MLFLOW_TRACKING_URI"
+        )
+    return address
+
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Confidence = Annotated[float, Field(ge=0.5, le=0.99)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+Address = Annotated[str, AfterValidator(_without_secrets)]
 Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
 
 
@@ -42,8 +56,8 @@ class Data(Section):
     source: str = "cityscapes"
     root: Path = Path("data/raw")
     prepared: Path = Path("data/prepared")
-    remote: str = "data/remote"
-    repository: str = "."
+    remote: Address = "data/remote"
+    repository: Address = "."
 
 
 class Synth(Section):
@@ -214,24 +228,12 @@ class Gate(Section):
 class Registry(Section):
     """Where runs and models are kept."""
 
-    tracking_uri: str | None = None
+    tracking_uri: Address | None = None
     experiment: str = "streetseg"
     run_name: str | None = None
     auto_promote: bool = False
     int8: bool = False
     model_name: str = Field("street-segmenter", pattern=r"^[\w.\- ]+$")
-
-    @field_validator("tracking_uri")
-    @classmethod
-    def _without_credentials(cls, uri: str | None) -> str | None:
-        """Settings are kept with each model and shown with each pipeline run."""
-        if uri and masked(uri) != uri:
-            raise ValueError(
-                "settings are no place for a user or password: put them into the environment, as "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; for a database, put the "
-                "whole address there, as MLFLOW_TRACKING_URI"
-            )
-        return uri
 
 
 class Serve(Section):

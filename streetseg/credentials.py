@@ -6,14 +6,21 @@ import os
 import re
 from urllib.parse import quote, urlsplit
 
-USERINFO = re.compile(r"://(?!/)\S*@")
+USERINFO = re.compile(r"://(?!/)[^\s/]*(:\S*)?@")
 """``user:password@`` of a URI (RFC 3986, 3.2.1), up to the last @ of the word: a password may hold
 what ought to be escaped."""
+SSH_USER = re.compile(r"ssh://[^\s/:@]+@[^\s@]*")
+"""A user without a password, which for SSH is no secret."""
 
 
 def masked(text: str) -> str:
     """A text whose URIs tell neither user nor password: ``http://***@host``."""
     return USERINFO.sub("://***@", text)
+
+
+def holds_secret(address: str) -> bool:
+    """Whether a URI has a password, or a user that may be a token."""
+    return masked(address) != address and not SSH_USER.fullmatch(address)
 
 
 def with_token(repository: str) -> str:

@@ -150,7 +150,7 @@ def _read_video(path: Path, rate: float) -> Generator[Frame, None, None]:
 def _open_gif(path: Path) -> Film:
     try:
         durations = [duration for _, duration in _read_gif(path, pixels=False)]
-    except (UnidentifiedImageError, OSError, SyntaxError):
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError):
         raise StreetsegError(f"{path} is no GIF that can be read") from None
     return Film(path, 1 / min(durations), len(durations), lambda: _read_gif(path))
 

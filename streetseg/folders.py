@@ -47,6 +47,11 @@ def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
     )
 
 
+def shown(path: str) -> str:
+    r"""A path, or what is said of it, that can be printed: what is no UTF-8 becomes ``\udcff``."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
 def mask_name(path: str) -> str:
     """Where the mask of a picture goes; the suffix stays, so that a.png and a.jpg do not meet."""
     return f"{path}_mask.png"

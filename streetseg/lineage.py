@@ -139,7 +139,7 @@ def _trace_data(client: MlflowClient, version: str, repository: str) -> Trace:
     if not (found.versions or found.runs or found.commits):
         raise StreetsegError(
             f"nothing is known of data version {version}: neither a run in "
-            f"{masked(client.tracking_uri)} nor a commit of {repository} names it"
+            f"{masked(client.tracking_uri)} nor a commit of {masked(repository)} names it"
         )
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +44,10 @@ class MaskScores:
 def score_folders(predictions: Path, truth: Path, labels: LabelSpace) -> MaskScores:
     """Score id masks in one folder against ``*_labelIds.png`` in another, both searched deeply.
 
-    A prediction belongs to ``<name>_gtFine_labelIds.png`` if its file name begins with
-    ``<name>``; its pixels are label ids, at the size of the truth. Where
-    ``<name>_gtFine_instanceIds.png`` lie beside the truth, the iIoU is taken too.
+    A prediction belongs to ``<name>_gtFine_labelIds.png`` if its file name begins with ``<name>``
+    and goes on with neither letter nor digit; of several such, to the longest ``<name>``. Its
+    pixels are label ids, at the size of the truth. Where ``<name>_gtFine_instanceIds.png`` lie
+    beside the truth, the iIoU is taken too.
 
     Raises:
         StreetsegError: no truth, a frame without exactly one prediction, instance ids of some
@@ -80,16 +82,19 @@ def _pair_masks(predictions: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
     truths = sorted(truth.rglob(f"*{TRUTH}"))
     if not truths:
         raise StreetsegError(f"{truth} holds no *{TRUTH}")
-    masks = sorted(predictions.rglob("*.png"))
+    matching: dict[str, list[Path]] = {path.name.removesuffix(TRUTH): [] for path in truths}
+    for mask in predictions.rglob("*.png"):
+        beginnings = [mask.name[: end.start()] for end in re.finditer(r"[\W_]", mask.name)]
+        if name := next((each for each in reversed(beginnings) if each in matching), None):
+            matching[name].append(mask)
     for path in truths:
         name = path.name.removesuffix(TRUTH)
-        matching = [mask for mask in masks if mask.name.startswith(name)]
-        if len(matching) != 1:
+        if len(matching[name]) != 1:
             raise StreetsegError(
                 f"{path} needs one prediction named {name}*.png below {predictions}, "
-                f"there are {len(matching)}"
+                f"there are {len(matching[name])}"
             )
-        yield path, matching[0]
+        yield path, matching[name][0]
 
 
 def _with_instances(truths: list[Path]) -> bool:

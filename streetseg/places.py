@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from streetseg.atomic import write_whole
+from streetseg.credentials import masked
 from streetseg.errors import StreetsegError, one_line
 
 
@@ -17,7 +18,7 @@ class Place:
     ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY`` and ``AWS_ENDPOINT_URL`` or a role.
 
     Attributes:
-        url: as it was named.
+        url: as it was named, without user and password.
         local: whether it is a folder of this machine.
     """
 
@@ -33,7 +34,7 @@ class Place:
         from fsspec.core import url_to_fs
         from fsspec.implementations.local import LocalFileSystem
 
-        self.url = url.rstrip("/") or url
+        self.url = masked(url.rstrip("/") or url)
         with self._clear_errors("open"):
             self._files, root = url_to_fs(url, use_listings_cache=False)
         self._root = root.rstrip("/")
@@ -107,4 +108,5 @@ class Place:
             yield
         except Exception as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise StreetsegError(f"cannot {what} {self.url}: {one_line(reason)}") from None
+            told = masked(f"cannot {what} {self.url}: {one_line(reason)}")
+            raise StreetsegError(told) from None

@@ -7,10 +7,14 @@ served and moves only when it is promoted; ``previous`` is the champion before, 
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from streetseg.config import Registry
 from streetseg.credentials import masked
@@ -145,33 +149,38 @@ def download(uri: str, params: Registry | None = None, folder: Path | None = Non
     Args:
         uri: ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
         params: where the registry is; None means where the environment says.
-        folder: to download to; None means a temporary one, or the store itself if it is here.
+        folder: to download to; None means one that goes when this process ends, or the store itself
+            if it is here.
 
     Raises:
         StreetsegError: no such model, its files cannot be had, or streetseg did not make it.
     """
     import mlflow
 
-    exact = pinned(uri, params)
-    name, version = name_and_version(exact)
+    client = connect(params or Registry())
+    found = find(client, *name_and_version(uri))
+    name, version, exact = found.name, found.version, f"models:/{found.name}/{found.version}"
     with clear_errors(f"cannot download {uri}"):
+        kept = client.get_model_version_download_uri(name, version)
         if not mlflow.artifacts.list_artifacts(artifact_uri=exact):
-            kept = connect(params or Registry()).get_model_version_download_uri(name, version)
             raise StreetsegError(
                 f"version {version} of {name} has lost its files: bring {kept} back from the "
                 "backup, or register the model again"
             )
+        if folder is None and urlsplit(kept).scheme not in ("", "file"):
+            folder = Path(tempfile.mkdtemp(prefix="streetseg-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
         there = mlflow.artifacts.download_artifacts(
             artifact_uri=exact, dst_path=str(folder) if folder else None
         )
     # under the name it had at registration
-    found = [config.parent for config in Path(there).glob("artifacts/*/config.json")]
-    if len(found) != 1:
+    folders = [config.parent for config in Path(there).glob("artifacts/*/config.json")]
+    if len(folders) != 1:
         raise StreetsegError(
             f"version {version} of {name} is no streetseg model: it holds no model artifact; name "
             "a version that 'streetseg register' made, or promote one"
         )
-    return found[0]
+    return folders[0]
 
 
 def pinned(model: str, params: Registry | None = None) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -19,6 +20,9 @@ from streetseg.config import Data, Params
 from streetseg.credentials import masked, with_token
 from streetseg.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset, data_version
 from streetseg.errors import StreetsegError, one_line
+
+if TYPE_CHECKING:
+    from dvc.api import DVCFileSystem
 
 DATA_VERSION = re.compile(r"[0-9a-f]{32}\.dir")
 STAGE = "prepare"
@@ -60,33 +64,24 @@ def version_at(repository: str, revision: str) -> str:
     Raises:
         StreetsegError: no such repository or revision, or the data was not prepared there.
     """
-    from dvc.api import DVCFileSystem
-    from dvc.repo.open_repo import clean_repos
-
     if not revision:
         raise StreetsegError("no data version is given: name one, or a git revision")
-    address = with_token(repository)
-    try:
-        return _version_in(DVCFileSystem(address, rev=revision).read_text("dvc.lock"))
-    except Exception as error:
-        raise StreetsegError(
-            f"no data version in dvc.lock of {masked(repository)} at '{revision}': "
-            f"{masked(one_line(error, None))}"
-        ) from None
-    finally:
-        if address != repository:
-            clean_repos()  # DVC's clone has the token in its configuration
+    missing = f"no data version in dvc.lock of {repository} at '{revision}'"
+    with _files_at(repository, revision, missing) as files:
+        return _version_in(files.read_text("dvc.lock"))
 
 
 def locked_version(lock: Path) -> str:
     """The data version that a ``dvc.lock`` names.
 
     Raises:
-        StreetsegError: no such file, or the data was not prepared yet.
+        StreetsegError: no such file, no YAML, or the data was not prepared yet.
     """
     try:
         return _version_in(lock.read_text())
-    except (OSError, KeyError, TypeError):
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StreetsegError(f"{lock} is not valid YAML: {one_line(error, None)}") from None
+    except (OSError, LookupError, TypeError):
         raise StreetsegError(f"{lock} names no prepared data: run 'dvc repro' first") from None
 
 
@@ -101,8 +96,7 @@ def commits_of(version: str, repository: str) -> list[DataCommit]:
     for line in _git(repository, *log).splitlines():
         commit, date, subject = line.split("\t", 2)
         if version in _git(repository, "show", f"{commit}:./dvc.lock"):
-            params = yaml.safe_load(_git(repository, "show", f"{commit}:./params.yaml")) or {}
-            data = params.get("data") or {}
+            data = _data_settings(_git(repository, "show", f"{commit}:./params.yaml"))
             found.append(DataCommit(commit, date, subject, data.get("source"), data.get("root")))
     return found
 
@@ -137,6 +131,7 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
             f"'{version}' is not a data version: take the md5 ending in '.dir' of the stage "
             f"'{STAGE}' in dvc.lock"
         )
+    shown = masked(remote)
     refuse_foreign(destination, DESCRIPTION)
     with tempfile.TemporaryDirectory(dir=_parent(destination)) as scratch:
         workspace = Path(scratch)
@@ -155,18 +150,18 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
                     repo.pull([str(workspace / "prepared" / name) for name in only] or None)
             except CheckoutError:
                 raise StreetsegError(
-                    f"data version {version} is not in {remote}, or not whole: {_last(said)}push "
+                    f"data version {version} is not in {shown}, or not whole: {_last(said)}push "
                     "it there, or name another data.remote"
                 ) from None
             except Exception as error:  # of DVC, its file systems, or a damaged object's parser
                 raise StreetsegError(
-                    f"data version {version} cannot be fetched from {remote}: "
-                    f"{_last(said)}{one_line(error, None)}"
+                    f"data version {version} cannot be fetched from {shown}: "
+                    f"{_last(said)}{masked(one_line(error, None))}"
                 ) from None
         arrived = all((workspace / "prepared" / name).is_file() for name in only)
         if not arrived or _fetched_version(workspace, bool(only), version) != version:
             raise StreetsegError(
-                f"data version {version} from {remote} is not what its hash says: the remote is "
+                f"data version {version} from {shown} is not what its hash says: the remote is "
                 "damaged; push the data again"
             )
         put_in_place(workspace / "prepared", destination)
@@ -189,20 +184,15 @@ def fetch_index(name: str, data: Data, destination: Path) -> PreparedDataset:
         return PreparedDataset(folder)
     if DATA_VERSION.fullmatch(name):
         return PreparedDataset(fetch(name, data.remote, destination, only=INDEX_FILES))
-    from dvc.api import DVCFileSystem
-
     version_at(data.repository, name)
-    try:
-        files = DVCFileSystem(data.repository, rev=name)
+    missing = (
+        f"the data of '{name}' is neither in the DVC cache of {data.repository} nor in its remote"
+    )
+    with _files_at(data.repository, name, missing) as files:
         there = yaml.safe_load(files.read_text("dvc.lock"))["stages"][STAGE]["outs"][0]["path"]
         destination.mkdir(parents=True, exist_ok=True)
         for file in INDEX_FILES:
             (destination / file).write_bytes(files.read_bytes(f"{there}/{file}"))
-    except Exception as error:
-        raise StreetsegError(
-            f"the data of '{name}' is neither in the DVC cache of {data.repository} nor in its "
-            f"remote: {one_line(error, None)}"
-        ) from None
     return PreparedDataset(destination)
 
 
@@ -238,6 +228,31 @@ def _git(repository: str, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
+@contextmanager
+def _files_at(repository: str, revision: str, failed: str) -> Iterator[DVCFileSystem]:
+    """The files of a git revision, with those that DVC tracks; ``failed`` begins the error."""
+    from dvc.api import DVCFileSystem
+    from dvc.repo.open_repo import clean_repos
+
+    address = with_token(repository)
+    try:
+        yield DVCFileSystem(address, rev=revision)
+    except Exception as error:
+        raise StreetsegError(masked(f"{failed}: {one_line(error, None)}")) from None
+    finally:
+        if address != repository:
+            clean_repos()  # DVC's clone has the token in its configuration
+
+
+def _data_settings(params: str) -> dict[str, Any]:
+    """The section ``data`` of a ``params.yaml`` of any time; empty where it cannot be read."""
+    try:
+        data = (yaml.safe_load(params) or {}).get("data")
+    except (yaml.YAMLError, AttributeError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
 def _version_in(lock: str) -> str:
     return yaml.safe_load(lock)["stages"][STAGE]["outs"][0]["md5"]
 
@@ -270,7 +285,7 @@ def _dvc_errors() -> Iterator[list[str]]:
 
 
 def _last(said: list[str]) -> str:
-    return f"{one_line(said[-1], None)}: " if said else ""
+    return f"{masked(one_line(said[-1], None))}: " if said else ""
 
 
 def _parent(destination: Path) -> Path:

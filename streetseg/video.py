@@ -8,6 +8,7 @@ from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -126,7 +127,7 @@ def segment_film(
         StreetsegError: the source cannot be read, or the destination not be written.
     """
     film = open_film(source, rate)
-    _refuse_same(source, destination, masks)
+    _refuse_overlap(source, destination, masks)
     began = time.monotonic()
     smoother, pace = Smoother(smoothing), Pace(film.count or 0)
     strip: Legend | None = None
@@ -194,7 +195,9 @@ def _status(pace: Pace) -> str:
     return f"{rate}, {pace.left} left" if pace.done < pace.total else rate
 
 
-def _refuse_same(source: Path, destination: Path, masks: Path | None) -> None:
+def _refuse_overlap(source: Path, destination: Path, masks: Path | None) -> None:
     places = [path.resolve() for path in (source, destination, masks) if path]
-    if len(set(places)) < len(places):
-        raise StreetsegError(f"{source}, what is written and the masks need places of their own")
+    if any(one.is_relative_to(other) for one, other in permutations(places, 2)):
+        raise StreetsegError(
+            f"{source}, what is written and the masks need places of their own, none inside another"
+        )

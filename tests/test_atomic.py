@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streetseg.atomic import os_reason, reserved
+from streetseg.atomic import os_reason, put_in_place, reserved
 from streetseg.errors import StreetsegError
 from streetseg.places import Place
 
@@ -44,3 +44,22 @@ def test_what_cannot_take_its_place_is_not_left_beside_it(tmp_path: Path) -> Non
     with pytest.raises(StreetsegError, match=r"cannot write taken\.png to .*: Is a directory"):
         Place(str(tmp_path)).write("taken.png", b"mask")
     assert [path.name for path in tmp_path.iterdir()] == ["taken.png"]
+
+
+def test_what_somebody_called_old_is_left_alone(tmp_path: Path) -> None:
+    mine, model = tmp_path / "model.old", tmp_path / "model"
+    mine.mkdir()
+    for _ in ("a new one", "one that replaces it"):
+        (tmp_path / "made").mkdir()
+        put_in_place(tmp_path / "made", model)
+        assert sorted(tmp_path.iterdir()) == [model, mine]
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
+    (tmp_path / "model.old").mkdir()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").touch()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(FileNotFoundError):
+        put_in_place(tmp_path / "nothing", tmp_path / "model")
+    assert sorted(tmp_path.rglob("*")) == before

@@ -320,9 +320,12 @@ def test_a_name_that_cannot_be_printed_is_a_row(trained: Trained, tmp_path: Path
     pictures.mkdir()
     (pictures / "good.png").write_bytes(encode_png(np.zeros((64, 64, 3), np.uint8)))
     Path(os.fsdecode(os.fsencode(pictures) + b"/\xff.png")).write_bytes(picture(1))
+    Path(os.fsdecode(os.fsencode(pictures) + b"/\xfe.png")).symlink_to("nowhere")
     found = segment_folder(str(pictures), str(tmp_path / "masks"), trained.artifact)
-    assert [row.path for row in found.failed] == ["\\udcff.png"]
-    assert "rename the file" in table(tmp_path / "masks")["\\udcff.png"]["error"]
+    assert {row.path for row in found.failed} == {"\\udcff.png", "\\udcfe.png"}
+    rows = table(tmp_path / "masks")
+    assert "rename the file" in rows["\\udcff.png"]["error"]
+    assert "cannot read \\udcfe.png in" in rows["\\udcfe.png"]["error"]
 
 
 def test_the_command_says_what_it_did(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import sys
 import threading
 import time
@@ -18,7 +19,9 @@ from PIL import Image
 
 import streetseg
 from streetseg import cli
+from streetseg.cli.models import ask
 from streetseg.client import AsyncClient, Client, ServiceError, patience
+from streetseg.client.folder import Folder
 from streetseg.config import Params
 from streetseg.errors import StreetsegError
 from streetseg.imaging import blend, decode_upload, encode_palette_png, encode_png
@@ -195,6 +198,16 @@ def test_the_command_reads_its_token_from_the_environment(
     assert {request["Authorization"] for request in server.seen} == {f"Bearer {TOKEN}"}
     said = capsys.readouterr().out.splitlines()
     assert said == [f"6 masks in {tmp_path / 'masks'}", "no mask of a.png: is odd"]
+
+
+def test_the_command_names_a_picture_whose_name_is_no_utf8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = os.fsdecode(b"\xff.png")
+    found = Folder(tmp_path, 0, 0, {path: f"cannot read {path}"}, [])
+    monkeypatch.setattr(Client, "folder", lambda *_: found)
+    ask(tmp_path, tmp_path)
+    assert r"no mask of \udcff.png: cannot read \udcff.png" in capsys.readouterr().out
 
 
 def test_the_async_client_has_the_same_methods(live: LiveService) -> None:

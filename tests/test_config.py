@@ -160,16 +160,34 @@ def test_whole_numbers_may_arrive_as_floats_as_kubeflow_passes_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://bob:hunter2@mlflow:5000", "postgresql://bob:hunter2@db:5432/mlflow"]
+    ("key", "address"),
+    [
+        ("registry.tracking_uri", "http://bob:hunter2@mlflow:5000"),
+        ("registry.tracking_uri", "postgresql://bob:hunter2@db:5432/mlflow"),
+        ("data.remote", "http://bob:hunter2@host/data"),
+        ("data.repository", "https://hunter2@host/team/data"),
+        ("data.repository", "ssh://git:hunter2@host/team/data"),
+    ],
 )
-def test_settings_hold_no_password(uri: str) -> None:
+def test_settings_hold_no_password(key: str, address: str) -> None:
     with pytest.raises(StreetsegError, match="MLFLOW_TRACKING_PASSWORD") as caught:
-        load_params(overrides=[f"registry.tracking_uri={uri}"])
-    assert str(caught.value).startswith("params: registry.tracking_uri = ")
+        load_params(overrides=[f"{key}={address}"])
+    assert str(caught.value).startswith(f"params: {key} = ")
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("uri", ["http://mlflow:5000", "sqlite:////home/me@work/mlflow.db"])
-def test_an_address_without_a_password_is_taken(uri: str) -> None:
-    assert load_params(overrides={"registry.tracking_uri": uri}).registry.tracking_uri == uri
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://mlflow:5000",
+        "sqlite:////home/me@work/mlflow.db",
+        "s3://bucket/cam@front",
+        "git@host:team/data",
+        "ssh://git@host:22/team/data",
+    ],
+)
+def test_an_address_without_a_password_is_taken(address: str) -> None:
+    keys = ("registry.tracking_uri", "data.remote", "data.repository")
+    params = load_params(overrides=dict.fromkeys(keys, address))
+    assert params.registry.tracking_uri == params.data.remote == params.data.repository == address

@@ -7,22 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from streetseg.config import Data
 from streetseg.credentials import masked, with_token
+from streetseg.dataset import PreparedDataset
 from streetseg.errors import StreetsegError
-from streetseg.versions import version_at
+from streetseg.places import Place
+from streetseg.versions import fetch, fetch_index, version_at
 from tests.git_server import git_server
-from tests.repositories import git
+from tests.repositories import fill_remote, git
 
 TOKEN = "se/cret@token"
-VERSION = f"{'5' * 32}.dir"
-LOCK = f"""schema: '2.0'
+LOCK = """schema: '2.0'
 stages:
   prepare:
     cmd: streetseg prepare
     outs:
     - path: data/prepared
       hash: md5
-      md5: {VERSION}
+      md5: {version}
 """
 
 
@@ -31,7 +33,9 @@ stages:
     [
         ("http://bob:hunter2@host:5000/path", "http://***@host:5000/path"),
         ("postgresql://bob:p@ss@host/db", "postgresql://***@host/db"),
+        ("https://token@host/path", "https://***@host/path"),
         ("https://host/path", "https://host/path"),
+        ("s3://bucket/cam@front", "s3://bucket/cam@front"),
     ],
 )
 def test_a_message_tells_no_password(address: str, told: str) -> None:
@@ -57,14 +61,18 @@ def test_a_token_goes_to_https_alone(
 
 
 @pytest.fixture(scope="module")
-def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a repository that only bob may read."""
+def private(dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a repository that only bob may read; its data is in a DVC remote."""
     root = tmp_path_factory.mktemp("git")
+    fill_remote(root / "store", dataset.path)
     data = root / "data"
     data.mkdir()
-    (data / "dvc.lock").write_text(LOCK)
+    stage = "{cmd: streetseg prepare, outs: [data/prepared]}"
+    (data / "dvc.yaml").write_text(f"stages: {{prepare: {stage}}}")
+    (data / "dvc.lock").write_text(LOCK.format(version=dataset.version))
     (data / ".dvc").mkdir()
-    (data / ".dvc" / "config").touch()
+    remote = f"[core]\n    remote = store\n['remote \"store\"']\n    url = {root / 'store'}\n"
+    (data / ".dvc" / "config").write_text(remote)
     git(data, "init", "--quiet", "--initial-branch", "main")
     git(data, "add", ".")
     git(data, "commit", "--quiet", "-m", "data")
@@ -73,13 +81,18 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_a_private_repository_is_read_with_the_token(
-    private: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    private: str, dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
     monkeypatch.setenv("GIT_USERNAME", "bob")
     monkeypatch.setenv("GIT_TOKEN", TOKEN)
-    assert version_at(private, "main") == VERSION
-    assert not any(tmp_path.rglob("*")), "no clone with the token in it is left"
+    monkeypatch.setenv("GIT_TERMINAL_PROMPT", "0")
+    assert version_at(private, "main") == dataset.version
+    index = fetch_index("main", Data(repository=private), tmp_path / "index").index
+    assert index.equals(dataset.index)
+    assert not any(scratch.rglob("*")), "no clone with the token in it is left"
 
 
 def test_a_wrong_token_is_one_clear_line_that_does_not_tell_it(
@@ -92,3 +105,17 @@ def test_a_wrong_token_is_one_clear_line_that_does_not_tell_it(
         version_at(private, "main")
     assert str(caught.value).startswith(f"no data version in dvc.lock of {private} at 'main': ")
     assert "wrong-secret" not in str(caught.value)
+
+
+def test_a_place_is_named_without_its_password() -> None:
+    place = Place("http://bob:hunter2@127.0.0.1:9/pictures/")
+    assert place.url == "http://***@127.0.0.1:9/pictures"
+    with pytest.raises(StreetsegError) as caught:
+        place.read("absent.png")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_remote_is_named_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(StreetsegError, match=r"in http://\*\*\*@127\.0\.0\.1:9/data") as caught:
+        fetch(f"{'0' * 32}.dir", "http://bob:hunter2@127.0.0.1:9/data", tmp_path / "fetched")
+    assert "hunter2" not in str(caught.value)

@@ -173,6 +173,16 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return predictions, truth
 
 
+@pytest.mark.parametrize("prediction", ["{}.png", "{}_pred.png", "{}-leftImg8bit.png"])
+def test_a_name_may_begin_with_another(tmp_path: Path, prediction: str) -> None:
+    for name, label in (("frame_1", 7), ("frame_10", 11), ("frame_1_b", 21)):
+        (tmp_path / f"{name}_gtFine_labelIds.png").write_bytes(encode_png(all_of(label)))
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        (tmp_path / "masks" / prediction.format(name)).write_bytes(encode_png(all_of(label)))
+    found = score_folders(tmp_path / "masks", tmp_path, SPACE)
+    assert (found.frames, found.scores.miou_official) == (3, 1)
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

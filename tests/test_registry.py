@@ -5,8 +5,12 @@ import os
 import resource
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -26,7 +30,7 @@ from streetseg.gate import judge
 from streetseg.mlflow_store import clear_errors, connect
 from streetseg.promotion import history, promote, rollback
 from streetseg.registration import register
-from streetseg.registry import download, find, versions
+from streetseg.registry import ModelVersion, download, find, versions
 from streetseg.verdict import Verdict
 from tests.conftest import Trained
 
@@ -56,6 +60,38 @@ def test_a_model_of_any_folder_can_be_had_again(
     register(copy, evaluation, verdict, recipe)
     stored = download("models:/elsewhere@challenger", recipe.registry)
     assert (stored / "model.onnx").read_bytes() == (copy / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kept", "left"),
+    [("s3://models/1", []), ("mlflow-artifacts:/1", []), ("file:///store", ["store"])],
+)
+def test_what_is_downloaded_goes_when_the_process_ends_and_a_store_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str, left: list[str]
+) -> None:
+    def fill(artifact_uri: str, dst_path: str | None) -> str:
+        folder = Path(dst_path or tmp_path / "store")
+        (folder / "artifacts" / "model").mkdir(parents=True)
+        (folder / "artifacts" / "model" / "config.json").touch()
+        return str(folder)
+
+    client = SimpleNamespace(get_model_version_download_uri=lambda *_: kept)
+    found = ModelVersion("m", "1", "", [], {}, datetime.now(UTC))
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr("streetseg.registry.connect", lambda _: client)
+    monkeypatch.setattr("streetseg.registry.find", lambda *_: found)
+    monkeypatch.setattr(mlflow.artifacts, "list_artifacts", lambda **_: ["model"])
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fill)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(
+        "atexit.register",
+        lambda end, *given, **named: at_exit.append(partial(end, *given, **named)),
+    )
+    assert (download("models:/m/1") / "config.json").is_file()
+    assert len(list(tmp_path.iterdir())) == 1
+    for end in at_exit:
+        end()
+    assert [path.name for path in tmp_path.iterdir()] == left
 
 
 def test_a_version_carries_the_reference_of_its_evaluation(

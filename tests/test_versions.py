@@ -13,6 +13,7 @@ from streetseg.config import Data, Params, load_params
 from streetseg.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset, data_version
 from streetseg.errors import StreetsegError
 from streetseg.versions import (
+    commits_of,
     fetch,
     fetch_index,
     locked_version,
@@ -107,6 +108,29 @@ def test_a_git_revision_stands_for_the_data_that_its_lock_names(tmp_path: Path) 
 def test_without_a_lock_the_way_to_one_is_told(tmp_path: Path) -> None:
     with pytest.raises(StreetsegError, match="run 'dvc repro' first"):
         locked_version(tmp_path / "dvc.lock")
+
+
+@pytest.mark.parametrize(
+    "lock", ["<<<<<<< HEAD\na: 1\n=======\n", "a: [", "stages: {prepare: {outs: []}}"]
+)
+def test_a_lock_that_cannot_be_read_is_one_clear_line(tmp_path: Path, lock: str) -> None:
+    (tmp_path / "dvc.lock").write_text(lock)
+    with pytest.raises(StreetsegError, match=r"not valid YAML|run 'dvc repro' first") as caught:
+        locked_version(tmp_path / "dvc.lock")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("params", ["<<<<<<< HEAD\na: 1\n=======\n", "[data]", "data: text"])
+def test_of_a_commit_whose_settings_cannot_be_read_the_rest_is_told(
+    tmp_path: Path, params: str
+) -> None:
+    (tmp_path / "params.yaml").write_text(params)
+    (tmp_path / "dvc.lock").write_text(ABSENT)
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--quiet", "-m", "merged badly")
+    (commit,) = commits_of(ABSENT, str(tmp_path))
+    assert (commit.subject, commit.source, commit.root) == ("merged badly", None, None)
 
 
 # and the destination is replaced by an empty folder.

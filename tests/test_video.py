@@ -250,6 +250,36 @@ def test_a_mistake_is_told_and_leaves_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("source", "out", "masks"),
+    [
+        ("a.mp4", "o.mp4", "o.mp4"),
+        ("a.mp4", "out", "out/masks"),
+        ("a.mp4", "masks/out", "masks"),
+        ("frames", "frames/out", "masks"),
+        ("frames", "out", "frames/masks"),
+    ],
+)
+def test_no_place_may_be_inside_another(
+    segmenter: Segmenter, tmp_path: Path, source: str, out: str, masks: str
+) -> None:
+    film(tmp_path / "a.mp4", drive(1))
+    folder(tmp_path / "frames", drive(1))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StreetsegError, match="places of their own, none inside another"):
+        segment_film(tmp_path / source, tmp_path / out, segmenter, masks=tmp_path / masks)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_gif_that_says_it_is_huge_is_refused(tmp_path: Path) -> None:
+    for name, screen, frame in (("a.gif", 40_000, 1), ("b.gif", 1, 40_000)):
+        head = struct.pack("<6sHHBBB", b"GIF89a", screen, screen, 0, 0, 0)
+        block = struct.pack("<sHHHHBB", b",", 0, 0, frame, frame, 0, 2)
+        (tmp_path / name).write_bytes(head + block + b"\x02\x44\x01\x00;")
+        with pytest.raises(StreetsegError, match=f"{name} is no GIF that can be read"):
+            open_film(tmp_path / name)
+
+
 def test_only_a_folder_takes_a_rate_and_the_past_never_weighs_all(
     segmenter: Segmenter, tmp_path: Path
 ) -> None:

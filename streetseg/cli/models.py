@@ -183,6 +183,7 @@ def ask(
     from dataclasses import asdict
 
     from streetseg.client import Client
+    from streetseg.folders import shown
 
     with Client(url, os.environ.get("STREETSEG_TOKEN")) as service:
         found = service.folder(source, destination, parallel)
@@ -193,6 +194,6 @@ def ask(
     if found.there:
         print(f"{found.there} of them were there already")
     for path, reason in islice(found.failed.items(), TOLD):
-        print(f"no mask of {path}: {reason}")
+        print(shown(f"no mask of {path}: {reason}"))
     if len(found.failed) > TOLD:
         print(f"and of {len(found.failed) - TOLD} more: see --json")
