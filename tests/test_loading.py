@@ -1,5 +1,9 @@
 """Frames on their way into the training loop."""
 
+import re
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -130,6 +134,21 @@ def test_batches_have_the_size_of_the_crop(dataset: PreparedDataset) -> None:
     frames = len(dataset.rows("train"))
     assert images.shape == (frames, 32, 64, 3)
     assert categories.shape == (frames, 32, 64)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_shard_is_one_line_whoever_reads_it(
+    dataset: PreparedDataset, tmp_path: Path, workers: int
+) -> None:
+    copy = PreparedDataset(shutil.copytree(dataset.path, tmp_path / "prepared"))
+    for shard in copy.path.glob("train/*/images.npy"):
+        shard.write_bytes(b"damaged")
+    batches = EpochBatches(copy.rows("train"), batch_size=4, seed=0)
+    with pytest.raises(StreetsegError) as caught:
+        list(training_loader(copy, batches, Augment(), workers))
+    path = re.escape(str(copy.path))
+    told = rf"{path}/train/\w+/images\.npy is missing or damaged: prepare or fetch the data again"
+    assert re.fullmatch(told, str(caught.value))
 
 
 @pytest.mark.parametrize("crop", [(96, 64), (64, 160)])
