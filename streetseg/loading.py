@@ -129,7 +129,8 @@ class _Batches(DataLoader[Batch]):
         try:
             yield from super().__iter__()
         except StreetsegError as error:  # of a worker, torch makes its traceback the message
-            traceback.clear_frames(error.__traceback__)  # they keep the workers alive, as does:
+            # Workers end with what holds them; those that nobody ends would keep this process.
+            traceback.clear_frames(error.__traceback__)
             self._iterator = None
             raise StreetsegError(str(error).rpartition("StreetsegError: ")[2].strip()) from None
 
