@@ -165,13 +165,20 @@ def end_as_pruned() -> None:
 @contextmanager
 def _ended(opened: AbstractContextManager[Run], what: str) -> Iterator[Run]:
     """End a run by how the block ends; what MLflow raises becomes one line about ``what``."""
+    failure = None
     with clear_errors(f"cannot record {what}"), opened as run:
         try:
             yield run
         except StreetsegError as error:
             _end("KILLED" if isinstance(error, StoppedError) else "FAILED")
             raise
-        _end("FINISHED")
+        except OSError as error:  # of the block, not of MLflow
+            _end("FAILED")
+            failure = error
+        else:
+            _end("FINISHED")
+    if failure:
+        raise failure
 
 
 def _end(status: str) -> None:
