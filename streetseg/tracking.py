@@ -275,7 +275,7 @@ def record_verdict(params: Registry, run_id: str, verdict: Verdict) -> None:
         client.log_text(run_id, told, "gate/verdict.json")
         client.log_text(run_id, verdict.to_markdown(), "gate/verdict.md")
         for earlier in client.get_run(run_id).data.tags:
-            if earlier.startswith("gate") and earlier not in tags:
+            if (earlier == "gate" or earlier.startswith("gate_")) and earlier not in tags:
                 client.delete_tag(run_id, earlier)
         for key, value in tags.items():
             client.set_tag(run_id, key, value)
