@@ -190,7 +190,7 @@ def test_a_step_has_the_secrets_that_it_needs_and_no_others(compiled: Compile) -
     assert {step: set(found.secrets(step)) for step in STEPS} == {
         "configure": {"streetseg-mlflow", "streetseg-git"},
         "fetch": {"streetseg-s3"},
-        "validate": {"streetseg-s3", "streetseg-git"},
+        "validate": {"streetseg-s3"},
         "train": {"streetseg-mlflow", "streetseg-s3"},
         "evaluate": {"streetseg-mlflow", "streetseg-s3"},
         "gate": {"streetseg-mlflow", "streetseg-s3"},
