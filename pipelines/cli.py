@@ -95,6 +95,8 @@ def run(
     from streetseg.config import load_recipe, parse_overrides
     from streetseg.versions import locked_version, resolve
 
+    if runner is Runner.LOCAL and (gpus or network != "bridge"):
+        raise typer.BadParameter("--gpus and --network are of containers: name --runner docker too")
     overrides = parse_overrides(set_ or [])
     data_version = data_version or locked_version(Path("dvc.lock"))
     if runner is Runner.LOCAL:
