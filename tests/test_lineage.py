@@ -262,5 +262,5 @@ def test_a_registry_that_refuses_is_said_and_not_taken_for_an_empty_one(
         raise MlflowException("no permission", PERMISSION_DENIED)
 
     monkeypatch.setattr(MlflowClient, "get_registered_model", refuse)
-    with pytest.raises(StreetsegError, match="^cannot trace candidate: no permission$"):
+    with pytest.raises(StreetsegError, match=r"^cannot trace candidate: no permission$"):
         trace(recipe, "candidate")

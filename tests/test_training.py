@@ -336,7 +336,7 @@ def test_what_the_system_says_of_a_training_is_not_said_of_its_record(
     params: Params, dataset: PreparedDataset
 ) -> None:
     with (
-        pytest.raises(OSError, match="^Too many open files$"),
+        pytest.raises(OSError, match=r"^Too many open files$"),
         training_run(params, dataset) as run,
     ):
         raise OSError("Too many open files")
