@@ -10,6 +10,7 @@ import typer
 
 from pipelines import build, remote
 from pipelines.remote import ClusterParams, ClusterSettings, DataVersion
+from streetseg.config import PARAMS
 from streetseg.errors import StreetsegError, exit_on_error
 
 
@@ -46,7 +47,7 @@ def compile_pipeline(
     runtime: Annotated[
         str, typer.Option(help="ClusterTrainingRuntime that the TrainJob starts from.")
     ] = "torch-distributed",
-    params: ClusterParams = build.PARAMS,
+    params: ClusterParams = PARAMS,
     set_: ClusterSettings = None,
 ) -> None:
     """Write the YAML that a Kubeflow user uploads. STREETSEG_IMAGE names the image.
