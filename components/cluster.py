@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import signal
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,11 @@ from streetseg.tracking import read_metric
 
 if TYPE_CHECKING:
     from streetseg.training import TrainedModel
+
+FOLDERS = "streetseg-????????-????-????-????-????????????*"
+"""Of runs, on the volume: each is named after the uid of its workflow."""
+KEPT_S = 7 * 24 * 3600
+"""Age at which what another run left on the volume is removed."""
 
 
 def train_on_cluster(
@@ -38,7 +44,8 @@ def train_on_cluster(
 
     The job has the name of the pipeline run. A second call in the same run goes on with a job that
     is still there, and puts one that failed aside for a new one, which goes on from the checkpoint
-    on the volume.
+    on the volume. A model that is on the volume is taken as it is. It stays there, for kfp may fail
+    to store what this step hands on; a later run removes it after a week.
 
     Args:
         params: the recipe.
@@ -70,29 +77,42 @@ def train_on_cluster(
     )
     with _deleted_on_request(jobs, name, folder):
         there = jobs.find(name)
-        if there and not _of_use(there, model):
-            jobs.remove(name)
-            there = None
-        if there is None:
-            jobs.check(job)
-            _hand_over(params, dataset, folder)
-            jobs.create(job)
-        jobs.wait(name)
+        _tidy(mount, folder, jobs)
+        if not model.is_dir():
+            if not _in_progress(there):
+                if there:
+                    jobs.remove(name)
+                jobs.check(job)
+                _hand_over(params, dataset, folder)
+                jobs.create(job)
+            jobs.wait(name)
 
     origin = read_config(model)
     with new_folder(destination, "config.json") as taken:
         shutil.copytree(model, taken, dirs_exist_ok=True, copy_function=shutil.copyfile)
     miou = read_metric(params.registry, origin["run_id"], "best_selection_miou")
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder / "prepared", ignore_errors=True)
     return TrainedModel(destination, origin["run_id"], origin["epoch"], miou)
 
 
-def _of_use(job: dict, model: Path) -> bool:
-    """Whether a job that is there still runs, or has left its model."""
-    if "deletionTimestamp" in job["metadata"]:
+def _in_progress(job: dict | None) -> bool:
+    """Whether a job runs, or will."""
+    if job is None or "deletionTimestamp" in job["metadata"]:
         return False
-    state, _ = state_of(job)
-    return state != "failed" and (state != "complete" or model.is_dir())
+    return state_of(job)[0] not in ("failed", "complete")
+
+
+def _tidy(mount: Path, own: Path, jobs: TrainJobs) -> None:
+    """Remove what other runs left on the volume, unless a job of theirs goes on.
+
+    A training renews its folder with each checkpoint, but may wait long for its pods.
+    """
+    for folder in mount.glob(FOLDERS):
+        with suppress(FileNotFoundError):  # another step tidies up too
+            old = time.time() - folder.stat().st_mtime > KEPT_S
+            if folder != own and old and not _in_progress(jobs.find(folder.name)):
+                shutil.rmtree(folder, ignore_errors=True)
+                print(f"{folder}, of an earlier run, is removed", flush=True)
 
 
 def _hand_over(params: Params, dataset: Path, folder: Path) -> None:

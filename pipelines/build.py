@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pipelines.training import Step
     from streetseg.cluster_config import Cluster
 
-PARAMS = Path("params.yaml")
 TRAINING, SCHEDULED = "street-segmentation-training", "street-segmentation-scheduled"
 BATCH, EVALUATION = "street-segmentation-batch", "street-segmentation-evaluation"
 
@@ -25,7 +24,7 @@ def read_cluster(params: Path, overrides: Mapping[str, Any]) -> Cluster:
     Raises:
         StreetsegError: a mistake in the file or the overrides, or an override of something else.
     """
-    from streetseg.config import load_params
+    from streetseg.config import load_params_here
 
     for key in overrides:
         if not of_cluster(key):
@@ -33,8 +32,7 @@ def read_cluster(params: Path, overrides: Mapping[str, Any]) -> Cluster:
                 f"--set {key}: only cluster.* is settled when the pipeline is compiled; the rest "
                 "are parameters of its runs"
             )
-    absent = params == PARAMS and not params.exists()
-    return load_params(None if absent else params, overrides).cluster
+    return load_params_here(params, overrides).cluster
 
 
 def compile_pipeline(

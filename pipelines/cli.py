@@ -10,6 +10,7 @@ import typer
 
 from pipelines import build, remote
 from pipelines.remote import ClusterParams, ClusterSettings, DataVersion
+from streetseg.config import PARAMS
 from streetseg.errors import StreetsegError, exit_on_error
 
 
@@ -46,7 +47,7 @@ def compile_pipeline(
     runtime: Annotated[
         str, typer.Option(help="ClusterTrainingRuntime that the TrainJob starts from.")
     ] = "torch-distributed",
-    params: ClusterParams = build.PARAMS,
+    params: ClusterParams = PARAMS,
     set_: ClusterSettings = None,
 ) -> None:
     """Write the YAML that a Kubeflow user uploads. STREETSEG_IMAGE names the image.
@@ -95,6 +96,8 @@ def run(
     from streetseg.config import load_recipe, parse_overrides
     from streetseg.versions import locked_version, resolve
 
+    if runner is Runner.LOCAL and (gpus or network != "bridge"):
+        raise typer.BadParameter("--gpus and --network are of containers: name --runner docker too")
     overrides = parse_overrides(set_ or [])
     data_version = data_version or locked_version(Path("dvc.lock"))
     if runner is Runner.LOCAL:

@@ -19,6 +19,7 @@ from pipelines.remote import (
     Url,
     Wait,
 )
+from streetseg.config import PARAMS
 from streetseg.errors import StreetsegError, exit_on_error
 
 Inputs = Annotated[
@@ -53,7 +54,7 @@ def commands(pipeline: Any) -> typer.Typer:
         out: Annotated[Path, typer.Option(help="The YAML to write.")] = Path(
             f"outputs/{name}.yaml"
         ),
-        params: ClusterParams = build.PARAMS,
+        params: ClusterParams = PARAMS,
         set_: ClusterSettings = None,
     ) -> None:
         """Write the YAML that a Kubeflow user uploads. STREETSEG_IMAGE names the image."""

@@ -34,7 +34,7 @@ STORAGE = {
     "segment",
 }
 """Steps that read the DVC remote, or files of MLflow's that are in the same kind of store."""
-GIT = {"moved", "configure", "validate"}
+GIT = {"moved", "configure"}
 """Steps that look up a git revision."""
 RETRIES = {"fetch": 3, "fetch-model": 3, "register": 3, "train-job": 2, "segment": 2}
 """Steps that may do better the next time: others do the same again, or their work from the start.

@@ -13,7 +13,6 @@ import typer
 
 from components import IMAGE
 from pipelines.build import (
-    PARAMS,
     SCHEDULED,
     TRAINING,
     compile_pipeline,
@@ -21,8 +20,9 @@ from pipelines.build import (
 )
 from pipelines.watch import follow, line
 from streetseg.cluster_config import of_cluster
+from streetseg.config import PARAMS
 from streetseg.errors import StreetsegError
-from streetseg.tables import table_of
+from streetseg.tables import print_table, table_of
 
 if TYPE_CHECKING:
     from kfp_server_api import V2beta1PipelineVersion
@@ -210,7 +210,6 @@ def list_runs(
     from rich.markup import escape
 
     from pipelines.steps import duration_of
-    from streetseg.cli.base import print_table
 
     there = _endpoint(endpoint, namespace, token_file)
     runs = there.runs(experiment, last)

@@ -181,11 +181,13 @@ class Checkpoint:
                 if damaged := file.testzip():
                     raise zipfile.BadZipFile(damaged)
             stored = torch.load(self.path, weights_only=True, map_location="cpu")
+            fingerprint = stored.pop("fingerprint", None)
         except Exception:  # of torch, of zip, of the system: whatever it holds, it is no checkpoint
             raise StreetsegError(
                 f"{self.path} is no checkpoint, or damaged: remove it to start anew"
             ) from None
-        if stored.pop("fingerprint", None) != self.fingerprint or not stored.keys() >= {*NUMBERS}:
+        if fingerprint != self.fingerprint or not stored.keys() >= {*NUMBERS}:
+            self.world.wait()  # until all have read it
             aside = self.path.with_name(f"{self.path.name}.old")
             if self.world.leads:
                 self.path.replace(aside)

@@ -28,6 +28,7 @@ from streetseg.section import Section
 from streetseg.yamlfile import read_yaml, validated
 
 RECIPES = REPOSITORY / "recipes"
+PARAMS = Path("params.yaml")
 
 
 def _without_secrets(address: str) -> str:
@@ -320,10 +321,15 @@ def load_params(
     for key, value in overrides.items():
         _set(tree, key, value, "--set")
     params = validated(TypeAdapter(Params), tree, origin)
-    if path is None or path.name == "params.yaml" or params.registry.run_name:
+    if path is None or path.name == PARAMS.name or params.registry.run_name:
         return params
     registry = params.registry.model_copy(update={"run_name": path.stem})
     return params.model_copy(update={"registry": registry})
+
+
+def load_params_here(path: Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Params:
+    """Read a file as :func:`load_params` does; without ``params.yaml`` here, the defaults."""
+    return load_params(None if path == PARAMS and not path.exists() else path, overrides)
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def forward_pass(
 
 @contextmanager
 def memory_advice(recipe: Train, attempt: Callable[[int], object] | None) -> Iterator[None]:
-    """Turn running out of memory into a line that names the largest batch that fits.
+    """Turn running out of memory into a line that says what fits, or what to lower.
 
     Args:
         recipe: what was asked for.
@@ -71,6 +71,11 @@ def memory_advice(recipe: Train, attempt: Callable[[int], object] | None) -> Ite
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             reason = one_line(error)
             raise StreetsegError(f"train.compile=true cannot be used here: {reason}") from None
+        if "DataLoader worker (pid" in str(error):
+            raise StreetsegError(
+                "a worker of the loader was killed, most likely for want of memory or of /dev/shm: "
+                "lower train.loader_workers; the same command goes on from the last checkpoint"
+            ) from None
         if not _out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold what filled the memory

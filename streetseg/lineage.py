@@ -183,5 +183,7 @@ def _aliases(client: MlflowClient, name: str) -> set[str]:
 
     try:
         return set(client.get_registered_model(name).aliases)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         return set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import traceback
 from collections.abc import Iterator
 from random import Random
 from typing import NamedTuple
@@ -121,15 +122,28 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
             yield [(epoch, int(row)) for row in rows[self.world.rank :: self.world.size]]
 
 
+class _Batches(DataLoader[Batch]):
+    """Batches; what a worker raises is said as if there were none."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except StreetsegError as error:  # of a worker, torch makes its traceback the message
+            # Workers end with what holds them; those that nobody ends would keep this process.
+            traceback.clear_frames(error.__traceback__)
+            self._iterator = None
+            raise StreetsegError(str(error).rpartition("StreetsegError: ")[2].strip()) from None
+
+
 def training_loader(
     dataset: PreparedDataset, batches: EpochBatches, augment: Augment, workers: int
 ) -> DataLoader[Batch]:
     """Batches of augmented frames; call ``batches.begin(epoch)`` before each epoch.
 
     Raises:
-        StreetsegError: the crop is larger than the frames.
+        StreetsegError: the crop is larger than the frames; in the loop, a shard is damaged.
     """
-    return DataLoader(
+    return _Batches(
         AugmentedFrames(dataset, augment, batches.seed),
         batch_sampler=batches,
         num_workers=workers,

@@ -10,11 +10,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from streetseg.errors import StreetsegError
 from streetseg.progress import track
 
 Item = TypeVar("Item")
@@ -46,6 +48,9 @@ def parallel_map(
         items: its arguments.
         workers: processes; 0 means one for each core, 1 stays in this process.
         description: what the progress bar says.
+
+    Raises:
+        StreetsegError: a worker was killed.
     """
     workers = min(workers or cores(), len(items))
     if workers <= 1:
@@ -87,6 +92,11 @@ def _pool_map(
             pending.append(pool.submit(_run, task, chunk))
         while pending:
             yield from pending.popleft().result()
+    except BrokenProcessPool:
+        raise StreetsegError(
+            "a worker process was killed, most likely for want of memory: lower prepare.workers; "
+            "the same command goes on"
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

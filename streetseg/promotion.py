@@ -248,7 +248,11 @@ def _alone(client: MlflowClient, chosen: ModelVersion) -> Iterator[None]:
         with suppress(MlflowException):  # what went wrong first is what to tell
             client.delete_registered_model(lock)
         raise
-    client.delete_registered_model(lock)
+    left = (
+        f"version {chosen.version} of {chosen.name} is the champion, but the lock '{lock}' is left"
+    )
+    with clear_errors(left, "delete the registered model of this name in MLflow"):
+        client.delete_registered_model(lock)
 
 
 @contextmanager

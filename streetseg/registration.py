@@ -81,8 +81,9 @@ def register(
         if whole := [each.version for each in known if each.description]:
             return read_version(client, name, whole[0])
         check_onnx(artifact)
+        wants_int8 = "int8" in known[0].tags if known else params.registry.int8
         int8 = None
-        if "int8" in known[0].tags if known else params.registry.int8:
+        if wants_int8:
             int8 = _int8(artifact, dataset, evaluation, frames, params, Path(scratch))
         run = client.get_run(run_id)
         origin, store = run.data.tags, f"{run.info.artifact_uri} of {masked(client.tracking_uri)}"

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
+from rich.console import Console
 from rich.table import Table
+
+LOG_WIDTH = 200
+"""Columns of a table that no terminal shows."""
 
 
 def table_of(*headings: str) -> Table:
@@ -11,3 +17,8 @@ def table_of(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, overflow="fold")
     return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as the terminal, or wide enough for a log."""
+    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)

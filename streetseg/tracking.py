@@ -165,13 +165,20 @@ def end_as_pruned() -> None:
 @contextmanager
 def _ended(opened: AbstractContextManager[Run], what: str) -> Iterator[Run]:
     """End a run by how the block ends; what MLflow raises becomes one line about ``what``."""
+    failure = None
     with clear_errors(f"cannot record {what}"), opened as run:
         try:
             yield run
         except StreetsegError as error:
             _end("KILLED" if isinstance(error, StoppedError) else "FAILED")
             raise
-        _end("FINISHED")
+        except OSError as error:  # of the block, not of MLflow
+            _end("FAILED")
+            failure = error
+        else:
+            _end("FINISHED")
+    if failure:
+        raise failure
 
 
 def _end(status: str) -> None:
@@ -268,7 +275,7 @@ def record_verdict(params: Registry, run_id: str, verdict: Verdict) -> None:
         client.log_text(run_id, told, "gate/verdict.json")
         client.log_text(run_id, verdict.to_markdown(), "gate/verdict.md")
         for earlier in client.get_run(run_id).data.tags:
-            if earlier.startswith("gate") and earlier not in tags:
+            if (earlier == "gate" or earlier.startswith("gate_")) and earlier not in tags:
                 client.delete_tag(run_id, earlier)
         for key, value in tags.items():
             client.set_tag(run_id, key, value)

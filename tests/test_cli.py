@@ -153,12 +153,14 @@ def test_the_run_that_trained_the_model_keeps_the_last_verdict(
     better = Verdict(True, ["better"], compared_with="version 3", probability=0.97)
     record_verdict(params.registry, trained.run_id, better)
     assert client.get_run(trained.run_id).data.tags["gate_probability"] == "0.9700"
+    client.set_tag(trained.run_id, "gateway", "north")
 
     judge = ("gate", "--evaluation", trained.evaluation, "--set", "gate.miou_floor=0.99")
     page = streetseg(*judge, cwd=project).stdout
     tags = client.get_run(trained.run_id).data.tags
     assert tags["gate"] == "failed"
     assert "gate_probability" not in tags, "that of an earlier verdict"
+    assert tags["gateway"] == "north", "which is no verdict's"
     kept = Path(client.download_artifacts(trained.run_id, "gate", str(project)))
     assert (kept / "verdict.md").read_text().strip() == page.strip()
     verdict = json.loads((kept / "verdict.json").read_text())

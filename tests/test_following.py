@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import shutil
 import tempfile
 import threading
@@ -11,18 +12,21 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient
 
 from streetseg.config import Params
+from streetseg.errors import StreetsegError
 from streetseg.imaging import encode_png
 from streetseg.inference import Segmenter
 from streetseg.registry import CHAMPION
 from streetseg.serving.copies import KEPT, VERSION, LocalCopies, copy_model
 from streetseg.serving.engine import Engine
-from streetseg.serving.following import Follower
+from streetseg.serving.following import Follower, _Refusal
 from tests.conftest import Trained
 from tests.serving_registry import broken, registered, rolled
 
@@ -232,6 +236,71 @@ def test_a_damaged_copy_is_passed_over_while_the_registry_is_away(
     restarted = Follower(away)
     restarted.look()
     assert answering(restarted) == "1"
+
+
+@pytest.fixture
+def away(tmp_path: Path) -> Params:
+    """Settings of a service whose registry is away."""
+    return Params().override(
+        {
+            "registry.tracking_uri": f"sqlite:///{tmp_path / 'away.db'}",
+            "serve.cache": str(tmp_path / "cache"),
+        }
+    )
+
+
+def test_a_damaged_copy_is_not_opened_again_at_each_look(
+    away: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def damaged(folder: Path, _: Params) -> None:
+        opened.append(folder)
+        raise StreetsegError("damaged")
+
+    monkeypatch.setattr("streetseg.serving.following.open_model", damaged)
+    copy = Path(away.serve.cache) / away.registry.model_name / "1-run"
+    copy.mkdir(parents=True)
+    (copy / VERSION).touch()
+    follower = Follower(away)
+    for _ in range(3):
+        follower.look()
+    assert follower.current is None
+    assert opened == [copy]
+
+
+def test_a_fallback_that_fails_leaves_the_follower_alive(
+    away: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: LocalCopies) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(LocalCopies, "latest", fail)
+    follower = Follower(away)
+    follower.look()
+    assert "there is no registry" in follower.problem
+
+
+def test_a_copy_that_another_process_removes_meanwhile_is_passed_over(away: Params) -> None:
+    copies = LocalCopies(Path(away.serve.cache), away.registry)
+    there = copies._root / "2-run"
+    there.mkdir()
+    listed = [folder / VERSION for folder in (copies._root / "1-gone", there)]
+    copies._root = SimpleNamespace(glob=lambda _: listed)  # type: ignore[assignment]
+    assert copies.latest() == [there]
+
+
+def test_a_refusal_that_is_taken_back_during_a_look_does_no_harm(away: Params) -> None:
+    class Woken(Follower):
+        """Another thread takes the refusal back once it has been read."""
+
+        noted: ClassVar = [_Refusal("1", "damaged", 1.0, math.inf)]
+        _refusal = property(  # type: ignore[assignment]
+            lambda self: self.noted.pop() if self.noted else None, lambda *_: None
+        )
+
+    with pytest.raises(StreetsegError, match=r"^damaged$"):
+        Woken(away)._take(SimpleNamespace(version="1"))  # type: ignore[arg-type]
 
 
 def test_only_the_last_few_versions_are_kept(recipe: Params) -> None:

@@ -116,6 +116,29 @@ def test_a_fault_is_a_500_with_an_id_and_no_detail(caplog: pytest.LogCaptureFixt
     assert "secret" not in answer.text
 
 
+def test_a_span_is_named_after_the_route_not_after_what_a_stranger_asks_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    @contextmanager
+    def noted(name: str, _: object, attributes: object) -> Iterator[str]:
+        seen.append((name, attributes))
+        yield ""
+
+    async def asked() -> None:
+        async with guarded(Serve()) as client:
+            for path in ("/segment", "/wp-login.php"):
+                await client.get(path)
+
+    monkeypatch.setattr("streetseg.serving.front.span", noted)
+    asyncio.run(asked())
+    assert seen == [
+        ("GET /segment", {"url.path": "/segment"}),
+        ("GET other", {"url.path": "/wp-login.php"}),
+    ]
+
+
 @contextmanager
 def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest], Event]]:
     """What takes spans by OTLP over HTTP."""

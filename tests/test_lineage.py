@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from streetseg import cli
 from streetseg.config import Params
@@ -250,3 +253,14 @@ def test_the_command_follows_it_all(
     assert "files" not in told
     assert "held-out mIoU" in prints("diff", "1", "1")
     assert json.loads(prints("diff", "1", "1", "--json"))["settings"] == {}
+
+
+def test_a_registry_that_refuses_is_said_and_not_taken_for_an_empty_one(
+    recipe: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise MlflowException("no permission", PERMISSION_DENIED)
+
+    monkeypatch.setattr(MlflowClient, "get_registered_model", refuse)
+    with pytest.raises(StreetsegError, match=r"^cannot trace candidate: no permission$"):
+        trace(recipe, "candidate")

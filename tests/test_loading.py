@@ -1,12 +1,19 @@
 """Frames on their way into the training loop."""
 
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from streetseg.augment import finish
-from streetseg.config import Augment
+from streetseg.config import Augment, Train
 from streetseg.dataset import PreparedDataset
+from streetseg.device import memory_advice
 from streetseg.distributed import World
 from streetseg.errors import StreetsegError
 from streetseg.loading import AugmentedFrames, EpochBatches, training_loader
@@ -130,6 +137,32 @@ def test_batches_have_the_size_of_the_crop(dataset: PreparedDataset) -> None:
     frames = len(dataset.rows("train"))
     assert images.shape == (frames, 32, 64, 3)
     assert categories.shape == (frames, 32, 64)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_shard_is_one_line_whoever_reads_it(
+    dataset: PreparedDataset, tmp_path: Path, workers: int
+) -> None:
+    copy = PreparedDataset(shutil.copytree(dataset.path, tmp_path / "prepared"))
+    for shard in copy.path.glob("train/*/images.npy"):
+        shard.write_bytes(b"damaged")
+    batches = EpochBatches(copy.rows("train"), batch_size=4, seed=0)
+    with pytest.raises(StreetsegError) as caught:
+        list(training_loader(copy, batches, Augment(), workers))
+    path = re.escape(str(copy.path))
+    told = rf"{path}/train/\w+/images\.npy is missing or damaged: prepare or fetch the data again"
+    assert re.fullmatch(told, str(caught.value))
+
+
+def test_a_worker_that_is_killed_is_one_clear_line(
+    dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PreparedDataset, "image", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=0)
+    loader = training_loader(dataset, batches, Augment(), workers=1)
+    told = r"was killed, .* /dev/shm: lower train\.loader_workers; the same command goes on"
+    with pytest.raises(StreetsegError, match=told), memory_advice(Train(), None):
+        list(loader)
 
 
 @pytest.mark.parametrize("crop", [(96, 64), (64, 160)])

@@ -14,9 +14,11 @@ import pytest
 import yaml
 from kfp.dsl import Model
 from mlflow import MlflowClient
+from typer.testing import CliRunner
 
 from components.fetch_model import fetch_model
 from pipelines.batch import street_segmentation_batch
+from pipelines.cli import app
 from pipelines.commands import main, read_inputs
 from pipelines.evaluation import street_segmentation_evaluation
 from pipelines.local import LocalRun, run_locally
@@ -267,3 +269,10 @@ def test_a_wrong_input_is_found_at_once(given: list[str], said: str) -> None:
     sets = given[given.index("--set") + 1 :] if "--set" in given else []
     with pytest.raises(StreetsegError, match=said):
         read_inputs(street_segmentation_batch, given[:1], parse_overrides(sets))
+
+
+@pytest.mark.parametrize("option", [["--gpus"], ["--network", "host"]])
+def test_what_containers_take_is_wrong_usage_without_them(option: list[str]) -> None:
+    done = CliRunner().invoke(app, ["run", *option])
+    assert done.exit_code == 2
+    assert "--runner docker" in done.output

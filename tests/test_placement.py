@@ -13,11 +13,11 @@ import yaml
 from kfp.components import load_component_from_text
 
 from components.configure import configure
-from pipelines import build, cli
+from pipelines import cli
 from pipelines.build import BATCH, EVALUATION, SCHEDULED, TRAINING, compile_pipeline, read_cluster
 from pipelines.training import on_cluster
 from streetseg.cluster_config import Cluster
-from streetseg.config import load_params
+from streetseg.config import PARAMS, load_params
 from streetseg.errors import StreetsegError
 from streetseg.provenance import REPOSITORY
 
@@ -190,7 +190,7 @@ def test_a_step_has_the_secrets_that_it_needs_and_no_others(compiled: Compile) -
     assert {step: set(found.secrets(step)) for step in STEPS} == {
         "configure": {"streetseg-mlflow", "streetseg-git"},
         "fetch": {"streetseg-s3"},
-        "validate": {"streetseg-s3", "streetseg-git"},
+        "validate": {"streetseg-s3"},
         "train": {"streetseg-mlflow", "streetseg-s3"},
         "evaluate": {"streetseg-mlflow", "streetseg-s3"},
         "gate": {"streetseg-mlflow", "streetseg-s3"},
@@ -334,9 +334,9 @@ def test_without_params_here_the_defaults_are_compiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert read_cluster(build.PARAMS, {}) == Cluster()
+    assert read_cluster(PARAMS, {}) == Cluster()
     Path("params.yaml").write_text("cluster: {gpu: {count: 3}}")
-    assert read_cluster(build.PARAMS, {}).gpu.count == 3
+    assert read_cluster(PARAMS, {}).gpu.count == 3
 
 
 def test_a_run_cannot_change_its_pods() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from streetseg import cli
 from streetseg.config import Registry
@@ -251,6 +252,23 @@ def test_while_someone_promotes_the_others_are_told_and_change_nothing(
     assert len(history(registry)) == 1
     client.delete_registered_model(lock)
     assert promote(registry, "2").aliases == ["champion"]
+
+
+def test_a_lock_that_cannot_be_taken_back_is_no_failed_promotion(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise MlflowException("not now")
+
+    monkeypatch.setattr(MlflowClient, "delete_registered_model", refuse)
+    with pytest.raises(StreetsegError) as caught:
+        promote(registry, "1")
+    name = registry.model_name
+    assert str(caught.value) == (
+        f"version 1 of {name} is the champion, but the lock '{name} is being promoted' is left: "
+        "not now: delete the registered model of this name in MLflow"
+    )
+    assert champion(registry) == "1"
 
 
 def test_processes_that_promote_at_once_leave_a_history_without_a_gap(registry: Registry) -> None:

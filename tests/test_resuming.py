@@ -17,6 +17,7 @@ from streetseg.artifact import weights_sha256
 from streetseg.checkpoint import Checkpoint
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
+from streetseg.distributed import World
 from streetseg.errors import StreetsegError
 from streetseg.losses import segmentation_loss
 from streetseg.mlflow_store import connect
@@ -192,6 +193,30 @@ def test_a_checkpoint_of_a_release_that_kept_less_is_set_aside(
     torch.save({"fingerprint": checkpoint.fingerprint, "epoch": 2}, checkpoint.path)
     assert checkpoint.load() is None
     assert (tmp_path / "model.checkpoint.old").is_file()
+
+
+def test_a_checkpoint_is_set_aside_once_all_processes_have_read_it(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    there_when_met = []
+
+    class Meeting(World):
+        def wait(self) -> None:
+            there_when_met.append(checkpoint.path.exists())
+
+    checkpoint = Checkpoint(tmp_path / "model.checkpoint", params, dataset, Meeting())
+    torch.save({"fingerprint": "another"}, checkpoint.path)
+    assert checkpoint.load() is None
+    assert there_when_met == [True]
+
+
+def test_a_tensor_is_no_checkpoint(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "model.checkpoint", params, dataset)
+    torch.save(torch.zeros(3), checkpoint.path)
+    with pytest.raises(StreetsegError, match=r"model\.checkpoint is no checkpoint, or damaged: re"):
+        checkpoint.load()
 
 
 def test_a_full_disk_ends_training_with_the_checkpoint_before(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +49,15 @@ def scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
 def scenes() -> list[tuple[np.ndarray, np.ndarray]]:
     """Scenes of as many cities."""
     return list(parallel_map(scene, range(22), workers=0, description="Painting streets"))
+
+
+def killed(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_is_one_clear_line() -> None:
+    with pytest.raises(StreetsegError, match=r"was killed, .*memory: lower prepare\.workers; the"):
+        list(parallel_map(killed, range(2), workers=2, description="Painting streets"))
 
 
 def test_layout_and_names_are_those_of_cityscapes(folder):

@@ -186,7 +186,7 @@ def test_the_component_trains_through_a_job_and_takes_the_model_back(
     assert 0 < metrics["selection_miou"] < 1
     assert f"  train job {NAME}: running" in lines
     assert f"  train job {NAME}: complete" in lines
-    assert list(volume.iterdir()) == []
+    assert {path.name for path in (volume / NAME).iterdir()} == {"params.yaml", "model"}
 
 
 def test_a_job_that_fails_is_kept_for_its_logs_and_said_in_one_line(
@@ -232,9 +232,26 @@ def test_a_retried_step_takes_the_model_of_a_job_that_is_complete(
     TrainJobs().create(manifest())
     cluster.pods[NAME].wait()
     shutil.copytree(trained.artifact, volume / NAME / "model")
-    assert start().run_id == trained.run_id
-    assert not (volume / NAME).exists()
+    for _ in range(2):  # the second as if kfp had failed to store what the first one gave
+        assert start().run_id == trained.run_id
     assert [call for call in cluster.calls if call != "get"] == ["create"]
+
+
+def test_what_other_runs_left_goes_after_a_week_unless_their_job_goes_on(
+    cluster: FakeCluster, start: Start, volume: Path, trained: Trained
+) -> None:
+    cluster.command = ["sleep", "60"]
+    waiting, ended, recent = (NAME[:-1] + digit for digit in "123")
+    for name in (waiting, ended, recent, f"{ended}.partial", "streetseg-recipes"):
+        (volume / name).mkdir()
+        if name != recent:
+            os.utime(volume / name, times=(0, 0))
+    TrainJobs().create(manifest() | {"metadata": {"name": waiting}})
+    shutil.copytree(trained.artifact, volume / NAME / "model")
+    os.utime(volume / NAME, times=(0, 0))
+    start()
+    left = {path.name for path in volume.iterdir()}
+    assert left == {waiting, recent, NAME, "streetseg-recipes"}
 
 
 def test_a_step_that_is_told_to_end_deletes_the_job_and_leaves_the_checkpoint(

@@ -21,6 +21,7 @@ from streetseg.optimization import build_average, build_optimizer, build_schedul
 from streetseg.pictures import HEADING
 from streetseg.registration import register
 from streetseg.selection import split_for_selection
+from streetseg.tracking import training_run
 from streetseg.training import TrainedModel, train
 from streetseg.verdict import Verdict
 from tests.conftest import Trained
@@ -329,6 +330,17 @@ def test_weights_that_are_not_finite_are_not_kept(
     with pytest.raises(StreetsegError, match="weights are no longer finite in epoch 1 after batch"):
         train(recipe, dataset, tmp_path / "model")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_system_says_of_a_training_is_not_said_of_its_record(
+    params: Params, dataset: PreparedDataset
+) -> None:
+    with (
+        pytest.raises(OSError, match=r"^Too many open files$"),
+        training_run(params, dataset) as run,
+    ):
+        raise OSError("Too many open files")
+    assert connect(params.registry).get_run(run.id).info.status == "FAILED"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +10,6 @@ import typer
 from streetseg.errors import StreetsegError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from streetseg.config import Params
     from streetseg.dataset import PreparedDataset
 
@@ -29,6 +26,7 @@ app = typer.Typer(
 )
 
 PARAMS = Path("params.yaml")
+"""As in ``streetseg.config``, for which help need not wait."""
 
 ParamsFile = Annotated[
     Path, typer.Option("--params", help="Params or recipe file; what it leaves out is default.")
@@ -51,17 +49,14 @@ ModelUri = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 
-LOG_WIDTH = 200
-"""Columns of a table that no terminal shows."""
 MODEL, EVALUATION = Path("outputs/model"), Path("outputs/evaluation")
 
 
 def load(params: Path, overrides: list[str] | None) -> Params:
     """The settings of a file, with overrides; without ``params.yaml`` here, the defaults."""
-    from streetseg.config import load_params
+    from streetseg.config import load_params_here
 
-    absent = params == PARAMS and not params.exists()
-    return load_params(None if absent else params, overrides or [])
+    return load_params_here(params, overrides or [])
 
 
 def model_or_champion(model: str | None, settings: Params) -> str:
@@ -86,10 +81,3 @@ def open_prepared(params: Params) -> PreparedDataset:
             "'streetseg prepare' with the same settings, or name another data.prepared"
         )
     return dataset
-
-
-def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal, or wide enough for a log."""
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)

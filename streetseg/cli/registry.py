@@ -15,7 +15,6 @@ from streetseg.cli.base import (
     ParamsFile,
     app,
     load,
-    print_table,
 )
 
 if TYPE_CHECKING:
@@ -84,6 +83,7 @@ def list_versions(
 ) -> None:
     """List the registered versions, the newest first."""
     from streetseg.registry import versions
+    from streetseg.tables import print_table
 
     known = versions(load(params, set_).registry)
     if as_json:
@@ -96,6 +96,7 @@ def list_versions(
 def history(params: ParamsFile = PARAMS, set_: Overrides = None, as_json: AsJson = False) -> None:
     """Tell who made which version the champion, when and why, the latest last."""
     from streetseg.promotion import history as read_history
+    from streetseg.tables import print_table
 
     moves = read_history(load(params, set_).registry)
     if as_json:
@@ -116,6 +117,7 @@ def diff(
 ) -> None:
     """Put two versions side by side: data, code, scores, and the settings that differ."""
     from streetseg.diff import VersionDiff
+    from streetseg.tables import print_table
 
     found = VersionDiff(load(params, set_).registry, first, second)
     if as_json:
@@ -144,6 +146,7 @@ def trace(
     """Follow a model to the data it learnt from, or data to the models that learnt from it."""
     from streetseg.lineage import list_files
     from streetseg.lineage import trace as trace_subject
+    from streetseg.tables import print_table
 
     settings = load(params, set_)
     found = trace_subject(settings, subject)

@@ -19,7 +19,6 @@ from streetseg.cli.base import (
     app,
     load,
     open_prepared,
-    print_table,
 )
 
 
@@ -148,6 +147,7 @@ def compare(
 
     runs = read_runs(load(params, set_).registry, names or (), last)
     from streetseg.compare import Comparison, write_comparison  # after what may fail at once
+    from streetseg.tables import print_table
 
     comparison = Comparison(runs)
     write_comparison(comparison, out)

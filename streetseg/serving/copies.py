@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -121,8 +122,11 @@ class LocalCopies:
 
     def latest(self) -> list[Path]:
         """The folders of the versions that are here, the one that served last first."""
-        found = [path.parent for path in self._root.glob(f"*/{VERSION}")]
-        return sorted(found, key=lambda folder: folder.stat().st_mtime, reverse=True)
+        found = []
+        for path in self._root.glob(f"*/{VERSION}"):
+            with suppress(FileNotFoundError):  # another process has just removed it
+                found.append((path.parent.stat().st_mtime, path.parent))
+        return [folder for _, folder in sorted(found, reverse=True)]
 
     def drop(self, version: ModelVersion) -> None:
         """Remove a copy that is damaged."""

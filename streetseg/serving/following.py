@@ -30,7 +30,7 @@ from streetseg.serving.watching import Watch
 logger = logging.getLogger("streetseg.serving")
 
 LONGEST_WAIT = 300.0
-"""Seconds between two tries to load a version that could not be loaded."""
+"""Seconds between two tries to load a version, or a copy, that could not be loaded."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class Follower:
         self._folder = folder
         self._aliases: list[str] = []
         self._refusal: _Refusal | None = None
+        self._rest, self._rests_until = params.serve.poll_seconds, 0.0
         self._woken, self._ended = threading.Event(), threading.Event()
 
     @cached_property
@@ -172,7 +173,9 @@ class Follower:
         if self.current and self.current.is_version(champion):
             self._aliases = champion.aliases
             return
-        refusal = self._refusal if self._refusal and self._refusal.version == version else None
+        refusal = self._refusal  # which another thread may take back
+        if refusal and refusal.version != version:
+            refusal = None
         if refusal and time.monotonic() < refusal.until:
             raise StreetsegError(refusal.words)
         try:
@@ -193,13 +196,20 @@ class Follower:
 
     def _take_last(self) -> None:
         """Answer with the version that served last, if it is on this machine."""
-        for folder in self._copies.latest():
-            try:
-                model = open_model(folder, self._params)
-            except Exception as error:  # whatever a damaged file leads to
-                logger.error("%s cannot be opened: %s", folder, one_line(error))
-                continue
-            return self._answer_with(model)
+        if time.monotonic() < self._rests_until:
+            return
+        try:
+            for folder in self._copies.latest():
+                try:
+                    model = open_model(folder, self._params)
+                except Exception as error:  # whatever a damaged file leads to
+                    logger.error("%s cannot be opened: %s", folder, one_line(error))
+                    continue
+                return self._answer_with(model)
+        except Exception:  # the thread must live on
+            logger.exception("the version that served last cannot be taken")
+        self._rests_until = time.monotonic() + self._rest
+        self._rest = min(2 * self._rest, LONGEST_WAIT)
 
     def _answer_with(self, model: ServedModel) -> None:
         before, self.current = self.current, model

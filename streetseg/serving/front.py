@@ -47,7 +47,7 @@ class Front:
 
         Args:
             app: what is behind.
-            routes: its paths; others are counted as ``other``.
+            routes: its paths; others are counted, and traced, as ``other``.
             version: tells which model answers, for answers that do not say so.
         """
         self._app = app
@@ -61,7 +61,9 @@ class Front:
         began = time.perf_counter()
         headers = Headers(scope=scope)
         told = _Told(headers.get(REQUEST_ID, ""), self._version, send)
-        with span(f"{scope['method']} {scope['path']}", headers) as trace:
+        route = scope["path"] if scope["path"] in self._routes else "other"
+        asked = {"url.path": scope["path"]}
+        with span(f"{scope['method']} {route}", headers, asked) as trace:
             try:
                 await self._app(scope, receive, told.send)
             except Exception:
@@ -70,13 +72,12 @@ class Front:
                 logging.getLogger("streetseg.serving").exception("request %s failed", told.id)
                 await told.fail()
             finally:
-                self._log(scope, told, time.perf_counter() - began, trace)
+                self._log(scope, route, told, time.perf_counter() - began, trace)
 
-    def _log(self, scope: Scope, told: _Told, seconds: float, trace: str) -> None:
+    def _log(self, scope: Scope, route: str, told: _Told, seconds: float, trace: str) -> None:
         path, status = scope["path"], told.status or 499
         if path in QUIET:
             return
-        route = path if path in self._routes else "other"
         metrics().requests.labels(route, str(status)).observe(seconds)
         if status >= 400:
             metrics().errors.labels(str(status)).inc()

@@ -31,12 +31,17 @@ def set_up_tracing(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 @contextmanager
-def span(name: str, headers: Mapping[str, str] | None = None) -> Iterator[str]:
+def span(
+    name: str,
+    headers: Mapping[str, str] | None = None,
+    attributes: Mapping[str, str] | None = None,
+) -> Iterator[str]:
     """A span around the block; costs next to nothing when nothing is configured.
 
     Args:
         name: of what the block does.
         headers: of a request, which may name the caller's span (W3C Trace Context).
+        attributes: what else to note.
 
     Yields:
         The id of the trace, 32 hexadecimal digits; empty if none is recorded.
@@ -44,6 +49,7 @@ def span(name: str, headers: Mapping[str, str] | None = None) -> Iterator[str]:
     from opentelemetry import propagate, trace
 
     context = propagate.extract(headers) if headers is not None else None
-    with trace.get_tracer("streetseg").start_as_current_span(name, context) as current:
+    tracer = trace.get_tracer("streetseg")
+    with tracer.start_as_current_span(name, context, attributes=attributes) as current:
         told = current.get_span_context()
         yield f"{told.trace_id:032x}" if current.is_recording() else ""
