@@ -70,4 +70,4 @@ def contest(registry: Registry, *choices: tuple[str, str]) -> None:
     assert find(client, registry.model_name, "champion").version == moves[-1].after
     assert find(client, registry.model_name, "previous").version == moves[-1].before
     left = [model.name for model in client.search_registered_models()]
-    assert not [name for name in left if name.endswith("is being promoted")]
+    assert f"{registry.model_name} is being promoted" not in left

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
-from streetseg import cli
 from streetseg.config import Params
 from streetseg.dataset import PreparedDataset
 from streetseg.diff import VersionDiff
@@ -25,7 +23,7 @@ from streetseg.mlflow_store import connect
 from streetseg.registration import register
 from streetseg.registry import ModelVersion
 from streetseg.training import train
-from tests.conftest import Trained
+from tests.conftest import Command, Trained
 from tests.repositories import commit_data, git
 
 NAME = "traced"
@@ -219,22 +217,18 @@ def test_frames_of_data_that_is_nowhere_are_one_clear_line(recipe: Params, tmp_p
 
 
 def test_the_command_follows_it_all(
+    streetseg: Command,
     recipe: Params,
     dataset: PreparedDataset,
     version: ModelVersion,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
-    monkeypatch.chdir(tmp_path)
 
     def prints(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["streetseg", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert ended.value.code == 0
-        return capsys.readouterr().out
+        done = streetseg(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     said = prints("trace", "1", "--files")
     for part in (

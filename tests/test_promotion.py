@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from streetseg import cli
 from streetseg.config import Registry
 from streetseg.errors import StreetsegError
 from streetseg.mlflow_store import connect
@@ -27,6 +26,7 @@ from streetseg.promotion import (
 from streetseg.provenance import user
 from streetseg.registry import find, versions
 from streetseg.verdict import Verdict
+from tests.conftest import Command
 from tests.registry_contest import contest
 
 
@@ -305,34 +305,32 @@ def test_versions_are_listed_the_newest_first_with_their_aliases(registry: Regis
 
 
 def test_the_commands_say_it_in_tables_and_in_json(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    streetseg: Command, registry: Registry, tmp_path: Path
 ) -> None:
-    def streetseg(*arguments: str) -> tuple[str, object]:
-        settings = (
-            f"registry.{key}={value}" for key, value in registry.model_dump().items() if value
-        )
-        overrides = [word for setting in settings for word in ("--set", setting)]
-        monkeypatch.setattr(sys, "argv", ["streetseg", *arguments, *overrides])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return capsys.readouterr().out, ended.value.code
+    settings = {"registry": registry.model_dump()}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
 
-    assert streetseg("history")[0] == "no version was ever the champion\n"
-    streetseg("promote", "--version", "1")
-    refused = streetseg("promote", "--version", "3")
-    assert "has not passed the gate" in str(refused[1])
-    streetseg("promote", "--version", "3", "--force", "--reason", "the demo is today")
-    said, status = streetseg("rollback", "--reason", "the demo is over")
+    def prints(*arguments: str) -> str:
+        done = streetseg(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert prints("history") == "no version was ever the champion\n"
+    prints("promote", "--version", "1")
+    refused = streetseg("promote", "--version", "3", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "has not passed the gate" in refused.stderr
+    prints("promote", "--version", "3", "--force", "--reason", "the demo is today")
+    said = prints("rollback", "--reason", "the demo is over")
     assert said == f"{registry.model_name} version 1 is the champion again\n"
-    assert status == 0
 
-    lines = [re.split(r"  +", line.strip()) for line in streetseg("history")[0].splitlines()]
+    lines = [re.split(r"  +", line.strip()) for line in prints("history").splitlines()]
     assert lines[0] == ["when (UTC)", "who", "what", "from", "to", "why"]
     forced = ["ana@example.org", "promote, forced", "1", "3", "the demo is today"]
     assert lines[2][1:] == forced
     assert lines[3][2:] == ["rollback", "3", "1", "the demo is over"]
-    assert [move["after"] for move in json.loads(streetseg("history", "--json")[0])] == [*"131"]
+    assert [move["after"] for move in json.loads(prints("history", "--json"))] == [*"131"]
 
-    listed = [re.split(r"  +", line.strip()) for line in streetseg("list")[0].splitlines()]
+    listed = [re.split(r"  +", line.strip()) for line in prints("list").splitlines()]
     assert [line[:2] for line in listed[1:]] == [["3", "previous"], ["2", "-"], ["1", "champion"]]
-    assert [each["version"] for each in json.loads(streetseg("list", "--json")[0])] == [*"321"]
+    assert [each["version"] for each in json.loads(prints("list", "--json"))] == [*"321"]
