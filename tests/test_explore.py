@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +22,7 @@ from streetseg.explore import AUGMENTED, DRAWS, SAMPLES, Comparison, compare, ex
 from streetseg.imaging import encode_png
 from streetseg.prepare import prepare
 from tests import source_layouts
+from tests.conftest import Command
 from tests.layout import image_path, label_path, put, small_recipe, write_frames
 
 SOURCE = {"train": {"aachen": 6, "bochum": 4}, "val": {"munster": 2, "frankfurt": 2}}
@@ -492,25 +490,23 @@ def test_the_gallery_shows_crops(source: Path, tmp_path: Path) -> None:
 # On the command line
 
 
-def command(folder: Path, source: Path) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def exploring(streetseg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Call 'streetseg explore' in a folder of its own, with its scratch space below that."""
+    folder = tmp_path / "project"
     (folder / "scratch").mkdir(parents=True)
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "streetseg", "explore", "--frames", "6"),
-            *("--set", f"data.root={source}", "--set", "prepare.size=[32, 64]"),
-        ],
-        cwd=folder,
-        env={**os.environ, "TMPDIR": str(folder / "scratch")},
-        capture_output=True,
-        text=True,
-        check=False,
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "scratch"))
+    settings = ("--frames", "6", "--set", "prepare.size=[32, 64]")
+    return lambda source: streetseg(
+        "explore", *settings, "--set", f"data.root={source}", cwd=folder
     )
 
 
-def test_the_command_writes_the_page_and_nothing_else(source: Path, tmp_path: Path) -> None:
+def test_the_command_writes_the_page_and_nothing_else(
+    source: Path, exploring: Command, tmp_path: Path
+) -> None:
     files = sorted(source.rglob("*"))
-    called = command(tmp_path / "project", source)
+    called = exploring(source)
     assert called.returncode == 0, called.stderr
     assert called.stdout.splitlines() == ["outputs/explore.html"]
     assert "measured on 6 frames" in (tmp_path / "project/outputs/explore.html").read_text()
@@ -519,9 +515,9 @@ def test_the_command_writes_the_page_and_nothing_else(source: Path, tmp_path: Pa
     assert written == {Path("scratch"), Path("outputs"), Path("outputs/explore.html")}
 
 
-def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
+def test_an_empty_folder_is_one_clear_line(exploring: Command, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    called = command(tmp_path / "project", tmp_path / "empty")
+    called = exploring(tmp_path / "empty")
     assert called.returncode == 1
     assert called.stdout == ""
     (line,) = called.stderr.splitlines()

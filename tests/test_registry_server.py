@@ -6,7 +6,6 @@ The clients know the server's address and nothing else: neither the database nor
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +30,11 @@ from streetseg.registration import register
 from streetseg.registry import ModelVersion, download, find, versions
 from streetseg.tracking import record_evaluation
 from streetseg.training import train
+from tests.conftest import Command
+from tests.mlflow_server import mlflow_server
+from tests.registry_contest import contest
 
-from .mlflow_server import mlflow_server
-from .registry_contest import contest
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)
@@ -170,19 +171,22 @@ def test_lineage_and_differences_are_told(team: Team, dataset: PreparedDataset) 
 
 
 def test_the_commands_need_nothing_but_the_address(
-    team: Team, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    team: Team,
+    server: str,
+    streetseg: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
 
-    def streetseg_prints(*arguments: str) -> str:
-        command = ["streetseg", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    def prints(*arguments: str) -> str:
+        done = streetseg(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert streetseg_prints("promote", "--reason", "the first") == (
+    assert prints("promote", "--reason", "the first") == (
         "street-segmenter version 1 is the champion\n"
     )
-    (listed,) = json.loads(streetseg_prints("list", "--json"))
+    (listed,) = json.loads(prints("list", "--json"))
     assert listed["aliases"] == ["challenger", "champion"]
     assert history(team.registry)[-1].reason == "the first"

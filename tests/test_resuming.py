@@ -77,6 +77,7 @@ def test_what_does_not_matter_to_the_weights_may_change_while_a_training_is_stop
     assert weights_sha256(resumed.artifact) == weights_sha256(alone.artifact)
 
 
+@pytest.mark.slow
 def test_workers_leave_signals_to_the_training(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:

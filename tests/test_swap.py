@@ -27,6 +27,8 @@ from tests.live_service import service_environment
 from tests.mlflow_server import MortalServer
 from tests.serving_registry import registered, rolled
 
+pytestmark = pytest.mark.slow
+
 CLIENTS, WORKERS, PATIENCE = 3, 2, 120.0
 RGB = np.random.default_rng(0).integers(0, 255, (80, 150, 3), np.uint8)
 
