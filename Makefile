@@ -23,7 +23,7 @@ help: ## Show this list
 setup: $(SYNCED) ## Make .venv with the locked packages
 
 $(SYNCED): requirements.lock pyproject.toml
-	@test -x $(BIN)/uv || { $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")' && $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"; }
+	@test -x $(BIN)/uv || { $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")' && { $(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make environments: apt install python3-venv" >&2; exit 1; }; } && $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"; }
 	@echo "Installing the locked packages into $(VENV) (about 7 GB, once)"
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
@@ -36,7 +36,7 @@ test: $(SYNCED) ## Lint, types and tests
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
 
-slow: $(SYNCED) ## The tests of whole jobs: the demo, each recipe, registries that fail
+slow: $(SYNCED) ## The tests of whole jobs: the demo, each recipe, servers and trainings that are killed
 	@$(BIN)/python -m pytest -m slow
 
 containers: $(SYNCED) images ## The tests that need Docker: the images, the pipeline in containers

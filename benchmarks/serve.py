@@ -92,11 +92,11 @@ def crowd(port: int, picture: bytes, clients: int, requests: int) -> list[tuple[
 
 
 @contextmanager
-def serving(command: list[str], artifact: Path) -> Iterator[Measured]:
+def serving(name: str, command: list[str], artifact: Path) -> Iterator[Measured]:
     """One of the servers, which serves a model artifact."""
     environment = {"STREETSEG_SET": f"serve.model={artifact}"}
     python = [sys.executable, *command]
-    with running(python, "/readyz", OUT / "serve.log", environment) as server:
+    with running(python, "/readyz", OUT / f"serve-{name}.log", environment) as server:
         yield Measured(server.port, psutil.Process(server.process.pid))
 
 
@@ -163,7 +163,7 @@ def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
     answer, times, rates = bound_of(artifact, picture), [], []
     with ExitStack() as running:
         servers = {
-            name: running.enter_context(serving(command, artifact))
+            name: running.enter_context(serving(name, command, artifact))
             for name, command in commands.items()
         }
         for server in servers.values():
@@ -266,7 +266,7 @@ def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
 def memory_claim(answers: int) -> Claim:
     """Whether memory grows over many answers, of a small network."""
     artifact, picture = trained_model("tu-tf_efficientnet_lite0", (64, 128)), photo((512, 1024))
-    with serving(OURS, artifact) as server:
+    with serving("ours", OURS, artifact) as server:
         crowd(server.port, picture, 8, answers // 10)
         before = server.megabytes()
         crowd(server.port, picture, 8, answers)

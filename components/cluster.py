@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-import time
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -105,11 +105,15 @@ def _in_progress(job: dict | None) -> bool:
 def _tidy(mount: Path, own: Path, jobs: TrainJobs) -> None:
     """Remove what other runs left on the volume, unless a job of theirs goes on.
 
-    A training renews its folder with each checkpoint, but may wait long for its pods.
+    A training renews its folder with each checkpoint, but may wait long for its pods. What time it
+    is, the volume says.
     """
+    with tempfile.NamedTemporaryFile(dir=mount) as touched:
+        now = Path(touched.name).stat().st_mtime
     for folder in mount.glob(FOLDERS):
-        with suppress(FileNotFoundError):  # another step tidies up too
-            old = time.time() - folder.stat().st_mtime > KEPT_S
+        # Another step tidies up too; an API that does not answer can wait until the next run.
+        with suppress(FileNotFoundError, StreetsegError):
+            old = now - folder.stat().st_mtime > KEPT_S
             if folder != own and old and not _in_progress(jobs.find(folder.name)):
                 shutil.rmtree(folder, ignore_errors=True)
                 print(f"{folder}, of an earlier run, is removed", flush=True)

@@ -97,8 +97,9 @@ def take_pictures(store: str, out: Path) -> list[Path]:
         context = browser.new_context(locale="en-US", timezone_id="UTC")
         context.set_default_timeout(1000 * PATIENCE_S)
         context.add_init_script(remembering(experiment))
-        log = Path(scratch) / "server.log"
-        with running([*SERVE, store], "/health", log, QUIET, folder=log.parent) as server:
+        log = REPOSITORY / "outputs" / "screenshots.log"
+        log.parent.mkdir(exist_ok=True)
+        with running([*SERVE, store], "/health", log, QUIET, folder=Path(scratch)) as server:
             pictures = {page.name: smaller(picture(context, server.url, page)) for page in pages}
     return write_pictures(pictures, out)
 

@@ -86,7 +86,7 @@ def _wait(server: Server, health: str, log: Path) -> None:
         time.sleep(0.2)
     said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     why = said[-1].strip() if said else "it does not answer"
-    raise StreetsegError(f"the server did not start: {why}: see {os.path.relpath(log)}")
+    raise StreetsegError(f"the server did not start, {os.path.relpath(log)} ends with: {why}")
 
 
 def free_port() -> int:

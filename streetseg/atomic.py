@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import shutil
 import tempfile
@@ -61,10 +62,11 @@ def os_reason(error: OSError) -> str:
 def put_in_place(folder: Path, destination: Path) -> None:
     """Rename ``folder`` to ``destination``; what was there is removed once it is replaced.
 
-    Meanwhile it is in ``.<name>.old-*`` beside it, where a killed process leaves it.
+    Meanwhile it is in ``.<name>.old-*`` beside it, where a killed process leaves it until the next
+    call.
     """
-    aside = Path(tempfile.mkdtemp(prefix=f".{destination.name}.old-", dir=destination.parent))
-    before = aside / destination.name
+    aside = f".{destination.name}.old-"
+    before = Path(tempfile.mkdtemp(prefix=aside, dir=destination.parent)) / destination.name
     try:
         if destination.exists():
             destination.rename(before)
@@ -72,9 +74,10 @@ def put_in_place(folder: Path, destination: Path) -> None:
     except OSError:
         if before.exists():
             before.rename(destination)
-        aside.rmdir()
+        before.parent.rmdir()
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    for left in destination.parent.glob(f"{glob.escape(aside)}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

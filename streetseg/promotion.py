@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from streetseg.config import Registry
-from streetseg.errors import StreetsegError
+from streetseg.errors import NoSuchVersionError, StreetsegError
 from streetseg.mlflow_store import clear_errors, connect
 from streetseg.provenance import user
 from streetseg.registry import (
@@ -189,6 +189,7 @@ def _move(
         )
     name = chosen.name
     if expected == chosen.version:
+        _complete(client, chosen)
         return chosen
     with clear_errors(f"cannot promote {name}"), _alone(client, chosen):
         before = version_of_alias(client, name, CHAMPION)
@@ -212,6 +213,21 @@ def _move(
                 "the alias on in MLflow at once: look at 'streetseg history'"
             )
         return promoted
+
+
+def _complete(client: MlflowClient, champion: ModelVersion) -> None:
+    """Set ``previous``, if the promotion of this champion was killed before it did."""
+    name = champion.name
+    with clear_errors(f"cannot complete the promotion of {name}"):
+        model = client.get_registered_model(name)
+        *_, last = [Move(None, None), *_notes(model.tags)]
+        previous = str(model.aliases.get(PREVIOUS))
+        undone = last.after == champion.version and last.before != previous
+        if undone and last.before:
+            with suppress(NoSuchVersionError):
+                client.set_registered_model_alias(
+                    name, PREVIOUS, find(client, name, last.before).version
+                )
 
 
 @contextmanager

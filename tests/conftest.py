@@ -28,6 +28,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 LONGEST = (
     "test_pipeline",
     "test_recipes",
+    "test_registry_faults",
     "test_hostile",
     "test_service",
     "test_tune",

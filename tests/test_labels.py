@@ -49,7 +49,7 @@ def test_a_space_survives_being_written_down(space: LabelSpace) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    known = "choose one of bdd100k-drivable, .*, cityscapes, kitti-road, or name a YAML file"
+    known = "choose one of bdd100k-drivable, .*, cityscapes, kitti-road.*, or name a YAML file"
     with pytest.raises(StreetsegError, match=f"'cityscape': {known}"):
         LabelSpace.load("cityscape")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -269,6 +271,44 @@ def test_a_lock_that_cannot_be_taken_back_is_no_failed_promotion(
         "not now: delete the registered model of this name in MLflow"
     )
     assert champion(registry) == "1"
+
+
+KILLED = """
+import os, sys
+from mlflow import MlflowClient
+from streetseg.config import Registry
+from streetseg.promotion import promote
+
+call, alias = getattr(MlflowClient, sys.argv[3]), sys.argv[4]
+def killed(self, name, which, *rest):
+    os._exit(9) if which == alias else call(self, name, which, *rest)
+
+setattr(MlflowClient, sys.argv[3], killed)
+promote(Registry(tracking_uri=sys.argv[1], model_name=sys.argv[2]), "3", "tonight", force=True)
+"""
+
+
+@pytest.mark.parametrize("alias", ["champion", "previous"])
+def test_a_promotion_that_was_killed_is_completed_by_the_same_again(
+    registry: Registry, client: MlflowClient, alias: str
+) -> None:
+    promote(registry, "1")
+    promote(registry, "2", "needed", force=True)
+    name, setting = registry.model_name, "set_registered_model_alias"
+    command = [sys.executable, "-c", KILLED, str(registry.tracking_uri), name, setting, alias]
+    assert subprocess.run(command, check=False).returncode == 9
+    lock = f"{name} is being promoted"
+    if alias == "champion":
+        with pytest.raises(StreetsegError, match=f"delete the registered model '{lock}'"):
+            promote(registry, "3", "tonight", force=True)
+    client.delete_registered_model(lock)
+
+    assert promote(registry, "3", "tonight", force=True).version == "3"
+    assert champion(registry) == "3"
+    assert find(client, name, "previous").version == "2"
+    last = history(registry)[-1]
+    assert (last.before, last.after, last.action) == ("2", "3", "promote")
+    assert rollback(registry).version == "2"
 
 
 def test_processes_that_promote_at_once_leave_a_history_without_a_gap(registry: Registry) -> None:
