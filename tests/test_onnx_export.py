@@ -14,6 +14,7 @@ from streetseg.onnx_check import TOLERANCE
 from streetseg.onnx_export import export_onnx
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", architectures())
 def test_every_architecture_can_be_served(
     architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -132,6 +132,7 @@ def test_a_mistake_ends_a_run_with_one_line(
         fetch_model.python_func(f"models:/{NAME}/7", store, Model(uri=str(tmp_path / "model")))
 
 
+@pytest.mark.slow
 def test_a_version_is_scored_in_a_run_of_its_own(
     run: Callable[..., Run], champion: Params, trained: Trained, remote: tuple[str, str]
 ) -> None:
@@ -214,6 +215,7 @@ def test_every_input_has_a_description(call: Callable[..., str], pipeline: Any) 
         assert f"{name}=..." in told
 
 
+@pytest.mark.slow
 def test_a_run_with_a_destination_goes_on_there(
     call: Callable[..., str], run: Callable[..., Run], champion: Params, frames: Path
 ) -> None:

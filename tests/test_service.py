@@ -338,6 +338,7 @@ def test_without_a_champion_the_service_says_so(tmp_path: Path) -> None:
     assert segment == model
 
 
+@pytest.mark.slow
 def test_the_bento_builds(tmp_path: Path) -> None:
     environment = {**os.environ, "BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
     built = subprocess.run(
@@ -353,6 +354,7 @@ def test_the_bento_builds(tmp_path: Path) -> None:
     assert {"service.py", "streetseg", "params.yaml"} <= inside
 
 
+@pytest.mark.slow
 def test_a_bento_with_the_model_inside_answers_without_a_registry(
     served: Params, tmp_path: Path
 ) -> None:

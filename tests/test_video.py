@@ -347,6 +347,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["o.mp4", "o.gif"])
 def test_memory_does_not_grow_with_the_film(trained: Trained, tmp_path: Path, name: str) -> None:
     script = (
