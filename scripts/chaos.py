@@ -1,11 +1,11 @@
 """Kill each stage at random points, run it again, and see that nothing is lost or done twice.
 
-    python -m scripts.chaos [--rounds 5] [--seed 0]
+    python -m scripts.chaos [--rounds 5] [--seed 0] [--stages train demo]
 
 Each stage runs once undisturbed in a scratch workspace. Then, from the same state, it is killed
 (SIGKILL, with its children) after a random part of that time, as often as ``--rounds`` says, run
 again to its end, and must leave what the undisturbed run left: the same data version, weights,
-scores, masks; one version in the registry. Status 1 if it does not.
+scores, masks; one version in the registry, promoted once. Status 1 if it does not.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import yaml
 from rich.console import Console
 from rich.table import Table
@@ -32,6 +32,9 @@ from rich.table import Table
 from streetseg.artifact import weights_sha256
 from streetseg.config import Params, load_params
 from streetseg.dataset import data_version
+from streetseg.mlflow_store import connect
+from streetseg.promotion import history
+from streetseg.provenance import REPOSITORY
 from streetseg.registry import versions
 from streetseg.synth import write_cityscapes
 
@@ -42,9 +45,14 @@ SETTINGS = {
     "train.epochs": 6,
     "train.batch_size": 4,
     "train.checkpoint_minutes": 0.02,
+    "tune.trials": 3,
     "gate.miou_floor": 0.01,
     "registry.tracking_uri": "sqlite:///outputs/mlflow.db",
 }
+DEMO = ["synth.frames={train: 8, val: 4}", "synth.size=[128, 256]", "synth.cities=2"]
+DEMO += ["prepare.size=[64, 128]", "train.epochs=2", "gate.miou_floor=0.01"]
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
 
 @dataclass(frozen=True)
@@ -52,15 +60,35 @@ class Stage:
     """A command, and what it must leave."""
 
     name: str
-    arguments: list[str]
+    command: list[str]
+    """Arguments of Python."""
     left: Callable[[Params], object]
     """Says what is there after it, in a form that can be compared."""
 
 
+def prepared(params: Params) -> object:
+    """The data version."""
+    return data_version(params.data.prepared)
+
+
+def trained(params: Params) -> object:
+    """Weights, and how many trainings MLflow has seen through."""
+    client = connect(params.registry)
+    experiment = client.get_experiment_by_name(params.registry.experiment)
+    assert experiment
+    ended = client.search_runs([experiment.experiment_id], "attributes.status = 'FINISHED'")
+    return weights_sha256(Path("outputs/model")), len(ended)
+
+
+def found(_: Params) -> object:
+    """The best settings of a search, and their weights."""
+    return Path("outputs/tune/best.yaml").read_text(), weights_sha256(Path("outputs/tune/best"))
+
+
 def scores(_: Params) -> object:
     """Of the evaluation."""
-    found = json.loads(Path("outputs/evaluation/evaluation.json").read_text())
-    return {key: found[key] for key in ("miou", "miou_official", "iou")}
+    evaluation = json.loads(Path("outputs/evaluation/evaluation.json").read_text())
+    return {key: evaluation[key] for key in ("miou", "miou_official", "iou")}
 
 
 def masks(_: Params) -> object:
@@ -70,18 +98,45 @@ def masks(_: Params) -> object:
 
 
 def registered(params: Params) -> object:
-    """Versions and their aliases."""
-    return [(each.version, each.aliases) for each in versions(params.registry)]
+    """Versions, their aliases, what the gate said, and which became the champion."""
+    known = [
+        (each.version, each.aliases, each.tags.get("gate")) for each in versions(params.registry)
+    ]
+    return known, [(move.before, move.after, move.action) for move in history(params.registry)]
+
+
+def shown(params: Params) -> object:
+    """What the demo has made: data version, score, answer of the service, registry."""
+    summary = json.loads(Path("demo/summary.json").read_text())
+    answer = hashlib.sha256(Path("demo/answer.png").read_bytes()).hexdigest()
+    store = params.registry.model_copy(update={"tracking_uri": "sqlite:///demo/mlflow.db"})
+    there = params.model_copy(update={"registry": store})
+    return summary["data_version"], summary["miou"], answer, registered(there)
+
+
+def streetseg(*arguments: str) -> list[str]:
+    """A command of streetseg."""
+    return ["-m", "streetseg", *arguments]
 
 
 STAGES = [
-    Stage("prepare", ["prepare"], lambda params: data_version(params.data.prepared)),
-    Stage("train", ["train"], lambda _: weights_sha256(Path("outputs/model"))),
-    Stage("evaluate", ["evaluate"], scores),
-    Stage("register", ["register"], registered),
-    Stage("promote", ["promote"], registered),
-    Stage("batch", ["batch", "data/raw/leftImg8bit/val", "outputs/masks"], masks),
+    Stage("prepare", streetseg("prepare"), prepared),
+    Stage(
+        "validate", streetseg("validate"), lambda _: Path("outputs/validation.html").read_bytes()
+    ),
+    Stage("train", streetseg("train"), trained),
+    Stage("tune", streetseg("tune"), found),
+    Stage("evaluate", streetseg("evaluate"), scores),
+    Stage("register", streetseg("register"), registered),
+    Stage("promote", streetseg("promote"), registered),
+    Stage("batch", streetseg("batch", "data/raw/leftImg8bit/val", "outputs/masks"), masks),
+    Stage(
+        "demo",
+        ["-m", "scripts.demo", "--out", "demo", *(w for each in DEMO for w in ("--set", each))],
+        shown,
+    ),
 ]
+"""Gate and pipeline are parts of the last."""
 
 
 def main() -> None:
@@ -89,6 +144,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="how often each stage is killed")
     parser.add_argument("--seed", type=int, default=0)
+    names = [stage.name for stage in STAGES]
+    parser.add_argument(
+        "--stages", nargs="+", choices=names, default=names, help="which to kill; all are run"
+    )
     wanted = parser.parse_args()
     random.seed(wanted.seed)
     console, table = Console(), Table("stage", "undisturbed", "killed at", "and run again")
@@ -102,7 +161,7 @@ def main() -> None:
             run(stage)
             whole = time.perf_counter() - began
             expected = stage.left(params)
-            for _ in range(wanted.rounds):
+            for _ in range(wanted.rounds if stage.name in wanted.stages else 0):
                 renew(here, before)
                 share = random.random()
                 run(stage, kill_after=share * whole)
@@ -137,16 +196,14 @@ def renew(here: Path, before: Path) -> None:
 def run(stage: Stage, kill_after: float | None = None) -> None:
     """Run a stage to its end, or kill it after so many seconds."""
     with Path("stage.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streetseg", *stage.arguments],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        command = [sys.executable, *stage.command]
+        process = psutil.Popen(command, env=ENVIRONMENT, stdout=log, stderr=log)
     try:
         status = process.wait(kill_after)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+    except psutil.TimeoutExpired:
+        for each in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
         process.wait()
         return
     if status:

@@ -29,15 +29,18 @@ LONGEST = (
     "test_pipeline",
     "test_recipes",
     "test_registry_faults",
+    "test_page",
     "test_hostile",
     "test_service",
-    "test_tune",
     "test_dvc",
-    "test_cli",
+    "test_tune",
     "test_validation",
     "test_explore",
-    "test_page",
-    "test_train_job",
+    "test_training",
+    "test_endpoint",
+    "test_int8",
+    "test_versions",
+    "test_champion",
 )
 """Files of a minute or so, which begin first: else one worker ends long after the other."""
 

@@ -213,6 +213,7 @@ def test_a_call_that_is_stopped_is_gone_on_with(
     assert masks(out) == masks(done.destination)
 
 
+@pytest.mark.slow
 def test_a_killed_call_loses_what_it_did_since_the_table_was_written(
     source: Path, trained: Trained, tmp_path: Path
 ) -> None:

@@ -263,17 +263,20 @@ def in_bucket(s3: str) -> dict[str, int]:
     return {each["Key"]: each["Size"] for each in found["Contents"]}
 
 
+@pytest.mark.slow
 def test_s3_holds_an_object_for_each_file_and_their_listing(uploaded: Path, s3: str) -> None:
     version = version_of(uploaded)
     names = {key.removeprefix("prefix/files/md5/").replace("/", "") for key in in_bucket(s3)}
     assert names == {version, *listing(uploaded, version).values()}
 
 
+@pytest.mark.slow
 def test_data_comes_back_from_s3(emptied: Path) -> None:
     dvc(emptied, "pull")
     assert data_version(emptied / "data/prepared") == version_of(emptied)
 
 
+@pytest.mark.slow
 def test_an_endpoint_in_the_remotes_settings_will_do(
     emptied: Path, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +286,7 @@ def test_an_endpoint_in_the_remotes_settings_will_do(
     assert data_version(emptied / "data/prepared") == version_of(emptied)
 
 
+@pytest.mark.slow
 def test_a_version_is_fetched_from_s3(uploaded: Path, tmp_path: Path) -> None:
     version = version_of(uploaded)
     fetched = fetch(version, CLOUD, tmp_path / "fetched")
@@ -291,6 +295,7 @@ def test_a_version_is_fetched_from_s3(uploaded: Path, tmp_path: Path) -> None:
     assert {path.name for path in index.iterdir()} == set(INDEX_FILES)
 
 
+@pytest.mark.slow
 def test_the_index_of_a_revision_comes_from_s3(
     uploaded: Path, emptied: Path, tmp_path: Path
 ) -> None:
@@ -299,6 +304,7 @@ def test_the_index_of_a_revision_comes_from_s3(
     assert found.index.equals(PreparedDataset(uploaded / "data/prepared").index)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", [CLOUD, "s3://no-such-bucket/prefix"])
 def test_what_s3_does_not_have_is_one_clear_line(s3: str, tmp_path: Path, url: str) -> None:
     absent = "0" * 32 + ".dir"
@@ -308,6 +314,7 @@ def test_what_s3_does_not_have_is_one_clear_line(s3: str, tmp_path: Path, url: s
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_object_damaged_in_s3_is_found_out(uploaded: Path, s3: str, tmp_path: Path) -> None:
     sizes = in_bucket(s3)
     largest = max(sizes, key=lambda key: sizes[key])
@@ -320,6 +327,7 @@ def test_an_object_damaged_in_s3_is_found_out(uploaded: Path, s3: str, tmp_path:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_experiment_with_another_size_is_another_version(project: Path) -> None:
     before = version_of(project)
     dvc(project, "exp", "run", "--name", "smaller", "-S", f"prepare.size={SMALLER}")

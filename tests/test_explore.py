@@ -197,6 +197,7 @@ LAYOUTS: dict[str, Writer] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_each_layout_has_its_page(name: str, tmp_path: Path) -> None:
     root = LAYOUTS[name](tmp_path / "source")

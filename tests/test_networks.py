@@ -100,6 +100,7 @@ def test_every_parameter_learns(name: str) -> None:
     assert still == []
 
 
+@pytest.mark.slow
 def test_fc6_and_fc7_compute_what_vgg16_computes() -> None:
     vgg16 = torchvision.models.vgg16(weights=None).eval()
     ours = VGG16().eval()

@@ -33,6 +33,8 @@ from streetseg.synth import render_scene
 from tests.conftest import Trained
 from tests.live_service import promoted
 
+pytestmark = pytest.mark.slow
+
 NAME, TOKEN = "shown", "a token of sixteen"
 TIMES, DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 SAMPLES = sorted((PAGE / "samples").glob("*.jpg"))

@@ -105,6 +105,7 @@ CITIES = {
 THIRD = "bremen_000000_000001"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signal_number", "workers"),
     [(signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGINT, 1), (signal.SIGINT, 2)],
@@ -142,6 +143,7 @@ def test_an_interrupted_run_is_gone_on_with(
     }
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_process_behind(tmp_path: Path) -> None:
     source = write_frames(tmp_path / "source", CITIES)
     params = small_recipe(source, tmp_path / "prepared", prepare__workers=2)

@@ -288,6 +288,7 @@ promote(Registry(tracking_uri=sys.argv[1], model_name=sys.argv[2]), "3", "tonigh
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alias", ["champion", "previous"])
 def test_a_promotion_that_was_killed_is_completed_by_the_same_again(
     registry: Registry, client: MlflowClient, alias: str
@@ -311,6 +312,7 @@ def test_a_promotion_that_was_killed_is_completed_by_the_same_again(
     assert rollback(registry).version == "2"
 
 
+@pytest.mark.slow
 def test_processes_that_promote_at_once_leave_a_history_without_a_gap(registry: Registry) -> None:
     promote(registry, "1")
     connect(registry).set_model_version_tag(registry.model_name, "3", "gate", "passed")

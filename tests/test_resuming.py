@@ -101,6 +101,7 @@ def test_workers_leave_signals_to_the_training(
     assert (tmp_path / "model.checkpoint").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("end", "step"), [("SIGTERM", 2), ("SIGINT", 6), ("crash", 6)])
 def test_a_stopped_training_ends_with_the_weights_of_one_left_alone(
     params: Params,

@@ -254,6 +254,7 @@ def test_what_other_runs_left_goes_after_a_week_unless_their_job_goes_on(
     assert left == {waiting, recent, NAME, "streetseg-recipes"}
 
 
+@pytest.mark.slow
 def test_a_step_that_is_told_to_end_deletes_the_job_and_leaves_the_checkpoint(
     cluster: FakeCluster, volume: Path, dataset: PreparedDataset, tmp_path: Path
 ) -> None:

@@ -303,6 +303,7 @@ def test_a_folder_that_is_missing_is_made_and_an_old_film_is_replaced(
     assert list(out.parent.iterdir()) == [out]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["o.mp4", "o.gif", "out"])
 def test_ctrl_c_leaves_nothing(trained: Trained, tmp_path: Path, name: str) -> None:
     source = film(tmp_path / "a.mp4", drive(2000))
