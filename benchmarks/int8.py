@@ -42,10 +42,15 @@ def compared(name: str, whole: Path, small: Path, images: np.ndarray, rounds: in
     runs = {"float": session(whole), "int8": session(small)}
     tasks = {key: lambda run=run: run.run(None, {"images": images}) for key, run in runs.items()}
     took = {key: 1000 * value for key, value in seconds(tasks, rounds).items()}
-    megabytes = [path.stat().st_size / 1e6 for path in (small, whole)]
+    small_mb, whole_mb = (path.stat().st_size / 1e6 for path in (small, whole))
     return [
         Claim(
-            f"size of {name} in int8, against float", *megabytes, None, "ours / peer <= 0.3", "MB"
+            f"size of {name} in int8, against float",
+            small_mb,
+            whole_mb,
+            None,
+            "ours / peer <= 0.3",
+            "MB",
         ),
         Claim(
             f"an answer of {name} in int8, against float",
@@ -108,11 +113,12 @@ def main() -> None:
             image = read_example(given.model)[None]
             name = f"{given.model.name} at {width}x{height}"
             claims += compared(name, given.model / GRAPHS["float32"], small, image, given.rounds)
-            miou = mean_ious(given.model, small, trained)
+            ours, floats = mean_ious(given.model, small, trained)
             claims.append(
                 Claim(
                     f"mean IoU of {name} in int8, against float",
-                    *miou,
+                    ours,
+                    floats,
                     None,
                     "ours / peer >= 0.98",
                     "mIoU",

@@ -29,6 +29,13 @@ from streetseg.sources import Frame, load_source
 SIZES = ((256, 512), (512, 1024))
 
 
+def read(path: Path, how: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """A PNG as OpenCV decodes it."""
+    pixels = cv2.imread(str(path), how)
+    assert pixels is not None, path
+    return pixels
+
+
 class PngFolder(Dataset[tuple[Tensor, Tensor]]):
     """Frames and masks as PNGs, each decoded whenever it is asked for."""
 
@@ -42,8 +49,8 @@ class PngFolder(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
         path = self.images[row]
-        image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-        mask = cv2.imread(str(path).replace("_image", "_mask"), cv2.IMREAD_UNCHANGED)
+        image = cv2.cvtColor(read(path), cv2.COLOR_BGR2RGB)
+        mask = read(path.with_name(path.name.replace("_image", "_mask")), cv2.IMREAD_UNCHANGED)
         changed = self.augmentation(image=image, mask=mask)
         return torch.as_tensor(changed["image"]), torch.as_tensor(changed["mask"])
 
@@ -63,9 +70,9 @@ class PublishedFolder(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
         frame, size = self.frames[row], (self.width, self.height)
-        image = cv2.cvtColor(cv2.imread(str(frame.image)), cv2.COLOR_BGR2RGB)
+        image = cv2.cvtColor(read(frame.image), cv2.COLOR_BGR2RGB)
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        mask = cv2.LUT(cv2.imread(str(frame.label), cv2.IMREAD_UNCHANGED), self.table)
+        mask = cv2.LUT(read(frame.label, cv2.IMREAD_UNCHANGED), self.table)
         mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
         changed = self.augmentation(image=image, mask=mask)
         return torch.from_numpy(changed["image"]), torch.from_numpy(changed["mask"])

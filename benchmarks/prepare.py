@@ -42,9 +42,11 @@ def notebook(frame: Frame, out: Path, size: tuple[int, int]) -> None:
     image = np.array(Image.open(frame.image).convert("RGB"))
     ids = np.array(Image.open(frame.label))
     categories = {
-        label.id: SOURCE.labels.category_id(label.category) for label in SOURCE.labels.labels
+        label.id: SOURCE.labels.category_id(label.category)
+        for label in SOURCE.labels.labels
+        if label.category
     }
-    mask = pd.DataFrame(ids).replace(categories).to_numpy().astype(np.uint8)
+    mask: np.ndarray = pd.DataFrame(ids).replace(categories).to_numpy().astype(np.uint8)
     height, width = size
     image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import repeat
+from typing import Any
 
 import albumentations as A
 import cv2
@@ -42,8 +44,10 @@ from streetseg.prepare import prepare
 Step = Callable[[Tensor, Tensor], None]
 """Learns from a batch of images and categories on the device."""
 
-ON_CPU = [({"prepare.size": [256, 512], "train.batch_size": 4}, 1.2)]
-ON_GPU = [
+ON_CPU: list[tuple[dict[str, Any], float]] = [
+    ({"prepare.size": [256, 512], "train.batch_size": 4}, 1.2)
+]
+ON_GPU: list[tuple[dict[str, Any], float]] = [
     (
         {
             "prepare.size": [512, 1024],
@@ -133,10 +137,13 @@ def every(step: Step, batches: Iterable[tuple[Tensor, Tensor]], device: torch.de
         torch.cuda.synchronize(device)
 
 
-def moved(loader: DataLoader, device: torch.device) -> Iterable[tuple[Tensor, Tensor]]:
-    """The usual batches on the device."""
-    for images, masks in loader:
-        yield images.to(device, non_blocking=True), masks.to(device, non_blocking=True).long()
+def turn_of_peer(step: Step, loader: DataLoader, device: torch.device) -> None:
+    """Learn from the usual batches, each brought to the device."""
+    moved = (
+        (images.to(device, non_blocking=True), masks.to(device, non_blocking=True).long())
+        for images, masks in loader
+    )
+    every(step, moved, device)
 
 
 def rates(params: Params, batches: int, rounds: int, device: torch.device) -> dict[str, float]:
@@ -163,9 +170,7 @@ def rates(params: Params, batches: int, rounds: int, device: torch.device) -> di
     }
     for workers in (cores(),) if device.type == "cuda" else (0, 2):
         peer = usual_loader(pngs, frames, params, workers)
-        tasks[f"peer, {workers} workers"] = lambda peer=peer: every(
-            usual, moved(peer, device), device
-        )
+        tasks[f"peer, {workers} workers"] = partial(turn_of_peer, usual, peer, device)
     for task in tasks.values():
         task()
     return {name: frames / took for name, took in seconds(tasks, rounds).items()}

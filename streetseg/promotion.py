@@ -218,16 +218,14 @@ def _move(
 def _complete(client: MlflowClient, champion: ModelVersion) -> None:
     """Set ``previous``, if the promotion of this champion was killed before it did."""
     name = champion.name
-    with clear_errors(f"cannot complete the promotion of {name}"):
+    # the version before may have been deleted since
+    with clear_errors(f"cannot complete the promotion of {name}"), suppress(NoSuchVersionError):
         model = client.get_registered_model(name)
         *_, last = [Move(None, None), *_notes(model.tags)]
-        previous = str(model.aliases.get(PREVIOUS))
-        undone = last.after == champion.version and last.before != previous
-        if undone and last.before:
-            with suppress(NoSuchVersionError):
-                client.set_registered_model_alias(
-                    name, PREVIOUS, find(client, name, last.before).version
-                )
+        done = last.before in (None, str(model.aliases.get(PREVIOUS)))
+        if last.before and last.after == champion.version and not done:
+            before = find(client, name, last.before).version
+            client.set_registered_model_alias(name, PREVIOUS, before)
 
 
 @contextmanager

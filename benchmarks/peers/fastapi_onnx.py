@@ -37,6 +37,7 @@ def ready() -> str:
 def segment(image: Annotated[bytes, fastapi.File()]) -> fastapi.Response:
     """A palette PNG of the size of the picture."""
     rgb = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert rgb is not None
     small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
     logits = session.run(["logits"], {"images": small[None]})[0][0]
     size = (rgb.shape[1], rgb.shape[0])
