@@ -49,7 +49,7 @@ SETTINGS = {
     "gate.miou_floor": 0.01,
     "registry.tracking_uri": "sqlite:///outputs/mlflow.db",
 }
-DEMO = ["synth.frames={train: 8, val: 4}", "synth.size=[128, 256]", "synth.cities=2"]
+DEMO = ["synth.frames={train: 16, val: 4}", "synth.size=[128, 256]", "synth.cities=2"]
 DEMO += ["prepare.size=[64, 128]", "train.epochs=2", "gate.miou_floor=0.01"]
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

@@ -26,7 +26,7 @@ from streetseg.inference import Segmenter
 from streetseg.registry import CHAMPION
 from streetseg.serving.copies import KEPT, VERSION, LocalCopies, copy_model
 from streetseg.serving.engine import Engine
-from streetseg.serving.following import Follower, _Refusal
+from streetseg.serving.following import Follower, _Pause, _Refusal
 from tests.conftest import Trained
 from tests.serving_registry import broken, registered, rolled
 
@@ -294,7 +294,7 @@ def test_a_refusal_that_is_taken_back_during_a_look_does_no_harm(away: Params) -
     class Woken(Follower):
         """Another thread takes the refusal back once it has been read."""
 
-        noted: ClassVar = [_Refusal("1", "damaged", 1.0, math.inf)]
+        noted: ClassVar = [_Refusal("1", "damaged", _Pause(1.0, math.inf))]
         _refusal = property(  # type: ignore[assignment]
             lambda self: self.noted.pop() if self.noted else None, lambda *_: None
         )

@@ -33,13 +33,30 @@ LONGEST_WAIT = 300.0
 """Seconds between two tries to load a version, or a copy, that could not be loaded."""
 
 
+@dataclass
+class _Pause:
+    """Between two tries; twice as long each time."""
+
+    seconds: float
+    until: float = 0.0
+    """On the monotonic clock."""
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self.until
+
+    def begin(self) -> None:
+        self.until = time.monotonic() + self.seconds
+        self.seconds = min(2 * self.seconds, LONGEST_WAIT)
+
+
 @dataclass(frozen=True)
 class _Refusal:
+    """A version that could not be loaded, and why."""
+
     version: str
     words: str
-    wait: float
-    until: float
-    """On the monotonic clock."""
+    pause: _Pause
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +108,7 @@ class Follower:
         self._folder = folder
         self._aliases: list[str] = []
         self._refusal: _Refusal | None = None
-        self._rest, self._rests_until = params.serve.poll_seconds, 0.0
+        self._rest = _Pause(params.serve.poll_seconds)
         self._woken, self._ended = threading.Event(), threading.Event()
 
     @cached_property
@@ -176,7 +193,7 @@ class Follower:
         refusal = self._refusal  # which another thread may take back
         if refusal and refusal.version != version:
             refusal = None
-        if refusal and time.monotonic() < refusal.until:
+        if refusal and not refusal.pause.over:
             raise StreetsegError(refusal.words)
         try:
             model = self._open_copy(champion)
@@ -184,10 +201,9 @@ class Follower:
             metrics().swaps.labels("failed").inc()
             stays = f"; version {self.current.version} goes on" if self.current else ""
             words = f"the champion, version {version}, cannot be loaded: {one_line(error, 400)}"
-            wait = min(
-                2 * refusal.wait if refusal else self._params.serve.poll_seconds, LONGEST_WAIT
-            )
-            self._refusal = _Refusal(version, words + stays, wait, time.monotonic() + wait)
+            pause = refusal.pause if refusal else _Pause(self._params.serve.poll_seconds)
+            pause.begin()
+            self._refusal = _Refusal(version, words + stays, pause)
             raise StreetsegError(words + stays) from None
         self._refusal = None
         self._aliases = champion.aliases
@@ -196,7 +212,7 @@ class Follower:
 
     def _take_last(self) -> None:
         """Answer with the version that served last, if it is on this machine."""
-        if time.monotonic() < self._rests_until:
+        if not self._rest.over:
             return
         try:
             for folder in self._copies.latest():
@@ -208,8 +224,7 @@ class Follower:
                 return self._answer_with(model)
         except Exception:  # the thread must live on
             logger.exception("the version that served last cannot be taken")
-        self._rests_until = time.monotonic() + self._rest
-        self._rest = min(2 * self._rest, LONGEST_WAIT)
+        self._rest.begin()
 
     def _answer_with(self, model: ServedModel) -> None:
         before, self.current = self.current, model
