@@ -36,7 +36,7 @@ test: $(SYNCED) ## Lint, types and tests
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
 
-slow: $(SYNCED) ## The tests of whole jobs: the demo, each recipe, S3, the page in a browser, what is killed
+slow: $(SYNCED) ## The tests that take long: the demo, each recipe, S3, the page in a browser, what is killed
 	@$(BIN)/python -m pytest -m slow
 
 containers: $(SYNCED) images ## The tests that need Docker: the images, the pipeline in containers

@@ -113,12 +113,12 @@ def main() -> None:
             image = read_example(given.model)[None]
             name = f"{given.model.name} at {width}x{height}"
             claims += compared(name, given.model / GRAPHS["float32"], small, image, given.rounds)
-            ours, floats = mean_ious(given.model, small, trained)
+            of_int8, of_float = mean_ious(given.model, small, trained)
             claims.append(
                 Claim(
                     f"mean IoU of {name} in int8, against float",
-                    ours,
-                    floats,
+                    of_int8,
+                    of_float,
                     None,
                     "ours / peer >= 0.98",
                     "mIoU",

@@ -74,6 +74,7 @@ class Demo:
             **overrides,
             "data.root": str(data.resolve() if data else out / "cityscapes"),
             "data.remote": str(out / "remote"),
+            "serve.cache": str(out / "serving"),
         }
         if data and "prepare.size" not in overrides:
             self.overrides["prepare.size"] = size_like(data, load_recipe(RECIPE, overrides))

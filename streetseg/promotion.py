@@ -222,8 +222,8 @@ def _complete(client: MlflowClient, champion: ModelVersion) -> None:
     with clear_errors(f"cannot complete the promotion of {name}"), suppress(NoSuchVersionError):
         model = client.get_registered_model(name)
         *_, last = [Move(None, None), *_notes(model.tags)]
-        done = last.before in (None, str(model.aliases.get(PREVIOUS)))
-        if last.before and last.after == champion.version and not done:
+        previous = str(model.aliases.get(PREVIOUS))
+        if last.before and last.after == champion.version and last.before != previous:
             before = find(client, name, last.before).version
             client.set_registered_model_alias(name, PREVIOUS, before)
 

@@ -26,7 +26,7 @@ from streetseg.promotion import (
     rollback,
 )
 from streetseg.provenance import user
-from streetseg.registry import find, versions
+from streetseg.registry import find, version_of_alias, versions
 from streetseg.verdict import Verdict
 from tests.conftest import Command
 from tests.registry_contest import contest
@@ -271,6 +271,22 @@ def test_a_lock_that_cannot_be_taken_back_is_no_failed_promotion(
         "not now: delete the registered model of this name in MLflow"
     )
     assert champion(registry) == "1"
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_the_champion_promoted_again_gets_back_the_previous_that_was_not_set(
+    registry: Registry, client: MlflowClient, deleted: bool
+) -> None:
+    promote(registry, "1")
+    promote(registry, "2", "needed", force=True)
+    client.delete_registered_model_alias(registry.model_name, "previous")
+    if deleted:
+        client.delete_model_version(registry.model_name, "1")
+    promote(registry, "2", "needed", force=True)
+    previous = version_of_alias(client, registry.model_name, "previous")
+    assert previous == (None if deleted else "1")
+    assert champion(registry) == "2"
+    assert len(history(registry)) == 2
 
 
 KILLED = """

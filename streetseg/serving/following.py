@@ -30,12 +30,12 @@ from streetseg.serving.watching import Watch
 logger = logging.getLogger("streetseg.serving")
 
 LONGEST_WAIT = 300.0
-"""Seconds between two tries to load a version, or a copy, that could not be loaded."""
+"""Seconds, at most, between two tries to load a version, or a copy, that could not be loaded."""
 
 
 @dataclass
 class _Pause:
-    """Between two tries; twice as long each time."""
+    """Between two tries; twice as long each time, up to ``LONGEST_WAIT``."""
 
     seconds: float
     until: float = 0.0
@@ -46,11 +46,11 @@ class _Pause:
         return time.monotonic() >= self.until
 
     def begin(self) -> None:
-        self.until = time.monotonic() + self.seconds
-        self.seconds = min(2 * self.seconds, LONGEST_WAIT)
+        self.until = time.monotonic() + min(self.seconds, LONGEST_WAIT)
+        self.seconds *= 2
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Refusal:
     """A version that could not be loaded, and why."""
 
