@@ -182,12 +182,13 @@ def main() -> None:
             for _ in range(wanted.rounds if stage.name in wanted.stages else 0):
                 renew(here, before)
                 share = random.random()
-                run(stage, kill_after=share * whole)
-                run(stage)
+                if killed := run(stage, kill_after=share * whole):
+                    run(stage)
                 same = stage.left(params) == expected
                 sound &= same
                 verdict = "[green]the same" if same else f"[red]{stage.left(params)}"
-                table.add_row(stage.name, f"{whole:.1f} s", f"{share:.0%}", verdict)
+                when = f"{share:.0%}" if killed else "not: it had ended"
+                table.add_row(stage.name, f"{whole:.1f} s", when, verdict)
             shutil.rmtree(before)
     console.print(table)
     sys.exit(not sound)
@@ -211,8 +212,8 @@ def renew(here: Path, before: Path) -> None:
     shutil.copytree(before, here, dirs_exist_ok=True)
 
 
-def run(stage: Stage, kill_after: float | None = None) -> None:
-    """Run a stage to its end, or kill it after so many seconds."""
+def run(stage: Stage, kill_after: float | None = None) -> bool:
+    """Run a stage to its end, or kill it after so many seconds; whether it was killed."""
     with Path("stage.log").open("ab") as log:
         command = [sys.executable, *stage.command]
         process = psutil.Popen(command, env=ENVIRONMENT, stdout=log, stderr=log)
@@ -225,9 +226,10 @@ def run(stage: Stage, kill_after: float | None = None) -> None:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
         psutil.wait_procs(family)
-        return
+        return True
     if status:
         sys.exit(f"{stage.name} failed: {Path('stage.log').read_text()[-2000:]}")
+    return False
 
 
 if __name__ == "__main__":
