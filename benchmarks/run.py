@@ -21,7 +21,7 @@ NOT_BENCHMARKS = {"harness", "run"}
 UNMEASURED = {
     "train U-Net EfficientNet-B3 at 1024x512 on a GPU: ours / peer >= 3": "a GPU",
     "train SegFormer-B3 at 1024x512 on a GPU: ours / peer >= 2": "a GPU",
-    "mean IoU in int8, against float: ours / peer >= 0.98": "a trained model: `int8.py --model`",
+    "mean IoU in int8, against float: ours / peer >= 0.98": "a trained model (`int8.py --model`)",
 }
 """Goals, and for want of what they are not tried."""
 
