@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import default_collate
 
 from streetseg.augment import finish
 from streetseg.checks import category_shares, require_same_categories
@@ -182,7 +181,7 @@ def _counts(names: pd.DataFrame) -> pd.DataFrame:
 def _augmentations(dataset: PreparedDataset, row: int, recipe: Train) -> list[str]:
     """The frame and what training sees of it in the first epochs, each above its labels."""
     frames = AugmentedFrames(dataset, recipe.augment, recipe.seed)
-    batch = default_collate([frames[epoch, row] for epoch in range(1, DRAWS + 1)])
+    batch = frames[[(epoch, row) for epoch in range(1, DRAWS + 1)]]
     pixels, categories = (part.byte().numpy() for part in finish(batch, torch.device("cpu")))
     pairs = [(dataset.image(row), dataset.categories(row)), *zip(pixels, categories, strict=True)]
     return [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import traceback
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ class Batch(NamedTuple):
 
 
 class AugmentedFrames(Dataset[Batch]):
-    """Training frames, each augmented by a draw that depends on seed, epoch and frame alone.
+    """Batches of frames, each augmented by a draw that depends on seed, epoch and frame alone.
 
     So neither the number of workers nor the order of frames changes what the network sees.
     """
@@ -50,25 +51,26 @@ class AugmentedFrames(Dataset[Batch]):
         self.augmentation = build_augmentation(augment, dataset.size, dataset.labels)
         self.seed = seed
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
-        """The frame in a row as a batch of one, but without the dimension N."""
-        epoch, row = key
-        random = np.random.default_rng([self.seed, epoch, row])
-        seed = int(random.integers(2**32))
-        color = draw_color(self.augment, random)
-        flip = random.random() < self.augment.flip
-        self.augmentation.set_random_state(random, Random(seed))
-        changed = self.augmentation(
-            image=np.asarray(self.dataset.image(row)),
-            mask=np.asarray(self.dataset.categories(row)),
-            force_apply=True,
-        )
-        # What no change has copied is still a view of the file, which nobody may write to.
-        image, mask = (
-            torch.from_numpy(np.require(changed[name], requirements=["C", "W"]))
-            for name in ("image", "mask")
-        )
-        return Batch(image, mask, torch.from_numpy(color), torch.tensor(flip))
+    def __getitem__(self, keys: Sequence[tuple[int, int]]) -> Batch:
+        """The frames of a batch, each asked for by (epoch, row)."""
+        size = self.augment.crop or self.dataset.size
+        images = np.empty((len(keys), *size, 3), np.uint8)
+        categories = np.empty((len(keys), *size), np.uint8)
+        colors = np.empty((len(keys), 3, 4), np.float32)
+        flips = np.empty(len(keys), bool)
+        for place, (epoch, row) in enumerate(keys):
+            random = np.random.default_rng([self.seed, epoch, row])
+            seed = int(random.integers(2**32))
+            colors[place] = draw_color(self.augment, random)
+            flips[place] = random.random() < self.augment.flip
+            self.augmentation.set_random_state(random, Random(seed))
+            changed = self.augmentation(
+                image=np.asarray(self.dataset.image(row)),
+                mask=np.asarray(self.dataset.categories(row)),
+                force_apply=True,
+            )
+            images[place], categories[place] = changed["image"], changed["mask"]
+        return Batch(*map(torch.from_numpy, (images, categories, colors, flips)))
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
@@ -129,9 +131,6 @@ class _Batches(DataLoader[Batch]):
         try:
             yield from super().__iter__()
         except StreetsegError as error:  # of a worker, torch makes its traceback the message
-            # Workers end with what holds them; those that nobody ends would keep this process.
-            traceback.clear_frames(error.__traceback__)
-            self._iterator = None
             raise StreetsegError(str(error).rpartition("StreetsegError: ")[2].strip()) from None
 
 
@@ -145,7 +144,8 @@ def training_loader(
     """
     return _Batches(
         AugmentedFrames(dataset, augment, batches.seed),
-        batch_sampler=batches,
+        sampler=batches,
+        batch_size=None,  # the dataset makes the batches: nothing is copied to join frames
         num_workers=workers,
         persistent_workers=workers > 0,
         generator=torch.Generator(),  # so that starting an epoch draws no number of the training's
@@ -156,5 +156,13 @@ def training_loader(
 
 def _leave_signals_to_the_training(worker: int) -> None:
     """What a terminal or a supervisor sends to all processes stops the loop, which ends these."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_when_the_training_says_so, daemon=True).start()
+
+
+def _end_when_the_training_says_so() -> None:
+    """PyTorch ends workers that still run by SIGTERM, and so does Python at exit."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

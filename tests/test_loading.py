@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,20 @@ EVERYTHING = Augment(
     **dict.fromkeys(("perspective", "blur", "noise", "sharpen"), 0.5),
     **dict.fromkeys(("rain", "fog", "sun_flare", "shadow", "dirt"), 0.5),
 )
+
+UNFORESEEN = """
+import sys
+
+from streetseg.config import Augment
+from streetseg.dataset import PreparedDataset
+from streetseg.loading import EpochBatches, training_loader
+
+dataset = PreparedDataset(sys.argv[1])
+batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=0)
+loader = training_loader(dataset, batches, Augment(), workers=2)
+for _ in loader:
+    raise ZeroDivisionError("between batches")
+"""
 
 
 def epoch_of(dataset: PreparedDataset, epoch: int, workers: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,10 +68,10 @@ def test_the_number_of_workers_does_not_change_what_is_seen(dataset: PreparedDat
 
 def test_a_frame_is_drawn_the_same_whatever_was_drawn_before(dataset: PreparedDataset) -> None:
     frames = AugmentedFrames(dataset, EVERYTHING, seed=3)
-    first = frames[1, 0]
-    assert any((frames[1, row].images != first.images).any() for row in range(1, 4))
-    for before, again in zip(first, frames[1, 0], strict=True):
-        assert torch.equal(before, again)
+    first, other = (frames[[(1, row)]] for row in (0, 1))
+    assert (other.images != first.images).any()
+    for before, among in zip(first, frames[[(1, 3), (1, 1), (1, 0)]], strict=True):
+        assert torch.equal(before[0], among[2])
 
 
 def test_changes_of_the_same_probability_come_apart(dataset: PreparedDataset) -> None:
@@ -64,8 +80,8 @@ def test_changes_of_the_same_probability_come_apart(dataset: PreparedDataset) ->
     plain = np.asarray(dataset.image(0)).astype(int)
     seen = set()
     for epoch in range(60):
-        batch = frames[epoch, 0]
-        change = batch.images.numpy() - plain
+        batch = frames[[(epoch, 0)]]
+        change = batch.images[0].numpy() - plain
         top, bottom = change[:20], change[-20:]
         seen.add((bool(batch.flips), top.mean() > 1, bottom.mean() < -3))
     assert len(seen) == 8
@@ -127,9 +143,9 @@ def test_frames_that_nothing_changed_may_be_written_to(dataset: PreparedDataset)
     still = Augment(flip=0, scale=(1, 1))
     batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=0)
     loader = training_loader(dataset, batches, still, workers=0)
-    images = loader.dataset[(1, 0)].images
+    images = loader.dataset[[(1, 0)]].images
     images += 1
-    assert (images.numpy() != dataset.image(0)).any()
+    assert (images[0].numpy() != dataset.image(0)).any()
 
 
 def test_batches_have_the_size_of_the_crop(dataset: PreparedDataset) -> None:
@@ -163,6 +179,18 @@ def test_a_worker_that_is_killed_is_one_clear_line(
     told = r"was killed, .* /dev/shm: lower train\.loader_workers; the same command goes on"
     with pytest.raises(StreetsegError, match=told), memory_advice(Train(), None):
         list(loader)
+
+
+def test_an_error_between_batches_ends_a_program_that_has_workers(
+    dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(UNFORESEEN)
+    done = subprocess.run(
+        [sys.executable, program, dataset.path], capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr.endswith("ZeroDivisionError: between batches\n")
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize("crop", [(96, 64), (64, 160)])
