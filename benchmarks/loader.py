@@ -143,7 +143,7 @@ def main() -> None:
                     None,
                     "ours / peer >= 5",
                     "frames/s, one core",
-                    why="a third of our time is resizing the window that is seen, which both do; "
+                    why="over a third of our time is resizing the window seen, which both do; "
                     "below it lies what Python and albumentations take for each frame, whatever "
                     "its size. Larger frames pass; resizing on the GPU would help",
                 )

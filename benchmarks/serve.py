@@ -214,10 +214,10 @@ def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
             bound,
             "ours / peer >= 2.5, ours / bound >= 0.9",
             "1/s",
-            why="on two cores without a GPU the network is most of an answer, and ONNX "
-            "Runtime runs it hardly faster than PyTorch: the bare work in a loop is no faster than "
-            "Flask. int8 (`registry.int8`) or a smaller network helps here; a GPU, which runs "
-            "what waits as one batch, is what the goal is meant for",
+            why="on two cores without a GPU the network is most of an answer, and the bare "
+            "work in a loop does not reach the goal either; OpenVINO runs the network no faster "
+            "than ONNX Runtime. int8 (`registry.int8`) or a smaller network helps here; a GPU, "
+            "which runs what waits as one batch, is what the goal is meant for",
         ),
         Claim(
             "answers, 16 clients; peer: FastAPI",

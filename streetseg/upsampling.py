@@ -8,10 +8,7 @@ import numpy as np
 CHUNK = 1 << 15
 """Pixels that are interpolated at a time: their logits stay in the processor's cache."""
 
-ROWS = 16
-"""The same, where all are interpolated."""
-
-MOST_BORDERS = 0.2
+MOST_BORDERS = 0.15
 """Share of the pixels above which interpolating all of them takes less time."""
 
 
@@ -34,12 +31,12 @@ def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     ids = points.argmax(axis=1).astype(np.uint8).reshape(height, width)
     if (height, width) == tuple(size):
         return ids
+    at_borders = _borders(ids)
+    if at_borders.mean() > MOST_BORDERS:
+        return _everywhere(logits, size)
     top, bottom, down = _neighbours(height, size[0])
     left, right, across = _neighbours(width, size[1])
-    at_borders = _borders(ids).take(left, axis=1).take(top, axis=0)
-    if np.count_nonzero(at_borders) > MOST_BORDERS * at_borders.size:
-        return _everywhere(logits, size)
-    borders = np.flatnonzero(at_borders)
+    borders = np.flatnonzero(at_borders.take(left, axis=1).take(top, axis=0))
     ids = ids.take(left, axis=1).take(top, axis=0)
     for start in range(0, len(borders), CHUNK):
         pixels = borders[start : start + CHUNK]
@@ -53,17 +50,12 @@ def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _everywhere(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The same, with every pixel interpolated: faster where borders are everywhere."""
-    height, width = size
-    top, bottom, down = _neighbours(logits.shape[1], height)
-    wide = np.stack([cv2.resize(plane, (width, logits.shape[1])) for plane in logits])
-    ids = np.empty(size, np.uint8)
-    for start in range(0, height, ROWS):
-        rows = slice(start, start + ROWS)
-        planes = wide[:, bottom[rows]]
-        planes -= wide[:, top[rows]]
-        planes *= down[rows, None]
-        planes += wide[:, top[rows]]
-        ids[rows] = planes.argmax(axis=0)
+    ids, best = np.zeros(size, np.uint8), np.full(size, -np.inf, np.float32)
+    interpolated = np.empty_like(best)
+    for category, plane in enumerate(logits):
+        cv2.resize(plane, size[::-1], dst=interpolated)
+        np.copyto(ids, category, where=interpolated > best)
+        np.maximum(best, interpolated, out=best)
     return ids
 
 

@@ -24,7 +24,11 @@ def interpolated(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_they_are_the_largest_of_the_interpolated_logits(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("most_borders", [0, 1], ids=["every pixel", "borders alone"])
+def test_they_are_the_largest_of_the_interpolated_logits(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], most_borders: float
+) -> None:
+    monkeypatch.setattr(upsampling, "MOST_BORDERS", most_borders)
     logits = scene()
     ids, planes = categories_at(logits, size), interpolated(logits, size)
     assert ids.shape == size
