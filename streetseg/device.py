@@ -13,6 +13,9 @@ from streetseg.config import Train
 from streetseg.distributed import ALONE, World
 from streetseg.errors import StreetsegError, one_line
 
+WORKER_FAILED = ("DataLoader worker (pid", "file </torch_")
+"""What PyTorch says of a worker that was killed, and of one that finds ``/dev/shm`` full."""
+
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """The device of a name; ``auto`` is the GPU of this process if there is one.
@@ -71,9 +74,9 @@ def memory_advice(recipe: Train, attempt: Callable[[int], object] | None) -> Ite
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             reason = one_line(error)
             raise StreetsegError(f"train.compile=true cannot be used here: {reason}") from None
-        if "DataLoader worker (pid" in str(error):
+        if any(sign in str(error) for sign in WORKER_FAILED):
             raise StreetsegError(
-                "a worker of the loader was killed, most likely for want of memory or of /dev/shm: "
+                "a worker of the loader failed, most likely for want of memory or of /dev/shm: "
                 "lower train.loader_workers; the same command goes on from the last checkpoint"
             ) from None
         if not _out_of_memory(error):

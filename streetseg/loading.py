@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from streetseg.augment import build_augmentation, draw_color
 from streetseg.config import Augment
@@ -70,7 +71,11 @@ class AugmentedFrames(Dataset[Batch]):
                 force_apply=True,
             )
             images[place], categories[place] = changed["image"], changed["mask"]
-        return Batch(*map(torch.from_numpy, (images, categories, colors, flips)))
+        batch = Batch(*map(torch.from_numpy, (images, categories, colors, flips)))
+        if get_worker_info():  # Later a thread of the worker would, whose errors nobody is told.
+            for part in batch:
+                part.share_memory_()
+        return batch
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
@@ -145,7 +150,7 @@ def training_loader(
     return _Batches(
         AugmentedFrames(dataset, augment, batches.seed),
         sampler=batches,
-        batch_size=None,  # the dataset makes the batches: nothing is copied to join frames
+        batch_size=None,  # the dataset makes them
         num_workers=workers,
         persistent_workers=workers > 0,
         generator=torch.Generator(),  # so that starting an epoch draws no number of the training's
@@ -163,6 +168,8 @@ def _leave_signals_to_the_training(worker: int) -> None:
 
 def _end_when_the_training_says_so() -> None:
     """PyTorch ends workers that still run by SIGTERM, and so does Python at exit."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+    training = multiprocessing.parent_process()
+    assert training is not None
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != training.pid:
         pass
     os._exit(0)

@@ -8,8 +8,11 @@ import numpy as np
 CHUNK = 1 << 15
 """Pixels that are interpolated at a time: their logits stay in the processor's cache."""
 
+ROWS = 64
+"""The same, where all are interpolated, a category at a time."""
+
 MOST_BORDERS = 0.15
-"""Share of the pixels above which interpolating all of them takes less time."""
+"""Share of the network's pixels at borders, above which interpolating all takes less time."""
 
 
 def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -17,7 +20,7 @@ def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     The logits are interpolated bilinearly, not the ids: edges stay smooth. Between four neighbours
     that agree on the category nothing needs to be computed, as every mean of their logits has its
-    maximum there too; so only the borders between categories are interpolated.
+    maximum there too; so where borders between categories are few, they alone are interpolated.
 
     Args:
         logits: float32[C, h, w].
@@ -50,12 +53,20 @@ def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _everywhere(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The same, with every pixel interpolated: faster where borders are everywhere."""
-    ids, best = np.zeros(size, np.uint8), np.full(size, -np.inf, np.float32)
-    interpolated = np.empty_like(best)
-    for category, plane in enumerate(logits):
-        cv2.resize(plane, size[::-1], dst=interpolated)
-        np.copyto(ids, category, where=interpolated > best)
-        np.maximum(best, interpolated, out=best)
+    (categories, rows, _), (height, width) = logits.shape, size
+    wide = np.empty((categories, rows, width), logits.dtype)
+    for plane, widened in zip(logits, wide, strict=True):
+        cv2.resize(plane, (width, rows), dst=widened)
+    top, bottom, down = _neighbours(rows, height)
+    ids = np.zeros(size, np.uint8)
+    for start in range(0, height, ROWS):
+        band = slice(start, start + ROWS)
+        shown = ids[band]
+        largest = np.full(shown.shape, -np.inf, logits.dtype)
+        for category, plane in enumerate(wide):
+            mixed = _mix(plane[top[band]], plane[bottom[band]], down[band])
+            np.copyto(shown, category, where=mixed > largest)
+            np.maximum(largest, mixed, out=largest)
     return ids
 
 

@@ -2,10 +2,13 @@
 
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +46,19 @@ loader = training_loader(dataset, batches, Augment(), workers=2)
 for _ in loader:
     raise ZeroDivisionError("between batches")
 """
+
+WORKER_FAILED = r"failed, .* /dev/shm: lower train\.loader_workers; the same command goes on"
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No process that begins here may write a larger file, in shared memory either."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def epoch_of(dataset: PreparedDataset, epoch: int, workers: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,15 +155,6 @@ def test_what_cannot_be_shared_out_is_said(rows: int, batch_size: int, message: 
         EpochBatches(np.arange(rows), batch_size, 0, World(0, size=4))
 
 
-def test_frames_that_nothing_changed_may_be_written_to(dataset: PreparedDataset) -> None:
-    still = Augment(flip=0, scale=(1, 1))
-    batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=0)
-    loader = training_loader(dataset, batches, still, workers=0)
-    images = loader.dataset[[(1, 0)]].images
-    images += 1
-    assert (images[0].numpy() != dataset.image(0)).any()
-
-
 def test_batches_have_the_size_of_the_crop(dataset: PreparedDataset) -> None:
     images, categories = epoch_of(dataset, 1, workers=0)
     frames = len(dataset.rows("train"))
@@ -176,8 +183,18 @@ def test_a_worker_that_is_killed_is_one_clear_line(
     monkeypatch.setattr(PreparedDataset, "image", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=0)
     loader = training_loader(dataset, batches, Augment(), workers=1)
-    told = r"was killed, .* /dev/shm: lower train\.loader_workers; the same command goes on"
-    with pytest.raises(StreetsegError, match=told), memory_advice(Train(), None):
+    with pytest.raises(StreetsegError, match=WORKER_FAILED), memory_advice(Train(), None):
+        list(loader)
+
+
+def test_a_worker_without_room_for_a_batch_is_one_clear_line(dataset: PreparedDataset) -> None:
+    batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=0)
+    loader = training_loader(dataset, batches, Augment(), workers=1)
+    with (
+        pytest.raises(StreetsegError, match=WORKER_FAILED),
+        memory_advice(Train(), None),
+        largest_file(50_000),
+    ):
         list(loader)
 
 
