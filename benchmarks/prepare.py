@@ -138,7 +138,7 @@ def main() -> None:
                 "ours / peer <= 0.167",
                 "ms/frame",
                 why="decoding alone takes nine tenths of it, and no other decoder that was tried "
-                "(OpenCV, libpng with zlib-ng, libspng) is faster; runs gave 5.6 to 6.2 times",
+                "(OpenCV, libpng with zlib-ng, libspng) is faster; runs gave 5.6 to 6.5 times",
             ),
             Claim(
                 f"{what}, against decoding alone",

@@ -1,6 +1,6 @@
 """How many pictures a second pods of the service take: a simulation from a measured figure.
 
-    python -m scripts.simulate_load --seconds-per-answer 0.29 --pods 4
+    python -m scripts.simulate_load --seconds-per-answer 0.17 --pods 4
 
 Requests come at random moments (a Poisson process), and go to a pod at random, as Kubernetes
 spreads connections, or to the one with the fewest in hand, as a proxy can. A pod answers one after

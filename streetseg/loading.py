@@ -42,7 +42,7 @@ class AugmentedFrames(Dataset[Batch]):
     """
 
     def __init__(self, dataset: PreparedDataset, augment: Augment, seed: int) -> None:
-        """Frames of ``dataset``, asked for by (epoch, row).
+        """Frames of ``dataset``, asked for by lists of (epoch, row).
 
         Raises:
             StreetsegError: the crop is larger than the frames.

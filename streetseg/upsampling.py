@@ -9,7 +9,7 @@ CHUNK = 1 << 15
 """Pixels that are interpolated at a time: their logits stay in the processor's cache."""
 
 ROWS = 64
-"""The same, where all are interpolated, a category at a time."""
+"""Rows of the answer that are interpolated at a time, where all are: for the same reason."""
 
 MOST_BORDERS = 0.15
 """Share of the network's pixels at borders, above which interpolating all takes less time."""
@@ -91,7 +91,7 @@ def _borders(ids: np.ndarray) -> np.ndarray:
 
 
 def _mix(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """``first`` float32[n, C] and a ``share`` float32[n] of ``second`` instead."""
+    """``first`` float32[n, k] and a ``share`` float32[n] of ``second`` instead."""
     second -= first
     second *= share[:, None]
     second += first

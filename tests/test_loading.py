@@ -40,11 +40,12 @@ from streetseg.config import Augment
 from streetseg.dataset import PreparedDataset
 from streetseg.loading import EpochBatches, training_loader
 
-dataset = PreparedDataset(sys.argv[1])
-batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=0)
-loader = training_loader(dataset, batches, Augment(), workers=2)
-for _ in loader:
-    raise ZeroDivisionError("between batches")
+if __name__ == "__main__":
+    dataset = PreparedDataset(sys.argv[1])
+    batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=0)
+    loader = training_loader(dataset, batches, Augment(), workers=2)
+    for _ in loader:
+        raise ZeroDivisionError("between batches")
 """
 
 WORKER_FAILED = r"failed, .* /dev/shm: lower train\.loader_workers; the same command goes on"

@@ -44,6 +44,13 @@ def test_borders_everywhere_give_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     assert np.mean(categories_at(logits, (64, 50)) != all_interpolated) < 1e-3, "but for ties"
 
 
+def test_of_equals_the_first_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    equal = np.zeros((3, 4, 8), np.float32)
+    for most_borders in (-1, 1):
+        monkeypatch.setattr(upsampling, "MOST_BORDERS", most_borders)
+        assert not categories_at(equal, (70, 16)).any()
+
+
 def test_at_the_size_of_the_network_nothing_is_interpolated() -> None:
     logits = scene()
     np.testing.assert_array_equal(categories_at(logits, (32, 64)), logits.argmax(axis=0))
