@@ -156,6 +156,15 @@ def test_what_cannot_be_shared_out_is_said(rows: int, batch_size: int, message: 
         EpochBatches(np.arange(rows), batch_size, 0, World(0, size=4))
 
 
+def test_frames_that_nothing_changed_may_be_written_to(dataset: PreparedDataset) -> None:
+    still = Augment(flip=0, scale=(1, 1))
+    batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=0)
+    loader = training_loader(dataset, batches, still, workers=0)
+    images = loader.dataset[[(1, 0)]].images
+    images += 1
+    assert (images[0].numpy() != dataset.image(0)).any()
+
+
 def test_batches_have_the_size_of_the_crop(dataset: PreparedDataset) -> None:
     images, categories = epoch_of(dataset, 1, workers=0)
     frames = len(dataset.rows("train"))
