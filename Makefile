@@ -40,7 +40,7 @@ slow: $(SYNCED) ## The tests that take long: the demo, each recipe, S3, the page
 	@$(BIN)/python -m pytest -m slow
 
 containers: $(SYNCED) images ## The tests that need Docker: the images, the pipeline in containers
-	@STREETSEG_REQUIRE_DOCKER=1 $(BIN)/python -m pytest -n 0 tests/test_containers.py
+	@STREETSEG_REQUIRE_DOCKER=1 $(BIN)/python -m pytest -n 0 tests/integration/test_containers.py
 
 images: ## streetseg-train, -serve and -mlflow: BASE_IMAGE=... ACCELERATOR=cpu VERSION=...
 	@for image in serve mlflow train; do \

@@ -21,21 +21,21 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from streetseg.config import load_params
-from streetseg.drift_page import DRIFT_POLICY, drift_page
-from streetseg.errors import exit_on_error
-from streetseg.imaging import BadImageError, TooLargeImageError, UnsupportedImageError
-from streetseg.labels import LabelSpace
-from streetseg.serving.answers import description, mask_png, overlay_png
+from streetseg.config.params import load_params
+from streetseg.core.errors import exit_on_error
+from streetseg.data.labels import LabelSpace
+from streetseg.images.decode import BadImageError, TooLargeImageError, UnsupportedImageError
+from streetseg.monitoring.drift_report import DRIFT_POLICY, drift_page
+from streetseg.serving.access_log import MODEL_VERSION, Front, log_lines
+from streetseg.serving.auth import WEBHOOK_SECRET, bearer_tokens, is_signed
+from streetseg.serving.champion_follower import Follower, ServedModel
 from streetseg.serving.engine import Engine, Segmented, TooSlowError
-from streetseg.serving.following import Follower, ServedModel
-from streetseg.serving.front import MODEL_VERSION, Front, log_lines
-from streetseg.serving.guard import Guard, Upload, error_response
 from streetseg.serving.metrics import exposition
 from streetseg.serving.openapi import API_PAGE, API_POLICY, complete
 from streetseg.serving.page import PAGE_ROUTES
-from streetseg.serving.tokens import WEBHOOK_SECRET, bearer_tokens, is_signed
+from streetseg.serving.responses import description, mask_png, overlay_png
 from streetseg.serving.tracing import set_up_tracing
+from streetseg.serving.upload_guard import Guard, Upload, error_response
 
 HERE = Path(__file__).resolve().parent
 UPLOADS = {

@@ -16,11 +16,11 @@ import numpy as np
 import yaml
 from harness import OUT, Claim, report, seconds, source_frames
 
-from streetseg.config import Validate, load_params
-from streetseg.dataset import PreparedDataset
-from streetseg.prepare import prepare
-from streetseg.provenance import REPOSITORY
-from streetseg.validation import validate
+from streetseg.config.params import Validate, load_params
+from streetseg.core.provenance import REPOSITORY
+from streetseg.data.dataset import PreparedDataset
+from streetseg.data.prepare import prepare
+from streetseg.data_quality.validation import validate
 
 ROWS = 100_000
 

@@ -20,14 +20,19 @@ import torch
 import torchmetrics
 from harness import OUT, Claim, report, seconds, source_frames
 
-from streetseg.config import load_params
-from streetseg.dataset import PreparedDataset
-from streetseg.inference import Segmenter
-from streetseg.metrics import confusion_matrix, confusion_of_categories, representative_ids, score
-from streetseg.models import build_model
-from streetseg.prepare import prepare
-from streetseg.saving import save_artifact
-from streetseg.upsampling import categories_at
+from streetseg.config.params import load_params
+from streetseg.data.dataset import PreparedDataset
+from streetseg.data.prepare import prepare
+from streetseg.inference.segmenter import Segmenter
+from streetseg.inference.upsampling import categories_at
+from streetseg.metrics.confusion import (
+    confusion_matrix,
+    confusion_of_categories,
+    representative_ids,
+    score,
+)
+from streetseg.models.build import build_model
+from streetseg.models.save import save_artifact
 
 
 def likely_logits(categories: np.ndarray, count: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from streetseg.provenance import REPOSITORY, git_revision
+from streetseg.core.provenance import REPOSITORY, git_revision
 from streetseg.synth import write_cityscapes
 
 COLUMNS = {

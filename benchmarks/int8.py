@@ -16,16 +16,16 @@ import numpy as np
 import onnxruntime
 from harness import OUT, Claim, report, seconds, source_frames
 
-from streetseg.artifact import GRAPHS, read_config
-from streetseg.config import load_params
-from streetseg.dataset import PreparedDataset
-from streetseg.models import build_model
-from streetseg.onnx_check import read_example
-from streetseg.onnx_export import export_onnx
-from streetseg.prepare import prepare
-from streetseg.quantization import calibration_frames, quantize_onnx
-from streetseg.tally import Tally
-from streetseg.upsampling import categories_at
+from streetseg.config.params import load_params
+from streetseg.data.dataset import PreparedDataset
+from streetseg.data.prepare import prepare
+from streetseg.inference.artifact import GRAPHS, read_config
+from streetseg.inference.self_check import read_example
+from streetseg.inference.upsampling import categories_at
+from streetseg.metrics.accumulator import Tally
+from streetseg.models.build import build_model
+from streetseg.models.onnx_export import export_onnx
+from streetseg.models.quantization import calibration_frames, quantize_onnx
 
 ENCODERS = ("tu-tf_efficientnet_lite0", "efficientnet-b3")
 

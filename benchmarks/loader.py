@@ -19,12 +19,12 @@ from harness import OUT, Claim, report, seconds, source_frames
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from streetseg.augment import build_augmentation
-from streetseg.config import load_params
-from streetseg.dataset import PreparedDataset
-from streetseg.loading import EpochBatches, training_loader
-from streetseg.prepare import prepare
-from streetseg.sources import Frame, load_source
+from streetseg.config.params import load_params
+from streetseg.data.dataset import PreparedDataset
+from streetseg.data.prepare import prepare
+from streetseg.data.sources import Frame, load_source
+from streetseg.training.augmentation import build_augmentation
+from streetseg.training.loader import EpochBatches, training_loader
 
 SIZES = ((256, 512), (512, 1024))
 

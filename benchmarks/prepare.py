@@ -20,12 +20,12 @@ import pandas as pd
 from harness import OUT, Claim, report, seconds, source_frames
 from PIL import Image
 
-from streetseg.config import Params, load_params
-from streetseg.imaging import decode_labels, decode_rgb
-from streetseg.labels import LabelSpace
-from streetseg.parallel import cores, parallel_map
-from streetseg.prepare import prepare
-from streetseg.sources import Frame, load_source
+from streetseg.config.params import Params, load_params
+from streetseg.core.parallel import cores, parallel_map
+from streetseg.data.labels import LabelSpace
+from streetseg.data.prepare import prepare
+from streetseg.data.sources import Frame, load_source
+from streetseg.images.decode import decode_labels, decode_rgb
 
 SOURCE = load_source("cityscapes")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from harness import COLUMNS, OUT, show
 
-from streetseg.parallel import cores
+from streetseg.core.parallel import cores
 
 HERE = Path(__file__).parent
 NOT_BENCHMARKS = {"harness", "run"}

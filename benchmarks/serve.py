@@ -29,13 +29,13 @@ import psutil
 from harness import OUT, Claim, report, source_frames
 
 from scripts.servers import running
-from streetseg.artifact import read_labels
-from streetseg.config import load_params
-from streetseg.dataset import PreparedDataset
-from streetseg.imaging import decode_rgb, decode_upload, encode_palette_png, resize_rgb
-from streetseg.prepare import prepare
-from streetseg.training import train
-from streetseg.upsampling import categories_at
+from streetseg.config.params import load_params
+from streetseg.data.dataset import PreparedDataset
+from streetseg.data.prepare import prepare
+from streetseg.images.decode import decode_rgb, decode_upload, encode_palette_png, resize_rgb
+from streetseg.inference.artifact import read_labels
+from streetseg.inference.upsampling import categories_at
+from streetseg.training.train import train
 
 SIZE = (256, 512)
 PEERS = Path(__file__).parent / "peers"

@@ -28,18 +28,18 @@ from loader import PngFolder, write_pngs
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from streetseg.augment import finish
-from streetseg.config import Augment, Params, load_params
-from streetseg.dataset import PreparedDataset
-from streetseg.device import choose_device, forward_pass
-from streetseg.initial import initial_state
-from streetseg.labels import IGNORE
-from streetseg.loading import EpochBatches, training_loader
-from streetseg.losses import balancing_weights, segmentation_loss
-from streetseg.models import build_model, network_name
-from streetseg.optimization import freeze, update
-from streetseg.parallel import cores
-from streetseg.prepare import prepare
+from streetseg.config.params import Augment, Params, load_params
+from streetseg.core.parallel import cores
+from streetseg.data.dataset import PreparedDataset
+from streetseg.data.labels import IGNORE
+from streetseg.data.prepare import prepare
+from streetseg.models.build import build_model, network_name
+from streetseg.training.augmentation import finish
+from streetseg.training.device import choose_device, forward_pass
+from streetseg.training.initial_state import initial_state
+from streetseg.training.loader import EpochBatches, training_loader
+from streetseg.training.losses import balancing_weights, segmentation_loss
+from streetseg.training.optimization import freeze, update
 
 Step = Callable[[Tensor, Tensor], None]
 """Learns from a batch of images and categories on the device."""

@@ -33,11 +33,11 @@ def configure(
     """
     from collections import namedtuple
 
-    from streetseg.cluster_config import of_cluster
-    from streetseg.config import load_recipe
-    from streetseg.errors import StreetsegError, exit_on_error
-    from streetseg.registry import pinned
-    from streetseg.versions import resolve, resolve_reference
+    from streetseg.config.cluster import of_cluster
+    from streetseg.config.params import load_recipe
+    from streetseg.core.errors import StreetsegError, exit_on_error
+    from streetseg.data.versions import resolve, resolve_reference
+    from streetseg.registry.versions import pinned
 
     named = {
         "train.epochs": epochs or None,

@@ -25,12 +25,12 @@ def evaluate(
     import shutil
     from pathlib import Path
 
-    from streetseg.champion import find_champion
-    from streetseg.config import Params
-    from streetseg.dataset import PreparedDataset
-    from streetseg.errors import exit_on_error
-    from streetseg.evaluation import evaluate as evaluate_model
-    from streetseg.tracking import record_evaluation, record_scoring
+    from streetseg.config.params import Params
+    from streetseg.core.errors import exit_on_error
+    from streetseg.data.dataset import PreparedDataset
+    from streetseg.evaluation.baseline import find_champion
+    from streetseg.evaluation.evaluate import evaluate as evaluate_model
+    from streetseg.tracking.record import record_evaluation, record_scoring
 
     params = Params.model_validate(settings)
     folder = Path(evaluation.path)

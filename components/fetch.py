@@ -14,8 +14,8 @@ def fetch(data_version: str, remote: str, dataset: Output[Dataset]) -> None:
     import os
     from pathlib import Path
 
-    from streetseg.data_cache import fetch_through
-    from streetseg.errors import exit_on_error
+    from streetseg.core.errors import exit_on_error
+    from streetseg.data.cache import fetch_through
 
     cache = os.environ.get("STREETSEG_DATA_CACHE")
     with exit_on_error():

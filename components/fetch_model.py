@@ -14,9 +14,9 @@ def fetch_model(model: str, settings: dict, artifact: Output[Model]) -> str:
     import shutil
     from pathlib import Path
 
-    from streetseg.config import load_params
-    from streetseg.errors import exit_on_error
-    from streetseg.registry import artifact_folder, pinned
+    from streetseg.config.params import load_params
+    from streetseg.core.errors import exit_on_error
+    from streetseg.registry.versions import artifact_folder, pinned
 
     with exit_on_error():
         registry = load_params(overrides=settings).registry

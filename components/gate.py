@@ -19,10 +19,10 @@ def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown])
     from collections import namedtuple
     from pathlib import Path
 
-    from streetseg.config import Params
-    from streetseg.errors import exit_on_error
-    from streetseg.gate import judge, read_evaluation
-    from streetseg.tracking import record_verdict
+    from streetseg.config.params import Params
+    from streetseg.core.errors import exit_on_error
+    from streetseg.evaluation.gate import judge, read_evaluation
+    from streetseg.tracking.record import record_verdict
 
     params = Params.model_validate(settings)
     with exit_on_error():
@@ -40,7 +40,7 @@ def report_closed_gate(reasons: list, settings: dict) -> None:
     """Say why nothing is registered, and fail the run if that was asked for."""
     import sys
 
-    from streetseg.config import Params
+    from streetseg.config.params import Params
 
     message = f"the gate is closed, nothing is registered: {'; '.join(reasons)}"
     print(message)

@@ -24,14 +24,14 @@ def register(
     import tempfile
     from pathlib import Path
 
-    from streetseg.config import Params
-    from streetseg.dataset import PreparedDataset
-    from streetseg.errors import exit_on_error
-    from streetseg.gate import read_evaluation
-    from streetseg.promotion import ChampionMovedError, judged_against, promote
-    from streetseg.registration import register as register_model
-    from streetseg.verdict import Verdict
-    from streetseg.versions import fetch
+    from streetseg.config.params import Params
+    from streetseg.core.errors import exit_on_error
+    from streetseg.data.dataset import PreparedDataset
+    from streetseg.data.versions import fetch
+    from streetseg.evaluation.gate import read_evaluation
+    from streetseg.evaluation.verdict import Verdict
+    from streetseg.registry.promotion import ChampionMovedError, judged_against, promote
+    from streetseg.registry.register import register as register_model
 
     params = Params.model_validate(settings)
     with exit_on_error(), tempfile.TemporaryDirectory() as scratch:

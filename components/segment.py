@@ -22,11 +22,11 @@ def segment(
     import json
     from pathlib import Path
 
-    from streetseg.batch import SUMMARY, TABLE, segment_folder
-    from streetseg.batch_page import write_batch_page
-    from streetseg.config import load_params
-    from streetseg.errors import exit_on_error
-    from streetseg.places import Place
+    from streetseg.config.params import load_params
+    from streetseg.core.errors import exit_on_error
+    from streetseg.core.storage import Place
+    from streetseg.prediction.batch import SUMMARY, TABLE, segment_folder
+    from streetseg.prediction.batch_report import write_batch_page
 
     name, folder = model.metadata["registered"], Path(masks.path)
     with exit_on_error():

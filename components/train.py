@@ -13,10 +13,10 @@ def train(
     import json
     from pathlib import Path
 
-    from streetseg.config import Params
-    from streetseg.dataset import PreparedDataset
-    from streetseg.errors import exit_on_error
-    from streetseg.training import train as train_model
+    from streetseg.config.params import Params
+    from streetseg.core.errors import exit_on_error
+    from streetseg.data.dataset import PreparedDataset
+    from streetseg.training.train import train as train_model
 
     params = Params.model_validate(settings)
     with exit_on_error():

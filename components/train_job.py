@@ -21,9 +21,9 @@ def train_job(
     import json
     from pathlib import Path
 
-    from components.cluster import train_on_cluster
-    from streetseg.config import Params
-    from streetseg.errors import exit_on_error
+    from components.trainjob.run import train_on_cluster
+    from streetseg.config.params import Params
+    from streetseg.core.errors import exit_on_error
 
     params = Params.model_validate(settings)
     with exit_on_error():

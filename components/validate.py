@@ -11,11 +11,11 @@ def validate(dataset: Input[Dataset], settings: dict, report: Output[HTML]) -> l
     import sys
     from pathlib import Path
 
-    from streetseg.config import Params
-    from streetseg.dataset import PreparedDataset
-    from streetseg.errors import exit_on_error
-    from streetseg.validation import validate as validate_data
-    from streetseg.versions import reference
+    from streetseg.config.params import Params
+    from streetseg.core.errors import exit_on_error
+    from streetseg.data.dataset import PreparedDataset
+    from streetseg.data.versions import reference
+    from streetseg.data_quality.validation import validate as validate_data
 
     params = Params.model_validate(settings)
     with exit_on_error(), reference(params) as usual:

@@ -7,7 +7,7 @@ from kfp import dsl
 
 from components.fetch_model import fetch_model
 from components.segment import segment
-from pipelines.placement import Place, anywhere
+from pipelines.pods import Place, anywhere
 
 
 class Segmented(NamedTuple):
@@ -23,7 +23,7 @@ def batch_pipeline(place: Place = anywhere) -> Callable[..., Any]:
     """The pipeline.
 
     Args:
-        place: Gives a task its pod, see :class:`pipelines.placement.Placement`.
+        place: Gives a task its pod, see :class:`pipelines.pods.Placement`.
     """
 
     @dsl.pipeline(
@@ -73,6 +73,6 @@ street_segmentation_batch = batch_pipeline()
 
 
 if __name__ == "__main__":
-    from pipelines.commands import main
+    from pipelines.cli.generic import main
 
     main(street_segmentation_batch)

@@ -10,7 +10,7 @@ from components.evaluate import evaluate
 from components.fetch import fetch
 from components.fetch_model import fetch_model
 from components.validate import validate
-from pipelines.placement import Place, anywhere
+from pipelines.pods import Place, anywhere
 
 
 class Scored(NamedTuple):
@@ -26,7 +26,7 @@ def evaluation_pipeline(place: Place = anywhere) -> Callable[..., Any]:
     """The pipeline.
 
     Args:
-        place: Gives a task its pod, see :class:`pipelines.placement.Placement`.
+        place: Gives a task its pod, see :class:`pipelines.pods.Placement`.
     """
 
     @dsl.pipeline(
@@ -88,6 +88,6 @@ street_segmentation_evaluation = evaluation_pipeline()
 
 
 if __name__ == "__main__":
-    from pipelines.commands import main
+    from pipelines.cli.generic import main
 
     main(street_segmentation_evaluation)

@@ -5,8 +5,8 @@ from typing import Any
 
 from kfp import dsl
 
-from components.moved import moved
-from pipelines.placement import Place, anywhere
+from components.data_changed import moved
+from pipelines.pods import Place, anywhere
 from pipelines.training import street_segmentation_training
 
 
@@ -15,7 +15,7 @@ def scheduled_pipeline(training: Any, place: Place = anywhere) -> Callable[..., 
 
     Args:
         training: The training pipeline.
-        place: Gives a task its pod, see :class:`pipelines.placement.Placement`.
+        place: Gives a task its pod, see :class:`pipelines.pods.Placement`.
     """
 
     @dsl.pipeline(

@@ -13,7 +13,7 @@ from components.register import register
 from components.train import train
 from components.train_job import train_job
 from components.validate import validate
-from pipelines.placement import Place, anywhere
+from pipelines.pods import Place, anywhere
 
 MOUNT = "/mnt/training"
 """Where a cluster's training has its volume."""
@@ -58,7 +58,7 @@ def training_pipeline(train_step: Step = train, place: Place = anywhere) -> Call
 
     Args:
         train_step: What trains; takes ``dataset`` and ``settings``.
-        place: Gives a task its pod, see :class:`pipelines.placement.Placement`.
+        place: Gives a task its pod, see :class:`pipelines.pods.Placement`.
     """
 
     @dsl.pipeline(
@@ -147,6 +147,6 @@ street_segmentation_training = training_pipeline()
 
 
 if __name__ == "__main__":
-    from pipelines.cli import main
+    from pipelines.cli.training import main
 
     main()

@@ -29,14 +29,14 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from streetseg.artifact import weights_sha256
-from streetseg.config import Params, load_params
-from streetseg.dataset import data_version
-from streetseg.mlflow_store import connect
-from streetseg.promotion import history
-from streetseg.provenance import REPOSITORY
-from streetseg.registry import versions
+from streetseg.config.params import Params, load_params
+from streetseg.core.provenance import REPOSITORY
+from streetseg.data.dataset import data_version
+from streetseg.inference.artifact import weights_sha256
+from streetseg.registry.promotion import history
+from streetseg.registry.versions import versions
 from streetseg.synth import write_cityscapes
+from streetseg.tracking.store import connect
 
 SETTINGS = {
     "data.root": "data/raw",

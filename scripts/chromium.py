@@ -11,9 +11,9 @@ from pathlib import Path
 from PIL.Image import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from streetseg.atomic import unfinished_path
-from streetseg.errors import StreetsegError
-from streetseg.provenance import REPOSITORY
+from streetseg.core.atomic_files import unfinished_path
+from streetseg.core.errors import StreetsegError
+from streetseg.core.provenance import REPOSITORY
 
 PICTURES = REPOSITORY / "docs" / "img"
 

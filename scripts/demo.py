@@ -24,18 +24,18 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.local import LocalRun, run_locally
+from pipelines.local.run import LocalRun, run_locally
 from scripts.servers import running
-from streetseg.atomic import alone_in, write_whole
-from streetseg.config import Params, load_recipe, parse_overrides
-from streetseg.errors import StreetsegError, exit_on_error
-from streetseg.imaging import decode_rgb
-from streetseg.promotion import promote
-from streetseg.provenance import REPOSITORY, git_revision
-from streetseg.registry import CHAMPION
-from streetseg.sources import load_source
+from streetseg.config.params import Params, load_recipe, parse_overrides
+from streetseg.core.atomic_files import alone_in, write_whole
+from streetseg.core.errors import StreetsegError, exit_on_error
+from streetseg.core.provenance import REPOSITORY, git_revision
+from streetseg.data.sources import load_source
+from streetseg.data.versions import locked_version
+from streetseg.images.decode import decode_rgb
+from streetseg.registry.promotion import promote
+from streetseg.registry.versions import CHAMPION
 from streetseg.synth import write_cityscapes
-from streetseg.versions import locked_version
 
 RECIPE = "demo"
 LEFT = ("predictions.png", "report.html", "validation.html", "answer.png", "summary.json")

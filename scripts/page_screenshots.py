@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Browser
 
 from scripts.chromium import PICTURES, chromium, write_pictures
-from streetseg.errors import StreetsegError, exit_on_error
+from streetseg.core.errors import StreetsegError, exit_on_error
 
 STEPS = 63
 """Of brightness in a channel: nobody misses the others, and the files are a third smaller."""

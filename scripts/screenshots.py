@@ -22,11 +22,11 @@ from playwright.sync_api import Error as BrowserError
 
 from scripts.chromium import PICTURES, chromium, write_pictures
 from scripts.servers import running
-from streetseg.config import Registry
-from streetseg.errors import StreetsegError, exit_on_error, one_line
-from streetseg.mlflow_store import clear_errors, connect
-from streetseg.provenance import REPOSITORY
-from streetseg.registry import CHAMPION, find
+from streetseg.config.params import Registry
+from streetseg.core.errors import StreetsegError, exit_on_error, one_line
+from streetseg.core.provenance import REPOSITORY
+from streetseg.registry.versions import CHAMPION, find
+from streetseg.tracking.store import clear_errors, connect
 
 STORE = f"sqlite:///{REPOSITORY / 'outputs' / 'demo' / 'mlflow.db'}"
 SERVE = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", "PORT"]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 
-from streetseg.errors import StreetsegError
-from streetseg.provenance import REPOSITORY
+from streetseg.core.errors import StreetsegError
+from streetseg.core.provenance import REPOSITORY
 
 STARTS_WITHIN_S = 120.0
 ENDS_WITHIN_S = 20.0

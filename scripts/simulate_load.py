@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from rich.console import Console
 
-from streetseg.config import load_params
-from streetseg.tables import table_of
+from streetseg.config.params import load_params
+from streetseg.core.terminal import table_of
 
 LOADS = (0.5, 0.7, 0.8, 0.9, 1.0, 1.2)
 """Requests that come, as a share of those that all pods could answer."""

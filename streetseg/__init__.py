@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from streetseg.config import Registry
-    from streetseg.inference import Segmenter
+    from streetseg.config.params import Registry
+    from streetseg.inference.segmenter import Segmenter
 
 __version__ = "0.1.0"
 
@@ -38,7 +38,7 @@ def load(model: str, registry: Registry | None = None) -> Segmenter:
     Raises:
         StreetsegError: no such model.
     """
-    from streetseg.inference import Segmenter
-    from streetseg.registry import artifact_folder
+    from streetseg.inference.segmenter import Segmenter
+    from streetseg.registry.versions import artifact_folder
 
     return Segmenter(artifact_folder(model, registry))

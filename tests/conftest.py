@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from streetseg import cli
-from streetseg.config import Params, load_params
-from streetseg.dataset import PreparedDataset
+from streetseg.config.params import Params, load_params
+from streetseg.data.dataset import PreparedDataset
 
 SIZE = (64, 128)
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -177,7 +177,7 @@ def params(
 @pytest.fixture(scope="session")
 def dataset(params: Params) -> PreparedDataset:
     """The prepared dataset."""
-    from streetseg.prepare import prepare
+    from streetseg.data.prepare import prepare
 
     return PreparedDataset(prepare(params))
 
@@ -196,8 +196,8 @@ def trained(
     params: Params, dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Trained:
     """A network trained for three epochs, and scored."""
-    from streetseg.evaluation import evaluate
-    from streetseg.training import train
+    from streetseg.evaluation.evaluate import evaluate
+    from streetseg.training.train import train
 
     root = tmp_path_factory.mktemp("trained")
     model = train(params, dataset, root / "model")

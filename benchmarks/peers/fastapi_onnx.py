@@ -17,7 +17,7 @@ import onnxruntime
 import uvicorn
 from PIL import Image
 
-from streetseg.artifact import read_labels
+from streetseg.inference.artifact import read_labels
 
 artifact = Path(sys.argv[1])
 providers = onnxruntime.get_available_providers()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from streetseg.artifact import load_torch, read_labels
+from streetseg.inference.artifact import load_torch, read_labels
 
 artifact = Path(sys.argv[1])
 model = load_torch(artifact).eval()

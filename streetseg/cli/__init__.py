@@ -2,8 +2,8 @@
 
 # Their commands join the app, in the order of the help.
 from streetseg.cli import settings, data, training, models, media, registry  # noqa: F401  # isort: skip
-from streetseg.cli.base import app
-from streetseg.errors import exit_on_error
+from streetseg.cli.options import app
+from streetseg.core.errors import exit_on_error
 
 __all__ = ["app", "main"]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from streetseg.cli.base import PARAMS, Overrides, ParamsFile, app, load
+from streetseg.cli.options import PARAMS, Overrides, ParamsFile, app, load
 
 
 @app.command()
@@ -54,8 +54,8 @@ def explore(
     """
     import tempfile
 
-    from streetseg.dataset import PreparedDataset
-    from streetseg.versions import fetch_index
+    from streetseg.data.dataset import PreparedDataset
+    from streetseg.data.versions import fetch_index
 
     settings = load(params, set_)
     with tempfile.TemporaryDirectory() as scratch:
@@ -63,7 +63,9 @@ def explore(
             dataset = PreparedDataset(settings.data.prepared)
         if against:
             before = fetch_index(against, settings.data, Path(scratch) / "before")
-        from streetseg import explore as page  # slow to import, so after what may fail at once
+        from streetseg.data_quality import (
+            explore as page,  # slow to import, so after what may fail at once
+        )
 
         if not (prepared or against):
             with page.sampled(settings, frames) as (sample, survey):
@@ -89,9 +91,9 @@ def prepare(
     Goes on where an interrupted call stopped. 'dvc repro' does the same and keeps track of
     versions.
     """
-    from streetseg.dataset import PreparedDataset
-    from streetseg.pictures import write_preview
-    from streetseg.prepare import prepare as prepare_data
+    from streetseg.data.dataset import PreparedDataset
+    from streetseg.data.prepare import prepare as prepare_data
+    from streetseg.reports.drawing import write_preview
 
     preview.parent.mkdir(parents=True, exist_ok=True)
     dataset = PreparedDataset(prepare_data(load(params, set_)))
@@ -113,9 +115,9 @@ def validate(
 
     The page names the offending files and shows them.
     """
-    from streetseg.dataset import PreparedDataset
-    from streetseg.validation import validate as validate_data
-    from streetseg.versions import reference
+    from streetseg.data.dataset import PreparedDataset
+    from streetseg.data.versions import reference
+    from streetseg.data_quality.validation import validate as validate_data
 
     settings = load(params, set_)
     dataset = PreparedDataset(settings.data.prepared)

@@ -8,8 +8,16 @@ from typing import Annotated
 
 import typer
 
-from streetseg.cli.base import PARAMS, ModelUri, Overrides, ParamsFile, app, load, model_or_champion
-from streetseg.errors import StreetsegError
+from streetseg.cli.options import (
+    PARAMS,
+    ModelUri,
+    Overrides,
+    ParamsFile,
+    app,
+    load,
+    model_or_champion,
+)
+from streetseg.core.errors import StreetsegError
 
 
 @app.command()
@@ -49,8 +57,8 @@ def video(
     Smoothing averages over the frames of a scene: less flicker, but it follows late.
     """
     import streetseg
-    from streetseg.registry import pinned
-    from streetseg.video import segment_film
+    from streetseg.prediction.video import segment_film
+    from streetseg.registry.versions import pinned
 
     settings = load(params, set_)
     exact = pinned(model_or_champion(model, settings), settings.registry)
@@ -93,13 +101,16 @@ def attention(
 
     For SegFormer and any architecture on an encoder mit_b0 to mit_b5.
     """
-    from streetseg.imaging import read_picture
-    from streetseg.registry import artifact_folder
+    from streetseg.images.decode import read_picture
+    from streetseg.registry.versions import artifact_folder
 
     settings = load(params, set_)
     rgb = read_picture(image)
     pixel = _pixel(at) if at else (rgb.shape[1] // 2, rgb.shape[0] // 2)
-    from streetseg.attention import attend, write_attention  # slow, so after what may fail at once
+    from streetseg.prediction.attention import (  # slow, so after what may fail at once
+        attend,
+        write_attention,
+    )
 
     artifact = artifact_folder(model_or_champion(model, settings), settings.registry)
     stages = attend(artifact, rgb, pixel)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from streetseg.cli.base import (
+from streetseg.cli.options import (
     EVALUATION,
     MODEL,
     PARAMS,
@@ -25,7 +25,7 @@ from streetseg.cli.base import (
     load,
     model_or_champion,
 )
-from streetseg.errors import StreetsegError
+from streetseg.core.errors import StreetsegError
 
 TOLD = 5
 """Pictures without a mask that are named."""
@@ -42,8 +42,8 @@ def gate(
 
     The verdict is kept in the MLflow run that trained the model.
     """
-    from streetseg.gate import judge, read_evaluation
-    from streetseg.tracking import record_verdict
+    from streetseg.evaluation.gate import judge, read_evaluation
+    from streetseg.tracking.record import record_verdict
 
     settings = load(params, set_)
     scores, frames = read_evaluation(evaluation)
@@ -69,9 +69,9 @@ def register(
     With registry.int8=true an int8 graph is made, scored and judged too, on data.prepared: if it
     passes, services on a CPU answer with it.
     """
-    from streetseg.dataset import PreparedDataset
-    from streetseg.gate import judge, read_evaluation
-    from streetseg.registration import register as register_model
+    from streetseg.data.dataset import PreparedDataset
+    from streetseg.evaluation.gate import judge, read_evaluation
+    from streetseg.registry.register import register as register_model
 
     settings = load(params, set_)
     scores, frames = read_evaluation(evaluation)
@@ -91,10 +91,10 @@ def predict(
 ) -> None:
     """Segment pictures: NAME_mask.png holds category ids, NAME_overlay.png shows them."""
     import streetseg
-    from streetseg.atomic import write_whole
-    from streetseg.imaging import blend, encode_palette_png, encode_png, read_picture
-    from streetseg.pictures import colorize
-    from streetseg.progress import track
+    from streetseg.core.atomic_files import write_whole
+    from streetseg.core.progress import track
+    from streetseg.images.decode import blend, encode_palette_png, encode_png, read_picture
+    from streetseg.reports.drawing import colorize
 
     stems = [path.stem for path in images]
     if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
@@ -143,8 +143,8 @@ def batch(
     S3 is reached as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL say, or as the
     machine's role.
     """
-    from streetseg.batch import TABLE, segment_folder
-    from streetseg.registry import artifact_folder, pinned
+    from streetseg.prediction.batch import TABLE, segment_folder
+    from streetseg.registry.versions import artifact_folder, pinned
 
     settings = load(params, set_)
     exact = pinned(model_or_champion(model, settings), settings.registry)
@@ -183,7 +183,7 @@ def ask(
     from dataclasses import asdict
 
     from streetseg.client import Client
-    from streetseg.folders import shown
+    from streetseg.images.paths import shown
 
     with Client(url, os.environ.get("STREETSEG_TOKEN")) as service:
         found = service.folder(source, destination, parallel)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streetseg.cli.base import (
+from streetseg.cli.options import (
     PARAMS,
     AsJson,
     Overrides,
@@ -20,9 +20,9 @@ from streetseg.cli.base import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from streetseg.lineage import Trace
-    from streetseg.promotion import Move
-    from streetseg.registry import ModelVersion
+    from streetseg.registry.lineage import Trace
+    from streetseg.registry.promotion import Move
+    from streetseg.registry.versions import ModelVersion
 
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 Which = Annotated[str, typer.Argument(help="Version number or alias.")]
@@ -44,7 +44,7 @@ def promote(
 
     Who did it, when and why is kept: 'streetseg history'.
     """
-    from streetseg.promotion import promote as promote_version
+    from streetseg.registry.promotion import promote as promote_version
 
     promoted = promote_version(load(params, set_).registry, version, reason, force)
     print(f"{promoted.name} version {promoted.version} is the champion")
@@ -61,7 +61,7 @@ def pull(
 
     A service serves it, whatever the champion is, with serve.model=FOLDER.
     """
-    from streetseg.serving.copies import copy_model, told_version
+    from streetseg.registry.local_copies import copy_model, told_version
 
     copied = copy_model(model, load(params, set_).registry, folder)
     told = told_version(copied)
@@ -71,7 +71,7 @@ def pull(
 @app.command()
 def rollback(params: ParamsFile = PARAMS, set_: Overrides = None, reason: Reason = "") -> None:
     """Make the previous champion the champion again."""
-    from streetseg.promotion import rollback as roll_back
+    from streetseg.registry.promotion import rollback as roll_back
 
     promoted = roll_back(load(params, set_).registry, reason)
     print(f"{promoted.name} version {promoted.version} is the champion again")
@@ -82,8 +82,8 @@ def list_versions(
     params: ParamsFile = PARAMS, set_: Overrides = None, as_json: AsJson = False
 ) -> None:
     """List the registered versions, the newest first."""
-    from streetseg.registry import versions
-    from streetseg.tables import print_table
+    from streetseg.core.terminal import print_table
+    from streetseg.registry.versions import versions
 
     known = versions(load(params, set_).registry)
     if as_json:
@@ -95,8 +95,8 @@ def list_versions(
 @app.command()
 def history(params: ParamsFile = PARAMS, set_: Overrides = None, as_json: AsJson = False) -> None:
     """Tell who made which version the champion, when and why, the latest last."""
-    from streetseg.promotion import history as read_history
-    from streetseg.tables import print_table
+    from streetseg.core.terminal import print_table
+    from streetseg.registry.promotion import history as read_history
 
     moves = read_history(load(params, set_).registry)
     if as_json:
@@ -116,8 +116,8 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Put two versions side by side: data, code, scores, and the settings that differ."""
-    from streetseg.diff import VersionDiff
-    from streetseg.tables import print_table
+    from streetseg.core.terminal import print_table
+    from streetseg.registry.compare_versions import VersionDiff
 
     found = VersionDiff(load(params, set_).registry, first, second)
     if as_json:
@@ -144,9 +144,9 @@ def trace(
     as_json: AsJson = False,
 ) -> None:
     """Follow a model to the data it learnt from, or data to the models that learnt from it."""
-    from streetseg.lineage import list_files
-    from streetseg.lineage import trace as trace_subject
-    from streetseg.tables import print_table
+    from streetseg.core.terminal import print_table
+    from streetseg.registry.lineage import list_files
+    from streetseg.registry.lineage import trace as trace_subject
 
     settings = load(params, set_)
     found = trace_subject(settings, subject)
@@ -164,7 +164,7 @@ def trace(
 def _table_of_versions(versions: list[ModelVersion]) -> Table:
     from rich.markup import escape
 
-    from streetseg.tables import table_of
+    from streetseg.core.terminal import table_of
 
     table = table_of("version", "alias", "data version", "mIoU", "gate", "registered", "by")
     for version in versions:
@@ -183,7 +183,7 @@ def _table_of_versions(versions: list[ModelVersion]) -> Table:
 def _table_of_moves(moves: list[Move]) -> Table:
     from rich.markup import escape
 
-    from streetseg.tables import table_of
+    from streetseg.core.terminal import table_of
 
     table = table_of("when (UTC)", "who", "what", "from", "to", "why")
     for move in moves:
@@ -202,7 +202,7 @@ def _table_of_moves(moves: list[Move]) -> Table:
 def _table_of_trace(found: Trace) -> Table:
     from rich.markup import escape
 
-    from streetseg.tables import table_of
+    from streetseg.core.terminal import table_of
 
     table = table_of("", "")
     for version in found.versions:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from streetseg.cli.base import app
-from streetseg.errors import StreetsegError
+from streetseg.cli.options import app
+from streetseg.core.errors import StreetsegError
 
 
 @app.command()
@@ -18,7 +18,7 @@ def params(
     ] = None,
 ) -> None:
     """Print every setting with its default, what it means and its unit."""
-    from streetseg.provenance import REPOSITORY
+    from streetseg.core.provenance import REPOSITORY
 
     text = (REPOSITORY / "params.yaml").read_text()
     sections = {part.partition(":")[0]: part for part in re.split(r"\n(?=\w)", text)}

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from streetseg.cli.base import (
+from streetseg.cli.options import (
     EVALUATION,
     MODEL,
     PARAMS,
@@ -36,8 +36,8 @@ def train(
     """
     settings = load(params, set_)
     dataset = open_prepared(settings)
-    from streetseg.distributed import leads  # slow, so after what may fail at once
-    from streetseg.training import train as train_model
+    from streetseg.training.distributed import leads  # slow, so after what may fail at once
+    from streetseg.training.train import train as train_model
 
     trained = train_model(settings, dataset, out)
     if not leads():
@@ -70,7 +70,9 @@ def tune(
     """
     settings = load(params, set_)
     dataset = open_prepared(settings)
-    from streetseg.tune import tune as search_settings  # slow, so after what may fail at once
+    from streetseg.tuning.search import (
+        tune as search_settings,  # slow, so after what may fail at once
+    )
 
     found = search_settings(settings, dataset, out)
     print(f"best of {len(found.trials)} trials: {found.best.miou:.3f} in trial {found.best.number}")
@@ -106,16 +108,16 @@ def evaluate(
         raise typer.BadParameter("--predictions and --truth go together")
     result: dict[str, Any]
     if predictions and truth:
-        from streetseg.mask_folders import score_folders
-        from streetseg.sources import load_source
+        from streetseg.data.sources import load_source
+        from streetseg.evaluation.masks import score_folders
 
         labels = load_source(settings.data.source).labels
         result = score_folders(predictions, truth, labels).to_dict()
     else:
-        from streetseg.artifact import read_config
-        from streetseg.champion import find_champion
-        from streetseg.evaluation import evaluate as evaluate_model
-        from streetseg.tracking import record_evaluation
+        from streetseg.evaluation.baseline import find_champion
+        from streetseg.evaluation.evaluate import evaluate as evaluate_model
+        from streetseg.inference.artifact import read_config
+        from streetseg.tracking.record import record_evaluation
 
         dataset = open_prepared(settings)
         read_config(model)  # before the registry is asked for another one
@@ -143,11 +145,14 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Put training runs side by side: what differs between them, their scores and their curves."""
-    from streetseg.runs import read_runs
+    from streetseg.tracking.read import read_runs
 
     runs = read_runs(load(params, set_).registry, names or (), last)
-    from streetseg.compare import Comparison, write_comparison  # after what may fail at once
-    from streetseg.tables import print_table
+    from streetseg.core.terminal import print_table
+    from streetseg.tracking.compare_runs import (  # after what may fail at once
+        Comparison,
+        write_comparison,
+    )
 
     comparison = Comparison(runs)
     write_comparison(comparison, out)

@@ -13,7 +13,7 @@ What a request is, how its answer is read and when to ask again is written once;
 
 from importlib.util import find_spec
 
-from streetseg.errors import StreetsegError
+from streetseg.core.errors import StreetsegError
 
 if find_spec("httpx") is None:
     raise StreetsegError("asking a service needs httpx: pip install '.[client]' in a checkout")

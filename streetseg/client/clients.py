@@ -13,10 +13,10 @@ import numpy as np
 
 from streetseg.client import request
 from streetseg.client.folder import Folder, ask_for_folder
-from streetseg.client.patience import Patience
 from streetseg.client.request import Answer, Image, Request, ServiceError, Value
-from streetseg.credentials import masked
-from streetseg.errors import StreetsegError
+from streetseg.client.retry import Patience
+from streetseg.core.credentials import masked
+from streetseg.core.errors import StreetsegError
 
 
 class _Service:

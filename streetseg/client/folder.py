@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 
 from streetseg.client.request import Answer, Request, ServiceError, mask_file
-from streetseg.errors import StoppedError, StreetsegError
-from streetseg.folders import mask_name, pictures_for
-from streetseg.parallel import thread_map
-from streetseg.places import Place
-from streetseg.progress import track
+from streetseg.core.errors import StoppedError, StreetsegError
+from streetseg.core.parallel import thread_map
+from streetseg.core.progress import track
+from streetseg.core.storage import Place
+from streetseg.images.paths import mask_name, pictures_for
 
 ABOUT_THE_PICTURE = (
     httpx.codes.BAD_REQUEST,

@@ -12,8 +12,8 @@ from typing import Any, Generic, TypeVar
 import httpx
 import numpy as np
 
-from streetseg.errors import StreetsegError, one_line
-from streetseg.imaging import decode_ids, decode_rgb, encode_png
+from streetseg.core.errors import StreetsegError, one_line
+from streetseg.images.decode import decode_ids, decode_rgb, encode_png
 
 Image = str | Path | bytes | np.ndarray
 """Path of a picture, the bytes of its file, or RGB uint8[H, W, 3]."""

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from streetseg.config import Serve
-from streetseg.imaging import decode_upload, resize_rgb
-from streetseg.parallel import cores
+from streetseg.config.params import Serve
+from streetseg.core.parallel import cores
+from streetseg.images.decode import decode_upload, resize_rgb
+from streetseg.inference.upsampling import categories_at
 from streetseg.serving.metrics import metrics
 from streetseg.serving.tracing import span
-from streetseg.upsampling import categories_at
 
 if TYPE_CHECKING:
-    from streetseg.serving.following import ServedModel
+    from streetseg.serving.champion_follower import ServedModel
 
 Result = TypeVar("Result")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streetseg import __version__
-from streetseg.config import Serve
+from streetseg.config.params import Serve
 
 DESCRIPTION = """Segments street scenes: each pixel of a picture gets one of the model's categories.
 

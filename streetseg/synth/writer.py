@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from streetseg.errors import StreetsegError
-from streetseg.parallel import parallel_map
+from streetseg.core.errors import StreetsegError
+from streetseg.core.parallel import parallel_map
 from streetseg.synth.scene import render_scene
 from streetseg.synth.styles import CityStyle, random_style
 

@@ -1,0 +1,1 @@
+"""Training in the pods of a Kubeflow TrainJob."""

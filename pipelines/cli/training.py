@@ -1,0 +1,135 @@
+"""``python -m pipelines.training``: compile the pipeline, run it here, or on Kubeflow."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines import compile as build
+from pipelines.cli import kubeflow as remote
+from pipelines.cli.kubeflow import ClusterParams, ClusterSettings, DataVersion
+from streetseg.config.params import PARAMS
+from streetseg.core.errors import StreetsegError, exit_on_error
+
+
+class Runner(StrEnum):
+    """What the steps of a pipeline run in."""
+
+    LOCAL = "local"
+    DOCKER = "docker"
+
+
+app = typer.Typer(
+    help="The training pipeline: compile it, run it here, or on Kubeflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command("compile")
+def compile_pipeline(
+    out: Annotated[Path, typer.Option(help="The YAML to write.")] = Path(
+        "outputs/street-segmentation-training.yaml"
+    ),
+    volume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLAIM",
+            help="Train in the pods of a Kubeflow TrainJob, which share this persistent volume "
+            "claim (ReadWriteMany).",
+        ),
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Pods of the TrainJob.")] = 1,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each pod; 0 to train on CPUs.")] = 1,
+    runtime: Annotated[
+        str, typer.Option(help="ClusterTrainingRuntime that the TrainJob starts from.")
+    ] = "torch-distributed",
+    params: ClusterParams = PARAMS,
+    set_: ClusterSettings = None,
+) -> None:
+    """Write the YAML that a Kubeflow user uploads. STREETSEG_IMAGE names the image.
+
+    Training is one step on one machine, or with --volume a TrainJob on many.
+    """
+    from components import IMAGE
+    from pipelines.training import on_cluster
+    from streetseg.config.params import parse_overrides
+
+    if volume is None and (nodes, gpus) != (1, 1):
+        raise typer.BadParameter("--nodes and --gpus are of a TrainJob: name its --volume too")
+    cluster = build.read_cluster(params, parse_overrides(set_ or []))
+    step = on_cluster(volume, nodes, gpus, runtime) if volume else None
+    build.compile_pipeline(build.TRAINING, cluster, out, step)
+    print(f"{out}: components run on the image {IMAGE}")
+
+
+@app.command()
+def run(
+    data_version: DataVersion = "",
+    recipe: Annotated[str, typer.Option(help="A file in recipes/, or 'default'.")] = "default",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override one setting of the recipe."),
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Artifacts, cache and log go here.")] = Path(
+        "outputs/pipeline"
+    ),
+    runner: Annotated[
+        Runner, typer.Option(help="Each step in a process, or in a container of the image.")
+    ] = Runner.LOCAL,
+    network: Annotated[
+        str, typer.Option(help="Docker's network for containers, if they need one.")
+    ] = "bridge",
+    gpus: Annotated[
+        bool, typer.Option("--gpus", help="Give containers the GPUs of this machine.")
+    ] = False,
+) -> None:
+    """Run the whole pipeline here, without a cluster; what has not changed is not run again.
+
+    Containers have no network unless the remote or MLflow is reached through one.
+    """
+    from pipelines.local.run import run_locally
+    from pipelines.training import street_segmentation_training
+    from streetseg.config.params import load_recipe, parse_overrides
+    from streetseg.data.versions import locked_version, resolve
+
+    if runner is Runner.LOCAL and (gpus or network != "bridge"):
+        raise typer.BadParameter("--gpus and --network are of containers: name --runner docker too")
+    overrides = parse_overrides(set_ or [])
+    data_version = data_version or locked_version(Path("dvc.lock"))
+    if runner is Runner.LOCAL:
+        arguments = {"data_version": data_version, "recipe": recipe, "overrides": overrides}
+        outcome = run_locally(street_segmentation_training, arguments, folder)
+    else:
+        from pipelines.local.docker import docker_runner, engine_errors, image_id, local_paths
+
+        image = image_id()
+        params = load_recipe(recipe, overrides)
+        paths = local_paths(params)
+        arguments = {
+            "data_version": resolve(data_version, params.data.repository),
+            "recipe": recipe,
+            "overrides": overrides | paths,
+        }
+        containers = docker_runner(params.override(paths), folder, network, gpus)
+        with engine_errors():
+            outcome = run_locally(
+                street_segmentation_training, arguments, folder, runner=containers, version=image
+            )
+    if not outcome.succeeded:
+        raise StreetsegError(outcome.error)
+    for reason in outcome.outputs["reasons"]:
+        print(f"gate {'open' if outcome.outputs['passed'] else 'closed'}: {reason}")
+
+
+app.add_typer(remote.app)
+
+
+def main() -> None:
+    """Run the command line: status 0 done, 1 failed with one clear line, 2 wrong usage."""
+    with exit_on_error():
+        app()

@@ -1,0 +1,1 @@
+"""The Kubeflow Pipelines API: runs, steps and logs."""

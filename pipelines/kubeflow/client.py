@@ -1,0 +1,275 @@
+"""A Kubeflow Pipelines v2 endpoint: uploading pipelines, starting and following their runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import kfp_server_api as api
+
+from pipelines.kubeflow.connection import RefusedError, UnreachableError, connect
+from streetseg.core.errors import StreetsegError
+
+IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
+EVERY_S = 5.0
+"""How long to wait before asking again how a run goes."""
+PATIENCE = 24
+"""How many times in a row the endpoint may be out of reach while a run is followed."""
+FINAL = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+
+
+class Endpoint:
+    """The API of a Kubeflow Pipelines, as one user in one namespace."""
+
+    def __init__(self, url: str, namespace: str, token_file: Path | None) -> None:
+        """Know where the API is; nothing is asked yet.
+
+        Args:
+            url: with http:// or https://; empty for the endpoint of the cluster that this runs in.
+            namespace: profile of a multi-user Kubeflow; empty for a single-user one.
+            token_file: see :func:`pipelines.kubeflow.connection.connect`.
+
+        Raises:
+            StreetsegError: no URL and no cluster, or no token where one should be.
+        """
+        if not url and "KUBERNETES_SERVICE_HOST" not in os.environ:
+            raise StreetsegError("no endpoint is given: name one by --endpoint or KFP_ENDPOINT")
+        self.url = (url or IN_CLUSTER).rstrip("/")
+        self.namespace = namespace
+        self._scope = {"namespace": namespace} if namespace else {}
+        self._connection = connect(self.url, token_file)
+        self._pipelines = api.PipelineServiceApi(self._connection)
+        self._experiments = api.ExperimentServiceApi(self._connection)
+        self._runs = api.RunServiceApi(self._connection)
+        self._schedules = api.RecurringRunServiceApi(self._connection)
+
+    def upload(self, package: Path, pipeline: str) -> tuple[api.V2beta1PipelineVersion, bool]:
+        """Make a compiled pipeline a version, unless its very content is one already.
+
+        Args:
+            package: the YAML.
+            pipeline: whose version; created if there is none of this name.
+
+        Returns:
+            The version, and whether it is new.
+        """
+        digest = hashlib.sha256(package.read_bytes()).hexdigest()
+        name = f"{pipeline}-{digest[:12]}"
+        pipeline_id = self._pipeline(pipeline)
+        if found := self._version(pipeline_id, name):
+            return found, False
+        try:
+            uploads = api.PipelineUploadServiceApi(self._connection)
+            version = uploads.upload_pipeline_version(
+                str(package), name=name, pipelineid=pipeline_id
+            )
+        except RefusedError as error:
+            if error.status != 409:
+                raise
+            if found := self._version(pipeline_id, name):  # uploaded by someone else just now
+                return found, False
+            raise StreetsegError(
+                f"{self.url} has a pipeline version '{name}' that does not belong to '{pipeline}': "
+                "delete it in the UI"
+            ) from None
+        return version, True
+
+    def start(
+        self,
+        version: api.V2beta1PipelineVersion,
+        experiment: str,
+        name: str,
+        parameters: Mapping[str, Any],
+    ) -> api.V2beta1Run:
+        """Start a run of a pipeline version in an experiment, which is created if need be."""
+        return self._runs.run_service_create_run(
+            api.V2beta1Run(
+                display_name=name,
+                experiment_id=self._experiment(experiment),
+                pipeline_version_reference=_reference(version),
+                runtime_config=api.V2beta1RuntimeConfig(parameters=dict(parameters)),
+            )
+        )
+
+    def run(self, run_id: str) -> api.V2beta1Run:
+        """One run, with its tasks.
+
+        Raises:
+            StreetsegError: there is no such run.
+        """
+        try:
+            return self._runs.run_service_get_run(run_id)
+        except RefusedError as error:
+            if error.status == 404:
+                raise StreetsegError(f"no run '{run_id}' at {self.url}") from None
+            raise
+
+    def follow(self, run_id: str) -> Iterator[api.V2beta1Run]:
+        """Yield the run as it is, now and again until it has ended."""
+        misses = 0
+        while True:
+            try:
+                run = self.run(run_id)
+            except UnreachableError:
+                misses += 1
+                if misses > PATIENCE:
+                    raise
+            else:
+                misses = 0
+                yield run
+                if run.state in FINAL:
+                    return
+            time.sleep(EVERY_S)
+
+    def runs(self, experiment: str, last: int) -> list[api.V2beta1Run]:
+        """The last runs of an experiment, the newest first; none if there is no such experiment."""
+        found = self._find_experiment(experiment)
+        if not found:
+            return []
+        listed = self._runs.run_service_list_runs(
+            experiment_id=found.experiment_id, sort_by="created_at desc", page_size=last
+        )
+        return listed.runs or []
+
+    def run_url(self, run_id: str) -> str:
+        """Where the UI shows a run; ``KF_PIPELINES_UI_ENDPOINT`` if the UI is elsewhere."""
+        ui = os.environ.get("KF_PIPELINES_UI_ENDPOINT", self.url).rstrip("/")
+        return f"{ui}/#/runs/details/{run_id}"
+
+    def log(self, run_id: str, pod: str) -> str:
+        """What a pod of a run has printed, as long as the cluster keeps it.
+
+        It is the route that the API server has for its log viewer: of all v2 servers, but outside
+        the documented API.
+        """
+        self._connection.call_api(
+            "/apis/v1alpha1/runs/{run}/nodes/{pod}/log",
+            "GET",
+            path_params={"run": run_id, "pod": pod},
+            header_params={},
+            auth_settings=["Bearer"],
+        )
+        return self._connection.last_response.data
+
+    def schedule(
+        self,
+        version: api.V2beta1PipelineVersion,
+        experiment: str,
+        name: str,
+        cron: str,
+        parameters: Mapping[str, Any],
+    ) -> bool:
+        """Run a pipeline version again and again; replaces the schedule of the same name.
+
+        A run does not start while another of the schedule goes on, and none is made up for.
+
+        Args:
+            version: what to run.
+            experiment: where its runs are; created if need be.
+            name: of the schedule.
+            cron: six fields, seconds first.
+            parameters: of every run.
+
+        Returns:
+            Whether there was one before.
+
+        Raises:
+            StreetsegError: the schedule of this name is of another pipeline.
+        """
+        former = self._recurring(name)
+        for each in former:
+            if each.pipeline_version_reference.pipeline_id != version.pipeline_id:
+                raise StreetsegError(
+                    f"the schedule '{name}' at {self.url} is of another pipeline: choose another "
+                    "--name"
+                )
+        self._schedules.recurring_run_service_create_recurring_run(
+            api.V2beta1RecurringRun(
+                display_name=name,
+                experiment_id=self._experiment(experiment),
+                pipeline_version_reference=_reference(version),
+                runtime_config=api.V2beta1RuntimeConfig(parameters=dict(parameters)),
+                trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=cron)),
+                mode="ENABLE",
+                max_concurrency="1",
+                no_catchup=True,
+            )
+        )
+        self._delete(former)
+        return bool(former)
+
+    def unschedule(self, name: str) -> None:
+        """Delete a schedule; runs that it started go on.
+
+        Raises:
+            StreetsegError: there is none of this name.
+        """
+        found = self._recurring(name)
+        if not found:
+            raise StreetsegError(f"no schedule '{name}' at {self.url}")
+        self._delete(found)
+
+    def _pipeline(self, name: str) -> str:
+        try:
+            found = self._pipelines.pipeline_service_get_pipeline_by_name(name, **self._scope)
+        except RefusedError as error:
+            if error.status != 404:
+                raise
+            made = api.V2beta1Pipeline(name=name, display_name=name, **self._scope)
+            try:
+                found = self._pipelines.pipeline_service_create_pipeline(made)
+            except RefusedError as refusal:
+                if refusal.status != 409:
+                    raise
+                raise StreetsegError(
+                    f"the name '{name}' is taken at {self.url} by a pipeline that is not yours to "
+                    "see: ask for access to it, or name your own --namespace"
+                ) from None
+        return found.pipeline_id
+
+    def _version(self, pipeline_id: str, name: str) -> api.V2beta1PipelineVersion | None:
+        listed = self._pipelines.pipeline_service_list_pipeline_versions(
+            pipeline_id, filter=_named(name)
+        )
+        return next(iter(listed.pipeline_versions or []), None)
+
+    def _find_experiment(self, name: str) -> api.V2beta1Experiment | None:
+        listed = self._experiments.experiment_service_list_experiments(
+            filter=_named(name), **self._scope
+        )
+        return next(iter(listed.experiments or []), None)
+
+    def _experiment(self, name: str) -> str:
+        found = self._find_experiment(name)
+        if not found:
+            made = api.V2beta1Experiment(display_name=name, **self._scope)
+            found = self._experiments.experiment_service_create_experiment(made)
+        return found.experiment_id
+
+    def _recurring(self, name: str) -> list[api.V2beta1RecurringRun]:
+        listed = self._schedules.recurring_run_service_list_recurring_runs(
+            filter=_named(name), **self._scope
+        )
+        return listed.recurring_runs or []
+
+    def _delete(self, schedules: list[api.V2beta1RecurringRun]) -> None:
+        for each in schedules:
+            self._schedules.recurring_run_service_delete_recurring_run(each.recurring_run_id)
+
+
+def _named(name: str) -> str:
+    """The filter for what has this name."""
+    return json.dumps(
+        {"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]}
+    )
+
+
+def _reference(version: api.V2beta1PipelineVersion) -> api.V2beta1PipelineVersionReference:
+    return api.V2beta1PipelineVersionReference(
+        pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
+    )

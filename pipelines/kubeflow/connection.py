@@ -1,0 +1,177 @@
+"""The way to a Kubeflow Pipelines endpoint: who asks, for how long, and what refusals mean."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kfp_server_api
+import urllib3
+from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, KF_PIPELINES_SA_TOKEN_PATH
+
+from streetseg.core.errors import StreetsegError, one_line
+
+TIMEOUT_S = 30
+RETRIES = urllib3.Retry(
+    connect=2, read=0, redirect=0, status=0, other=0, backoff_factor=0.2, raise_on_redirect=False
+)
+"""Only what has not reached the endpoint is sent again."""
+TOKEN_NEEDED = "a token is needed: put one in KFP_TOKEN, or in a file and name it by --token-file"
+
+
+class UnreachableError(StreetsegError):
+    """No answer, which may be otherwise in a moment."""
+
+
+class RefusedError(StreetsegError):
+    """An answer that is no success.
+
+    Attributes:
+        status: of HTTP; 0 if it is not Kubeflow Pipelines that answers.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        """An answer of this status; the message is for the user."""
+        super().__init__(message)
+        self.status = status
+
+
+class Connection(kfp_server_api.ApiClient):
+    """The generated client with a time limit, one-line errors, and no way to a login page."""
+
+    def request(self, method: str, url: str, **details: Any) -> Any:
+        """Send a request.
+
+        Raises:
+            UnreachableError: no answer.
+            RefusedError: an answer that is no success.
+        """
+        host = self.configuration.host
+        try:
+            answer = super().request(method, url, **{**details, "_request_timeout": TIMEOUT_S})
+        except urllib3.exceptions.HTTPError as error:
+            raise _no_answer(host, getattr(error, "reason", None) or error) from None
+        except kfp_server_api.ApiException as error:
+            raise _refusal(host, error) from None
+        if "html" in answer.urllib3_response.headers.get("Content-Type", ""):
+            raise RefusedError(
+                answer.status, f"{host} answers with a web page, no doubt to log in: {TOKEN_NEEDED}"
+            )
+        return answer
+
+
+def connect(url: str, token_file: Path | None) -> Connection:
+    """A connection; nothing is asked yet.
+
+    The token is that of ``token_file``, else of ``KFP_TOKEN``, else the one that Kubernetes mounts
+    for Kubeflow Pipelines into a pod. A file is read again for each request, because such tokens
+    are renewed. ``SSL_CERT_FILE`` names other certificates to trust than the usual ones.
+
+    Raises:
+        StreetsegError: not a URL, or no token where one should be.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise StreetsegError(f"endpoint {url}: write it with http:// or https://")
+    settings = kfp_server_api.Configuration(host=url)
+    settings.retries = RETRIES
+    settings.ssl_ca_cert = os.environ.get("SSL_CERT_FILE")
+    settings.api_key_prefix["authorization"] = "Bearer"
+    if token := _token(token_file):
+
+        def renew(configuration: kfp_server_api.Configuration) -> None:
+            configuration.api_key["authorization"] = token()
+
+        renew(settings)
+        settings.refresh_api_key_hook = renew
+    return Connection(settings)
+
+
+def _token(file: Path | None) -> Callable[[], str] | None:
+    """What reads the token; None if there is none."""
+    given = os.environ.get("KFP_TOKEN", "").strip()
+    mounted = Path(os.environ.get(KF_PIPELINES_SA_TOKEN_ENV) or KF_PIPELINES_SA_TOKEN_PATH)
+    if file is None and given:
+        return lambda: _one_word(given, "KFP_TOKEN")
+    path = file or (mounted if mounted.exists() else None)
+    return (lambda: _one_word(_read(path), str(path))) if path else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text"
+        raise StreetsegError(f"cannot read the token in {path}: {reason}") from None
+
+
+def _one_word(token: str, origin: str) -> str:
+    if not re.fullmatch(r"[!-~]+", token):
+        raise StreetsegError(f"{origin} holds no token: it must be one word and nothing else")
+    return token
+
+
+def _no_answer(host: str, error: Exception) -> StreetsegError:
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return _untrusted(host, str(error))
+    late = isinstance(error, urllib3.exceptions.TimeoutError)
+    if late and not isinstance(error, urllib3.exceptions.NewConnectionError):
+        reason = f"no answer within {TIMEOUT_S} s"
+    else:
+        reason = str(error).rpartition(": ")[2].strip()
+    return UnreachableError(
+        f"cannot reach {host}: {reason}: check --endpoint or KFP_ENDPOINT, and the port-forward or "
+        "network on the way"
+    )
+
+
+def _untrusted(host: str, reason: str) -> StreetsegError:
+    if "WRONG_VERSION_NUMBER" in reason or "record layer" in reason:
+        return StreetsegError(f"{host} does not speak TLS: write the endpoint with http://")
+    reason = re.sub(r".*\] |\(_ssl.*|\n", "", reason, flags=re.DOTALL).strip(" '\")")
+    return StreetsegError(
+        f"cannot trust {host}: {reason}: name the certificate of its authority by SSL_CERT_FILE"
+    )
+
+
+def _refusal(host: str, error: kfp_server_api.ApiException) -> StreetsegError:
+    status, said = error.status, _message(error.body)
+    if status == 0:
+        return _untrusted(host, str(error.reason))
+    if 300 <= status < 400:
+        target = str((error.headers or {}).get("Location", "")).partition("?")[0]
+        return RefusedError(
+            status,
+            f"{host} redirects to {target or 'somewhere else'}: if that is a login page, "
+            f"{TOKEN_NEEDED}; if it is the same host, make it the endpoint",
+        )
+    if status == 401:
+        return RefusedError(status, f"{host} does not know who asks (401): {TOKEN_NEEDED}")
+    if status == 403:
+        return RefusedError(
+            status,
+            f"{host} does not allow this (403{f', {said}' if said else ''}): check --namespace, "
+            "and that the token in KFP_TOKEN or --token-file is of someone who may use it",
+        )
+    if status in (429, 502, 503, 504):
+        return UnreachableError(f"{host} is not ready ({status}): try again in a moment")
+    if status == 404 and not said:
+        return RefusedError(
+            0, f"{host} has no Kubeflow Pipelines API v2 (404): check the path of the endpoint"
+        )
+    if status == 400 and "namespace" in said.lower():
+        said += ": name a --namespace in a multi-user Kubeflow, and none in a single-user one"
+    return RefusedError(status, f"{host} refuses ({status}){f': {said}' if said else ''}")
+
+
+def _message(body: bytes | None) -> str:
+    """What the API server says, in one line; empty for anything but its JSON."""
+    try:
+        tree = json.loads(body or b"")
+        said = tree.get("message") or tree.get("error_message") or tree.get("error") or ""
+    except (ValueError, AttributeError):
+        return ""
+    return one_line(said, 300)

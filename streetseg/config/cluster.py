@@ -1,0 +1,193 @@
+"""What the pods of the pipeline get in a Kubernetes cluster, in Kubernetes' own terms."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
+
+from streetseg.config.section import Section
+
+BYTES = {"": 1, "M": 10**6, "G": 10**9, "T": 10**12}
+BYTES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+StepName = Literal[
+    "default",
+    "moved",
+    "configure",
+    "fetch",
+    "fetch-model",
+    "validate",
+    "train",
+    "train-job",
+    "evaluate",
+    "gate",
+    "register",
+    "report-closed-gate",
+    "segment",
+    "report-outcome",
+]
+
+
+def cores(cpu: str) -> Decimal:
+    """CPU cores of a quantity such as ``2``, ``0.5`` or ``500m``."""
+    return Decimal(cpu[:-1]) / 1000 if cpu.endswith("m") else Decimal(cpu)
+
+
+def size(memory: str) -> int:
+    """Bytes of a quantity such as ``8Gi`` or ``512M``."""
+    number, unit = re.fullmatch(r"(\d+)(\D*)", memory).groups()  # type: ignore[union-attr]
+    return int(number) * BYTES[unit]
+
+
+def _cpu(text: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d{1,3})?|\d+m", text) or not cores(text):
+        raise ValueError("write cores above 0, such as 2, 0.5 or 500m")
+    return text
+
+
+def _memory(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*([MGT]|[KMGT]i)?", text):
+        raise ValueError("write bytes above 0, such as 8Gi, 512Mi or 16G")
+    return text
+
+
+def _name(text: str) -> str:
+    if len(text) > 253 or not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", text):
+        raise ValueError("write a name of Kubernetes: lower-case letters, digits, '-' and '.'")
+    return text
+
+
+def _variable(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+        raise ValueError("write the name of an environment variable: letters, digits and '_'")
+    return text
+
+
+Cpu = Annotated[str, AfterValidator(_cpu)]
+Memory = Annotated[str, AfterValidator(_memory)]
+Name = Annotated[str, AfterValidator(_name)]
+Variable = Annotated[str, AfterValidator(_variable)]
+
+
+class Resources(Section):
+    """Request and limit of a pod: what it is promised, and what it may not exceed."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    cpu: tuple[Cpu, Cpu]
+    memory: tuple[Memory, Memory]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Resources:
+        if cores(self.cpu[0]) > cores(self.cpu[1]):
+            raise ValueError("cpu must be [request, limit], the limit no less")
+        if size(self.memory[0]) > size(self.memory[1]):
+            raise ValueError("memory must be [request, limit], the limit no less")
+        return self
+
+
+STEPS: dict[StepName, Resources] = {
+    "default": Resources(cpu=("0.5", "2"), memory=("1Gi", "4Gi")),
+    "fetch": Resources(cpu=("1", "4"), memory=("2Gi", "8Gi")),
+    "validate": Resources(cpu=("1", "4"), memory=("2Gi", "8Gi")),
+    "train": Resources(cpu=("2", "8"), memory=("8Gi", "16Gi")),
+    "evaluate": Resources(cpu=("2", "8"), memory=("4Gi", "12Gi")),
+}
+
+
+class Gpu(Section):
+    """Accelerators of the training step."""
+
+    type: Annotated[str, Field(min_length=1)] = "nvidia.com/gpu"
+    count: int = Field(0, ge=0)
+
+
+class Toleration(Section):
+    """A taint of nodes that does not keep the training step away."""
+
+    key: str | None = None
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    toleration_seconds: int | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Toleration:
+        if self.operator == "Exists" and self.value:
+            raise ValueError("a toleration with operator Exists takes no value")
+        if self.operator == "Equal" and not self.key:
+            raise ValueError("a toleration without a key takes the operator Exists")
+        if self.toleration_seconds is not None and self.effect != "NoExecute":
+            raise ValueError("toleration_seconds goes with the effect NoExecute")
+        return self
+
+
+class Secret(Section):
+    """A Kubernetes secret; each of its keys becomes the environment variable of that name."""
+
+    name: Name
+    keys: list[Variable]
+
+
+class Secrets(Section):
+    """What the steps need to reach what is outside of the pipeline; each secret may be absent."""
+
+    mlflow: Secret = Secret(
+        name="streetseg-mlflow",
+        keys=[
+            "MLFLOW_TRACKING_URI",
+            "MLFLOW_TRACKING_USERNAME",
+            "MLFLOW_TRACKING_PASSWORD",
+            "MLFLOW_TRACKING_TOKEN",
+        ],
+    )
+    storage: Secret = Secret(
+        name="streetseg-s3",
+        keys=[
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_DEFAULT_REGION",
+            "AWS_ENDPOINT_URL",
+        ],
+    )
+    git: Secret = Secret(name="streetseg-git", keys=["GIT_USERNAME", "GIT_TOKEN"])
+
+
+class Cluster(Section):
+    """What the pods of the pipeline get; read when the pipeline is compiled."""
+
+    steps: dict[StepName, Resources] = STEPS
+    gpu: Gpu = Gpu()
+    node_selector: dict[str, str] = {}
+    tolerations: list[Toleration] = []
+    shared_memory: Memory = "8Gi"
+    secrets: Secrets = Secrets()
+    data_cache: Name | None = None
+    webhook_secret: Name | None = None
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _over_the_usual(cls, steps: Any) -> Any:
+        """A step that is not named keeps its usual resources."""
+        return {**STEPS, **steps} if isinstance(steps, dict) else steps
+
+    @model_validator(mode="after")
+    def _fits(self) -> Cluster:
+        if size(self.shared_memory) >= size(self.resources("train").memory[1]):
+            raise ValueError(
+                "shared_memory is taken from the memory of the step: it must be below the limit "
+                "of steps.train.memory"
+            )
+        return self
+
+    def resources(self, step: str) -> Resources:
+        """The resources of a step, else the default."""
+        return self.steps.get(step, self.steps["default"])  # type: ignore[call-overload]
+
+
+def of_cluster(key: str) -> bool:
+    """Whether a key path is settled when a pipeline is compiled, not when it runs."""
+    return key.split(".")[0] == "cluster"

@@ -1,0 +1,385 @@
+"""Every knob of the pipeline: typed, validated, with one clear line for a wrong one.
+
+The defaults here are the default recipe; ``params.yaml`` spells them out with comments. A recipe
+file holds only what differs, and ``--set key.path=value`` has the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveInt,
+    TypeAdapter,
+    model_validator,
+)
+
+from streetseg.config.cluster import Cluster
+from streetseg.config.search_space import Range, SearchSpace
+from streetseg.config.section import Section
+from streetseg.config.yaml_files import read_yaml, validated
+from streetseg.core.credentials import holds_secret
+from streetseg.core.errors import StreetsegError
+from streetseg.core.provenance import REPOSITORY
+
+RECIPES = REPOSITORY / "recipes"
+PARAMS = Path("params.yaml")
+
+
+def _without_secrets(address: str) -> str:
+    """Settings are kept with each model and shown with each pipeline run."""
+    if holds_secret(address):
+        raise ValueError(
+            "settings are no place for a user or password: put them into the environment, as "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, GIT_USERNAME and GIT_TOKEN, or "
+            "what the object store's client reads; for a database, put the whole address there, as "
+            "MLFLOW_TRACKING_URI"
+        )
+    return address
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Confidence = Annotated[float, Field(ge=0.5, le=0.99)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Address = Annotated[str, AfterValidator(_without_secrets)]
+Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
+
+
+class Data(Section):
+    """Where the frames are."""
+
+    source: str = "cityscapes"
+    root: Path = Path("data/raw")
+    prepared: Path = Path("data/prepared")
+    remote: Address = "data/remote"
+    repository: Address = "."
+
+
+class Synth(Section):
+    """The synthetic street scenes that stand in for Cityscapes."""
+
+    size: tuple[int, int] = (512, 1024)
+    frames: dict[Literal["train", "val", "test"], PositiveInt] = {"train": 96, "val": 24}
+    cities: PositiveInt = 4
+    seed: int = 0
+
+
+class Prepare(Section):
+    """From source frames to the arrays that models read."""
+
+    size: tuple[Side, Side] = (256, 512)
+    on_error: Literal["fail", "skip"] = "fail"
+    workers: int = Field(0, ge=0)
+
+
+class Validate(Section):
+    """What the prepared data must be before a model is trained on it."""
+
+    min_frames: dict[Literal["train", "val"], PositiveInt] = {"train": 16, "val": 4}
+    max_skipped: Fraction = 0.01
+    source_size: tuple[PositiveInt, PositiveInt] | None = None
+    max_aspect_change: NonNegative = 0.1
+    max_void_share: Fraction = 0.95
+    min_category_frames: int = Field(3, ge=0)
+    brightness: tuple[NonNegative, NonNegative] = (10, 245)
+    sharpness: NonNegative = 5
+    max_deviation: NonNegative = 6
+    near_duplicate_bits: int = Field(32, ge=-1, le=255)
+    reference: str | None = None
+    share_tolerance: NonNegative = 0.5
+
+
+class Model(Section):
+    """The network."""
+
+    architecture: str = "Unet"
+    encoder: str = "tu-tf_efficientnet_lite0"
+    encoder_weights: str = "imagenet"
+    skip_scale: Positive | None = None
+    init_from: str | None = None
+
+
+class Loss(Section):
+    """Weights of the terms that are summed into the loss, and the settings of each."""
+
+    cross_entropy: NonNegative = 1.0
+    balance: Fraction = 0.5
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    ohem_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    dice: NonNegative = 1.0
+    jaccard: NonNegative = 0.0
+    focal: NonNegative = 0.0
+    focal_gamma: NonNegative = 2.0
+    bce: NonNegative = 0.0
+    tversky: NonNegative = 0.0
+    focal_tversky: NonNegative = 0.0
+    tversky_alpha: Positive = 0.3
+    tversky_beta: Positive = 0.7
+    focal_tversky_gamma: Annotated[float, Field(ge=1)] = 1.333
+
+    @model_validator(mode="after")
+    def _something_to_minimise(self) -> Loss:
+        terms = "cross_entropy", "dice", "jaccard", "focal", "bce", "tversky", "focal_tversky"
+        if not any(getattr(self, term) for term in terms):
+            raise ValueError(f"at least one of {', '.join(terms)} must be above 0")
+        return self
+
+
+class Augment(Section):
+    """Random changes of the training frames."""
+
+    flip: Fraction = 0.5
+    scale: tuple[Positive, Positive] = (0.75, 1.5)
+    crop: tuple[Side, Side] | None = None
+    rare_crop: Fraction = 0.0
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    shear: Annotated[float, Field(ge=0, lt=90)] = 0.0
+    perspective: Fraction = 0.0
+    brightness: Fraction = 0.25
+    contrast: Fraction = 0.25
+    saturation: Fraction = 0.25
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    blur: Fraction = 0.0
+    noise: Fraction = 0.0
+    sharpen: Fraction = 0.0
+    rain: Fraction = 0.0
+    fog: Fraction = 0.0
+    sun_flare: Fraction = 0.0
+    shadow: Fraction = 0.0
+    dirt: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Augment:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError("scale must be [smallest, largest]")
+        return self
+
+
+class Train(Section):
+    """The optimisation."""
+
+    epochs: PositiveInt = 60
+    batch_size: PositiveInt = 8
+    learning_rate: Positive = 1e-3
+    weight_decay: NonNegative = 1e-2
+    encoder_rate: NonNegative = 1.0
+    encoder_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    freeze_epochs: int = Field(0, ge=0)
+    unfreeze: Fraction = 1.0
+    warmup: Fraction = 0.1
+    schedule: Literal["cosine", "poly"] = "cosine"
+    accumulate: PositiveInt = 1
+    gradient_clip: NonNegative = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+    loss: Loss = Loss()
+    augment: Augment = Augment()
+    selection_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    patience: PositiveInt = 15
+    seed: int = 0
+    device: str = "auto"
+    loader_workers: int = Field(0, ge=0)
+    checkpoint_minutes: NonNegative = 10.0
+    checkpoint: Path | None = None
+
+
+class Tune(Section):
+    """The search for better settings of a training."""
+
+    trials: PositiveInt = 20
+    startup: int = Field(5, ge=0)
+    warmup: int = Field(10, ge=0)
+    space: SearchSpace = Field(
+        {
+            "train.learning_rate": Range(low=1e-4, high=1e-2, log=True),
+            "train.weight_decay": Range(low=1e-4, high=1e-1, log=True),
+            "train.encoder_rate": [0.1, 0.3, 1.0],
+            "train.loss.balance": [0.0, 0.5, 1.0],
+        },
+        min_length=1,
+    )
+
+
+class Evaluate(Section):
+    """What is scored beside the answer that is served."""
+
+    tta: tuple[Literal["flip", "scales"], ...] = ()
+
+
+class Gate(Section):
+    """What a model must reach to be registered."""
+
+    miou_floor: Fraction = 0.6
+    iou_floors: dict[str, Fraction] = {}
+    against_champion: bool = True
+    confidence: Confidence = 0.95
+    protected: list[str] = ["human", "vehicle"]
+    tolerance: Fraction = 0.01
+    protected_confidence: Confidence = 0.8
+    fail_on_gate: bool = False
+
+
+class Registry(Section):
+    """Where runs and models are kept."""
+
+    tracking_uri: Address | None = None
+    experiment: str = "streetseg"
+    run_name: str | None = None
+    auto_promote: bool = False
+    int8: bool = False
+    model_name: str = Field("street-segmenter", pattern=r"^[\w.\- ]+$")
+
+
+class Serve(Section):
+    """What the HTTP service takes, and how it works."""
+
+    max_megabytes: Positive = 20
+    max_megapixels: Positive = 50
+    max_batch: int = Field(16, ge=1)
+    concurrency: int = Field(32, ge=1)
+    timeout: Positive = 30
+    batch_size: int = Field(4, ge=1)
+    threads: int = Field(0, ge=0)
+    workers: int = Field(1, ge=1)
+    poll_seconds: Positive = 10
+    model: str | None = None
+    cache: str = "outputs/serving"
+    drift_window: int = Field(1000, ge=200)
+    hard_frames: Path | None = None
+    hard_confidence: Fraction = 0.7
+    hard_frames_megabytes: Positive = 1000
+
+
+class Params(Section):
+    """The whole recipe."""
+
+    data: Data = Data()
+    synth: Synth = Synth()
+    prepare: Prepare = Prepare()
+    validate_: Validate = Field(Validate(), alias="validate")
+    model: Model = Model()
+    train: Train = Train()
+    tune: Tune = Tune()
+    evaluate: Evaluate = Evaluate()
+    gate: Gate = Gate()
+    registry: Registry = Registry()
+    serve: Serve = Serve()
+    cluster: Cluster = Cluster()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data in the shape of ``params.yaml``, without what is not set."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def differences(self, usual: Params | None = None) -> dict[str, Any]:
+        """What differs from ``usual``, else from the defaults, in the shape of a recipe file."""
+        return _differences(self, usual or Params())
+
+    def override(self, overrides: Mapping[str, Any], origin: str = "params") -> Params:
+        """The same recipe with some settings changed.
+
+        Args:
+            overrides: a mapping from key path to value.
+            origin: where they were written, for the message.
+
+        Raises:
+            StreetsegError: a key is unknown or a value impossible.
+        """
+        tree = self.to_dict()
+        for key, value in overrides.items():
+            _set(tree, key, value, origin)
+        return validated(TypeAdapter(Params), tree, origin)
+
+
+def load_params(
+    path: Path | None = None, overrides: Iterable[str] | Mapping[str, Any] = ()
+) -> Params:
+    """Read a params or recipe file over the defaults, then apply overrides.
+
+    Args:
+        path: a YAML file; keys it leaves out keep their defaults. None means the defaults alone.
+            A recipe, which is any file not called params.yaml, gives its name to
+            ``registry.run_name`` unless that is set.
+        overrides: ``key.path=value`` strings (the value read as YAML), or a mapping from key path
+            to value.
+
+    Raises:
+        StreetsegError: the file is missing or no YAML, a key is unknown or a value impossible.
+    """
+    tree: dict[str, Any] = {}
+    origin = "params"
+    if path is not None:
+        tree, origin = read_yaml(path), str(path)
+    if not isinstance(overrides, Mapping):
+        overrides = parse_overrides(overrides)
+    for key, value in overrides.items():
+        _set(tree, key, value, "--set")
+    params = validated(TypeAdapter(Params), tree, origin)
+    if path is None or path.name == PARAMS.name or params.registry.run_name:
+        return params
+    registry = params.registry.model_copy(update={"run_name": path.stem})
+    return params.model_copy(update={"registry": registry})
+
+
+def load_params_here(path: Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Params:
+    """Read a file as :func:`load_params` does; without ``params.yaml`` here, the defaults."""
+    return load_params(None if path == PARAMS and not path.exists() else path, overrides)
+
+
+def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
+    """Turn ``key.path=value`` strings into a mapping; values are read as YAML.
+
+    Raises:
+        StreetsegError: not of that form.
+    """
+    overrides = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise StreetsegError(f"--set {text}: write it as key.path=value, e.g. train.epochs=20")
+        try:
+            overrides[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise StreetsegError(f"--set {text}: the value is not valid YAML") from None
+    return overrides
+
+
+def load_recipe(name: str, overrides: Mapping[str, Any]) -> Params:
+    """Read ``recipes/<name>.yaml`` over the defaults, then apply overrides by key path.
+
+    The name ``default`` stands for the defaults alone.
+
+    Raises:
+        StreetsegError: no recipe of this name, an unknown key, or an impossible value.
+    """
+    known = {"default": None} | {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+    if name not in known:
+        raise StreetsegError(f"no recipe named '{name}': choose one of {', '.join(known)}")
+    return load_params(known[name], overrides)
+
+
+def _set(tree: dict[str, Any], key: str, value: Any, origin: str) -> None:
+    *sections, leaf = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise StreetsegError(f"{origin} {key}: '{section}' is a value, not a section")
+    tree[leaf] = value
+
+
+def _differences(section: Section, usual: Section) -> dict[str, Any]:
+    plain = section.model_dump(mode="json", by_alias=True, exclude_none=True)
+    tree: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value, default = getattr(section, name), getattr(usual, name)
+        if value != default:
+            key = field.alias or name
+            sub = isinstance(value, Section)
+            tree[key] = _differences(value, default) if sub else plain.get(key)
+    return tree

@@ -1,0 +1,112 @@
+"""Reading a YAML file into typed data, with one clear line for a mistake in it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from streetseg.core.credentials import masked
+from streetseg.core.errors import StreetsegError, one_line
+
+Typed = TypeVar("Typed")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read the mapping in a YAML file; an empty file is an empty mapping.
+
+    Raises:
+        StreetsegError: no such file, no YAML, or no mapping.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = one_line(error, None)
+        raise StreetsegError(f"{path} is not valid YAML: {reason}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise StreetsegError(f"{path} must hold keys such as 'name: ...', not a {_kind(tree)}")
+    return tree
+
+
+def find_yaml(name: str, shipped: Path, own: Path, unknown: str) -> Path:
+    """The file that a name stands for: a YAML file of the user's, or one that is shipped.
+
+    Args:
+        name: a path below ``own`` that ends in .yaml or .yml, or the name of a file in ``shipped``.
+        shipped: the folder of those that come with the project.
+        own: where the user's paths begin.
+        unknown: what to say first of a name that is not known.
+
+    Raises:
+        StreetsegError: no such name; a path is given back whether or not it is there.
+    """
+    if Path(name).suffix in (".yaml", ".yml"):
+        return own / name
+    path = shipped / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
+        raise StreetsegError(f"{unknown}: choose one of {known}, or name a YAML file")
+    return path
+
+
+def validated(adapter: TypeAdapter[Typed], tree: dict[str, Any], origin: str) -> Typed:
+    """Turn plain data into typed data.
+
+    Raises:
+        StreetsegError: the first mistake in one line: where, what is wrong, what is allowed.
+    """
+    try:
+        return adapter.validate_python(tree)
+    except ValidationError as error:
+        raise StreetsegError(_explain(error, origin, adapter)) from None
+
+
+def _explain(error: ValidationError, origin: str, adapter: TypeAdapter[Any]) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(path)
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        allowed = _keys_at(adapter.json_schema(), path[:-1])
+        close = difflib.get_close_matches(path[-1], allowed, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(allowed)}"
+        return f"{origin}: unknown key '{key}': {hint}"
+    if first["type"] in ("missing", "missing_argument"):
+        return f"{origin}: the key '{key}' is missing"
+    message = first["msg"].removeprefix("Value error, ").replace("tuple", "list")
+    message = f"{message[0].lower()}{message[1:]}"
+    if first["type"] == "value_error" and isinstance(first["input"], dict):
+        # a rule of a whole section, which is too long to show
+        return ": ".join(filter(None, (origin, key, message)))
+    return f"{origin}: {key} = {masked(repr(first['input']))}: {message}"
+
+
+def _keys_at(schema: dict[str, Any], path: list[str]) -> list[str]:
+    """The keys that a JSON schema allows at a path."""
+
+    def follow(node: dict[str, Any]) -> dict[str, Any]:
+        while "$ref" in node:
+            node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+        return node
+
+    node = follow(schema)
+    for part in path:
+        if part.isdigit():
+            node = follow(node["items"])
+        elif "oneOf" in node:
+            node = next(kind for kind in map(follow, node["oneOf"]) if "properties" in kind)
+        elif "properties" in node:
+            node = follow(node["properties"][part])
+        else:
+            node = follow(node["additionalProperties"])
+    return list(node["properties"])
+
+
+def _kind(value: Any) -> str:
+    return {list: "list", str: "text", int: "number", float: "number"}.get(type(value), "value")

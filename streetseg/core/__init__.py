@@ -1,0 +1,1 @@
+"""Files, processes, terminals and errors: what every package stands on."""

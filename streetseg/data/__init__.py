@@ -1,0 +1,1 @@
+"""From frames on disk to a prepared dataset and its versions."""

@@ -1,0 +1,154 @@
+"""Label spaces: which ids a data set draws, and which category each becomes.
+
+A label space is data (``label_spaces/<name>.yaml``, or a file of yours); this module only reads it
+and turns it into the lookup tables that the rest of the library indexes with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
+
+from streetseg.config.yaml_files import find_yaml, read_yaml, validated
+from streetseg.core.errors import StreetsegError
+
+LABEL_SPACES = Path(__file__).parent / "label_spaces"
+
+IGNORE = 255
+"""Value of a category pixel that no loss and no score looks at (padding, unknown ids)."""
+
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+Encoding = Literal["ids", "red", "colors"]
+"""How a label picture holds ids: one channel (or a palette) of ids, ids in the red channel, or the
+colour of each label."""
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class Category:
+    """A class that models predict. Its id is its position in the label space."""
+
+    name: str
+    color: tuple[Byte, Byte, Byte]
+    """RGB."""
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class Label:
+    """An id as drawn in a data set's label pictures."""
+
+    id: Annotated[int, Field(ge=-1, le=255)]
+    name: str
+    category: str | None = None
+    """The category it is merged into; None for pixels that neither train nor count."""
+    color: tuple[Byte, Byte, Byte] = (0, 0, 0)
+    train_id: int = IGNORE
+    instances: bool = False
+    """Whether single objects of this label are told apart in the data set."""
+    ignore_in_eval: bool = False
+    """Whether the official evaluation skips pixels of this label."""
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class LabelSpace:
+    """The labels of a data set and the categories they are merged into."""
+
+    name: str
+    categories: Annotated[tuple[Category, ...], Field(min_length=2, max_length=255)]
+    labels: Annotated[tuple[Label, ...], Field(min_length=1)]
+    encoding: Encoding = "ids"
+
+    @classmethod
+    def load(cls, name: str, folder: Path = Path()) -> LabelSpace:
+        """Read the label space shipped under ``name``, or the YAML file ``name`` in ``folder``.
+
+        Raises:
+            StreetsegError: no such label space, or one that is not well formed.
+        """
+        path = find_yaml(name, LABEL_SPACES, folder, f"no label space named '{name}'")
+        return cls.from_dict(read_yaml(path), str(path))
+
+    @classmethod
+    def from_dict(cls, table: dict[str, Any], origin: str = "label space") -> LabelSpace:
+        """Build a label space from the plain data that :meth:`to_dict` writes.
+
+        Raises:
+            StreetsegError: naming ``origin`` and the first mistake.
+        """
+        space = validated(TypeAdapter(cls), table, origin)
+        space._refuse_contradictions(origin)
+        return space
+
+    def _refuse_contradictions(self, origin: str) -> None:
+        named: dict[str, list[str]] = {
+            "category": self.names,
+            "label id": [str(label.id % 256) for label in self.labels],
+        }
+        if self.encoding == "colors":
+            named["colour"] = [str(label.color) for label in self.labels]
+        for what, values in named.items():
+            if twice := [value for value in values if values.count(value) > 1]:
+                raise StreetsegError(f"{origin}: the {what} {twice[0]} is there twice")
+        used = {label.category for label in self.labels}
+        for name in self.names:
+            if name not in used:
+                raise StreetsegError(f"{origin}: no label is merged into the category '{name}'")
+        for label in self.labels:
+            if label.category is not None and label.category not in self.names:
+                raise StreetsegError(
+                    f"{origin}: label '{label.name}' has the unknown category '{label.category}': "
+                    f"choose one of {', '.join(self.names)}, or leave it out to ignore the label"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, fit for JSON or YAML."""
+        return asdict(self)
+
+    @property
+    def names(self) -> list[str]:
+        """Category names in order of category id."""
+        return [category.name for category in self.categories]
+
+    def category_id(self, name: str) -> int:
+        """The id of the category called ``name``."""
+        return self.names.index(name)
+
+    @cached_property
+    def palette(self) -> np.ndarray:
+        """RGB colour of each category: uint8[categories, 3]."""
+        return np.array([category.color for category in self.categories], np.uint8)
+
+    @cached_property
+    def category_of(self) -> np.ndarray:
+        """Lookup table from drawn id to category id: uint8[256], ``IGNORE`` where there is none.
+
+        A negative id is found at its value modulo 256, as an unsigned byte stores it.
+        """
+        table = np.full(256, IGNORE, np.uint8)
+        for label in self.labels:
+            if label.category is not None:
+                table[label.id % 256] = self.category_id(label.category)
+        return table
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """Which ids a label picture may hold: bool[256]."""
+        known = np.zeros(256, bool)
+        known[[label.id % 256 for label in self.labels]] = True
+        return known
+
+    @cached_property
+    def ignored_in_eval(self) -> np.ndarray:
+        """Which drawn ids the official evaluation skips: bool[256], True where undefined."""
+        ignored = np.ones(256, bool)
+        for label in self.labels:
+            ignored[label.id % 256] = label.ignore_in_eval
+        return ignored

@@ -1,0 +1,113 @@
+"""From source frames to a prepared dataset: remapped, resized, indexed, ready to memory-map.
+
+A prepared dataset is a folder::
+
+    dataset.json                       format, source, size, label space, counts
+    index.parquet                      one row per frame; those left out have row -1 and an error
+    <split>/<city>/images.npy          uint8[frames, height, width, 3], RGB
+    <split>/<city>/categories.npy      uint8[frames, height, width], category ids
+    val/<city>/label_ids/<frame>.png   the label ids at native size, for the official score
+
+It grows in ``<folder>.partial``, shard by shard, and takes its place when it is whole. A call that
+was interrupted is gone on with: shards that were finished from the same files are kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from streetseg.config.params import Params
+from streetseg.core.atomic_files import new_folder, unfinished_path
+from streetseg.core.errors import StreetsegError
+from streetseg.core.parallel import parallel_map
+from streetseg.data.dataset import DESCRIPTION, FORMAT, INDEX
+from streetseg.data.shards import Recipe, plan_shards, write_frame
+from streetseg.data.sources import Frame, Source, load_source, refuse_incomplete
+
+
+def prepare(params: Params) -> Path:
+    """Write the prepared dataset of ``params.data.root`` to ``params.data.prepared``.
+
+    Returns:
+        The folder written, which appears whole or not at all.
+
+    Raises:
+        StreetsegError: with ``prepare.on_error=fail`` a frame is missing a picture, cannot be
+            read, or holds an unknown id; with ``skip`` none is left; or the destination cannot be
+            written, or is something else than a prepared dataset.
+    """
+    _refuse_overlap(params.data.prepared, params.data.root)
+    source = load_source(params.data.source)
+    frames = source.find(params.data.root)
+    if params.prepare.on_error == "fail":
+        refuse_incomplete(frames)
+    return write_dataset(source, frames, params, params.data.prepared)
+
+
+def write_dataset(
+    source: Source, frames: Sequence[Frame], params: Params, destination: Path
+) -> Path:
+    """Prepare some ``frames`` of a source; the rest is as for :func:`prepare`."""
+    root = params.data.root
+    recipe = Recipe(
+        root=root,
+        size=params.prepare.size,
+        labels=source.labels,
+        skip_errors=params.prepare.on_error == "skip",
+        format=FORMAT,
+    )
+    hint = "set data.prepared to a folder you may write to"
+    with new_folder(destination, DESCRIPTION, hint, resumable=True) as folder:
+        shards = plan_shards(frames, folder, recipe)
+        rows = {shard: shard.finished() for shard in shards}
+        todo = [shard for shard in shards if rows[shard] is None]
+        jobs = [job for shard in todo for job in shard.begin()]
+        written = parallel_map(
+            write_frame, jobs, workers=params.prepare.workers, description="prepare"
+        )
+        for shard in todo:
+            rows[shard] = shard.finish(list(islice(written, len(shard.frames))))
+
+        index = pd.DataFrame([row for of_shard in rows.values() for row in of_shard or []])
+        if not (index["error"] == "").any():
+            raise StreetsegError(f"no frame of {root} can be used: {index['error'][0]}")
+        index.to_parquet(folder / INDEX, index=False)
+        description = _describe(index, source, params)
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+        for shard in shards:
+            shard.close()
+    return destination
+
+
+def _describe(index: pd.DataFrame, source: Source, params: Params) -> dict[str, Any]:
+    kept = index[index["error"] == ""]
+    return {
+        "format": FORMAT,
+        "source": Path(params.data.source).name,
+        "cities_are_places": source.places,
+        "size": list(params.prepare.size),
+        "frames": {
+            split: {city: int(n) for city, n in cities.value_counts(sort=False).items()}
+            for split, cities in kept.groupby("split")["city"]
+        },
+        "skipped": int(len(index) - len(kept)),
+        "label_space": source.labels.to_dict(),
+    }
+
+
+def _refuse_overlap(destination: Path, root: Path) -> None:
+    """The destination is replaced: nothing of the source may lie there, nor the reverse."""
+    here = root.resolve()
+    for there in (destination.resolve(), unfinished_path(destination.resolve())):
+        if there != here and there not in here.parents and here not in there.parents:
+            continue
+        raise StreetsegError(
+            f"data.prepared ({destination}) and data.root ({root}) overlap: name two folders, "
+            "neither inside the other"
+        )

@@ -1,0 +1,1 @@
+"""Great Expectations checks and the page about a dataset."""

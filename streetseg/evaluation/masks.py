@@ -1,0 +1,141 @@
+"""Scoring folders of id masks against their truth, whatever made them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streetseg.core.errors import StreetsegError
+from streetseg.core.progress import track
+from streetseg.data.labels import IGNORE, LabelSpace
+from streetseg.images.decode import decode_ids, decode_instances, read_picture
+from streetseg.metrics.confusion import (
+    Scores,
+    confusion_matrix,
+    mean,
+    plain_number,
+    plain_numbers,
+    score,
+)
+from streetseg.metrics.instance_iou import FIRST, InstanceTally
+
+TRUTH, INSTANCES = "_gtFine_labelIds.png", "_gtFine_instanceIds.png"
+
+
+@dataclass(frozen=True)
+class MaskScores:
+    """Scores of masks."""
+
+    scores: Scores
+    frames: int
+    iiou: dict[str, float] | None
+    """iIoU of each category of single objects; None without instance ids beside the truth."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; a score that does not exist is null."""
+        benchmark = None
+        if self.iiou:
+            benchmark = {
+                "name": "Cityscapes iIoU of categories",
+                "miiou": plain_number(mean(np.array([*self.iiou.values()]))),
+                "iiou": plain_numbers(self.iiou),
+            }
+        return {"frames": self.frames, **self.scores.to_dict(), "benchmark": benchmark}
+
+
+def score_folders(predictions: Path, truth: Path, labels: LabelSpace) -> MaskScores:
+    """Score id masks in one folder against ``*_labelIds.png`` in another, both searched deeply.
+
+    A prediction belongs to ``<name>_gtFine_labelIds.png`` if its file name begins with ``<name>``
+    and goes on with neither letter nor digit; of several such, to the longest ``<name>``. Its
+    pixels are label ids, at the size of the truth. Where ``<name>_gtFine_instanceIds.png`` lie
+    beside the truth, the iIoU is taken too.
+
+    Raises:
+        StreetsegError: no truth, a frame without exactly one prediction, instance ids of some
+            frames only, or a mask that is not what it should be.
+    """
+    total = np.zeros((256, 256), np.int64)
+    pairs = list(_pair_masks(predictions, truth))
+    instances = InstanceTally(labels) if _with_instances([path for path, _ in pairs]) else None
+    for truth_path, predicted_path in track(pairs, total=len(pairs), description="score"):
+        true_ids = _read_mask(truth_path, labels, labels.known)
+        predicted_ids = _read_mask(predicted_path, labels, labels.category_of != IGNORE)
+        if true_ids.shape != predicted_ids.shape:
+            raise StreetsegError(
+                f"{predicted_path} is {predicted_ids.shape[1]}x{predicted_ids.shape[0]} but its "
+                f"truth is {true_ids.shape[1]}x{true_ids.shape[0]}: scores are taken at the size "
+                "of the truth"
+            )
+        total += confusion_matrix(true_ids, predicted_ids)
+        if instances:
+            ids = _read_instances(instances_of(truth_path), true_ids.shape, labels)
+            instances.add(ids, predicted_ids)
+    iiou = instances.iiou(total) if instances else None
+    return MaskScores(score(total, labels), len(pairs), iiou)
+
+
+def instances_of(truth: Path) -> Path:
+    """Where the instance ids of a frame are, beside its label ids."""
+    return truth.with_name(truth.name.removesuffix(TRUTH) + INSTANCES)
+
+
+def _pair_masks(predictions: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
+    truths = sorted(truth.rglob(f"*{TRUTH}"))
+    if not truths:
+        raise StreetsegError(f"{truth} holds no *{TRUTH}")
+    matching: dict[str, list[Path]] = {path.name.removesuffix(TRUTH): [] for path in truths}
+    for mask in predictions.rglob("*.png"):
+        beginnings = [mask.name[: end.start()] for end in re.finditer(r"[\W_]", mask.name)]
+        if name := next((each for each in reversed(beginnings) if each in matching), None):
+            matching[name].append(mask)
+    for path in truths:
+        name = path.name.removesuffix(TRUTH)
+        if len(matching[name]) != 1:
+            raise StreetsegError(
+                f"{path} needs one prediction named {name}*.png below {predictions}, "
+                f"there are {len(matching[name])}"
+            )
+        yield path, matching[name][0]
+
+
+def _with_instances(truths: list[Path]) -> bool:
+    """Whether every frame has instance ids; that some have is an error."""
+    without = [path for path in truths if not instances_of(path).exists()]
+    if without and len(without) < len(truths):
+        raise StreetsegError(
+            f"{without[0]} has no {INSTANCES[1:]} beside it, where other frames have: the iIoU "
+            "needs that of every frame, so add it or remove the others"
+        )
+    return not without
+
+
+def _read_mask(path: Path, labels: LabelSpace, allowed: np.ndarray) -> np.ndarray:
+    """The ids uint8[H, W] of a file, all of which are ``allowed``: bool[256]."""
+    ids = read_picture(path, decode_ids)
+    others = np.setdiff1d(ids, np.flatnonzero(allowed))
+    if others.size:
+        lacks = "gives no category" if labels.known[others[0]] else "does not define"
+        raise StreetsegError(
+            f"{path} holds id {others[0]}, which the label space '{labels.name}' {lacks}: masks "
+            "must hold label ids"
+        )
+    return ids
+
+
+def _read_instances(path: Path, size: tuple[int, ...], labels: LabelSpace) -> np.ndarray:
+    ids = read_picture(path, decode_instances)
+    if ids.shape != size:
+        raise StreetsegError(f"{path} is of another size than the label ids beside it")
+    unknown = np.setdiff1d(ids[ids > FIRST] // FIRST, [label.id for label in labels.labels])
+    if unknown.size:
+        raise StreetsegError(
+            f"{path} holds an object of label {unknown[0]}, which the label space '{labels.name}' "
+            "does not define"
+        )
+    return ids

@@ -1,0 +1,21 @@
+"""ONNX Runtime without PyTorch: all that a service needs of a model.
+
+Registered versions carry source that imports ``Segmenter`` from here: the name must stay.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streetseg.inference.segmenter import Segmenter
+
+__all__ = ["Segmenter"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Segmenter":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from streetseg.inference.segmenter import Segmenter
+
+    return Segmenter

@@ -1,0 +1,136 @@
+"""The model artifact: a folder of safe formats that holds all that serving and resuming need.
+
+=======================  ===========================================================================
+``model.onnx``           what is served: RGB uint8[N, height, width, 3] -> logits float32[N, C, ...]
+``model.int8.onnx``      the same in 8-bit integers, which CPUs serve; only if it passed the gate
+``weights.safetensors``  the same weights for PyTorch, to fine-tune
+``config.json``          architecture, input size, and where the model comes from
+``labels.json``          the label space
+``example.safetensors``  a picture and the logits PyTorch gave for it, to check any runtime against
+``trained_on.txt``       hashes of the pictures it learnt from; left out where they are not known
+``reference.json``       what its evaluation looked like, for :mod:`streetseg.monitoring.drift`;
+                         of a registered model alone, missing from versions older than it
+=======================  ===========================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streetseg.config.params import Model
+from streetseg.core.errors import StreetsegError, one_line
+from streetseg.data.labels import LabelSpace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from streetseg.models.build import SegmentationModel
+
+FORMAT = 1
+WEIGHTS = "weights.safetensors"
+TRAINED_ON = "trained_on.txt"
+REFERENCE = "reference.json"
+GRAPHS = {"float32": "model.onnx", "int8": "model.int8.onnx"}
+"""What is served in each precision."""
+
+
+def read_config(artifact: Path) -> dict[str, Any]:
+    """The ``config.json`` of an artifact.
+
+    Raises:
+        StreetsegError: the folder is no model artifact of a format known here.
+    """
+    config = _read_json(artifact, "config.json")
+    if config.get("format") != FORMAT:
+        raise StreetsegError(
+            f"{artifact} has format {config.get('format')}, this version reads {FORMAT}: train the "
+            "model again, or use the release that made it"
+        )
+    return config
+
+
+def weights_sha256(artifact: Path) -> str:
+    """The SHA-256 of the weights, 64 hexadecimal digits: equal for equal weights."""
+    with (Path(artifact) / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_labels(artifact: Path) -> LabelSpace:
+    """The label space of an artifact.
+
+    Raises:
+        StreetsegError: the folder is no model artifact.
+    """
+    return LabelSpace.from_dict(_read_json(artifact, "labels.json"), f"{artifact}/labels.json")
+
+
+def read_trained_on(artifact: Path) -> set[str] | None:
+    """Hashes of the pictures that a model has learnt from; None if the artifact does not say."""
+    path = Path(artifact) / TRAINED_ON
+    return set(path.read_text().split()) if path.exists() else None
+
+
+def load_torch(artifact: Path) -> SegmentationModel:
+    """The network of an artifact in PyTorch, on the CPU, in eval mode.
+
+    Raises:
+        StreetsegError: the folder is no model artifact, or its weights cannot be read.
+    """
+    from streetseg.models.build import build_model
+
+    model = build_model(_network(artifact), len(read_labels(artifact).categories))
+    model.load_state_dict(_read_weights(artifact))
+    return model.eval()
+
+
+def load_weights(model: SegmentationModel, artifact: Path, labels: LabelSpace) -> None:
+    """Fill ``model`` with the weights of an artifact, to learn on from there.
+
+    Raises:
+        StreetsegError: the folder is no artifact, or of another network or label space.
+    """
+    from streetseg.models.build import network_name
+
+    theirs = read_labels(artifact)
+    if theirs.names != labels.names:
+        raise StreetsegError(
+            f"{artifact} tells apart {', '.join(theirs.names)}, the dataset "
+            f"{', '.join(labels.names)}: model.init_from needs the same categories"
+        )
+    try:
+        model.load_state_dict(_read_weights(artifact))
+    except RuntimeError:
+        raise StreetsegError(
+            f"{artifact} is a {network_name(_network(artifact))}: set "
+            "model.architecture and model.encoder to these, or leave model.init_from out"
+        ) from None
+
+
+def _network(artifact: Path) -> Model:
+    """The network of an artifact, whose weights come from nowhere else."""
+    chosen = read_config(artifact)["model"]
+    return Model(**chosen | {"encoder_weights": "none", "init_from": None})
+
+
+def _read_json(artifact: Path, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads((Path(artifact) / name).read_text())
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict):
+        raise StreetsegError(f"{artifact} holds no model artifact ({name})")
+    return content
+
+
+def _read_weights(artifact: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(artifact) / WEIGHTS
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise StreetsegError(f"cannot read {path}: {one_line(error)}") from None

@@ -1,0 +1,93 @@
+"""Prediction with a model artifact, in ONNX Runtime: no PyTorch needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streetseg.core.errors import StreetsegError, one_line
+from streetseg.core.parallel import cores
+from streetseg.images.decode import resize_rgb
+from streetseg.inference.artifact import GRAPHS, read_config, read_labels
+from streetseg.inference.upsampling import categories_at
+
+CPU = "CPUExecutionProvider"
+
+
+class Segmenter:
+    """A model that turns pictures into category ids.
+
+    Attributes:
+        artifact: the folder it was opened from.
+        labels: the label space of the answers.
+        info: the ``config.json`` of the artifact.
+        size: (height, width) at which the network looks at a picture.
+        precision: of the graph that is open, "float32" or "int8".
+        graph: its file.
+    """
+
+    def __init__(
+        self, artifact: str | Path, precision: str | None = None, *, threads: int = 0
+    ) -> None:
+        """Open the artifact in a folder.
+
+        Args:
+            artifact: the folder.
+            precision: "float32" or "int8"; None for int8 where the artifact has it and ONNX Runtime
+                has no CUDA, else float32.
+            threads: that compute together on a CPU; 0 for one on each core.
+
+        Raises:
+            StreetsegError: the folder is no model artifact.
+        """
+        import onnxruntime
+
+        artifact = self.artifact = Path(artifact)
+        self.info: dict[str, Any] = read_config(artifact)
+        self.labels = read_labels(artifact)
+        self.size: tuple[int, int] = tuple(self.info["size"])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads or cores()
+        # Threads that wait in a loop for their next part take the cores from decoding and encoding.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        available = onnxruntime.get_available_providers()
+        providers = [p for p in ("CUDAExecutionProvider", CPU) if p in available]
+
+        def open_graph(precision: str, providers: list[str]) -> None:
+            self.precision, self.graph = precision, artifact / GRAPHS[precision]
+            try:
+                self._session = onnxruntime.InferenceSession(
+                    str(self.graph), options, providers=providers
+                )
+            except Exception as error:
+                raise StreetsegError(f"cannot open {self.graph}: {one_line(error)}") from None
+
+        has_int8 = precision is None and (artifact / GRAPHS["int8"]).exists()
+        if precision == "int8" or (has_int8 and providers[0] == CPU):
+            return open_graph("int8", [CPU])
+        open_graph("float32", providers)
+        if has_int8 and self._session.get_providers()[0] == CPU:  # CUDA did not start
+            open_graph("int8", [CPU])
+
+    @property
+    def device(self) -> str:
+        """What it computes on: CPU or CUDA."""
+        return self._session.get_providers()[0].removesuffix("ExecutionProvider")
+
+    def predict(self, rgb: np.ndarray) -> np.ndarray:
+        """Category ids uint8[H, W] of a picture uint8[H, W, 3], at the picture's own size."""
+        logits = self.logits(resize_rgb(rgb, self.size)[None])[0]
+        return categories_at(logits, rgb.shape[:2])
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits float32[N, C, height, width] of uint8[N, height, width, 3] at ``self.size``."""
+        return self._session.run(["logits"], {"images": images})[0]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities float32[C, h, w] of logits float32[C, h, w]."""
+    powers = np.exp(logits - logits.max(axis=0))
+    return powers / powers.sum(axis=0)

@@ -1,0 +1,200 @@
+"""Scores of a segmentation, all from one confusion matrix of ids."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from streetseg.data.labels import IGNORE, LabelSpace
+
+
+def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, size: int = 256) -> np.ndarray:
+    """Count pixels by (true id, predicted id): int64[size, size].
+
+    Args:
+        truth: uint8 ids, any shape.
+        predicted: uint8 ids of the same shape.
+        size: one more than the largest id.
+    """
+    truth, predicted = truth.ravel(), predicted.ravel()
+    # Masks are made of long runs of one id: to count by runs takes a fifth of the time.
+    changes = truth[1:] != truth[:-1]
+    changes |= predicted[1:] != predicted[:-1]
+    starts = np.append(0, np.flatnonzero(changes) + 1)
+    lengths = np.diff(starts, append=truth.size)
+    pairs = truth[starts].astype(np.intp) * size + predicted[starts]
+    return np.bincount(pairs, lengths, size * size).astype(np.int64).reshape(size, size)
+
+
+def confusion_of_categories(
+    truth: np.ndarray, categories: np.ndarray, space: LabelSpace
+) -> np.ndarray:
+    """Count pixels by (true label id, id that represents the predicted category).
+
+    Args:
+        truth: label ids uint8, any shape.
+        categories: category ids uint8 of the same shape.
+        space: what the ids mean.
+
+    Returns:
+        int64[256, 256], as :func:`score` takes it.
+    """
+    represented = representative_ids(space)
+    counts = np.zeros((256, 256), np.int64)
+    counts[:, represented] = confusion_matrix(truth, categories)[:, : len(represented)]
+    return counts
+
+
+def representative_ids(space: LabelSpace) -> np.ndarray:
+    """For each category a drawn id that the official evaluation counts as it: uint8[categories].
+
+    The first evaluated label of the category, or its first label where none is evaluated.
+    """
+    ids = []
+    for category in space.names:
+        members = [label for label in space.labels if label.category == category]
+        evaluated = [label for label in members if not label.ignore_in_eval]
+        ids.append((evaluated or members)[0].id % 256)
+    return np.array(ids, np.uint8)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one confusion matrix; NaN where a category does not occur.
+
+    The *plain* scores treat every category alike, void included. The *official* score is the
+    category IoU of the Cityscapes benchmark (``getIouScoreForCategory`` of cityscapesScripts):
+    pixels whose true id is ignored are dropped, a void prediction elsewhere is a miss, and void
+    itself has no score. The two are not comparable.
+    """
+
+    miou: float
+    """Mean of ``iou`` over the categories that occur."""
+    miou_official: float
+    """Mean of ``iou_official`` over the categories that occur."""
+    iou: dict[str, float]
+    dice: dict[str, float]
+    precision: dict[str, float]
+    """Of the pixels called so, the share that is; NaN where none is."""
+    recall: dict[str, float]
+    """Of the pixels that are so, the share that is called so; NaN where none is."""
+    iou_official: dict[str, float]
+    pixel_accuracy: float
+    category_confusion: np.ndarray
+    """int64[categories, categories] by (truth, prediction)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; a score that does not exist is null."""
+        return {
+            "miou": plain_number(self.miou),
+            "miou_official": plain_number(self.miou_official),
+            "pixel_accuracy": plain_number(self.pixel_accuracy),
+            "iou": plain_numbers(self.iou),
+            "dice": plain_numbers(self.dice),
+            "precision": plain_numbers(self.precision),
+            "recall": plain_numbers(self.recall),
+            "iou_official": plain_numbers(self.iou_official),
+            "categories": [*self.iou],
+            "confusion": self.category_confusion.tolist(),
+        }
+
+
+def score(confusion: np.ndarray, space: LabelSpace) -> Scores:
+    """Score a confusion matrix of label ids (int64[256, 256], truth by prediction)."""
+    plain = category_confusion(confusion, space)
+    official = category_iou(official_confusion(confusion, space))[: len(space.names)]
+    iou = category_iou(plain)
+    hit, true, predicted = _margins(plain)
+
+    def named(values: np.ndarray) -> dict[str, float]:
+        return dict(zip(space.names, values.tolist(), strict=True))
+
+    with np.errstate(invalid="ignore"):
+        dice, precision, recall = 2 * hit / (true + predicted), hit / predicted, hit / true
+    evaluated = {label.category for label in space.labels if not label.ignore_in_eval}
+    return Scores(
+        miou=mean(iou),
+        miou_official=mean(official),
+        iou=named(iou),
+        dice=named(dice),
+        precision=named(precision),
+        recall=named(recall),
+        iou_official={k: value for k, value in named(official).items() if k in evaluated},
+        pixel_accuracy=float(hit.sum() / total) if (total := plain.sum()) else float("nan"),
+        category_confusion=plain,
+    )
+
+
+def category_confusion(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
+    """Sum a confusion matrix of label ids (int64[256, 256]) into categories: int64[C, C]."""
+    return _merge(confusion, space.category_of, space.category_of, len(space.names))
+
+
+def official_confusion(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
+    """Sum a confusion matrix of label ids as cityscapesScripts counts them.
+
+    Returns:
+        int64[C + 1, C + 1]: pixels whose true id is ignored are dropped, and the last column is of
+        ignored ids where another was true. The last row is empty.
+    """
+    counted = np.where(space.ignored_in_eval, IGNORE, space.category_of)
+    other = len(space.names)
+    predicted = np.where(counted == IGNORE, other, counted)
+    return _merge(confusion, counted, predicted, other + 1)
+
+
+def category_iou(confusion: np.ndarray) -> np.ndarray:
+    """IoU of each category of [..., C, C]: float64[..., C], NaN where one does not occur."""
+    hit, true, predicted = _margins(confusion)
+    with np.errstate(invalid="ignore"):
+        return hit / (true + predicted - hit)
+
+
+def category_miou(confusion: np.ndarray) -> float:
+    """Mean IoU of a confusion matrix of category ids (int64[C, C])."""
+    return mean(category_iou(confusion))
+
+
+def shares_of_truth(confusion: np.ndarray) -> np.ndarray:
+    """The rows of int64[C, C] as shares of their sums, 0 where a category does not occur."""
+    truth = confusion.sum(axis=1, keepdims=True)
+    return np.divide(confusion, truth, out=np.zeros(confusion.shape), where=truth > 0)
+
+
+def mean(values: np.ndarray) -> float:
+    """Mean of the values that are not NaN; NaN if there are none."""
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if present.size else float("nan")
+
+
+def plain_number(value: float) -> float | None:
+    """A score for JSON: six decimals, None where it does not exist."""
+    return None if math.isnan(value) else round(value, 6)
+
+
+def plain_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Scores by name for JSON."""
+    return {name: plain_number(value) for name, value in values.items()}
+
+
+def _margins(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each category of [..., C, C] the pixels hit, true and predicted: float64[..., C] each."""
+    hit = confusion.diagonal(axis1=-2, axis2=-1).astype(float)
+    return hit, confusion.sum(axis=-1).astype(float), confusion.sum(axis=-2).astype(float)
+
+
+def _merge(
+    confusion: np.ndarray, true_group: np.ndarray, predicted_group: np.ndarray, groups: int
+) -> np.ndarray:
+    """Sum ids into groups (uint8[256] tables); ids in the group ``IGNORE`` are dropped."""
+    by_true = _sum_rows(confusion, true_group, groups)
+    return _sum_rows(by_true.T, predicted_group, groups).T
+
+
+def _sum_rows(counts: np.ndarray, group_of: np.ndarray, groups: int) -> np.ndarray:
+    """Add up the rows of each group: int64[groups, columns]."""
+    return np.stack([counts[group_of == group].sum(axis=0) for group in range(groups)])

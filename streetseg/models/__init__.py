@@ -1,0 +1,1 @@
+"""Networks in PyTorch, and how they become a model artifact."""

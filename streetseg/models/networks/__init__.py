@@ -1,0 +1,24 @@
+"""Networks that segmentation_models_pytorch lacks: RGB float32[N, 3, H, W] to float32[N, C, H, W].
+
+Each is built from the number of categories C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from streetseg.models.networks.fcn import FCN
+from streetseg.models.networks.mini_unet import MiniUnet
+from streetseg.models.networks.unet2015 import UNet2015
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "FCN8s": partial(FCN, stride=8),
+    "FCN16s": partial(FCN, stride=16),
+    "FCN32s": partial(FCN, stride=32),
+    "MiniUnet": MiniUnet,
+    "UNet2015": UNet2015,
+}
+"""The networks by the name that ``model.architecture`` gives them."""

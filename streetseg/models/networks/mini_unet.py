@@ -1,0 +1,35 @@
+"""A U-Net small enough to train from scratch on a processor."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from streetseg.models.networks.unet2015 import UNet2015
+
+
+def two_normalised_convolutions(inputs: int, outputs: int) -> nn.Sequential:
+    """Two 3x3 convolutions that keep height and width, each with batch normalisation and ReLU.
+
+    Ioffe, Szegedy: Batch Normalization (2015).
+    """
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(outputs, outputs, 3, padding=1),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class MiniUnet(UNet2015):
+    """Three encoder blocks (32, 64, 128 channels) and two decoder blocks (64, 32).
+
+    It has no paper of its own: it is `UNet2015` cut to three levels of half the width, with batch
+    normalisation. Small published Cityscapes systems use networks of this size. H and W must be
+    multiples of 4.
+    """
+
+    def __init__(self, categories: int) -> None:
+        """Build with random weights for a number of categories."""
+        super().__init__(categories, widths=(32, 64, 128), block=two_normalised_convolutions)

@@ -1,0 +1,85 @@
+"""Writing a model artifact (see :mod:`streetseg.inference.artifact` for the format)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+
+from streetseg.config.params import Params
+from streetseg.core.atomic_files import new_folder
+from streetseg.core.provenance import git_revision
+from streetseg.data.dataset import PreparedDataset
+from streetseg.inference.artifact import FORMAT, TRAINED_ON, WEIGHTS
+from streetseg.inference.self_check import check_onnx, save_example
+from streetseg.models.build import SegmentationModel
+from streetseg.models.onnx_export import export_onnx
+
+
+def save_artifact(
+    model: SegmentationModel,
+    dataset: PreparedDataset,
+    params: Params,
+    destination: Path,
+    *,
+    run_id: str,
+    epoch: int,
+    trained_on: Collection[str] | None = None,
+) -> Path:
+    """Write ``model`` (on the CPU, in eval mode) as an artifact, whole or not at all.
+
+    Args:
+        model: the network.
+        dataset: what it was trained on.
+        params: the recipe.
+        destination: the folder to write.
+        run_id: the run that trained it.
+        epoch: of which the weights are.
+        trained_on: what :func:`frames_learnt` says; None if it is not known.
+
+    Raises:
+        StreetsegError: the folder cannot be written, or the exported graph computes something else.
+    """
+    config = {
+        "format": FORMAT,
+        "model": params.model.model_dump(),
+        "size": list(dataset.size),
+        "run_id": run_id,
+        "epoch": epoch,
+        "data_version": dataset.version,
+        "git_revision": git_revision(),
+        "params": params.to_dict(),
+    }
+    with new_folder(destination, "config.json") as folder:
+        _write_json(folder / "config.json", config)
+        _write_json(folder / "labels.json", dataset.labels.to_dict())
+        if trained_on is not None:
+            lines = "".join(f"{picture}\n" for picture in sorted(trained_on))
+            (folder / TRAINED_ON).write_text(lines)
+        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        (folder / WEIGHTS).write_bytes(save(weights))
+        export_onnx(model, dataset.size, folder / "model.onnx")
+        save_example(model, dataset.image(int(dataset.rows("train")[0])), folder)
+        check_onnx(folder)
+    return destination
+
+
+def frames_learnt(dataset: PreparedDataset, inherited: Collection[str] | None) -> set[str] | None:
+    """The pictures that a model has learnt from once it is trained on a dataset.
+
+    Args:
+        dataset: what it is trained on; the frames that the checkpoint is chosen on count too.
+        inherited: what the model that training began with had learnt from; None if unknown.
+
+    Returns:
+        Hashes of picture files, as ``image_hash`` of the index; None if unknown.
+    """
+    own = set(dataset.index["image_hash"][dataset.rows("train")])
+    return None if inherited is None else own.union(inherited)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n")

@@ -1,0 +1,1 @@
+"""Segmenting images and videos without a service."""

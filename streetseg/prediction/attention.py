@@ -1,0 +1,176 @@
+"""Where a SegFormer looks: the weights of its attention heads.
+
+E. Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers,
+NeurIPS 2021, section 3.1. Each of four stages has a grid of tokens, 4, 8, 16 and 32 pixels apart.
+Every token asks (equation 1); what it asks is a coarser grid, each key standing for 8x8, 4x4, 2x2
+and 1x1 tokens (equation 2), so 32x32 pixels in every stage.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from streetseg.core.atomic_files import write_whole
+from streetseg.core.errors import StreetsegError
+from streetseg.images.decode import resize_rgb
+from streetseg.inference.artifact import load_torch, read_config
+from streetseg.models.build import SegmentationModel
+
+STAGES = (1, 2, 3, 4)
+COLUMNS, CELL = 4, 2.6
+"""Pictures side by side, and the width of each in inches."""
+
+
+@dataclass(frozen=True)
+class StageAttention:
+    """What one token of a stage attends to, in the stage's last block."""
+
+    stage: int
+    """1 to 4."""
+    weights: np.ndarray
+    """float32[heads, rows, columns] over the grid of keys; each head sums to 1."""
+
+
+def attend(artifact: Path, rgb: np.ndarray, pixel: tuple[int, int]) -> list[StageAttention]:
+    """The attention of the token at a pixel, in the last block of every stage.
+
+    Args:
+        artifact: folder of a model artifact.
+        rgb: picture uint8[H, W, 3]; it is resized to the size that the network looks at.
+        pixel: (x, y) in the picture.
+
+    Raises:
+        StreetsegError: the network has no such attention, or the pixel is outside the picture.
+    """
+    (x, y), (height, width) = pixel, rgb.shape[:2]
+    if not (0 <= x < width and 0 <= y < height):
+        raise StreetsegError(f"the pixel {x},{y} is outside the picture of {width}x{height}")
+    model = load_torch(artifact)
+    found = []
+
+    def look(stage: int, module: Any, given: tuple[Tensor, int, int]) -> None:
+        tokens, rows, columns = given
+        at = y * rows // height * columns + x * columns // width
+        weights = attention_weights(module, tokens, rows, columns, slice(at, at + 1))[0, :, 0]
+        grid = weights.unflatten(1, (rows // module.sr_ratio, columns // module.sr_ratio))
+        found.append(StageAttention(stage, grid.numpy()))
+
+    for stage, module in enumerate(last_attentions(model, artifact), 1):
+        module.register_forward_hook(
+            lambda module, given, _, stage=stage: look(stage, module, given)
+        )
+    images = resize_rgb(rgb, tuple(read_config(artifact)["size"]))[None]
+    with torch.inference_mode():
+        model(torch.from_numpy(images))
+    return found
+
+
+def last_attentions(model: SegmentationModel, name: object = "the model") -> list[Any]:
+    """The attention module of the last block of each stage.
+
+    Raises:
+        StreetsegError: the network's encoder is no Mix Vision Transformer; it is called ``name``.
+    """
+    from segmentation_models_pytorch.encoders.mix_transformer import MixVisionTransformer
+
+    if not isinstance(model.encoder, MixVisionTransformer):
+        raise StreetsegError(
+            f"{name} has no attention that can be shown: it is a {type(model.network).__name__} on "
+            "another encoder than mit_b0 to mit_b5; train model.architecture=Segformer, or any "
+            "other on model.encoder=mit_b0"
+        )
+    return [model.encoder.get_submodule(f"block{stage}")[-1].attn for stage in STAGES]
+
+
+def attention_weights(
+    module: Any, tokens: Tensor, rows: int, columns: int, queries: slice = slice(None)
+) -> Tensor:
+    """softmax(Q K^T / sqrt(d)), equation 1: float32[N, heads, queries, keys].
+
+    Args:
+        module: a self-attention of the Mix Vision Transformer.
+        tokens: what it is given, float32[N, rows * columns, channels].
+        rows: of the grid of tokens.
+        columns: of the grid of tokens.
+        queries: which tokens ask; all if not given.
+    """
+    keys, _ = keys_and_values(module, tokens, rows, columns)
+    asking = _split(module.q(tokens[:, queries]), module.num_heads)
+    return torch.softmax(module.scale * asking @ keys.mT, dim=-1)
+
+
+def keys_and_values(module: Any, tokens: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+    """Keys and values, each float32[N, heads, keys, d], of tokens that are reduced (equation 2)."""
+    if module.sr_ratio > 1:
+        grid = tokens.mT.unflatten(2, (rows, columns))
+        tokens = module.norm(module.sr(grid).flatten(2).mT)
+    keys, values = module.kv(tokens).chunk(2, dim=-1)
+    return _split(keys, module.num_heads), _split(values, module.num_heads)
+
+
+def write_attention(
+    rgb: np.ndarray, pixel: tuple[int, int], stages: list[StageAttention], path: Path
+) -> None:
+    """Draw every head over the picture, and write the sheet as PNG.
+
+    Colours go from 0 to the head's own largest weight; the title tells how many times the mean
+    that is.
+
+    Args:
+        rgb: the picture, uint8[H, W, 3].
+        pixel: (x, y) that asks.
+        stages: what :func:`attend` gives.
+        path: the file.
+
+    Raises:
+        StreetsegError: the file does not end with ``.png``.
+    """
+    from matplotlib.figure import Figure
+
+    if path.suffix.lower() != ".png":
+        raise StreetsegError(f"cannot write {path}: name a .png")
+    height, width = rgb.shape[:2]
+    heads = [
+        (f"stage {stage.stage}, head {head}", weights)
+        for stage in stages
+        for head, weights in enumerate(stage.weights, 1)
+    ]
+    columns = min(COLUMNS, len(heads))
+    rows = -(-len(heads) // columns)
+    figure = Figure(
+        figsize=(CELL * columns, rows * (CELL * height / width + 0.24) + 0.35), layout="compressed"
+    )
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    place = (0, width, height, 0)
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, (name, weights) in zip(axes, heads, strict=False):
+        peak = weights.max()
+        heat = cv2.resize(weights / peak, (width, height), interpolation=cv2.INTER_LINEAR)
+        axis.imshow(gray, cmap="gray", vmin=0, vmax=255, extent=place)
+        axis.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.8 * heat**0.5, extent=place)
+        axis.plot(*pixel, "o", color="none", markeredgecolor="#4cf3ff", markersize=7)
+        axis.set_title(f"{name}: {peak * weights.size:.1f}x", fontsize=8)
+    x, y = pixel
+    figure.suptitle(
+        f"What the pixel {x},{y} attends to; the brightest place has so many times the mean weight",
+        fontsize=10, x=0.01, ha="left",
+    )  # fmt: skip
+    png = io.BytesIO()
+    figure.savefig(png, dpi=110, format="png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, png.getvalue())
+
+
+def _split(tokens: Tensor, heads: int) -> Tensor:
+    """float32[N, tokens, heads * d] as float32[N, heads, tokens, d]."""
+    return tokens.unflatten(-1, (heads, -1)).transpose(1, 2)

@@ -1,0 +1,1 @@
+"""MLflow model versions: registered, promoted and traced."""

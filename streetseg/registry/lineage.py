@@ -1,0 +1,189 @@
+"""From a model to its data, and back: what was trained on what, by which code."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from streetseg.config.params import Data, Params
+from streetseg.core.credentials import masked
+from streetseg.core.errors import StreetsegError
+from streetseg.data.dataset import DESCRIPTION, PreparedDataset
+from streetseg.data.versions import (
+    DATA_VERSION,
+    DataCommit,
+    branches_and_tags_of,
+    commits_of,
+    fetch_index,
+)
+from streetseg.registry.versions import ModelVersion, find, search
+from streetseg.tracking.read import SHORTEST_PREFIX, choose, runs_of, search_runs
+from streetseg.tracking.store import clear_errors, connect, name_and_version
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class TracedRun:
+    """A training run, with what its tags tell; what an old run does not tell is None."""
+
+    id: str
+    name: str
+    started: datetime
+    """In UTC."""
+    data_version: str | None
+    git_revision: str | None
+    source: str | None
+    recipe: str | None
+    frames: dict[str, int]
+    """Of each split."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What hangs together: versions, the runs that trained them, and the data they learnt from."""
+
+    versions: list[ModelVersion]
+    runs: list[TracedRun]
+    data_version: str | None
+    commits: list[DataCommit]
+    """That brought the data version into ``dvc.lock``, if the repository is on this machine."""
+    names: list[str]
+    """Branches and tags with it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        runs = [{**asdict(run), "started": run.started.isoformat()} for run in self.runs]
+        versions = [version.to_dict() for version in self.versions]
+        return {**asdict(self), "runs": runs, "versions": versions}
+
+
+def trace(params: Params, subject: str) -> Trace:
+    """Follow a model to its data, or data to its models.
+
+    Args:
+        params: where the registry and the repository are, and which model numbers are of.
+        subject: a version's number (as ``X-Model-Version`` names it), an alias, ``models:/...``, a
+            run's id or name, or a data version.
+
+    Raises:
+        StreetsegError: it is none of these, or the registry does not answer.
+    """
+    client, model = connect(params.registry), params.registry.model_name
+    with clear_errors(f"cannot trace {subject}"):
+        if DATA_VERSION.fullmatch(subject):
+            return _trace_data(client, subject, params.data.repository)
+        if subject.startswith("models:/"):
+            return _trace_version(find(client, *name_and_version(subject)), client, params)
+        # A version has fewer digits than the shortest beginning of a run's id.
+        is_number = subject.isdecimal() and len(subject) < SHORTEST_PREFIX
+        if is_number or subject in _aliases(client, model):
+            return _trace_version(find(client, model, subject), client, params)
+        if RUN_ID.fullmatch(subject):
+            run = client.get_run(subject)
+        elif known := runs_of(client, params.registry.experiment):
+            run = choose(subject, known)
+        else:
+            raise StreetsegError(f"'{subject}' is no version, alias, run or data version here")
+        trained = search(client, f"run_id = '{run.info.run_id}'")
+        return _put_together(trained, [_traced(run)], params.data.repository)
+
+
+def list_files(data: Data, version: str) -> pd.DataFrame:
+    """The frames of a data version: split, city, frame, image and label (paths below the root).
+
+    Args:
+        data: where the prepared dataset is; if it is another version, the index is fetched from
+            ``data.remote``.
+        version: a data version.
+
+    Raises:
+        StreetsegError: the dataset is not here, and its index cannot be fetched.
+    """
+    columns = ["split", "city", "frame", "image", "label"]
+    if (data.prepared / DESCRIPTION).is_file():
+        here = PreparedDataset(data.prepared)
+        if here.version == version:
+            return here.index[columns]
+    with tempfile.TemporaryDirectory() as scratch:
+        return fetch_index(version, data, Path(scratch) / "index").index[columns]
+
+
+def _trace_version(version: ModelVersion, client: MlflowClient, params: Params) -> Trace:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        runs = [_traced(client.get_run(version.run_id))]
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        runs = []  # deleted for good: the tags of the version still lead to the data
+    return _put_together([version], runs, params.data.repository)
+
+
+def _trace_data(client: MlflowClient, version: str, repository: str) -> Trace:
+    tagged = f"tags.data_version = '{version}'"
+    everywhere = [each.experiment_id for each in client.search_experiments()]
+    runs = [_traced(run) for run in search_runs(client, everywhere, tagged)]
+    found = _put_together(search(client, tagged), runs, repository, version)
+    if not (found.versions or found.runs or found.commits):
+        raise StreetsegError(
+            f"nothing is known of data version {version}: neither a run in "
+            f"{masked(client.tracking_uri)} nor a commit of {masked(repository)} names it"
+        )
+    return found
+
+
+def _put_together(
+    versions: list[ModelVersion],
+    runs: list[TracedRun],
+    repository: str,
+    data_version: str | None = None,
+) -> Trace:
+    named = [run.data_version for run in runs] + [v.tags.get("data_version") for v in versions]
+    data_version = data_version or next((name for name in named if name), None)
+    if data_version is None:
+        return Trace(versions, runs, None, [], [])
+    commits = commits_of(data_version, repository)
+    names = branches_and_tags_of(data_version, repository)
+    return Trace(versions, runs, data_version, commits, names)
+
+
+def _traced(run: Run) -> TracedRun:
+    tags = run.data.tags
+    return TracedRun(
+        id=run.info.run_id,
+        name=run.info.run_name or "",
+        started=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+        data_version=tags.get("data_version"),
+        git_revision=tags.get("git_revision"),
+        source=tags.get("source"),
+        recipe=tags.get("recipe"),
+        frames={
+            key.removeprefix("frames_"): int(value)
+            for key, value in sorted(tags.items())
+            if key.startswith("frames_")
+        },
+    )
+
+
+def _aliases(client: MlflowClient, name: str) -> set[str]:
+    """Those of a model; none if there is no such model."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return set(client.get_registered_model(name).aliases)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return set()

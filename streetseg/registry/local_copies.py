@@ -1,0 +1,133 @@
+"""Models of the registry kept on this machine, to answer with while the registry is away."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from streetseg.config.params import Registry
+from streetseg.core.atomic_files import new_folder
+from streetseg.core.errors import StreetsegError
+from streetseg.inference.artifact import read_config
+from streetseg.registry.versions import ModelVersion, describe, download
+from streetseg.tracking.store import connect, name_and_version
+
+logger = logging.getLogger("streetseg.serving")
+
+VERSION = "version.json"
+"""What the registry said of the version, beside the files of the model artifact."""
+
+TRAINING_ONLY = ("weights.safetensors", "trained_on.txt")
+KEPT = 3
+
+
+def copy_model(uri: str, registry: Registry, destination: Path) -> Path:
+    """Copy what serving needs of a registered model into a folder, whole or not at all.
+
+    Args:
+        uri: ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
+        registry: where it is.
+        destination: the folder, which also tells the version, its origin and scores.
+
+    Raises:
+        StreetsegError: no such model, or the folder cannot be written.
+    """
+    told = describe(connect(registry), *name_and_version(uri))
+    exact = f"models:/{told['name']}/{told['version']}"
+    del told["aliases"]  # they move
+    with TemporaryDirectory(prefix="streetseg-") as scratch:
+        source = download(exact, registry, Path(scratch))
+        with new_folder(destination, "config.json") as folder:
+            skip = shutil.ignore_patterns(*TRAINING_ONLY)
+            shutil.copytree(source, folder, ignore=skip, dirs_exist_ok=True)
+            (folder / VERSION).write_text(json.dumps(told, indent=1) + "\n")
+    return destination
+
+
+def told_version(folder: Path) -> dict[str, Any]:
+    """What the registry said of the version in a folder; of a model that was never registered,
+    what its artifact says.
+
+    Raises:
+        StreetsegError: the folder is no model artifact, or what is said in it is damaged.
+    """
+    config = read_config(folder)
+    path = folder / VERSION
+    if not path.exists():
+        keys = ("run_id", "data_version", "git_revision")
+        unregistered = {"name": folder.resolve().name, "version": "unregistered"}
+        return {**unregistered, **{key: config[key] for key in keys}, "metrics": {}}
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise StreetsegError(f"{path} cannot be read: {error}") from None
+
+
+class LocalCopies:
+    """The last few versions of a registered model in a folder, the latest used first."""
+
+    def __init__(self, root: Path, registry: Registry) -> None:
+        """Keep copies in ``root / model_name``.
+
+        A copy is named after its version and its run: another registry counts from 1 too.
+        """
+        self._root = root / registry.model_name
+        self._registry = registry
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            writable = os.access(self._root, os.W_OK)
+        except OSError:
+            writable = False
+        if not writable:
+            self._root = Path(tempfile.mkdtemp(prefix="streetseg-"))
+            logger.warning(
+                "%s cannot be written: models are kept in %s, which a restart may not find again; "
+                "set serve.cache to a folder that can be",
+                root,
+                self._root,
+            )
+
+    def folder(self, version: ModelVersion) -> Path:
+        """Where a version is, or will be once it is fetched."""
+        return self._root / f"{version.version}-{version.run_id[:12]}"
+
+    def fetch(self, version: ModelVersion) -> Path:
+        """The folder of a version, copied from the registry if it is not here.
+
+        Several processes may ask: one copies, the others wait for it.
+
+        Raises:
+            StreetsegError: it is not here and cannot be had.
+        """
+        folder = self.folder(version)
+        with (self._root / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / VERSION).exists():
+                copy_model(f"models:/{version.name}/{version.version}", self._registry, folder)
+        return folder
+
+    def used(self, folder: Path) -> None:
+        """Note that a version serves now, and remove those that have not for longest."""
+        os.utime(folder)
+        for unused in self.latest()[KEPT:]:
+            shutil.rmtree(unused, ignore_errors=True)
+
+    def latest(self) -> list[Path]:
+        """The folders of the versions that are here, the one that served last first."""
+        found = []
+        for path in self._root.glob(f"*/{VERSION}"):
+            with suppress(FileNotFoundError):  # another process has just removed it
+                found.append((path.parent.stat().st_mtime, path.parent))
+        return [folder for _, folder in sorted(found, reverse=True)]
+
+    def drop(self, version: ModelVersion) -> None:
+        """Remove a copy that is damaged."""
+        shutil.rmtree(self.folder(version), ignore_errors=True)

@@ -1,0 +1,218 @@
+"""Pictures of frames, labels and predictions, for people to look at."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from streetseg.core.atomic_files import write_whole
+from streetseg.data.labels import IGNORE, LabelSpace
+from streetseg.images.decode import blend, resize_rgb
+from streetseg.metrics.confusion import shares_of_truth
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from streetseg.data.dataset import PreparedDataset
+    from streetseg.models.build import SegmentationModel
+
+HEADING = 22
+"""Height in pixels of the line that names the columns of :func:`prediction_panel`."""
+
+
+def colorize(categories: np.ndarray, labels: LabelSpace) -> np.ndarray:
+    """Colours uint8[H, W, 3] of category ids uint8[H, W]; ignored pixels are white."""
+    palette = np.full((256, 3), 255, np.uint8)
+    palette[: len(labels.palette)] = labels.palette
+    return palette[categories]
+
+
+def errors_on(rgb: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The picture in grey with wrong pixels in red: uint8[H, W, 3]."""
+    gray = np.repeat(rgb.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+    wrong = (truth != predicted) & (truth != IGNORE)
+    gray[wrong] = blend(gray, np.full_like(gray, (230, 30, 40)), 0.75)[wrong]
+    return gray
+
+
+def thumbnail(dataset: PreparedDataset, row: int, width: int = 320) -> str:
+    """A frame beside its labels, as a ``data:`` address of a JPEG."""
+    return jpeg_address(shrink(_beside_labels(dataset, row), 2 * width))
+
+
+def write_preview(dataset: PreparedDataset, path: Path, frames: int = 12) -> None:
+    """Write a JPEG of frames spread through the dataset, each beside its labels, with a legend."""
+    strips = []
+    for row in dataset.spread(frames):
+        strip = shrink(_beside_labels(dataset, row), 960)
+        _caption(strip, f"{dataset.index['split'][row]} {dataset.index['frame'][row]}")
+        strips.append(strip)
+    if len(strips) % 2:
+        strips.append(np.full_like(strips[0], 255))
+    lines = [np.concatenate(strips[at : at + 2], axis=1) for at in range(0, len(strips), 2)]
+    legend = np.full((36, lines[0].shape[1], 3), 255, np.uint8)
+    step = legend.shape[1] // len(dataset.labels.categories)
+    for number, category in enumerate(dataset.labels.categories):
+        left = number * step + 8
+        cv2.rectangle(legend, (left, 8), (left + 20, 28), category.color, -1)
+        _write(legend, category.name, (left + 28, 24), (0, 0, 0))
+    sheet = cv2.cvtColor(np.concatenate([*lines, legend]), cv2.COLOR_RGB2BGR)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, cv2.imencode(".jpg", sheet)[1].tobytes())
+
+
+def _beside_labels(dataset: PreparedDataset, row: int) -> np.ndarray:
+    """A frame, and at its right the same under its labels: uint8[height, 2 * width, 3]."""
+    rgb = dataset.image(row)
+    return np.concatenate([rgb, overlay(rgb, dataset.categories(row), dataset.labels)], axis=1)
+
+
+def _caption(rgb: np.ndarray, text: str) -> None:
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    height = rgb.shape[0]
+    cv2.rectangle(rgb, (0, height - 22), (width + 12, height), (0, 0, 0), -1)
+    _write(rgb, text, (6, height - 7), (255, 255, 255))
+
+
+def _write(rgb: np.ndarray, text: str, place: tuple[int, int], color: tuple[int, int, int]) -> None:
+    cv2.putText(rgb, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
+
+
+def shrink(rgb: np.ndarray, width: int) -> np.ndarray:
+    """The picture at most ``width`` pixels wide, its aspect kept: uint8[h, w, 3]."""
+    if rgb.shape[1] <= width:
+        return rgb
+    return resize_rgb(rgb, (max(1, round(rgb.shape[0] * width / rgb.shape[1])), width))
+
+
+def overlay(rgb: np.ndarray, categories: np.ndarray, labels: LabelSpace) -> np.ndarray:
+    """The picture with its categories' colours laid over it: uint8[H, W, 3]."""
+    return blend(rgb, colorize(categories, labels), 0.6)
+
+
+def jpeg_address(rgb: np.ndarray) -> str:
+    """A ``data:`` address that holds uint8[H, W, 3] as a JPEG, for pages that ask for no file."""
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+
+
+def png_address(png: bytes) -> str:
+    """A ``data:`` address that holds a PNG."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def prediction_panel(
+    model: SegmentationModel, dataset: PreparedDataset, rows: Sequence[int] | np.ndarray
+) -> np.ndarray:
+    """Frame, truth and prediction under their names, a row for each frame: uint8[H, W, 3]."""
+    import torch
+
+    width = dataset.size[1]
+    heading = np.full((HEADING, 3 * width, 3), 255, np.uint8)
+    for column, name in enumerate(("frame", "truth", "prediction")):
+        _write(heading, name, (column * width + 6, HEADING - 7), (0, 0, 0))
+    strips = [heading]
+    for row in rows:
+        image = np.array(dataset.image(row))
+        with torch.inference_mode():
+            logits = model.eval()(torch.from_numpy(image)[None].to(model.mean.device))
+        predicted = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+        truth = dataset.categories(row)
+        pictures = [image, *(colorize(ids, dataset.labels) for ids in (truth, predicted))]
+        strips.append(np.concatenate(pictures, axis=1))
+    return np.concatenate(strips, axis=0)
+
+
+def prediction_sheet(
+    rows: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
+    labels: LabelSpace,
+    title: str,
+    path: Path,
+) -> None:
+    """Write a titled sheet with a legend: frame, truth, prediction and errors of each row.
+
+    Args:
+        rows: (caption, rgb uint8[H, W, 3], truth uint8[H, W], predicted uint8[H, W]).
+        labels: names and colours of the categories.
+        title: the line on top.
+        path: the PNG to write.
+    """
+    height, width = rows[0][1].shape[:2]
+    figure = _figure(12, 0.9 + len(rows) * (12 / 4 * height / width + 0.22))
+    axes = figure.subplots(len(rows), 4, squeeze=False)
+    for place, (line, row) in enumerate(zip(axes, rows, strict=True)):
+        caption, rgb, truth, predicted = row
+        pictures = (
+            rgb,
+            blend(rgb, colorize(truth, labels), 0.7),
+            blend(rgb, colorize(predicted, labels), 0.7),
+            errors_on(rgb, truth, predicted),
+        )
+        for axis, picture, heading in zip(
+            line, pictures, ("frame", "truth", "prediction", "errors"), strict=True
+        ):
+            axis.imshow(picture, interpolation="antialiased")
+            axis.set_axis_off()
+            if place == 0:
+                axis.set_title(heading, fontsize=10)
+        line[0].text(
+            0.01, 0.02, caption, fontsize=6, color="white", transform=line[0].transAxes,
+            bbox={"facecolor": "black", "alpha": 0.5, "pad": 1.5, "linewidth": 0},
+        )  # fmt: skip
+    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    _legend(figure, labels)
+    figure.savefig(path, dpi=130)
+
+
+def confusion_picture(confusion: np.ndarray, labels: LabelSpace, path: Path) -> None:
+    """Draw a confusion matrix: of each true category the shares of its pixels, and their numbers.
+
+    Args:
+        confusion: int64[C, C], pixels by (truth, prediction).
+        labels: names of the categories.
+        path: the PNG to write.
+    """
+    shares, size = shares_of_truth(confusion), len(confusion)
+    figure = _figure(2.2 + 1.05 * size, 1.3 + 0.62 * size)
+    axis = figure.subplots()
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.ndindex(size, size):
+        count, share = confusion[row, column], shares[row, column]
+        color = "white" if share > 0.55 else "black" if count else "#999999"
+        where: dict[str, Any] = {"ha": "center", "color": color}
+        axis.text(column, row - 0.02, f"{share * 100:.1f} %", va="bottom", fontsize=12, **where)
+        axis.text(column, row + 0.1, f"{count:,}", va="top", fontsize=9, **where)
+    axis.set_xticks(range(size), labels.names, fontsize=11)
+    axis.set_yticks(range(size), labels.names, fontsize=11)
+    axis.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+    axis.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+    axis.grid(which="minor", color="#dddddd", linewidth=0.6)
+    axis.tick_params(which="both", length=0)
+    axis.spines[:].set_visible(False)
+    axis.set_xlabel("predicted", fontsize=11)
+    axis.set_ylabel("true", fontsize=11)
+    figure.savefig(path, dpi=110)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="compressed")
+
+
+def _legend(figure: Figure, labels: LabelSpace) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*category.color), label=category.name)
+        for category in labels.categories
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
+    )

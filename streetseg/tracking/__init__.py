@@ -1,0 +1,1 @@
+"""MLflow runs: recorded, read and compared."""

@@ -1,0 +1,1 @@
+"""The PyTorch training loop and what it calls."""

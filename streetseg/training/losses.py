@@ -1,0 +1,202 @@
+"""What training minimises.
+
+Every loss takes logits float[N, C, H, W] and categories int64[N, H, W] of category ids or
+``IGNORE``, and gives a scalar: 0 where no pixel is labelled. Half-precision logits are raised to
+float32 first. Sums are over the batch of all processes that train together.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from streetseg.config.params import Loss
+from streetseg.data.labels import IGNORE
+from streetseg.training.distributed import over_processes
+
+SMALLEST = 1e-6
+"""What keeps a quotient or a root finite; below it nothing is learnt."""
+
+
+def segmentation_loss(
+    logits: Tensor, categories: Tensor, params: Loss, weights: Tensor | None = None
+) -> Tensor:
+    """The weighted sum of the losses that the params ask for.
+
+    Args:
+        logits: float[N, C, H, W].
+        categories: int64[N, H, W] of category ids, or ``IGNORE``.
+        params: the weights of the terms, and their settings.
+        weights: float32[C], the weight of each category in the cross-entropy; None for 1.
+    """
+    batch = _exact(logits), categories
+    alpha, beta = params.tversky_alpha, params.tversky_beta
+    terms = {
+        "cross_entropy": lambda: cross_entropy(
+            *batch, weights, params.label_smoothing, params.ohem_share
+        ),
+        "focal": lambda: focal_loss(*batch, params.focal_gamma),
+        "bce": lambda: bce_loss(*batch),
+        "dice": lambda: dice_loss(*batch),
+        "jaccard": lambda: jaccard_loss(*batch),
+        "tversky": lambda: tversky_loss(*batch, alpha, beta),
+        "focal_tversky": lambda: focal_tversky_loss(
+            *batch, alpha, beta, params.focal_tversky_gamma
+        ),
+    }
+    weighted = ((getattr(params, name), term) for name, term in terms.items())
+    return sum((weight * term() for weight, term in weighted if weight), batch[0].new_zeros(()))
+
+
+def balancing_weights(pixels: np.ndarray, balance: float) -> Tensor:
+    """Weights that make rare categories count more: float32[C], 1 for the average pixel.
+
+    Args:
+        pixels: int64[C], how many pixels each category has in the training frames.
+        balance: 0 for equal weights, 1 for weights inverse to the share of pixels.
+    """
+    shares = np.maximum(pixels / pixels.sum(), 1e-4)
+    weights = shares**-balance
+    return torch.from_numpy(weights / (weights * shares).sum()).float()
+
+
+def cross_entropy(
+    logits: Tensor,
+    categories: Tensor,
+    weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    ohem_share: float = 1.0,
+) -> Tensor:
+    """Mean cross-entropy over the labelled pixels, or over the hardest of them.
+
+    Args:
+        logits: float[N, C, H, W].
+        categories: int64[N, H, W].
+        weights: float32[C]: each pixel counts as much as its category's weight; None for 1.
+        label_smoothing: share of the truth that is spread over all categories alike (Szegedy et
+            al., Rethinking the Inception Architecture, 2016, section 7).
+        ohem_share: share of the labelled pixels, of each process, that count: those with the
+            highest loss, before weights (online hard example mining, Shrivastava et al., 2016).
+    """
+    logits, labelled = _exact(logits), categories != IGNORE
+    losses = F.cross_entropy(
+        logits, categories, ignore_index=IGNORE, reduction="none", label_smoothing=label_smoothing
+    )
+    counts = labelled.to(logits.dtype)
+    if weights is not None:
+        counts = counts * weights[categories.where(labelled, 0)]
+    if ohem_share < 1:
+        counts = counts * _hardest(losses, labelled, ohem_share)
+    return _mean(losses * counts, counts)
+
+
+def focal_loss(logits: Tensor, categories: Tensor, gamma: float = 2.0) -> Tensor:
+    """Mean of (1 - p)^gamma times the cross-entropy, p the probability of the truth.
+
+    Lin et al., Focal Loss for Dense Object Detection (2017), eq. 4, with a softmax over the
+    categories in place of the paper's sigmoid.
+    """
+    logits, labelled = _exact(logits), categories != IGNORE
+    losses = F.cross_entropy(logits, categories, ignore_index=IGNORE, reduction="none")
+    easiness = (-torch.expm1(-losses)).clamp(min=SMALLEST) ** gamma
+    return _mean(easiness * losses, labelled)
+
+
+def bce_loss(logits: Tensor, categories: Tensor) -> Tensor:
+    """Binary cross-entropy of each category against all others, by sigmoid.
+
+    The mean over labelled pixels and categories.
+    """
+    logits = _exact(logits)
+    truth, labelled = _one_hot(categories, logits)
+    losses = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * labelled
+    return _mean(losses, labelled.expand_as(losses))
+
+
+def dice_loss(logits: Tensor, categories: Tensor) -> Tensor:
+    """One minus the soft Dice score, averaged over the categories present in the batch.
+
+    Dice over the pixels of the whole batch, as in Milletari et al., V-Net (2016), eq. 2, with
+    plain sums in the denominator.
+    """
+    return tversky_loss(logits, categories, alpha=0.5, beta=0.5)
+
+
+def jaccard_loss(logits: Tensor, categories: Tensor) -> Tensor:
+    """One minus the soft Jaccard score (IoU), averaged over the categories present in the batch."""
+    return tversky_loss(logits, categories, alpha=1, beta=1)
+
+
+def tversky_loss(logits: Tensor, categories: Tensor, alpha: float, beta: float) -> Tensor:
+    """One minus the Tversky index, averaged over the categories present in the batch.
+
+    Salehi et al., Tversky Loss Function for Image Segmentation Using 3D Fully Convolutional Deep
+    Networks (2017), eq. 3, over the pixels of the whole batch.
+
+    Args:
+        logits: float[N, C, H, W].
+        categories: int64[N, H, W].
+        alpha: weight of false positives; as in this paper, others swap the two letters.
+        beta: weight of false negatives.
+    """
+    index, present = _tversky(logits, categories, alpha, beta)
+    return _mean_over(present, 1 - index)
+
+
+def focal_tversky_loss(
+    logits: Tensor, categories: Tensor, alpha: float, beta: float, gamma: float
+) -> Tensor:
+    """Mean of (1 - Tversky index)^(1 / gamma) over the categories present in the batch.
+
+    Abraham, Khan: A Novel Focal Tversky Loss Function with Improved Attention U-Net for Lesion
+    Segmentation (2019), eq. 4; ``alpha`` and ``beta`` as in `tversky_loss`.
+    """
+    index, present = _tversky(logits, categories, alpha, beta)
+    return _mean_over(present, (1 - index).clamp(min=SMALLEST) ** (1 / gamma))
+
+
+def _tversky(
+    logits: Tensor, categories: Tensor, alpha: float, beta: float
+) -> tuple[Tensor, Tensor]:
+    """Tversky index float[C] and presence bool[C] of each category, by soft counts of pixels."""
+    logits = _exact(logits)
+    truth, labelled = _one_hot(categories, logits)
+    probability = logits.softmax(dim=1) * labelled
+    counts = [pixels.sum(dim=(0, 2, 3)) for pixels in (probability * truth, probability, truth)]
+    hit, predicted, there = over_processes(torch.stack(counts))
+    # hit + alpha * (predicted - hit) + beta * (there - hit), without the differences
+    whole = (1 - alpha - beta) * hit + alpha * predicted + beta * there
+    return hit / whole.clamp(min=SMALLEST), there > 0
+
+
+def _mean(losses: Tensor, counts: Tensor) -> Tensor:
+    """The sum of all losses over the sum of all counts."""
+    total, number = over_processes(torch.stack([losses.sum(), counts.sum().to(losses.dtype)]))
+    return total / number.clamp(min=SMALLEST)
+
+
+def _mean_over(present: Tensor, losses: Tensor) -> Tensor:
+    return torch.where(present, losses, 0).sum() / present.sum().clamp(min=1)
+
+
+def _hardest(losses: Tensor, labelled: Tensor, share: float) -> Tensor:
+    """Where the highest losses among the labelled pixels are: bool[N, H, W], at least one."""
+    order = losses.detach().where(labelled, -1).flatten().argsort(descending=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    return (rank < (share * labelled.sum()).round().clamp(min=1)).view_as(labelled)
+
+
+def _one_hot(categories: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Truth [N, C, H, W] and labelled [N, 1, H, W], both 0 or 1 in the type of the logits."""
+    labelled = categories != IGNORE
+    truth = F.one_hot(categories.where(labelled, 0), logits.shape[1]).movedim(-1, 1)
+    labelled = labelled.unsqueeze(1)
+    return (truth * labelled).to(logits.dtype), labelled.to(logits.dtype)
+
+
+def _exact(logits: Tensor) -> Tensor:
+    """The logits in float32, or float64 where they came so."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,1 @@
+"""Tests of several packages, servers and programs together."""

@@ -1,0 +1,395 @@
+"""Data versions as their users handle them: DVC's commands on the project's own stage."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+import yaml
+from botocore.config import Config
+
+from streetseg.config.params import Data
+from streetseg.core.errors import StreetsegError
+from streetseg.core.provenance import REPOSITORY
+from streetseg.data.dataset import INDEX_FILES, PreparedDataset, data_version
+from streetseg.data.versions import fetch, fetch_index, locked_version, resolve
+from tests.conftest import Command
+from tests.support.cityscapes_layout import image_path, label_path, put, write_frames
+from tests.support.repositories import dvc, git, run
+from tests.support.s3_server import s3_server
+
+SIZE, SMALLER = [64, 128], [32, 64]
+BUCKET = "street-data"
+CLOUD = f"s3://{BUCKET}/prefix"
+
+
+def set_params(project: Path, **changes: dict[str, Any]) -> None:
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    for section, values in changes.items():
+        params[section] |= values
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def new_picture(project: Path, city: str, number: int, split: str = "train") -> None:
+    """Another photograph in place of a frame's; its labels stay."""
+    frame = f"{city}_000000_{number:06d}"
+    ids = label_path(project / "data/raw", split, frame).read_bytes()
+    put(project / "data/raw", split, frame, np.full((64, 128, 3), 77, np.uint8), np.zeros((1, 1)))
+    label_path(project / "data/raw", split, frame).write_bytes(ids)
+
+
+def version_of(project: Path) -> str:
+    return locked_version(project / "dvc.lock")
+
+
+def cached(project: Path) -> set[str]:
+    """The md5 of each object in the cache."""
+    return {
+        path.parent.name + path.name
+        for path in (project / ".dvc/cache/files/md5").rglob("*")
+        if path.is_file()
+    }
+
+
+def listing(project: Path, version: str) -> dict[str, str]:
+    """The md5 of each file of a data version, as its object in the cache lists them."""
+    entries = (project / ".dvc/cache/files/md5" / version[:2] / version[2:]).read_text()
+    return {entry["relpath"]: entry["md5"] for entry in json.loads(entries)}
+
+
+def forget(project: Path) -> None:
+    """Leave the data in the remote only."""
+    shutil.rmtree(project / ".dvc/cache")
+    shutil.rmtree(project / "data/prepared")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project whose data was prepared, pushed to ../store, and tagged v1; what repro said."""
+    project = tmp_path_factory.mktemp("first") / "project"
+    (project / "data").mkdir(parents=True)
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", "data/.gitignore"):
+        shutil.copy(REPOSITORY / name, project / name)
+    unwanted = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "streetseg", project / "streetseg", ignore=unwanted)
+    (project / ".gitignore").write_text("/outputs/\n")
+    set_params(project, prepare={"size": SIZE, "workers": 1})
+    write_frames(project / "data/raw")
+    git(project, "init", "--quiet")
+    dvc(project, "init")
+    shutil.copy(REPOSITORY / ".dvc/config", project / ".dvc/config")
+    dvc(project, "remote", "add", "--default", "store", "../store")
+    said = dvc(project, "repro")
+    dvc(project, "push")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "-m", "data")
+    git(project, "tag", "v1")
+    return project, said
+
+
+@pytest.fixture
+def project(first: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of the project and its remote for one test."""
+    return Path(shutil.copytree(first[0].parent, tmp_path / "copy")) / "project"
+
+
+def test_repro_makes_the_data_version_that_the_command_prints(first: tuple[Path, str]) -> None:
+    project, said = first
+    dataset = PreparedDataset(project / "data/prepared")
+    (printed,) = re.findall(r"7 frames in data/prepared, version (\S+)", said)
+    assert version_of(project) == printed == dataset.version == resolve("v1", str(project))
+
+
+def test_git_tracks_the_lock_and_dvc_the_data(first: tuple[Path, str]) -> None:
+    project, _ = first
+    tracked = git(project, "ls-files").splitlines()
+    assert "dvc.lock" in tracked
+    assert [name for name in tracked if name.startswith("data/")] == ["data/.gitignore"]
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_repro_of_what_has_not_changed_does_nothing(first: tuple[Path, str]) -> None:
+    project, _ = first
+    lock, before = (project / "dvc.lock").read_bytes(), cached(project)
+    said = dvc(project, "repro")
+    assert "didn't change, skipping" in said
+    assert "streetseg prepare" not in said
+    assert (project / "dvc.lock").read_bytes() == lock
+    assert cached(project) == before
+
+
+def test_settings_that_do_not_shape_the_data_do_not_prepare_it_again(project: Path) -> None:
+    set_params(project, prepare={"workers": 2}, train={"epochs": 1}, gate={"miou_floor": 0.1})
+    assert "didn't change, skipping" in dvc(project, "repro")
+
+
+def test_preparing_without_dvc_gives_the_same_version(project: Path) -> None:
+    said = run(project, "streetseg", "prepare").stdout
+    assert f"version {version_of(project)}" in said
+    assert "up to date" in dvc(project, "status")
+
+
+@pytest.fixture(scope="module")
+def second(first: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project after a picture of bochum was changed and the data made again."""
+    copy = Path(shutil.copytree(first[0], tmp_path_factory.mktemp("second") / "project"))
+    new_picture(copy, "bochum", 1)
+    dvc(copy, "repro")
+    return copy
+
+
+@pytest.fixture
+def changed(second: Path, tmp_path: Path) -> Path:
+    """A copy of that for one test."""
+    return Path(shutil.copytree(second, tmp_path / "changed"))
+
+
+def test_a_changed_picture_adds_only_its_citys_pictures_to_the_cache(
+    first: tuple[Path, str], second: Path
+) -> None:
+    before, after = version_of(first[0]), version_of(second)
+    assert after == data_version(second / "data/prepared") != before
+    old, new = listing(first[0], before), listing(second, after)
+    assert old.keys() == new.keys()
+    differ = {name for name in new if new[name] != old[name]}
+    assert differ == {"index.parquet", "train/bochum/images.npy"}
+    assert cached(second) - cached(first[0]) == {after, *(new[name] for name in differ)}
+
+
+def test_dvc_diff_names_the_files_that_changed(second: Path) -> None:
+    found = json.loads(dvc(second, "diff", "v1", "--json"))
+    assert {each["path"] for each in found["modified"]} == {
+        "data/prepared/",
+        "data/prepared/index.parquet",
+        "data/prepared/train/bochum/images.npy",
+    }
+    assert found["added"] == found["deleted"] == []
+
+
+def test_the_same_frames_again_are_the_same_version_and_not_prepared_again(
+    first: tuple[Path, str], changed: Path
+) -> None:
+    shutil.rmtree(changed / "data/raw")
+    shutil.copytree(first[0] / "data/raw", changed / "data/raw")
+    assert "is cached - skipping run" in dvc(changed, "repro")
+    assert version_of(changed) == version_of(first[0]) == data_version(changed / "data/prepared")
+
+
+def test_an_older_lock_brings_its_data_back(first: tuple[Path, str], changed: Path) -> None:
+    git(changed, "checkout", "v1", "--", "dvc.lock")
+    dvc(changed, "checkout")
+    assert data_version(changed / "data/prepared") == version_of(first[0])
+
+
+def test_a_failed_repro_says_why_and_keeps_the_last_version(project: Path) -> None:
+    before = version_of(project)
+    broken = image_path(project / "data/raw", "val", "munster_000000_000000")
+    broken.write_bytes(broken.read_bytes()[:100])
+    failed = run(project, sys.executable, "-m", "dvc", "repro", status=255)
+    errors = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert broken.name in errors[0]
+    assert "Traceback" not in failed.stderr
+    assert version_of(project) == before
+    dvc(project, "checkout")
+    assert data_version(project / "data/prepared") == before
+
+
+def test_frames_outside_the_repository_can_be_prepared(project: Path, tmp_path: Path) -> None:
+    before = version_of(project)
+    shutil.move(project / "data/raw", tmp_path / "elsewhere")
+    set_params(project, data={"root": str(tmp_path / "elsewhere")})
+    dvc(project, "repro")
+    assert version_of(project) == before
+
+
+def test_data_comes_back_from_a_folder(project: Path) -> None:
+    before = version_of(project)
+    forget(project)
+    dvc(project, "pull")
+    assert data_version(project / "data/prepared") == before
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_a_clone_pulls_the_data_without_the_frames(project: Path) -> None:
+    clone = project.with_name("clone")
+    git(project, "clone", "--quiet", str(project), str(clone))
+    dvc(clone, "pull")
+    assert not (clone / "data/raw").exists()
+    assert PreparedDataset(clone / "data/prepared").version == version_of(project)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The address of an S3 server with an empty bucket, which the environment leads to."""
+    with s3_server(BUCKET) as running:
+        yield running.meta.endpoint_url
+
+
+def client(url: str) -> Any:
+    """To see the bucket by another way than DVC's; it tries until the server is there."""
+    patient = Config(retries={"mode": "standard", "max_attempts": 12})
+    return boto3.client("s3", endpoint_url=url, config=patient)
+
+
+@pytest.fixture(scope="module")
+def uploaded(first: tuple[Path, str], s3: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project that was pushed to S3."""
+    copy = Path(shutil.copytree(first[0], tmp_path_factory.mktemp("uploaded") / "project"))
+    dvc(copy, "remote", "add", "--default", "cloud", CLOUD)
+    dvc(copy, "push")
+    return copy
+
+
+@pytest.fixture
+def emptied(uploaded: Path, tmp_path: Path) -> Path:
+    """A copy of it whose data is in S3 only."""
+    copy = Path(shutil.copytree(uploaded, tmp_path / "project"))
+    forget(copy)
+    return copy
+
+
+def in_bucket(s3: str) -> dict[str, int]:
+    """Key and bytes of each object below the remote's address."""
+    found = client(s3).list_objects_v2(Bucket=BUCKET, Prefix="prefix/")
+    return {each["Key"]: each["Size"] for each in found["Contents"]}
+
+
+@pytest.mark.slow
+def test_s3_holds_an_object_for_each_file_and_their_listing(uploaded: Path, s3: str) -> None:
+    version = version_of(uploaded)
+    names = {key.removeprefix("prefix/files/md5/").replace("/", "") for key in in_bucket(s3)}
+    assert names == {version, *listing(uploaded, version).values()}
+
+
+@pytest.mark.slow
+def test_data_comes_back_from_s3(emptied: Path) -> None:
+    dvc(emptied, "pull")
+    assert data_version(emptied / "data/prepared") == version_of(emptied)
+
+
+@pytest.mark.slow
+def test_an_endpoint_in_the_remotes_settings_will_do(
+    emptied: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    dvc(emptied, "remote", "modify", "cloud", "endpointurl", s3)
+    dvc(emptied, "pull")
+    assert data_version(emptied / "data/prepared") == version_of(emptied)
+
+
+@pytest.mark.slow
+def test_a_version_is_fetched_from_s3(uploaded: Path, tmp_path: Path) -> None:
+    version = version_of(uploaded)
+    fetched = fetch(version, CLOUD, tmp_path / "fetched")
+    assert PreparedDataset(fetched).version == version
+    index = fetch(version, CLOUD, tmp_path / "index", only=INDEX_FILES)
+    assert {path.name for path in index.iterdir()} == set(INDEX_FILES)
+
+
+@pytest.mark.slow
+def test_the_index_of_a_revision_comes_from_s3(
+    uploaded: Path, emptied: Path, tmp_path: Path
+) -> None:
+    git(emptied, "commit", "--quiet", "--all", "-m", "a remote in S3")
+    found = fetch_index("HEAD", Data(repository=str(emptied)), tmp_path / "index")
+    assert found.index.equals(PreparedDataset(uploaded / "data/prepared").index)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", [CLOUD, "s3://no-such-bucket/prefix"])
+def test_what_s3_does_not_have_is_one_clear_line(s3: str, tmp_path: Path, url: str) -> None:
+    absent = "0" * 32 + ".dir"
+    with pytest.raises(StreetsegError, match=f"{absent} is not in {url}") as caught:
+        fetch(absent, url, tmp_path / "fetched")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_an_object_damaged_in_s3_is_found_out(uploaded: Path, s3: str, tmp_path: Path) -> None:
+    sizes = in_bucket(s3)
+    largest = max(sizes, key=lambda key: sizes[key])
+    for key in sizes:
+        copy = {"Bucket": BUCKET, "Key": key}
+        client(s3).copy_object(Bucket=BUCKET, Key=f"damaged/{key}", CopySource=copy)
+    client(s3).put_object(Bucket=BUCKET, Key=f"damaged/{largest}", Body=bytes(sizes[largest]))
+    with pytest.raises(StreetsegError, match=version_of(uploaded)):
+        fetch(version_of(uploaded), f"s3://{BUCKET}/damaged/prefix", tmp_path / "fetched")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_an_experiment_with_another_size_is_another_version(project: Path) -> None:
+    before = version_of(project)
+    dvc(project, "exp", "run", "--name", "smaller", "-S", f"prepare.size={SMALLER}")
+    assert version_of(project) != before
+    assert PreparedDataset(project / "data/prepared").size == tuple(SMALLER)
+    assert "smaller" in dvc(project, "exp", "list", "--name-only").split()
+    assert resolve("HEAD", str(project)) == before
+    assert resolve("smaller", str(project)) == version_of(project)
+
+
+def test_what_changed_since_a_revision_is_told_rightly(streetseg: Command, project: Path) -> None:
+    frames = project / "data/raw"
+    new_picture(project, "aachen", 0)
+    ids = label_path(frames, "train", "aachen_000000_000001")
+    shutil.copy(label_path(frames, "train", "aachen_000000_000002"), ids)
+    for path in (image_path, label_path):
+        path(frames, "train", "bochum_000000_000001").unlink()
+    new = np.random.default_rng(1).integers(0, 34, (64, 128), np.uint8)
+    for split, name in (("train", "bochum_000000_000007"), ("val", "ulm_000000_000000")):
+        put(frames, split, name, np.full((64, 128, 3), 120, np.uint8), new)
+    dvc(project, "repro")
+    done = streetseg("explore", "--against", "HEAD", cwd=project)
+    assert "since HEAD: 2 frames came, 1 went, 2 changed" in done.stdout
+    page = (project / "outputs/explore.html").read_text()
+    for name in ("train/bochum_000000_000007", "val/ulm_000000_000000", "aachen_000000_000001"):
+        assert name in page
+
+
+def test_nothing_changed_since_the_same_data(streetseg: Command, project: Path) -> None:
+    set_params(project, data={"remote": "../store"})
+    for against in ("HEAD", "v1", version_of(project), "data/prepared"):
+        done = streetseg("explore", "--against", against, cwd=project)
+        assert f"since {against}: 0 frames came, 0 went, 0 changed" in done.stdout
+
+
+def test_what_changed_is_told_if_the_data_of_then_is_in_the_remote_only(
+    streetseg: Command, project: Path
+) -> None:
+    forget(project)
+    new_picture(project, "aachen", 0)
+    dvc(project, "repro")
+    done = streetseg("explore", "--against", "v1", cwd=project)
+    assert "since v1: 0 frames came, 0 went, 1 changed" in done.stdout
+
+
+def test_against_nonsense_is_one_clear_line(streetseg: Command, project: Path) -> None:
+    failed = streetseg("explore", "--against", "nonsense", cwd=project)
+    assert failed.returncode == 1
+    assert failed.stdout == ""
+    assert failed.stderr.startswith("error: no data version in dvc.lock of . at 'nonsense': ")
+    assert failed.stderr.count("\n") == 1
+    assert not (project / "outputs/explore.html").exists()
+
+
+@pytest.mark.parametrize("gone", [[".git"], [".dvc"], [".git", ".dvc"]])
+def test_a_revision_without_a_repository_is_one_clear_line(
+    streetseg: Command, project: Path, gone: list[str]
+) -> None:
+    for name in gone:
+        shutil.rmtree(project / name)
+    against = "HEAD" if ".git" in gone else "nonsense"
+    failed = streetseg("explore", "--against", against, cwd=project)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("error: no data version in dvc.lock of . at ")
+    assert failed.stderr.count("\n") == 1

@@ -1,0 +1,445 @@
+"""The page of the service: a real browser in front of the real service."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+import streetseg
+from streetseg.config.params import Params
+from streetseg.images.decode import blend, decode_rgb, encode_palette_png
+from streetseg.inference.segmenter import Segmenter
+from streetseg.serving.page import PAGE, PAGE_POLICY
+from streetseg.synth import render_scene
+from tests.conftest import Trained
+from tests.support.live_service import promoted
+
+pytestmark = pytest.mark.slow
+
+NAME, TOKEN = "shown", "a token of sixteen"
+TIMES, DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
+SAMPLES = sorted((PAGE / "samples").glob("*.jpg"))
+PIXELS = """canvas => {
+    const {width, height} = canvas;
+    return [height, width, [...canvas.getContext('2d').getImageData(0, 0, width, height).data]];
+}"""
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+class Door:
+    """The service behind a door that opens to a token alone, as it stands behind some proxies."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope.get("headers", []))
+        asks = scope.get("path") in ("/model", "/segment")
+        if asks and headers.get(b"authorization") != f"Bearer {TOKEN}".encode():
+            refusal = JSONResponse({"error": "a token is needed"}, 401)
+            return await refusal(scope, receive, send)
+        await self.app(scope, receive, send)
+
+
+@contextmanager
+def listening(app: ASGIApp, lifespan: Literal["on", "off"] = "on") -> Iterator[str]:
+    """Serve an application over HTTP on a free port; with ``lifespan``, start and end it too."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan=lifespan))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive(), "the server does not start"
+                time.sleep(0.02)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def app(
+    params: Params, trained: Trained, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ASGIApp]:
+    """The service with a champion."""
+    folder = tmp_path_factory.mktemp("page")
+    promoted(params, trained, folder, NAME, max_megabytes=1, max_megapixels=0.6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STREETSEG_PARAMS", str(folder / "params.yaml"))
+        sys.modules.pop("service", None)
+        yield importlib.import_module("service").StreetSegmenter.to_asgi()
+    sys.modules.pop("service", None)
+
+
+@pytest.fixture(scope="module")
+def url(app: ASGIApp) -> Iterator[str]:
+    with listening(app) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def model(app: ASGIApp, params: Params) -> Segmenter:
+    """What the service answers with, in Python."""
+    return streetseg.load(f"models:/{NAME}@champion", params.registry)
+
+
+@pytest.fixture(scope="module")
+def frame(cityscapes: Path) -> Path:
+    """A picture of a street."""
+    return min((cityscapes / "leftImg8bit" / "val").rglob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=chromium, args=sandbox)
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Open the page; at the end it must have asked its own server alone, without errors."""
+    visited: list[tuple[Any, str, list[str], list[str]]] = []
+
+    def visit(url: str, **how: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
+        page, asked, wrong = context.new_page(), list[str](), list[str]()
+        visited.append((context, url, asked, wrong))
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if "Policy" in said.text else None)
+        page.goto(url)
+        return page
+
+    yield visit
+    for context, url, asked, wrong in visited:
+        context.close()
+        assert [each for each in asked if not each.startswith((url, f"blob:{url}"))] == []
+        assert wrong == []
+
+
+@pytest.fixture
+def page(visit: Callable[..., Page], url: str) -> Page:
+    return visit(url)
+
+
+def upload(page: Page, file: Any) -> None:
+    page.set_input_files("#file", file)
+
+
+def wait_for_answer(page: Page, name: str) -> None:
+    expect(page.locator("#status")).to_contain_text(f"Segmented {name}:")
+
+
+def legend(page: Page) -> dict[str, float]:
+    """The share of each class in percent, in the order shown."""
+    rows = page.locator("#legend tr").all()
+    cells = [(row.locator("th").inner_text(), row.locator("td").inner_text()) for row in rows]
+    return {name: float(share.removesuffix(" %")) for name, share in cells}
+
+
+def pixels(page: Page) -> np.ndarray:
+    """What the canvas shows: uint8[H, W, 3]."""
+    height, width, values = page.locator("#canvas").evaluate(PIXELS)
+    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+
+
+def slide(page: Page, percent: int) -> None:
+    page.locator("#opacity").fill(str(percent))
+
+
+def test_a_picture_is_segmented_and_its_classes_are_told(
+    page: Page, url: str, frame: Path, model: Segmenter
+) -> None:
+    upload(page, frame)
+    wait_for_answer(page, frame.name)
+    with frame.open("rb") as file:
+        answer = httpx.post(f"{url}/describe", files={"image": file})
+    told = legend(page)
+    for entry in answer.json()["classes"]:
+        assert told[entry["name"]] == pytest.approx(100 * entry["share"], abs=0.051)
+    assert sum(told.values()) == pytest.approx(100, abs=0.5)
+    assert list(told.values()) == sorted(told.values(), reverse=True)
+    assert list(told) != model.labels.names
+    expect(page.locator("#version")).to_have_text(answer.headers["X-Model-Version"])
+    expect(page.locator("#model")).to_have_text(NAME)
+    expect(page.locator("#size")).to_have_text(f"256 {TIMES} 128")
+    answered, total = (
+        int(page.locator(f"#{name}").inner_text().removesuffix(" ms"))
+        for name in ("answered", "total")
+    )
+    assert 0 < answered <= total
+
+
+def test_the_slider_goes_from_the_picture_to_the_mask(
+    page: Page, frame: Path, model: Segmenter
+) -> None:
+    rgb = decode_rgb(frame.read_bytes())
+    colors = model.labels.palette[model.predict(rgb)]
+    upload(page, frame)
+    wait_for_answer(page, frame.name)
+    slide(page, 0)
+    np.testing.assert_array_equal(pixels(page), rgb)
+    slide(page, 100)
+    np.testing.assert_array_equal(pixels(page), colors)
+    slide(page, 40)
+    np.testing.assert_allclose(pixels(page).astype(int), blend(rgb, colors, 0.4), atol=3)
+    expect(page.locator("#percent")).to_have_text("40 %")
+
+
+def test_the_class_under_the_pointer_is_named(page: Page, frame: Path, model: Segmenter) -> None:
+    ids = model.predict(decode_rgb(frame.read_bytes()))
+    upload(page, frame)
+    wait_for_answer(page, frame.name)
+    canvas, probe = page.locator("#canvas"), page.locator("#probe")
+    box = canvas.bounding_box()
+    assert box
+    found = set()
+    for row, column in [(0, 9), (20, 128), (64, 30), (100, 128), (127, 246)]:
+        x, y = (column + 0.5) / 256 * box["width"], (row + 0.5) / 128 * box["height"]
+        canvas.hover(position={"x": x, "y": y})
+        expect(probe).to_have_text(model.labels.names[ids[row, column]])
+        expect(page.locator("#legend .here th")).to_have_text(probe.inner_text())
+        found.add(probe.inner_text())
+    assert len(found) > 1
+    page.mouse.move(1, 1)
+    expect(probe).to_be_hidden()
+
+
+def test_by_keyboard_alone(page: Page, frame: Path) -> None:
+    page.on("filechooser", lambda chooser: chooser.set_files(frame))
+    page.keyboard.press("Tab")
+    expect(page.locator("#file")).to_be_focused()
+    page.keyboard.press("Enter")
+    wait_for_answer(page, frame.name)
+    page.keyboard.press("Shift+Tab")
+    expect(page.locator("#canvas")).to_be_focused()
+    expect(page.locator("#crosshair")).to_be_visible()
+    place = page.locator("#crosshair").bounding_box()
+    for key in ("ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+    moved = page.locator("#crosshair").bounding_box()
+    assert place
+    assert moved
+    assert moved["x"] > place["x"]
+    assert moved["y"] > place["y"]
+    expect(page.locator("#probe")).to_be_visible()
+    for name in ("file", "opacity", "save-mask", "save-overlay"):
+        page.keyboard.press("Tab")
+        expect(page.locator(f"#{name}")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    wait_for_answer(page, SAMPLES[0].name)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_a_sample_is_one_click_away(page: Page, sample: Path) -> None:
+    page.locator(f"button:has(img[src$='{sample.name}'])").click()
+    wait_for_answer(page, sample.name)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_the_samples_are_drawn_by_the_generator(sample: Path) -> None:
+    shown = decode_rgb(sample.read_bytes())
+    drawn, _ = render_scene(int(sample.stem.rpartition("-")[2]), *shown.shape[:2])
+    assert shown.shape == (512, 1024, 3)
+    assert np.abs(shown.astype(int) - drawn).mean() < 5
+    assert sample.stat().st_size < 150_000
+
+
+def test_a_picture_is_pasted(visit: Callable[..., Page], url: str, frame: Path) -> None:
+    page = visit(url, permissions=["clipboard-read", "clipboard-write"])
+    page.evaluate(
+        """bytes => navigator.clipboard.write([new ClipboardItem({
+            'image/png': new Blob([new Uint8Array(bytes)], {type: 'image/png'})})])""",
+        list(frame.read_bytes()),
+    )
+    page.keyboard.press("Control+V")
+    wait_for_answer(page, "image.png")
+    slide(page, 0)
+    np.testing.assert_array_equal(pixels(page), decode_rgb(frame.read_bytes()))
+
+
+def test_a_picture_is_dropped(page: Page, frame: Path) -> None:
+    mouse = page.context.new_cdp_session(page)
+
+    def drag(kind: str) -> None:
+        data = {"items": [], "files": [str(frame)], "dragOperationsMask": 1}
+        mouse.send("Input.dispatchDragEvent", {"type": kind, "x": 400, "y": 300, "data": data})
+
+    drag("dragEnter")
+    drag("dragOver")
+    expect(page.locator("#stage")).to_have_class("over")
+    drag("drop")
+    wait_for_answer(page, frame.name)
+    expect(page.locator("#stage")).not_to_have_class("over")
+
+
+def test_a_photo_of_a_tilted_camera_stands_upright(
+    page: Page, model: Segmenter, frame: Path
+) -> None:
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6  # orientation: the camera was turned a quarter
+    Image.open(frame).convert("RGB").save(buffer, "JPEG", quality=95, exif=exif)
+    upload(page, {"name": "tilted.jpg", "mimeType": "image/jpeg", "buffer": buffer.getvalue()})
+    wait_for_answer(page, "tilted.jpg")
+    expect(page.locator("#size")).to_have_text(f"128 {TIMES} 256")
+    upright = decode_rgb(buffer.getvalue())
+    slide(page, 0)
+    assert np.abs(pixels(page).astype(int) - upright).mean() < 3
+    slide(page, 100)
+    np.testing.assert_array_equal(pixels(page), model.labels.palette[model.predict(upright)])
+
+
+def test_mask_and_overlay_are_downloaded(page: Page, frame: Path, model: Segmenter) -> None:
+    rgb = decode_rgb(frame.read_bytes())
+    ids = model.predict(rgb)
+    upload(page, frame)
+    wait_for_answer(page, frame.name)
+    saved = {}
+    for name in ("mask", "overlay"):
+        with page.expect_download() as download:
+            page.get_by_text(f"Save {name}").click()
+        assert download.value.suggested_filename == f"{frame.stem}_{name}.png"
+        saved[name] = download.value.path().read_bytes()
+    assert saved["mask"] == encode_palette_png(ids, model.labels.palette)
+    overlay = blend(rgb, model.labels.palette[ids], 0.6)
+    np.testing.assert_allclose(decode_rgb(saved["overlay"]).astype(int), overlay, atol=3)
+
+
+def test_what_is_no_picture_is_refused_in_plain_words(page: Page, frame: Path) -> None:
+    alert = page.locator("[role=alert]")
+    expect(alert).to_be_hidden()
+    upload(page, frame)
+    wait_for_answer(page, frame.name)
+    upload(page, {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"just text"})
+    expect(alert).to_have_text("“notes.txt” is not an image")
+    for name in ("frame", "tools", "status", "retry"):
+        expect(page.locator(f"#{name}")).to_be_hidden()
+    expect(page.locator("#prompt")).to_be_visible()
+    assert set(page.locator("#legend td").all_inner_texts()) == {DASH}
+    expect(page.locator("#total")).to_have_text(DASH)
+    upload(page, frame)
+    wait_for_answer(page, frame.name)
+    expect(alert).to_be_hidden()
+
+
+def test_too_large_a_picture_is_refused_in_plain_words(page: Page) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (1000, 1000)).save(buffer, "PNG")
+    upload(page, {"name": "wide.png", "mimeType": "image/png", "buffer": buffer.getvalue()})
+    expect(page.locator("[role=alert]")).to_contain_text("“wide.png” is 1000x1000")
+
+
+def test_a_service_that_is_away_can_be_tried_again(page: Page, frame: Path) -> None:
+    page.context.set_offline(True)
+    upload(page, frame)
+    expect(page.locator("[role=alert]")).to_contain_text("does not answer")
+    page.context.set_offline(False)
+    page.get_by_text("Try again").click()
+    wait_for_answer(page, frame.name)
+
+
+def test_a_newer_picture_takes_the_place_of_one_under_way(page: Page, frame: Path) -> None:
+    held, aborted = list[Any](), list[Request]()
+    page.on("requestfailed", lambda request: aborted.append(request))
+    page.route("**/segment", lambda route: route.continue_() if held else held.append(route))
+    upload(page, SAMPLES[0])
+    expect(page.locator("#status")).to_contain_text("Segmenting")
+    expect(page.locator("#stage")).to_have_attribute("aria-busy", "true")
+    upload(page, frame)
+    wait_for_answer(page, frame.name)
+    assert [each.url for each in aborted] == [held[0].request.url]
+    expect(page.locator("#size")).to_have_text(f"256 {TIMES} 128")
+    expect(page.locator("#stage")).to_have_attribute("aria-busy", "false")
+
+
+def test_a_service_that_wants_a_token_is_given_one(
+    app: ASGIApp, url: str, visit: Callable[..., Page], frame: Path
+) -> None:
+    with listening(Door(app), lifespan="off") as guarded:
+        page = visit(guarded)
+        expect(page.locator("[role=alert]")).to_have_text("a token is needed")
+        page.get_by_label("Access token").fill("wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("[role=alert]")).to_have_text("a token is needed")
+        page.get_by_label("Access token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        expect(page.locator("#model")).to_have_text(NAME)
+        expect(page.locator("#access")).to_be_hidden()
+        upload(page, frame)
+        wait_for_answer(page, frame.name)
+        page.reload()
+        expect(page.get_by_label("Access token")).to_have_value("")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_bars_the_way(
+    scheme: str, visit: Callable[..., Page], app: ASGIApp, url: str, frame: Path
+) -> None:
+    def barriers(page: Page) -> list[str]:
+        page.wait_for_function("document.getAnimations().length === 0")
+        return [rule["id"] for rule in Axe().run(page).response["violations"]]
+
+    page = visit(url, color_scheme=scheme)
+    expect(page.locator("#legend tr")).to_have_count(8)
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (max(map(int, ground[4:-1].split(","))) < 128) == (scheme == "dark")
+    assert barriers(page) == []
+    upload(page, frame)
+    wait_for_answer(page, frame.name)
+    page.locator("#canvas").hover()
+    assert barriers(page) == []
+    upload(page, {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"just text"})
+    expect(page.locator("[role=alert]")).to_be_visible()
+    assert barriers(page) == []
+    with listening(Door(app), lifespan="off") as guarded:
+        page = visit(guarded, color_scheme=scheme)
+        expect(page.locator("#access")).to_be_visible()
+        assert barriers(page) == []
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_narrow_phone_scrolls_one_way(
+    width: int, visit: Callable[..., Page], url: str, frame: Path
+) -> None:
+    phone = {"width": width, "height": 700}
+    page = visit(url, viewport=phone, is_mobile=True, has_touch=True)
+    assert page.evaluate(OVERFLOW) == 0
+    name = f"{'x' * 80}.png"
+    photo = {"name": name, "mimeType": "image/png", "buffer": frame.read_bytes()}
+    page.set_input_files("#camera", photo)
+    wait_for_answer(page, name)
+    assert page.evaluate(OVERFLOW) == 0
+    page.locator("#canvas").tap()
+    expect(page.locator("#probe")).to_be_visible()
+    assert page.evaluate(OVERFLOW) == 0
+
+
+def test_the_page_may_run_its_own_files_alone(url: str) -> None:
+    answer = httpx.get(url)
+    assert answer.headers["content-security-policy"] == PAGE_POLICY
+    assert "unsafe" not in PAGE_POLICY
+    for path in PAGE.rglob("*.*"):
+        assert httpx.get(f"{url}/page/{path.relative_to(PAGE)}").status_code == 200

@@ -1,0 +1,27 @@
+"""``streetseg`` with a network that computes the same however its batches are shared out.
+
+Run by ``torchrun`` in tests. Batch normalisation looks at the frames of one process where there is
+no GPU, and dropout draws anew in each process: both are taken out.
+"""
+
+from torch import nn
+
+from streetseg.cli import main
+from streetseg.config.params import Model
+from streetseg.models.build import SegmentationModel, build_model
+from streetseg.training import initial_state as initial
+
+
+def calm_model(params: Model, categories: int) -> SegmentationModel:
+    """The network without batch normalisation and dropout."""
+    model = build_model(params, categories)
+    for layer in list(model.modules()):
+        for name, part in layer.named_children():
+            if isinstance(part, nn.BatchNorm2d | nn.Dropout):
+                setattr(layer, name, nn.Identity())
+    return model
+
+
+if __name__ == "__main__":
+    initial.build_model = calm_model
+    main()

@@ -1,0 +1,378 @@
+"""The Python client, beside the real service and beside servers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import streetseg
+from streetseg import cli
+from streetseg.cli.models import ask
+from streetseg.client import AsyncClient, Client, ServiceError
+from streetseg.client import retry as patience
+from streetseg.client.folder import Folder
+from streetseg.config.params import Params
+from streetseg.core.errors import StreetsegError
+from streetseg.images.decode import blend, decode_upload, encode_palette_png, encode_png
+from tests.conftest import Trained
+from tests.support.faulty_server import drop, drop_midway, faulty_server, say
+from tests.support.live_service import LiveService, live_service
+
+RGB = np.random.default_rng(5).integers(0, 255, (60, 90, 3), np.uint8)
+TOKEN = "a-secret"
+GOOD = say(200, {"name": "m"}, X_Model_Version="7")
+
+
+@pytest.fixture(scope="module")
+def live(
+    params: Params, trained: Trained, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveService]:
+    folder = tmp_path_factory.mktemp("live")
+    with live_service(params, trained, folder, "asked", max_megabytes=1, max_megapixels=0.5) as up:
+        yield up
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.01)
+
+
+def test_a_mask_is_what_the_model_says(live: LiveService, tmp_path: Path) -> None:
+    model = streetseg.load("models:/asked@champion", live.recipe.registry)
+    path = tmp_path / "frame.png"
+    path.write_bytes(encode_png(RGB))
+    with Client(live.url) as service:
+        for image in (path, str(path), path.read_bytes(), RGB):
+            answer = service.segment(image)
+            np.testing.assert_array_equal(answer.value, model.predict(RGB))
+            assert answer.model_version == "1"
+
+
+def test_the_other_answers_are_plain_data(live: LiveService) -> None:
+    with Client(live.url) as service:
+        assert service.model().value["name"] == "asked"
+        before = service.drift().value["seen"]
+        described = service.describe(RGB)
+        assert service.drift().value["seen"] == before + 1
+    assert (described.value["width"], described.value["height"]) == (90, 60)
+    assert described.model_version == described.value["model"]["version"] == "1"
+
+
+def test_an_overlay_is_the_picture_under_the_colours(live: LiveService) -> None:
+    model = streetseg.load("models:/asked@champion", live.recipe.registry)
+    with Client(live.url) as service:
+        seen = service.overlay(RGB).value
+    np.testing.assert_array_equal(seen, blend(RGB, model.labels.palette[model.predict(RGB)]))
+
+
+def test_a_batch_answers_for_each_and_a_bad_one_has_its_error(live: LiveService) -> None:
+    model = streetseg.load("models:/asked@champion", live.recipe.registry)
+    with Client(live.url) as service:
+        answer = service.segment_batch([RGB, b"text", RGB[:20]])
+    first, bad, last = answer.value
+    np.testing.assert_array_equal(first, model.predict(RGB))
+    assert isinstance(bad, ServiceError)
+    assert bad.reason == "is not an image"
+    np.testing.assert_array_equal(last, model.predict(RGB[:20]))
+    assert answer.model_version == "1"
+
+
+def test_many_can_be_asked_at_once(live: LiveService) -> None:
+    async def ask() -> list[Any]:
+        async with AsyncClient(live.url) as service:
+            return await asyncio.gather(*[service.segment(RGB) for _ in range(6)])
+
+    first, *rest = asyncio.run(ask())
+    assert all((answer.value == first.value).all() for answer in rest)
+
+
+@pytest.mark.parametrize(
+    ("image", "status", "said"),
+    [
+        (b"text", 400, "is not an image"),
+        (encode_png(np.zeros((1000, 1000, 3), np.uint8)), 413, "1000x1000"),
+        (bytes(3_000_000), 413, "1 megabytes"),
+    ],
+)
+def test_a_refusal_is_told_in_the_services_words(
+    live: LiveService, image: bytes, status: int, said: str
+) -> None:
+    with Client(live.url) as service, pytest.raises(ServiceError, match=said) as refused:
+        service.segment(image)
+    assert refused.value.status == status
+    assert str(refused.value).startswith(f"{live.url} answers {status}: ")
+
+
+@pytest.fixture(scope="module")
+def folder(live: LiveService, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five pictures, two that cannot be used, and what is none."""
+    root = tmp_path_factory.mktemp("pictures")
+    for number, name in enumerate(("a.png", "day/b.png", "day/c.PNG", "d.png", "day/e.png")):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(encode_png(np.roll(RGB, 10 * number, axis=0)))
+    (root / "text.png").write_bytes(b"text")
+    (root / "day" / "cut.png").write_bytes(encode_png(RGB)[:-40])
+    (root / ".hidden.png").write_bytes(b"hidden")
+    (root / "notes.txt").write_bytes(b"notes")
+    return root
+
+
+def test_a_folder_is_asked_about_and_gone_on_with(
+    live: LiveService, folder: Path, tmp_path: Path
+) -> None:
+    model = streetseg.load("models:/asked@champion", live.recipe.registry)
+    with Client(live.url) as service:
+        first = service.folder(folder, tmp_path / "masks")
+        assert (first.made, first.there, first.model_versions) == (5, 0, ["1"])
+        assert first.failed == {
+            "day/cut.png": "the field 'image' is truncated",
+            "text.png": "the field 'image' is not an image",
+        }
+        found = sorted(path for path in (tmp_path / "masks").rglob("*") if path.is_file())
+        assert len(found) == 5, "and nothing unfinished"
+        for path in found:
+            name = str(path.relative_to(tmp_path / "masks")).removesuffix("_mask.png")
+            ids = model.predict(decode_upload((folder / name).read_bytes(), 1e6))
+            assert path.read_bytes() == encode_palette_png(ids, model.labels.palette)
+        found[0].unlink()
+        again = service.folder(folder, tmp_path / "masks", parallel=1)
+    assert (again.made, again.there, len(again.failed)) == (1, 4, 2)
+
+
+def test_a_folder_stops_when_the_service_cannot_go_on(folder: Path, tmp_path: Path) -> None:
+    locked = say(401, {"error": "send a token"})
+    with (
+        faulty_server(locked) as server,
+        Client(server.url) as service,
+        pytest.raises(ServiceError, match="answers 401: send a token"),
+    ):
+        service.folder(folder, tmp_path / "masks", parallel=1)
+    assert len(server.seen) < 7, "the rest was not sent"
+
+
+def test_masks_do_not_go_among_the_pictures(folder: Path, tmp_path: Path) -> None:
+    with Client() as service:
+        for destination in (folder, folder / "masks", folder.parent):
+            with pytest.raises(StreetsegError, match="name a destination outside"):
+                service.folder(folder, destination)
+        with pytest.raises(StreetsegError, match="holds no pictures"):
+            service.folder(tmp_path / "nothing", tmp_path / "masks")
+
+
+def test_a_mask_that_cannot_be_written_stops_a_folder(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "masks").write_text("a file")
+    mask = encode_palette_png(RGB[..., 0] % 8, np.zeros((8, 3), np.uint8))
+    with (
+        faulty_server(say(200, mask)) as server,
+        Client(server.url) as service,
+        pytest.raises(StreetsegError, match=r"cannot write a\.png_mask\.png to .*/masks"),
+    ):
+        service.folder(folder, tmp_path / "masks", parallel=1)
+
+
+def test_the_command_reads_its_token_from_the_environment(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mask = encode_palette_png(RGB[..., 0] % 8, np.zeros((8, 3), np.uint8))
+    monkeypatch.setenv("STREETSEG_TOKEN", TOKEN)
+    with faulty_server(say(400, {"error": "is odd"}), say(200, mask)) as server:
+        call = ["streetseg", "ask", str(folder), str(tmp_path / "masks"), "--url", server.url]
+        monkeypatch.setattr(sys, "argv", [*call, "--parallel", "1"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    assert not ended.value.code
+    assert {request["Authorization"] for request in server.seen} == {f"Bearer {TOKEN}"}
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"6 masks in {tmp_path / 'masks'}", "no mask of a.png: is odd"]
+
+
+def test_the_command_names_a_picture_whose_name_is_no_utf8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = os.fsdecode(b"\xff.png")
+    found = Folder(tmp_path, 0, 0, {path: f"cannot read {path}"}, [])
+    monkeypatch.setattr(Client, "folder", lambda *_: found)
+    ask(tmp_path, tmp_path)
+    assert r"no mask of \udcff.png: cannot read \udcff.png" in capsys.readouterr().out
+
+
+def test_the_async_client_has_the_same_methods(live: LiveService) -> None:
+    async def ask() -> None:
+        async with AsyncClient(live.url) as service:
+            assert (await service.overlay(RGB)).value.shape == RGB.shape
+            assert len((await service.segment_batch([RGB])).value) == 1
+            assert (await service.describe(RGB)).value["width"] == 90
+            assert (await service.model()).value["name"] == "asked"
+            assert (await service.drift()).value["seen"] > 0
+
+    asyncio.run(ask())
+    public = {name for name in vars(Client) if not name.startswith("_")} - {"folder"}
+    assert public == {name for name in vars(AsyncClient) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    "fault", [drop, drop_midway, say(503, Retry_After="0"), say(429), say(503, {"error": "busy"})]
+)
+def test_what_passes_is_tried_again(quick: None, fault: Any) -> None:
+    with faulty_server(fault, fault, GOOD) as server, Client(server.url) as service:
+        answer = service.model()
+    assert (answer.value, answer.model_version) == ({"name": "m"}, "7")
+    assert len(server.seen) == 3
+
+
+def test_the_async_client_tries_again_too(quick: None) -> None:
+    async def ask(url: str) -> str:
+        async with AsyncClient(url) as service:
+            return (await service.segment(RGB)).model_version
+
+    mask = encode_palette_png(RGB[..., 0] % 8, np.zeros((8, 3), np.uint8))
+    with faulty_server(drop, say(503), say(200, mask, X_Model_Version="7")) as server:
+        assert asyncio.run(ask(server.url)) == "7"
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 415, 500])
+def test_what_does_not_pass_is_not_tried_again(status: int) -> None:
+    fault = say(status, {"error": "no \x1b[31m\n good"})
+    with (
+        faulty_server(fault) as server,
+        Client(server.url) as service,
+        pytest.raises(ServiceError, match=r"no \[31m good") as refused,
+    ):
+        service.segment(RGB)
+    assert refused.value.status == status
+    assert len(server.seen) == 1
+
+
+def test_tries_are_counted(quick: None) -> None:
+    for fault, status in ((say(503, {"error": "busy"}), 503), (drop, None)):
+        with (
+            faulty_server(fault) as server,
+            Client(server.url, retries=2) as service,
+            pytest.raises(ServiceError) as failed,
+        ):
+            service.model()
+        assert (failed.value.status, len(server.seen)) == (status, 3)
+
+
+def test_the_service_says_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    soon = formatdate(time.time() + 9, usegmt=True)
+    script = say(503, Retry_After="7"), say(429, Retry_After=soon), say(503, Retry_After="x"), GOOD
+    with faulty_server(*script) as server, Client(server.url) as service:
+        service.model()
+    assert pauses[0] == 7
+    assert 5 < pauses[1] <= 9
+    assert pauses[2] <= 2, "after nonsense its own pause, which has doubled twice"
+
+
+@pytest.mark.parametrize("wait", ["31", "3600", "99999999999999999999"])
+def test_nobody_waits_for_longer_than_the_call_may_take(wait: str) -> None:
+    fault = say(503, {"error": "come back later"}, Retry_After=wait)
+    with (
+        faulty_server(fault) as server,
+        Client(server.url) as service,
+        pytest.raises(ServiceError, match="later"),
+    ):
+        service.model()
+    assert len(server.seen) == 1
+
+
+def test_a_silent_service_is_left(quick: None) -> None:
+    gone = threading.Event()
+    with (
+        faulty_server(lambda _: gone.wait(20) and None) as server,
+        Client(server.url, timeout=0.3) as service,
+    ):
+        with pytest.raises(ServiceError, match=r"not answer within 0\.3 s: try a longer timeout"):
+            service.model()
+        gone.set()
+    assert len(server.seen) == 1
+
+
+def test_where_nothing_listens_the_message_says_what_to_do(quick: None) -> None:
+    with faulty_server(GOOD) as server:
+        url = server.url
+    with Client(url) as service, pytest.raises(ServiceError, match="make serve") as failed:
+        service.model()
+    assert failed.value.status is None
+    assert "\n" not in str(failed.value)
+
+
+def test_a_token_goes_to_its_service_and_nowhere_else() -> None:
+    with faulty_server(GOOD) as other:
+        away = say(307, Location=f"{other.url}/model")
+        with (
+            faulty_server(GOOD, away) as server,
+            Client(server.url, token=TOKEN) as service,
+        ):
+            service.model()
+            with pytest.raises(ServiceError, match="redirects to") as refused:
+                service.model()
+            assert TOKEN not in repr(service) + str(refused.value)
+    assert server.seen[0]["Authorization"] == f"Bearer {TOKEN}"
+    assert other.seen == []
+
+
+@pytest.mark.parametrize("body", [b"<html>Welcome</html>", b"[]", b"\xff"])
+def test_another_kind_of_server_is_noticed(body: bytes) -> None:
+    with faulty_server(say(200, body)) as server, Client(server.url) as service:
+        for ask in (service.model, lambda: service.segment(RGB), lambda: service.overlay(RGB)):
+            with pytest.raises(ServiceError, match="is that a streetseg service"):
+                ask()
+
+
+def test_a_mask_that_is_none_is_noticed() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).save(buffer, "PNG")
+    with (
+        faulty_server(say(200, buffer.getvalue())) as server,
+        Client(server.url) as service,
+        pytest.raises(ServiceError, match="no proper answer to /segment"),
+    ):
+        service.segment(RGB)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"url": "localhost:3000"}, "write it as http://HOST:PORT"),
+        ({"url": "ftp://here"}, "is no URL of a service"),
+        ({"url": "http://"}, "is no URL of a service"),
+        ({"url": "http://me:secret@here"}, r"http://\*\*\*@here holds a password"),
+        ({"token": ""}, "the token is empty"),
+        ({"token": "two\nlines"}, "characters that no token has"),
+    ],
+)
+def test_a_wrong_address_or_token_is_told_at_once(options: dict, said: str) -> None:
+    with pytest.raises(StreetsegError, match=said) as wrong:
+        Client(**options)
+    assert "secret" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("nowhere.png", "cannot read nowhere.png: No such file"),
+        (np.zeros((4, 4), np.uint8), r"not uint8\[4, 4\]"),
+        (np.zeros((4, 4, 3)), r"not float64\[4, 4, 3\]"),
+    ],
+)
+def test_what_is_no_picture_is_not_sent(image: Any, said: str) -> None:
+    with Client() as service, pytest.raises(StreetsegError, match=said):
+        service.segment(image)

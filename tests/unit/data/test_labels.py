@@ -1,0 +1,137 @@
+"""Label spaces."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from cityscapesscripts.helpers.labels import labels as official
+
+from streetseg.core.errors import StreetsegError
+from streetseg.data.labels import IGNORE, LABEL_SPACES, LabelSpace
+
+
+@pytest.fixture(scope="module")
+def space() -> LabelSpace:
+    return LabelSpace.load("cityscapes")
+
+
+def test_the_table_is_that_of_cityscapes(space: LabelSpace) -> None:
+    ours = [
+        (a.id, a.name, a.train_id, a.category, a.instances, a.ignore_in_eval, a.color)
+        for a in space.labels
+    ]
+    theirs = [
+        (b.id, b.name, b.trainId, b.category, b.hasInstances, b.ignoreInEval, b.color)
+        for b in official
+    ]
+    assert ours == theirs
+
+
+def test_categories_have_the_ids_that_cityscapes_gives_them(space: LabelSpace) -> None:
+    assert {label.category: label.categoryId for label in official} == {
+        name: number for number, name in enumerate(space.names)
+    }
+
+
+def test_every_id_becomes_its_category_and_every_other_byte_is_ignored(space: LabelSpace) -> None:
+    expected = np.full(256, IGNORE)
+    for label in official:
+        expected[label.id] = label.categoryId  # -1 is stored as 255
+    np.testing.assert_array_equal(space.category_of, expected)
+    assert space.category_of.dtype == np.uint8
+
+
+def test_a_space_survives_being_written_down(space: LabelSpace) -> None:
+    assert LabelSpace.from_dict(space.to_dict()) == space
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    known = "choose one of bdd100k-drivable, .*, cityscapes, kitti-road.*, or name a YAML file"
+    with pytest.raises(StreetsegError, match=f"'cityscape': {known}"):
+        LabelSpace.load("cityscape")
+
+
+SHIPPED = sorted(path.stem for path in LABEL_SPACES.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_space_has_the_name_of_its_file(name: str) -> None:
+    assert LabelSpace.load(name).name == name
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_space_survives_being_written_down(name: str) -> None:
+    space = LabelSpace.load(name)
+    assert LabelSpace.from_dict(json.loads(json.dumps(space.to_dict()))) == space
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("cityscapes", "ids"),
+        ("bdd100k-drivable", "ids"),
+        ("bdd100k-drivable-2018", "ids"),
+        ("carla", "red"),
+        ("carla-0.9.13", "red"),
+        ("carla-13", "red"),
+        ("kitti-road", "colors"),
+    ],
+)
+def test_a_space_says_how_its_pictures_hold_ids(name: str, encoding: str) -> None:
+    assert LabelSpace.load(name).encoding == encoding
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_an_id_is_known_if_the_space_has_a_label_of_it(name: str) -> None:
+    space = LabelSpace.load(name)
+    assert set(np.flatnonzero(space.known)) == {label.id % 256 for label in space.labels}
+    assert (space.category_of[~space.known] == IGNORE).all()
+    assert space.ignored_in_eval[~space.known].all()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_simulated_and_real_frames_share_the_categories_of_cityscapes(
+    name: str, space: LabelSpace
+) -> None:
+    other = LabelSpace.load(name)
+    if name.startswith("carla"):
+        without_sky = [c for c in space.categories if c.name != "sky"]
+        assert list(other.categories) in (list(space.categories), without_sky)
+
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "categories": [{"name": "ground", "color": [1, 1, 1]}, {"name": "rest", "color": [2, 2, 2]}],
+    "labels": [
+        {"id": 4, "name": "grass", "category": "ground"},
+        {"id": 6, "name": "house", "category": "rest"},
+        {"id": 9, "name": "hood"},
+    ],
+}
+
+
+def test_a_label_without_a_category_is_known_but_ignored() -> None:
+    space = LabelSpace.from_dict(SMALL)
+    assert space.category_of[[4, 6, 9, 5]].tolist() == [0, 1, IGNORE, IGNORE]
+    assert space.known[[4, 6, 9, 5]].tolist() == [True, True, True, False]
+
+
+def test_a_space_holds_ids_unless_it_says_otherwise() -> None:
+    space = LabelSpace.from_dict(SMALL)
+    assert space.encoding == "ids"
+    assert space.palette.tolist() == [[1, 1, 1], [2, 2, 2]]
+
+
+def test_ids_that_one_byte_cannot_tell_apart_are_refused() -> None:
+    labels = [{"id": -1, "name": "plate"}, {"id": 255, "name": "unlabelled"}]
+    with pytest.raises(StreetsegError, match=r"mine: the label id 255 is there twice"):
+        LabelSpace.from_dict({**SMALL, "labels": [*SMALL["labels"], *labels]}, "mine")
+
+
+def test_a_space_is_read_from_a_file_beside_the_source(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    assert LabelSpace.load("small.yaml", tmp_path) == LabelSpace.from_dict(SMALL)
+    assert LabelSpace.load(str(tmp_path / "small.yaml")) == LabelSpace.from_dict(SMALL)

@@ -1,0 +1,242 @@
+"""The champion, scored on the same frames."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from onnx.numpy_helper import to_array
+from safetensors.numpy import load_file, save_file
+
+from streetseg.config.params import Params
+from streetseg.core.errors import StreetsegError
+from streetseg.data.dataset import PreparedDataset
+from streetseg.evaluation.baseline import Champion, differences, find_champion
+from streetseg.evaluation.evaluate import evaluate
+from streetseg.evaluation.verdict import Verdict
+from streetseg.inference.segmenter import Segmenter
+from streetseg.inference.self_check import EXAMPLE
+from streetseg.metrics.bootstrap import interval
+from streetseg.metrics.confusion import category_iou, category_miou
+from streetseg.registry.promotion import promote
+from streetseg.registry.register import register
+from streetseg.tracking.store import connect
+from tests.conftest import Command, Trained
+
+
+def other_model(artifact: Path, destination: Path, **config: object) -> Champion:
+    """A copy of a model that says something else about itself."""
+    shutil.copytree(artifact, destination)
+    path = destination / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "run_id": "f" * 32, **config}))
+    return Champion("7", destination)
+
+
+@pytest.fixture(scope="module")
+def weak(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Champion:
+    """A model that names the least likely category: the signs of its last layer are turned."""
+    champion = other_model(trained.artifact, tmp_path_factory.mktemp("weak") / "model")
+    graph = onnx.load(champion.artifact / "model.onnx")
+    *_, last = (node for node in graph.graph.node if node.op_type == "Conv")
+    for tensor in graph.graph.initializer:
+        if tensor.name in last.input:
+            tensor.raw_data = (-to_array(tensor)).tobytes()
+    onnx.save(graph, champion.artifact / "model.onnx")
+    example = load_file(champion.artifact / EXAMPLE)
+    example["logits"] = Segmenter(champion.artifact).logits(example["images"])
+    save_file(example, champion.artifact / EXAMPLE)
+    return champion
+
+
+@pytest.fixture(scope="module")
+def folder(
+    trained: Trained,
+    dataset: PreparedDataset,
+    params: Params,
+    weak: Champion,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The evaluation of the trained model beside the weak one."""
+    out = tmp_path_factory.mktemp("compared") / "evaluation"
+    evaluate(trained.artifact, dataset, params, out, weak)
+    return out
+
+
+@pytest.fixture(scope="module")
+def scores(folder: Path) -> dict:
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def test_it_gets_the_scores_that_it_would_get_alone(
+    folder: Path,
+    scores: dict,
+    weak: Champion,
+    dataset: PreparedDataset,
+    params: Params,
+    trained: Trained,
+    tmp_path: Path,
+) -> None:
+    evaluate(weak.artifact, dataset, params, tmp_path / "alone")
+    alone = json.loads((tmp_path / "alone" / "evaluation.json").read_text())
+    for key in ("run_id", "data_version", "label_space", "categories", "miou", "iou"):
+        assert scores["champion"][key] == alone[key]
+    assert scores["champion"]["miou_official"] == alone["miou_official"]
+    assert scores["champion"]["version"] == "7"
+    assert scores["champion"]["miou"] < scores["miou"]
+    before = json.loads((trained.evaluation / "evaluation.json").read_text())
+    assert scores["miou"] == before["miou"], "a champion changes nothing in the score of the model"
+    with (
+        np.load(tmp_path / "alone" / "frames.npz") as single,
+        np.load(folder / "frames.npz") as both,
+    ):
+        np.testing.assert_array_equal(both["champion_counts"], single["counts"])
+        np.testing.assert_array_equal(both["frames"], single["frames"])
+        assert "champion_counts" not in single
+
+
+def test_the_page_says_who_is_better_and_by_how_much(folder: Path) -> None:
+    page = (folder / "report.html").read_text()
+    with np.load(folder / "frames.npz") as frames:
+        whole, *_ = differences(frames["counts"], frames["champion_counts"])
+    low, high = whole.interval
+    sure = (
+        "better" if low > 0 else "worse" if high < 0 else "neither surely better nor surely worse"
+    )
+    assert "Against the champion" in page
+    assert f"This model is <b>{sure}</b>:\n{whole.value:+.3f} in mean IoU" in page
+    assert f"{low:+.3f} to {high:+.3f}" in page
+
+
+def test_a_difference_is_paired_by_frame() -> None:
+    random = np.random.default_rng(0)
+    counts = random.integers(10, 1000, (20, 1, 1)) * random.integers(1, 100, (20, 3, 3))
+    better = counts + (counts.sum(axis=(1, 2), keepdims=True) // 20) * np.eye(3, dtype=int)
+    whole, *each = differences(better, counts)
+    old, new = (group.sum(axis=0) for group in (counts, better))
+    assert whole.value == pytest.approx(category_miou(new) - category_miou(old))
+    assert [one.value for one in each] == pytest.approx(category_iou(new) - category_iou(old))
+    assert 0 < whole.interval[0] < whole.value < whole.interval[1], "though frames differ widely"
+    assert interval(np.zeros(3), 20) == differences(counts, counts)[0].interval
+
+
+def test_frames_that_it_learnt_from_are_counted(
+    scores: dict, trained: Trained, dataset: PreparedDataset, params: Params, tmp_path: Path
+) -> None:
+    assert scores["trained_on_these"] == scores["champion"]["trained_on_these"] == 0
+    known = other_model(trained.artifact, tmp_path / "known")
+    hashes = dataset.index["image_hash"][dataset.rows("val")[:3]]
+    (known.artifact / "trained_on.txt").write_text("".join(f"{line}\n" for line in hashes))
+    found = evaluate(trained.artifact, dataset, params, tmp_path / "evaluation", known).to_dict()
+    assert found["champion"]["trained_on_these"] == 3
+    page = (tmp_path / "evaluation" / "report.html").read_text()
+    assert "The champion was trained on 3 of these frames" in page
+
+
+def spoilt(labels: dict, size: list[int], how: str) -> tuple[dict, list[int]]:
+    if how == "label space":
+        return {**labels, "name": "another"}, size
+    if how == "categories":
+        return {**labels, "categories": labels["categories"][::-1]}, size
+    return labels, [2 * side for side in size]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("label space", "its label space is another, that of these frames cityscapes"),
+        ("categories", "it tells apart vehicle, human"),
+        ("size", "it looks at frames of 256x128, these are prepared at 128x64"),
+    ],
+)
+def test_one_that_cannot_be_scored_is_named_with_the_reason(
+    trained: Trained,
+    dataset: PreparedDataset,
+    params: Params,
+    tmp_path: Path,
+    how: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    labels, size = spoilt(dataset.labels.to_dict(), list(dataset.size), how)
+    champion = other_model(trained.artifact, tmp_path / "champion", size=size)
+    (champion.artifact / "labels.json").write_text(json.dumps(labels))
+    (champion.artifact / "trained_on.txt").unlink()
+    evaluate(trained.artifact, dataset, params, tmp_path / "evaluation", champion)
+    found = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())["champion"]
+    assert said in found["reason"]
+    assert found["miou"] is found["miou_official"] is found["iou"] is None
+    assert found["trained_on_these"] is None, "it does not say"
+    assert said in capsys.readouterr().err
+    assert said in (tmp_path / "evaluation" / "report.html").read_text()
+    with np.load(tmp_path / "evaluation" / "frames.npz") as frames:
+        assert set(frames) == {"frames", "counts"}
+
+
+def test_the_model_itself_is_no_rival(
+    trained: Trained,
+    dataset: PreparedDataset,
+    params: Params,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    itself = Champion("3", trained.artifact)
+    found = evaluate(trained.artifact, dataset, params, tmp_path / "evaluation", itself)
+    assert found.to_dict()["champion"] is None
+    assert "this model is the champion, version 3" in capsys.readouterr().err
+
+
+def test_a_champion_that_is_no_model_is_one_clear_line(
+    trained: Trained, dataset: PreparedDataset, params: Params, tmp_path: Path
+) -> None:
+    with pytest.raises(StreetsegError, match="holds no model artifact"):
+        evaluate(
+            trained.artifact, dataset, params, tmp_path / "out", Champion("1", tmp_path / "nowhere")
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_it_is_looked_up_in_the_registry(
+    trained: Trained, params: Params, scores: dict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = params.override({"registry.model_name": "looked-up"})
+    assert find_champion(recipe.registry) is None
+    assert "looked-up has no champion yet" in capsys.readouterr().err
+    register(trained.artifact, scores, Verdict(True, []), recipe)
+    assert find_champion(recipe.registry) is None, "a challenger is none"
+    promote(recipe.registry)
+    found = find_champion(recipe.registry)
+    assert found is not None
+    assert found.version == "1"
+    names = {path.name: path.read_bytes() for path in found.artifact.iterdir()}
+    assert json.loads(names.pop("reference.json")) == scores["reference"]
+    assert names == {path.name: path.read_bytes() for path in trained.artifact.iterdir()}
+
+
+def test_the_command_compares_with_the_champion_of_the_registry(
+    streetseg: Command, trained: Trained, params: Params, scores: dict, tmp_path: Path
+) -> None:
+    recipe = params.override({"registry.model_name": "commanded"})
+    client = connect(recipe.registry)
+    experiment = client.get_run(trained.run_id).info.experiment_id
+    run_id = client.create_run(experiment).info.run_id
+    earlier = other_model(trained.artifact, tmp_path / "earlier", run_id=run_id)
+    register(earlier.artifact, scores | {"run_id": run_id}, Verdict(True, []), recipe)
+    promote(recipe.registry)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
+    done = streetseg("evaluate", "--model", trained.artifact, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    low, high = scores["intervals"]["miou"]
+    assert f"categories  {scores['miou']:.3f} [{low:.3f}, {high:.3f}]" in done.stdout
+    assert f"champion, version 1  {scores['miou']:.3f}" in done.stdout, "it is the same graph"
+    told = json.loads((tmp_path / "outputs/evaluation/evaluation.json").read_text())
+    assert told["champion"]["run_id"] == run_id
+
+
+def test_a_registry_that_does_not_answer_is_one_clear_line(params: Params, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    broken = params.override({"registry.tracking_uri": f"sqlite:///{tmp_path}/file/mlflow.db"})
+    with pytest.raises(StreetsegError, match="cannot reach the MLflow store"):
+        find_champion(broken.registry)

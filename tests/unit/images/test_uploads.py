@@ -1,0 +1,110 @@
+"""Decoding pictures from strangers, without a service."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from streetseg.images import headers
+from streetseg.images.decode import (
+    BadImageError,
+    TooLargeImageError,
+    UnsupportedImageError,
+    decode_upload,
+)
+from tests.support.png_files import chunk
+from tests.support.unusual_images import SCENE, OddPicture, encode, odd_pictures
+
+LIMIT = 1e6
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize("odd", odd_pictures(), ids=lambda odd: odd.name)
+def test_an_odd_picture_is_read_upright_and_in_its_colours(odd: OddPicture) -> None:
+    rgb = decode_upload(odd.data, LIMIT)
+    assert (rgb.shape, rgb.dtype) == (odd.upright.shape, np.uint8)
+    assert rgb.flags.c_contiguous
+    assert np.abs(rgb.astype(int) - odd.upright).max() <= odd.tolerance
+
+
+WHOLE = {
+    "rgb.png": encode(Image.fromarray(SCENE), "PNG"),
+    "gray.png": encode(Image.fromarray(SCENE).convert("L"), "PNG"),
+    "rgba.png": encode(Image.fromarray(SCENE).convert("RGBA"), "PNG"),
+    "palette.png": encode(Image.fromarray(SCENE).quantize(16), "PNG"),
+    "baseline.jpg": encode(Image.fromarray(SCENE), "JPEG"),
+    "progressive.jpg": encode(Image.fromarray(SCENE), "JPEG", progressive=True),
+    "thumbnail.jpg": next(odd.data for odd in odd_pictures() if odd.name == "thumbnail.jpg"),
+    "lossy.webp": encode(Image.fromarray(SCENE), "WEBP"),
+    "lossless.webp": encode(Image.fromarray(SCENE), "WEBP", lossless=True),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_picture_that_is_cut_anywhere_is_refused(name: str) -> None:
+    data = WHOLE[name]
+    decode_upload(data, LIMIT)
+    for length in {*range(0, len(data), max(len(data) // 200, 1)), len(data) - 1, len(data) - 2}:
+        with pytest.raises(BadImageError):
+            decode_upload(data[:length], LIMIT)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+def test_a_png_whose_pixels_end_early_is_refused(mode: str) -> None:
+    channels = {"RGB": 3, "RGBA": 4}.get(mode, 1)
+    kind = {"RGB": 2, "RGBA": 6, "L": 0, "P": 3}[mode]
+    rows = zlib.compress(bytes((1 + 64 * channels) * 40))  # of 64
+    parts = [chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, kind, 0, 0, 0))]
+    parts += [chunk(b"PLTE", bytes(768))] if mode == "P" else []
+    parts += [chunk(b"IDAT", rows), chunk(b"IEND", b"")]
+    with pytest.raises(BadImageError):
+        decode_upload(PNG + b"".join(parts), LIMIT)
+
+
+def test_the_size_is_judged_before_anything_is_decoded() -> None:
+    for side in (1001, 30_000, 2**31 - 1, 2**32 - 1):
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+        with pytest.raises(TooLargeImageError, match=f"is {side}x{side}"):
+            decode_upload(PNG + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""), LIMIT)
+
+
+def test_metadata_is_not_read_however_much_it_would_be() -> None:
+    zeros = zlib.compress(bytes(7_900_000), 9)
+    text = b"".join(chunk(b"zTXt", b"%d\0\0" % at + zeros) for at in range(500))
+    whole = WHOLE["gray.png"]
+    rgb = decode_upload(whole[:33] + text + whole[33:], LIMIT)
+    np.testing.assert_array_equal(rgb, decode_upload(whole, LIMIT))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (PNG + WHOLE["rgb.png"][8:33] + chunk(b"tEXt", b"") * 20_000, "too many chunks"),
+        (b"\xff\xd8" + b"\xff\xfe\0\2" * 20_000, "too many segments"),
+        (PNG + chunk(b"gAMA", bytes(4)), "does not begin with a PNG header"),
+        (b"\xff\xd8\xff\xda\0\2\xff\xd9", "no frame header"),
+        (PNG + chunk(b"IHDR", bytes(13)) + chunk(b"IEND", b""), "no pixels"),
+    ],
+)
+def test_a_structure_that_nobody_writes_is_refused(data: bytes, said: str) -> None:
+    with pytest.raises(BadImageError, match=said):
+        decode_upload(data, LIMIT)
+
+
+def test_scans_are_counted_by_the_pixels_they_go_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    progressive = WHOLE["progressive.jpg"]
+    decode_upload(progressive, LIMIT)
+    monkeypatch.setattr(headers, "MOST_SCANNED", 20 * SCENE.shape[0] * SCENE.shape[1])
+    decode_upload(progressive, LIMIT)
+    with pytest.raises(BadImageError, match="too many scans"):
+        decode_upload(progressive[:-2] + b"\xff\xda\0\2" * 20 + b"\xff\xd9", LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "ICO", "AVIF", "PDF"])
+def test_another_format_is_named(kind: str) -> None:
+    with pytest.raises(UnsupportedImageError, match=f"is {kind}: send PNG, JPEG, WEBP"):
+        decode_upload(encode(Image.fromarray(SCENE), kind), LIMIT)

@@ -1,0 +1,280 @@
+"""The pipelines beside the training: compiled, submitted, and run whole on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from kfp.dsl import Model
+from mlflow import MlflowClient
+from typer.testing import CliRunner
+
+from components.fetch_model import fetch_model
+from pipelines.batch import street_segmentation_batch
+from pipelines.cli.generic import main, read_inputs
+from pipelines.cli.training import app
+from pipelines.evaluation import street_segmentation_evaluation
+from pipelines.local.run import LocalRun, run_locally
+from streetseg.config.params import Params, parse_overrides
+from streetseg.core.errors import StreetsegError
+from streetseg.data.dataset import PreparedDataset, data_version
+from streetseg.evaluation.gate import judge
+from streetseg.images.decode import encode_png
+from streetseg.registry.promotion import promote
+from streetseg.registry.register import register
+from streetseg.tracking.read import trained_on
+from streetseg.tracking.record import record_evaluation
+from streetseg.tracking.store import connect
+from tests.conftest import Trained
+from tests.support.kfp_api import NAMESPACE, TOKEN, FakeKubeflow
+from tests.support.repositories import fill_remote
+
+NAME = "in-pipelines"
+CHAMPION = f"models:/{NAME}@champion"
+PIPELINES = (street_segmentation_batch, street_segmentation_evaluation)
+
+
+@pytest.fixture(scope="module")
+def champion(params: Params, trained: Trained) -> Params:
+    """A recipe whose registered model has version 1, the champion, scored by its training."""
+    recipe = params.override({"registry.model_name": NAME})
+    evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
+    register(trained.artifact, evaluation, judge(evaluation, recipe.gate), recipe)
+    promote(recipe.registry, None, "the only one")
+    record_evaluation(recipe.registry, trained.run_id, {"miou": 0.5}, trained.evaluation)
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pictures, and one that is none."""
+    root = tmp_path_factory.mktemp("frames")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        pixels = rng.integers(0, 255, (64, 128, 3), np.uint8)
+        (root / f"{name}.png").write_bytes(encode_png(pixels))
+    (root / "bad.png").write_bytes(b"no picture")
+    return root
+
+
+@pytest.fixture(scope="module")
+def remote(dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A DVC remote with the dataset, and its data version."""
+    root = tmp_path_factory.mktemp("remote")
+    fill_remote(root, dataset.path)
+    version = data_version(dataset.path)
+    listing = root / "files" / "md5" / version[:2] / version[2:]
+    assert listing.is_file()
+    return str(root), version
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on this machine that has ended."""
+
+    done: LocalRun
+
+    def metadata(self, name: str) -> dict[str, Any]:
+        return self.done.outputs[name].metadata
+
+
+@pytest.fixture(scope="module")
+def run(champion: Params, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    def start(pipeline: Any, **inputs: Any) -> Run:
+        store = {"registry.tracking_uri": champion.registry.tracking_uri}
+        overrides = {**store, "registry.model_name": NAME, **inputs.pop("overrides", {})}
+        folder = tmp_path_factory.mktemp("run")
+        arguments = {"model": CHAMPION, "overrides": overrides, **inputs}
+        return Run(run_locally(pipeline, arguments, folder, [].append))
+
+    return start
+
+
+def test_a_folder_is_segmented_into_an_artifact(run: Callable[..., Run], frames: Path) -> None:
+    found = run(street_segmentation_batch, source=str(frames))
+    assert found.done.succeeded, found.done.error
+    assert list(found.done.tasks) == ["fetch-model", "segment"]
+    assert found.done.outputs["model"] == f"models:/{NAME}/1"
+    masks = Path(found.done.outputs["masks"].path)
+    assert sorted(path.name for path in masks.iterdir()) == [
+        "a.png_mask.png",
+        "b.png_mask.png",
+        "c.png_mask.png",
+        "summary.csv",
+        "summary.json",
+    ]
+    model = json.loads((masks / "summary.json").read_text())["model"]
+    assert (model["name"], model["version"]) == (NAME, "1")
+    assert found.metadata("masks")["registered"] == f"models:/{NAME}/1"
+    metrics = found.metadata("metrics")
+    assert (metrics["pictures"], metrics["failed"]) == (4, 1)
+    assert sum(v for k, v in metrics.items() if k.startswith("share_")) == pytest.approx(1)
+    page = Path(found.done.outputs["report"].path).read_text()
+    assert page.count("data:image/jpeg") == 3
+    assert "bad.png" in page
+
+
+def test_a_mistake_ends_a_run_with_one_line(
+    run: Callable[..., Run], champion: Params, tmp_path: Path
+) -> None:
+    wrong = run(street_segmentation_batch, source=str(tmp_path))
+    assert not wrong.done.succeeded
+    assert wrong.done.error.startswith(f"{tmp_path} holds no pictures")
+    store = {"registry.tracking_uri": champion.registry.tracking_uri}
+    with pytest.raises(SystemExit, match=f"error: .* no model '{NAME}' with version '7'"):
+        fetch_model.python_func(f"models:/{NAME}/7", store, Model(uri=str(tmp_path / "model")))
+
+
+@pytest.mark.slow
+def test_a_version_is_scored_in_a_run_of_its_own(
+    run: Callable[..., Run], champion: Params, trained: Trained, remote: tuple[str, str]
+) -> None:
+    place, version = remote
+    client = connect(champion.registry)
+    before = client.get_run(trained.run_id).to_dictionary()
+    data = {"data.remote": place, "evaluate.tta": ["flip"]}
+    found = run(street_segmentation_evaluation, data_version=version, overrides=data)
+    assert found.done.succeeded, found.done.error
+    assert set(found.done.tasks) == {"configure", "fetch-model", "fetch", "validate", "evaluate"}
+
+    scores = json.loads(
+        (Path(found.done.outputs["evaluation"].path) / "evaluation.json").read_text()
+    )
+    assert (scores["data_version"], scores["split"]) == (version, "val")
+    assert client.get_run(trained.run_id).to_dictionary() == before, "what it was registered with"
+    (scored,) = _scorings(client, champion)
+    assert scored.info.run_name == f"{NAME} 1 on {version[:8]}"
+    assert scored.info.status == "FINISHED"
+    assert scored.data.metrics["miou"] == pytest.approx(scores["miou"], abs=1e-6)
+    expected = {
+        "model_name": NAME,
+        "model_version": "1",
+        "model_run": trained.run_id,
+        "scored_on": version,
+        "split": "val",
+    }
+    assert expected.items() <= scored.data.tags.items()
+    files = {entry.path for entry in client.list_artifacts(scored.info.run_id, "evaluation")}
+    assert {"evaluation/evaluation.json", "evaluation/report.html"} <= files
+
+
+def test_a_scoring_is_no_training(champion: Params, dataset: PreparedDataset) -> None:
+    """A schedule would otherwise take data that was scored on for data that was learnt from."""
+    from streetseg.tracking.record import record_scoring
+
+    assert trained_on(champion.registry, "9" * 32) is None
+    evaluation = {"run_id": "1", "data_version": "9" * 32, "split": "val"}
+    folder = dataset.path / "val"
+    record_scoring(champion.registry, f"models:/{NAME}/1", evaluation, {"miou": 0.1}, folder)
+    assert trained_on(champion.registry, "9" * 32) is None
+
+
+def _scorings(client: MlflowClient, params: Params) -> list[Any]:
+    experiment = client.get_experiment_by_name(f"{params.registry.experiment}-evaluation")
+    assert experiment
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Call the command line of a pipeline; returns what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(pipeline: Any, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["pipeline", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main(pipeline)
+        assert ended.value.code in (0, None), ended.value.code
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda pipeline: pipeline.name)
+def test_every_input_has_a_description(call: Callable[..., str], pipeline: Any) -> None:
+    said = call(pipeline, "compile", "--out", "pipeline.yaml")
+    assert said.startswith("pipeline.yaml: components run on the image")
+    compiled = next(yaml.safe_load_all(Path("pipeline.yaml").read_text()))
+    assert compiled["pipelineInfo"]["name"] == pipeline.name
+    assert compiled["pipelineInfo"]["description"]
+    inputs = compiled["root"]["inputDefinitions"]["parameters"]
+    assert all(entry["description"] for entry in inputs.values())
+    required = [name for name, entry in inputs.items() if "defaultValue" not in entry]
+    assert len(required) == 1
+    told = " ".join(call(pipeline, "run", "--help").split())
+    for name in inputs.keys() - {"overrides"}:
+        assert f"{name}=..." in told
+
+
+@pytest.mark.slow
+def test_a_run_with_a_destination_goes_on_there(
+    call: Callable[..., str], run: Callable[..., Run], champion: Params, frames: Path
+) -> None:
+    store = f"registry.tracking_uri={champion.registry.tracking_uri}"
+    given = (f"source={frames}", "destination=masks", f"model={CHAMPION}")
+    said = call(street_segmentation_batch, "run", *given, "--set", store, "--folder", "out")
+    assert f"model: models:/{NAME}/1" in said
+    assert len(list(Path("masks").glob("*_mask.png"))) == 3
+
+    where = str(Path("masks").resolve())
+    again = run(street_segmentation_batch, source=str(frames), destination=where)
+    left = Path(again.done.outputs["masks"].path)
+    assert {path.name for path in left.iterdir()} == {"summary.csv", "summary.json"}
+    assert again.metadata("masks")["destination"] == where
+    assert "frames_per_second" not in again.metadata("metrics"), "nothing was left to do"
+
+
+@pytest.fixture
+def kubeflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKubeflow]:
+    server = FakeKubeflow()
+    monkeypatch.setenv("KFP_ENDPOINT", server.url)
+    monkeypatch.setenv("KFP_NAMESPACE", NAMESPACE)
+    monkeypatch.setenv("KFP_TOKEN", TOKEN)
+    yield server
+    server.close()
+
+
+def test_a_pipeline_is_submitted_with_what_is_given(
+    call: Callable[..., str], kubeflow: FakeKubeflow
+) -> None:
+    given = ("source=s3://frames/drive", "--set", "serve.max_megapixels=80")
+    said = call(street_segmentation_batch, "submit", *given)
+    (pipeline,) = kubeflow.pipelines.values()
+    assert pipeline["name"] == "street-segmentation-batch"
+    (run,) = kubeflow.runs.values()
+    assert run["runtime_config"]["parameters"] == {
+        "source": "s3://frames/drive",
+        "overrides": {"serve.max_megapixels": 80},
+    }
+    assert f"run {run['run_id']}: " in said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], r"needs source=\.\.\.: Folder, or prefix"),
+        (["sauce=x"], "has no input 'sauce': did you mean 'source'"),
+        (["frames"], "'frames': write an input as name=value"),
+        (["source=x", "--set", "serve.max_megapixel=1"], "did you mean 'max_megapixels'"),
+    ],
+)
+def test_a_wrong_input_is_found_at_once(given: list[str], said: str) -> None:
+    sets = given[given.index("--set") + 1 :] if "--set" in given else []
+    with pytest.raises(StreetsegError, match=said):
+        read_inputs(street_segmentation_batch, given[:1], parse_overrides(sets))
+
+
+@pytest.mark.parametrize("option", [["--gpus"], ["--network", "host"]])
+def test_what_containers_take_is_wrong_usage_without_them(option: list[str]) -> None:
+    done = CliRunner().invoke(app, ["run", *option])
+    assert done.exit_code == 2
+    assert "--runner docker" in done.output

@@ -1,0 +1,358 @@
+"""Segmenting a folder or a bucket's prefix."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from streetseg import cli
+from streetseg.core.errors import StoppedError, StreetsegError
+from streetseg.core.storage import Place
+from streetseg.images.decode import decode_ids, decode_rgb, encode_palette_png, encode_png
+from streetseg.images.paths import mask_name
+from streetseg.inference.artifact import weights_sha256
+from streetseg.inference.segmenter import Segmenter
+from streetseg.prediction import batch
+from streetseg.prediction.batch import Batch, segment_folder
+from streetseg.prediction.batch_report import write_batch_page
+from tests.conftest import Trained
+from tests.support.s3_server import s3_server
+
+BUCKET = "frames"
+GOOD = ["a.jpg", "a.png", "day/b.PNG", "day/deep/c.webp", "day/e.jpeg"]
+BAD = {
+    "day/broken.png": "is not an image",
+    "day/cut.png": "is truncated",
+    "large.png": "is 300x200 = 0 megapixels, at most 0.05 are taken",
+    "other.png": "is BMP: send PNG, JPEG, WEBP",
+}
+LIMIT = {"max_megapixels": 0.05}
+
+
+def picture(number: int, suffix: str = ".png", size: tuple[int, int] = (96, 160)) -> bytes:
+    """A picture of blocks; no two numbers give the same."""
+    blocks = np.random.default_rng(number).integers(0, 255, (8, 8, 3), np.uint8)
+    rgb = cv2.resize(blocks, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return cv2.imencode(suffix, rgb)[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five pictures in three folders, four that cannot be used, and what is no picture."""
+    root = tmp_path_factory.mktemp("pictures")
+    files = {name: picture(at, Path(name).suffix.lower()) for at, name in enumerate(GOOD)}
+    files |= {
+        "day/broken.png": b"no picture",
+        "day/cut.png": picture(9)[:-40],
+        "large.png": picture(10, size=(200, 300)),
+        "other.png": picture(11, ".bmp"),
+        ".hidden/f.png": picture(12),
+        "notes.txt": b"no picture either",
+    }
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+@pytest.fixture(scope="module")
+def done(source: Path, trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Batch:
+    """What one call makes of them."""
+    out = tmp_path_factory.mktemp("segmented") / "masks"
+    return segment_folder(str(source), str(out), trained.artifact, "models:/tiny/7", **LIMIT)
+
+
+def table(folder: str | Path) -> dict[str, dict[str, str]]:
+    """The rows of a summary by path."""
+    with (Path(folder) / "summary.csv").open(newline="") as file:
+        return {row["path"]: row for row in csv.DictReader(file)}
+
+
+def masks(folder: str | Path) -> dict[str, bytes]:
+    root = Path(folder)
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*_mask.png")}
+
+
+def test_each_picture_has_a_mask_of_its_own_size_at_the_same_path(
+    done: Batch, source: Path, trained: Trained
+) -> None:
+    made = masks(done.destination)
+    assert sorted(made) == [f"{name}_mask.png" for name in GOOD], "a.png and a.jpg do not meet"
+    segmenter = Segmenter(trained.artifact)
+    for name in GOOD:
+        categories = segmenter.predict(decode_rgb((source / name).read_bytes()))
+        assert made[mask_name(name)] == encode_palette_png(categories, segmenter.labels.palette)
+    assert not list(Path(done.destination).rglob("*.partial"))
+
+
+def test_the_table_has_a_row_for_each_with_its_shares_or_its_error(
+    done: Batch, trained: Trained
+) -> None:
+    rows = table(done.destination)
+    assert sorted(rows) == sorted([*GOOD, *BAD])
+    names = Segmenter(trained.artifact).labels.names
+    for name in GOOD:
+        row = rows[name]
+        ids = decode_ids((Path(done.destination) / mask_name(name)).read_bytes())
+        assert (int(row["height"]), int(row["width"])) == ids.shape == (96, 160)
+        shares = [float(row[category]) for category in names]
+        assert shares == pytest.approx([np.mean(ids == at) for at in range(len(names))], abs=1e-6)
+        assert float(row["seconds"]) > 0
+        assert row["error"] == ""
+    assert {name: rows[name]["error"] for name in BAD} == BAD
+    assert all(rows[name][key] == "" for name in BAD for key in ("width", names[0]))
+
+
+def test_the_summary_names_the_model_and_the_means(done: Batch, trained: Trained) -> None:
+    summary = json.loads((Path(done.destination) / "summary.json").read_text())
+    config = json.loads((trained.artifact / "config.json").read_text())
+    assert summary["model"] == {
+        "name": "tiny",
+        "version": "7",
+        "run_id": trained.run_id,
+        "data_version": config["data_version"],
+        "weights_sha256": weights_sha256(trained.artifact),
+    }
+    assert (summary["pictures"], summary["failed"]) == (9, 4)
+    rows = table(done.destination)
+    means = {
+        name: np.mean([float(rows[each][name]) for each in GOOD]) for name in summary["shares"]
+    }
+    assert summary["shares"] == pytest.approx(means, abs=1e-5)
+    assert sum(summary["shares"].values()) == pytest.approx(1, abs=1e-4)
+    assert summary["frames_per_second"] > 0
+
+
+def test_the_page_shows_overlays_and_what_failed(done: Batch, tmp_path: Path) -> None:
+    write_batch_page(done, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/jpeg") == len(GOOD)
+    for text in ("tiny", "version 7", "day/broken.png", "is not an image", "vehicle"):
+        assert text in page
+
+
+def test_a_second_call_does_nothing_again_but_what_failed_or_changed(
+    done: Batch, source: Path, trained: Trained, tmp_path: Path
+) -> None:
+    pictures = Path(shutil.copytree(source, tmp_path / "pictures"))
+    out = Path(shutil.copytree(done.destination, tmp_path / "masks"))
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*_mask.png")}
+
+    def again() -> Batch:
+        return segment_folder(str(pictures), str(out), trained.artifact, **LIMIT)
+
+    same = again()
+    assert (same.made, same.frames_per_second) == (0, None)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*_mask.png")} == written
+    assert table(out) == table(done.destination), "the seconds too"
+
+    (pictures / "day/broken.png").write_bytes(picture(20))
+    (pictures / "a.png").write_bytes(picture(21))
+    (out / "a.jpg_mask.png").unlink()
+    (pictures / "day/e.jpeg").write_bytes(b"broken meanwhile")
+    assert again().made == 3
+    assert "day/broken.png_mask.png" in masks(out)
+    assert masks(out)["a.png_mask.png"] != masks(done.destination)["a.png_mask.png"]
+    assert "day/e.jpeg_mask.png" not in masks(out), "its row says that there is none"
+
+
+def test_another_model_makes_all_masks_anew(
+    done: Batch, source: Path, trained: Trained, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(done.destination, tmp_path / "masks"))
+    other = Path(shutil.copytree(trained.artifact, tmp_path / "model"))
+    (other / "weights.safetensors").write_bytes(b"other weights")
+    assert segment_folder(str(source), str(out), other, **LIMIT).made == len(GOOD)
+
+
+@pytest.mark.parametrize("text", ["", "path,bytes\na.png,1\n", "\x00\n", "a.png"])
+def test_a_table_that_was_damaged_is_not_trusted(
+    done: Batch, source: Path, trained: Trained, tmp_path: Path, text: str
+) -> None:
+    out = Path(shutil.copytree(done.destination, tmp_path / "masks"))
+    (out / "summary.csv").write_text(text)
+    assert segment_folder(str(source), str(out), trained.artifact, **LIMIT).made == len(GOOD)
+    head, *rows = (Path(done.destination) / "summary.csv").read_text().splitlines()
+    (out / "summary.csv").write_text("\n".join([head, rows[0], rows[1][:30], "x,y"]))
+    assert segment_folder(str(source), str(out), trained.artifact, **LIMIT).made == 4
+
+
+def test_a_call_that_is_stopped_is_gone_on_with(
+    done: Batch, source: Path, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "masks"
+    predict, seen = Segmenter.predict, []
+
+    def interrupted(self: Segmenter, rgb: np.ndarray) -> np.ndarray:
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        seen.append(rgb)
+        return predict(self, rgb)
+
+    monkeypatch.setattr(Segmenter, "predict", interrupted)
+    with pytest.raises(StoppedError, match=r"stopped after .* of 9 pictures: the same command"):
+        segment_folder(str(source), str(out), trained.artifact, "models:/tiny/7", **LIMIT)
+    assert len(masks(out)) == 3
+    assert not (out / "summary.json").exists(), "that comes last"
+    monkeypatch.undo()
+    rest = segment_folder(str(source), str(out), trained.artifact, "models:/tiny/7", **LIMIT)
+    assert rest.made == len(GOOD) - 3
+    assert masks(out) == masks(done.destination)
+
+
+@pytest.mark.slow
+def test_a_killed_call_loses_what_it_did_since_the_table_was_written(
+    source: Path, trained: Trained, tmp_path: Path
+) -> None:
+    pictures, out = tmp_path / "pictures", tmp_path / "masks"
+    pictures.mkdir()
+    for at in range(400):
+        (pictures / f"{at:03}.png").write_bytes(picture(at))
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom streetseg import batch\n"
+        "batch.SAVE_EVERY_S = 0.05\n"
+        "batch.segment_folder(sys.argv[1], sys.argv[2], Path(sys.argv[3]))\n"
+    )
+    command = [sys.executable, "-c", script, str(pictures), str(out), str(trained.artifact)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as running:
+        while not ((out / "summary.csv").exists() and table(out)):
+            assert running.poll() is None
+            time.sleep(0.005)
+        running.kill()
+    kept = table(out)
+    assert 0 < len(kept) < 400
+    assert {mask_name(path) for path in kept} <= masks(out).keys()
+    assert segment_folder(str(pictures), str(out), trained.artifact).made == 400 - len(kept)
+
+
+@pytest.fixture(scope="module")
+def s3(source: Path) -> Iterator[Any]:
+    """A bucket with the pictures below a prefix, and a neighbour whose name begins alike."""
+    with s3_server(BUCKET) as client:
+        for path in source.rglob("*"):
+            if path.is_file():
+                key = f"drive/{path.relative_to(source)}"
+                client.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+        client.put_object(Bucket=BUCKET, Key="drive2/x.png", Body=picture(30))
+        yield client
+
+
+def test_a_bucket_gives_the_same_bytes_and_is_gone_on_with_too(
+    done: Batch, trained: Trained, s3: Any
+) -> None:
+    def call() -> Batch:
+        where = f"s3://{BUCKET}/drive", f"s3://{BUCKET}/masks"
+        return segment_folder(*where, trained.artifact, **LIMIT)
+
+    assert call().made == len(GOOD)
+    listed = s3.list_objects_v2(Bucket=BUCKET, Prefix="masks/")["Contents"]
+    keys = [each["Key"].removeprefix("masks/") for each in listed]
+    expected = masks(done.destination)
+    assert sorted(keys) == sorted([*expected, "summary.csv", "summary.json"])
+    for name, data in expected.items():
+        stored = s3.get_object(Bucket=BUCKET, Key=f"masks/{name}")["Body"].read()
+        assert stored == data
+    s3.delete_object(Bucket=BUCKET, Key="masks/a.png_mask.png")
+    assert call().made == 1
+
+
+def test_from_a_bucket_to_a_folder(done: Batch, trained: Trained, s3: Any, tmp_path: Path) -> None:
+    segment_folder(f"s3://{BUCKET}/drive/", str(tmp_path / "here"), trained.artifact, **LIMIT)
+    assert masks(tmp_path / "here") == masks(done.destination)
+
+
+@pytest.mark.parametrize(
+    ("source_url", "said"),
+    [
+        (f"s3://{BUCKET}/nothing", "holds no pictures"),
+        ("s3://no-such-bucket/drive", "cannot list s3://no-such-bucket/drive"),
+        ("nowhere", "nowhere holds no pictures"),
+        ("nonsense://bucket", "cannot open nonsense://bucket: Protocol not known"),
+    ],
+)
+def test_a_source_that_is_none_is_one_line(
+    trained: Trained, s3: Any, tmp_path: Path, source_url: str, said: str
+) -> None:
+    with pytest.raises(StreetsegError, match=said):
+        segment_folder(source_url, str(tmp_path / "masks"), trained.artifact)
+    assert not (tmp_path / "masks").exists()
+
+
+def test_masks_do_not_go_among_the_pictures(source: Path, trained: Trained) -> None:
+    for destination in (source, source / "masks", source.parent):
+        with pytest.raises(StreetsegError, match="name a destination outside"):
+            segment_folder(str(source), str(destination), trained.artifact)
+    assert not Place(f"s3://{BUCKET}/drive").overlaps(Place(f"s3://{BUCKET}/drive2"))
+    assert Place(f"s3://{BUCKET}").overlaps(Place(f"s3://{BUCKET}/drive2"))
+
+
+def test_a_destination_that_cannot_be_written_is_one_line(
+    source: Path, trained: Trained, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StreetsegError, match=r"cannot write a\.jpg_mask\.png to .*/file: "):
+        segment_folder(str(source), str(tmp_path / "file"), trained.artifact)
+
+
+def test_if_nothing_can_be_used_that_is_said(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for name in ("x.png", "y.jpg"):
+        (tmp_path / "pictures" / name).write_bytes(b"nothing")
+    with pytest.raises(StreetsegError, match=r"none of the 2 pictures .* x\.png, is not an image"):
+        segment_folder(str(tmp_path / "pictures"), str(tmp_path / "masks"), trained.artifact)
+    assert not (tmp_path / "masks" / "summary.json").exists()
+
+
+def test_a_name_that_cannot_be_printed_is_a_row(trained: Trained, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "good.png").write_bytes(encode_png(np.zeros((64, 64, 3), np.uint8)))
+    Path(os.fsdecode(os.fsencode(pictures) + b"/\xff.png")).write_bytes(picture(1))
+    Path(os.fsdecode(os.fsencode(pictures) + b"/\xfe.png")).symlink_to("nowhere")
+    found = segment_folder(str(pictures), str(tmp_path / "masks"), trained.artifact)
+    assert {row.path for row in found.failed} == {"\\udcff.png", "\\udcfe.png"}
+    rows = table(tmp_path / "masks")
+    assert "rename the file" in rows["\\udcff.png"]["error"]
+    assert "cannot read \\udcfe.png in" in rows["\\udcfe.png"]["error"]
+
+
+def test_the_command_says_what_it_did(
+    done: Batch,
+    source: Path,
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call = ["streetseg", "batch", str(source), "masks", "--model", str(trained.artifact)]
+    call += ["--set", "serve.max_megapixels=0.05"]
+
+    def run(*more: str) -> str:
+        monkeypatch.setattr(sys, "argv", [*call, *more])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+        return capsys.readouterr().out
+
+    first = run().splitlines()
+    assert first[0] == "5 masks in masks"
+    assert "no mask of day/cut.png: is truncated" in first
+    assert masks("masks") == masks(done.destination)
+    assert "5 of them were there already" in run()
+    assert json.loads(run("--json"))["failed"] == len(BAD)
+    assert Path("masks", batch.TABLE).is_file()

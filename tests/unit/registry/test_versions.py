@@ -1,0 +1,319 @@
+"""The model registry."""
+
+import json
+import os
+import resource
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import mlflow
+import numpy as np
+import pytest
+from kfp.dsl import Artifact, Model
+
+import components.register
+import streetseg
+from streetseg.config.params import Params, Registry
+from streetseg.core.errors import StreetsegError
+from streetseg.data.dataset import PreparedDataset
+from streetseg.evaluation.baseline import find_champion
+from streetseg.evaluation.gate import judge
+from streetseg.evaluation.verdict import Verdict
+from streetseg.inference.artifact import weights_sha256
+from streetseg.monitoring.drift import Reference
+from streetseg.registry.compare_versions import VersionDiff
+from streetseg.registry.promotion import history, promote, rollback
+from streetseg.registry.register import register
+from streetseg.registry.versions import ModelVersion, download, find, versions
+from streetseg.tracking.store import clear_errors, connect
+from tests.conftest import Trained
+
+
+@pytest.fixture(scope="module")
+def evaluation(trained: Trained) -> dict:
+    return json.loads((trained.evaluation / "evaluation.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def verdict(params: Params, evaluation: dict) -> Verdict:
+    return judge(evaluation, params.gate)
+
+
+def named(params: Params, name: str) -> Params:
+    """The same recipe for another registered model, so that tests do not meet."""
+    tree = params.to_dict()
+    tree["registry"]["model_name"] = name
+    return Params.model_validate(tree)
+
+
+def test_a_model_of_any_folder_can_be_had_again(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict, tmp_path: Path
+) -> None:
+    recipe = named(params, "elsewhere")
+    copy = shutil.copytree(trained.artifact, tmp_path / "cityscapes-best")
+    register(copy, evaluation, verdict, recipe)
+    stored = download("models:/elsewhere@challenger", recipe.registry)
+    assert (stored / "model.onnx").read_bytes() == (copy / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kept", "left"),
+    [("s3://models/1", []), ("mlflow-artifacts:/1", []), ("file:///store", ["store"])],
+)
+def test_what_is_downloaded_goes_when_the_process_ends_and_a_store_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str, left: list[str]
+) -> None:
+    def fill(artifact_uri: str, dst_path: str | None) -> str:
+        folder = Path(dst_path or tmp_path / "store")
+        (folder / "artifacts" / "model").mkdir(parents=True)
+        (folder / "artifacts" / "model" / "config.json").touch()
+        return str(folder)
+
+    client = SimpleNamespace(get_model_version_download_uri=lambda *_: kept)
+    found = ModelVersion("m", "1", "", [], {}, datetime.now(UTC))
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr("streetseg.registry.versions.connect", lambda _: client)
+    monkeypatch.setattr("streetseg.registry.versions.find", lambda *_: found)
+    monkeypatch.setattr(mlflow.artifacts, "list_artifacts", lambda **_: ["model"])
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fill)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(
+        "atexit.register",
+        lambda end, *given, **named: at_exit.append(partial(end, *given, **named)),
+    )
+    assert (download("models:/m/1") / "config.json").is_file()
+    assert len(list(tmp_path.iterdir())) == 1
+    for end in at_exit:
+        end()
+    assert [path.name for path in tmp_path.iterdir()] == left
+
+
+def test_a_version_carries_the_reference_of_its_evaluation(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "watched")
+    register(trained.artifact, evaluation, verdict, recipe)
+    stored = Reference.load(download("models:/watched@challenger", recipe.registry))
+    assert stored == Reference.from_dict(evaluation["reference"])
+    assert not (trained.artifact / "reference.json").exists(), "the model folder is left as it is"
+
+
+def test_an_evaluation_of_before_there_were_references_registers_without_one(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "unwatched")
+    older = {key: value for key, value in evaluation.items() if key != "reference"}
+    register(trained.artifact, older, verdict, recipe)
+    assert Reference.load(download("models:/unwatched@challenger", recipe.registry)) is None
+
+
+def test_a_version_is_registered_as_challenger_and_leads_back_to_its_origin(
+    params: Params, dataset: PreparedDataset, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "lineage")
+    version = register(trained.artifact, evaluation, verdict, recipe, pipeline_run="run-1")
+    assert version.aliases == ["challenger"]
+    assert version.run_id == trained.run_id
+    assert version.tags["data_version"] == dataset.version
+    assert version.tags["pipeline_run"] == "run-1"
+    assert version.tags["git_revision"] == streetseg.core.provenance.git_revision()
+    assert json.loads(version.tags["settings"])["epochs"] == params.train.epochs
+
+
+def test_tags_of_a_version_and_of_its_run_filter_well(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "tagged")
+    version = register(trained.artifact, evaluation, verdict, recipe)
+    expected = {
+        "source": "cityscapes",
+        "recipe": "default",
+        "architecture": params.model.architecture,
+        "encoder": params.model.encoder,
+        "frames_train": "16",
+        "frames_val": "4",
+        "gate": "passed",
+        "miou": f"{evaluation['miou']:.4f}",
+        "weights_sha256": weights_sha256(trained.artifact),
+    }
+    client = connect(recipe.registry)
+    assert expected.items() <= version.tags.items()
+    assert expected.items() <= client.get_run(trained.run_id).data.tags.items()
+    wanted = "tags.encoder = '{}' and tags.gate = 'passed' and name = 'tagged'"
+    assert len(client.search_model_versions(wanted.format(params.model.encoder))) == 1
+    assert not client.search_model_versions(wanted.format("resnet18"))
+
+
+def test_registering_the_same_model_again_gives_the_same_version(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "twice")
+    first = register(trained.artifact, evaluation, verdict, recipe)
+    second = register(trained.artifact, evaluation, verdict, recipe)
+    assert first.version == second.version
+    assert [version.version for version in versions(recipe.registry)] == ["1"]
+
+
+def test_a_pipeline_leaves_a_champion_alone_that_it_has_not_compared_with(
+    params: Params, trained: Trained, verdict: Verdict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = named(params, "overtaken").override({"registry.auto_promote": True})
+    client = connect(recipe.registry)
+    client.create_registered_model("overtaken")
+    client.create_model_version("overtaken", "outputs/model", tags={"gate": "passed"})
+    promote(recipe.registry, "1")  # since the model was evaluated
+    registered = components.register.register.python_func(
+        model=Model(uri=str(trained.artifact)),
+        evaluation=Artifact(uri=str(trained.evaluation)),
+        judged=json.dumps(verdict.to_dict()),
+        settings=recipe.to_dict(),
+        pipeline_run="run-1",
+    )
+    assert registered == "2"
+    assert "not promoted, the version stays challenger: version 2" in capsys.readouterr().out
+    assert find(client, "overtaken", "challenger").version == "2"
+    assert find(client, "overtaken", "champion").version == "1"
+
+
+def test_a_closed_gate_registers_nothing(
+    params: Params, trained: Trained, evaluation: dict
+) -> None:
+    recipe = named(params, "closed")
+    with pytest.raises(StreetsegError, match="the gate is closed: too low"):
+        register(trained.artifact, evaluation, Verdict(False, ["too low"]), recipe)
+    with pytest.raises(StreetsegError, match="has no model 'closed': run 'streetseg register'"):
+        versions(recipe.registry)
+
+
+def test_scores_of_another_training_register_nothing(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "trained-again")
+    earlier = evaluation | {"run_id": "f" * 32}
+    said = f"is of run {'f' * 32}, .* of run {trained.run_id}: run 'streetseg evaluate' first"
+    with pytest.raises(StreetsegError, match=said):
+        register(trained.artifact, earlier, verdict, recipe)
+    with pytest.raises(StreetsegError, match="has no model 'trained-again'"):
+        versions(recipe.registry)
+
+
+def test_mlflow_itself_can_run_the_model_with_its_signature_and_example(
+    params: Params, dataset: PreparedDataset, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "pyfunc")
+    register(trained.artifact, evaluation, verdict, recipe)
+    model = mlflow.pyfunc.load_model("models:/pyfunc@challenger")
+    image = np.array(dataset.image(0))
+    expected = streetseg.load("models:/pyfunc@challenger", recipe.registry).predict(image)
+    np.testing.assert_array_equal(model.predict(image[None])[0], expected)
+    assert str(model.metadata.signature.inputs.inputs[0].type) == "uint8"
+    folder = download("models:/pyfunc/1", recipe.registry).parent.parent
+    assert model.metadata.load_input_example(str(folder)).shape == (1, *dataset.size, 3)
+
+
+def test_no_pickle_is_stored(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "safe")
+    register(trained.artifact, evaluation, verdict, recipe)
+    stored = download("models:/safe@challenger", recipe.registry).parent.parent
+    suffixes = {path.suffix for path in Path(stored).rglob("*") if path.is_file()}
+    assert not suffixes & {".pkl", ".pickle", ".pt", ".pth"}
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda registry: promote(registry), "alias 'challenger'"),
+        (lambda registry: promote(registry, "7"), "version '7'"),
+        (lambda registry: rollback(registry), "alias 'previous'"),
+        (lambda registry: history(registry), "cannot read the history of nobody"),
+        (lambda registry: VersionDiff(registry, "1", "2"), "version '1'"),
+        (lambda registry: versions(registry), "has no model 'nobody'"),
+        (lambda registry: download("models:/nobody@champion", registry), "alias 'champion'"),
+    ],
+)
+def test_what_the_registry_does_not_hold_is_one_clear_line(params: Params, act, said: str) -> None:
+    with pytest.raises(StreetsegError, match=said) as caught:
+        act(named(params, "nobody").registry)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_version_that_is_no_model_of_ours_is_named(params: Params, tmp_path: Path) -> None:
+    registry = named(params, "foreign").registry
+    (tmp_path / "MLmodel").write_text("flavors: {}\n")
+    client = connect(registry)
+    client.create_registered_model("foreign")
+    client.create_model_version("foreign", tmp_path.as_uri())
+    client.set_registered_model_alias("foreign", "champion", "1")  # as MLflow's page does
+    with pytest.raises(StreetsegError, match="version 1 of foreign is no streetseg model: "):
+        find_champion(registry)
+
+
+def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    uri = f"sqlite:///{tmp_path}/file/mlflow.db"
+    with pytest.raises(StreetsegError, match="cannot reach the MLflow store"):
+        promote(Registry(tracking_uri=uri))
+
+
+def test_a_password_in_the_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:hunter2@127.0.0.1:9/mlflow")
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "false")
+    with pytest.raises(StreetsegError, match="cannot reach the MLflow store") as caught:
+        promote(Registry())
+    assert "http://***@127.0.0.1:9/mlflow" in str(caught.value)
+    assert "bob" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] == "true"
+
+
+def test_what_failed_is_told_without_passwords() -> None:
+    what = "cannot store files in s3://models of http://bob:hunter2@mlflow:5000"
+    with pytest.raises(StreetsegError) as caught, clear_errors(what, "ask"):
+        raise OSError("no answer from postgresql://bob:hunter2@db/mlflow")
+    assert str(caught.value) == (
+        "cannot store files in s3://models of http://***@mlflow:5000: no answer from "
+        "postgresql://***@db/mlflow: ask"
+    )
+
+
+def test_a_version_whose_files_are_lost_says_where_they_were(
+    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+) -> None:
+    recipe = named(params, "lost")
+    register(trained.artifact, evaluation, verdict, recipe)
+    kept = connect(recipe.registry).get_model_version_download_uri("lost", "1")
+    shutil.rmtree(kept.removeprefix("file://"))
+    with pytest.raises(StreetsegError, match="1 of lost has lost its files: ") as caught:
+        download("models:/lost@challenger", recipe.registry)
+    assert kept in str(caught.value)
+
+
+def test_a_full_database_is_told_without_its_sql(tmp_path: Path) -> None:
+    store = tmp_path / "mlflow.db"
+    client = connect(Registry(tracking_uri=f"sqlite:///{store}"))
+    whole = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (store.stat().st_size, whole[1]))
+    try:
+        with pytest.raises(StreetsegError) as caught, clear_errors("cannot promote"):
+            client.create_registered_model("x" * 10_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, whole)
+    assert str(caught.value) == "cannot promote: disk I/O error"
+
+
+def test_a_store_of_another_mlflow_is_told_how_to_upgrade(tmp_path: Path) -> None:
+    connect(Registry(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}"))
+    other = shutil.copy(tmp_path / "mlflow.db", tmp_path / "other.db")
+    with closing(sqlite3.connect(other)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
+    with pytest.raises(StreetsegError, match=r"another version of MLflow: .*'mlflow db upgrade"):
+        connect(Registry(tracking_uri=f"sqlite:///{other}"))

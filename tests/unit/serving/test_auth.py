@@ -1,0 +1,70 @@
+"""Who may ask the service."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from mlflow.webhooks.delivery import _generate_hmac_signature
+
+from streetseg.core.errors import StreetsegError
+from streetseg.serving.auth import bearer_tokens, is_signed, may_ask
+
+
+def test_tokens_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    assert bearer_tokens({}) == []
+    assert bearer_tokens({"STREETSEG_TOKENS": "one, two"}) == ["one", "two"]
+    (tmp_path / "tokens").write_text("three\nfour\n")
+    assert bearer_tokens({"STREETSEG_TOKENS_FILE": str(tmp_path / "tokens")}) == ["three", "four"]
+
+
+@pytest.mark.parametrize("given", ["", " , ", "schön"])
+def test_unusable_tokens_do_not_open_the_service_to_all(given: str, tmp_path: Path) -> None:
+    with pytest.raises(StreetsegError, match="no usable token"):
+        bearer_tokens({"STREETSEG_TOKENS": given})
+    (tmp_path / "tokens").write_text(given.replace(",", ""))
+    with pytest.raises(StreetsegError, match="no usable token"):
+        bearer_tokens({"STREETSEG_TOKENS_FILE": str(tmp_path / "tokens")})
+    with pytest.raises(StreetsegError, match="cannot be read"):
+        bearer_tokens({"STREETSEG_TOKENS_FILE": ""})
+    with pytest.raises(StreetsegError, match="cannot be read"):
+        bearer_tokens({"STREETSEG_TOKENS_FILE": str(tmp_path / "missing")})
+
+
+@pytest.mark.parametrize(
+    ("authorization", "allowed"),
+    [
+        ("Bearer two", True),
+        ("bearer one", True),
+        ("Bearer three", False),
+        ("Bearer ", False),
+        ("Basic two", False),
+        ("two", False),
+        ("", False),
+        ("Bearer zwei-ü", False),
+    ],
+)
+def test_one_of_the_tokens_is_needed(authorization: str, allowed: bool) -> None:
+    assert may_ask(authorization, ["one", "two"]) is allowed
+    assert may_ask(authorization, []) is True
+
+
+def headers(body: str, sent: int, secret: str = "s3cret") -> dict[str, str]:
+    return {
+        "X-MLflow-Delivery-Id": "d-1",
+        "X-MLflow-Timestamp": str(sent),
+        "X-MLflow-Signature": _generate_hmac_signature(secret, "d-1", str(sent), body),
+    }
+
+
+def test_what_mlflow_signs_is_known_and_nothing_else() -> None:
+    body, now = '{"entity": "model_version_alias"}', int(time.time())
+    assert is_signed(body.encode(), headers(body, now), "s3cret")
+    assert not is_signed(body.encode(), headers(body, now), "another")
+    assert not is_signed(b"{}", headers(body, now), "s3cret")
+    assert not is_signed(body.encode(), headers(body, now - 3600), "s3cret")
+    assert not is_signed(body.encode(), {}, "s3cret")
+    for sent in ("soon", "9" * 5000, "²"):
+        forged = headers(body, now) | {"X-MLflow-Timestamp": sent}
+        assert not is_signed(body.encode(), forged, "s3cret")

@@ -1,0 +1,359 @@
+"""The service's model: the champion, whatever happens to the registry and to its files."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import shutil
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from streetseg.config.params import Params
+from streetseg.core.errors import StreetsegError
+from streetseg.images.decode import encode_png
+from streetseg.inference.segmenter import Segmenter
+from streetseg.registry.local_copies import KEPT, VERSION, LocalCopies, copy_model
+from streetseg.registry.versions import CHAMPION
+from streetseg.serving.champion_follower import Follower, _Pause, _Refusal
+from streetseg.serving.engine import Engine
+from tests.conftest import Trained
+from tests.support.serving_registry import broken, registered, rolled
+
+
+@pytest.fixture(scope="module")
+def registry(
+    params: Params, trained: Trained, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Params, MlflowClient]:
+    """Version 1, version 2 with other answers, and version 3 that is broken."""
+    folder = tmp_path_factory.mktemp("registry")
+    recipe = params.override(
+        {
+            "registry.tracking_uri": f"sqlite:///{folder / 'mlflow.db'}",
+            "registry.model_name": "followed",
+            "serve.poll_seconds": 0.2,
+        }
+    )
+    models = {
+        "1": trained.artifact,
+        "2": rolled(trained.artifact, folder / "rolled"),
+        "3": broken(trained.artifact, folder / "broken"),
+    }
+    return recipe, registered(recipe, models)
+
+
+@pytest.fixture
+def promote(registry: tuple[Params, MlflowClient]) -> Iterator[Callable[[str], None]]:
+    """Make a version the champion; after the test it is version 1 again."""
+    _, client = registry
+    yield lambda version: client.set_registered_model_alias("followed", CHAMPION, version)
+    client.set_registered_model_alias("followed", CHAMPION, "1")
+
+
+@pytest.fixture
+def recipe(registry: tuple[Params, MlflowClient], tmp_path: Path) -> Params:
+    return registry[0].override({"serve.cache": str(tmp_path / "cache")})
+
+
+def answering(follower: Follower) -> str:
+    assert follower.current is not None
+    return follower.current.version
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_it_takes_the_champion_and_follows_it(
+    recipe: Params, promote: Callable[[str], None]
+) -> None:
+    follower = Follower(recipe)
+    follower.start()
+    try:
+        assert answering(follower) == "1"
+        assert follower.problem == ""
+        first = follower.current
+        promote("2")
+        until(lambda: answering(follower) == "2")
+        promote("1")
+        until(lambda: answering(follower) == "1")
+        assert follower.current is not first
+        assert follower.told()["champion_checked"] is not None
+    finally:
+        follower.stop()
+
+
+def test_each_version_answers_as_itself(recipe: Params, promote: Callable[[str], None]) -> None:
+    follower = Follower(recipe)
+    rgb = np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8)
+    masks = []
+    for version in ("1", "2"):
+        promote(version)
+        follower.look()
+        assert follower.current is not None
+        masks.append(follower.current.segmenter.predict(rgb))
+    np.testing.assert_array_equal((masks[0] + 1) % 8, masks[1])
+
+
+def test_a_version_that_computes_something_else_does_not_take_over(
+    recipe: Params, promote: Callable[[str], None]
+) -> None:
+    follower = Follower(recipe)
+    follower.look()
+    promote("3")
+    follower.look()
+    assert answering(follower) == "1"
+    assert "version 3, cannot be loaded" in follower.problem
+    assert "differs" in follower.problem
+    assert "version 1 goes on" in follower.problem
+    said = follower.problem
+    follower.look()
+    assert follower.problem == said, "it is not loaded again at each look"
+    promote("2")
+    follower.look()
+    assert (answering(follower), follower.problem) == ("2", "")
+
+
+def test_a_refused_version_is_told_again_after_a_rollback(
+    recipe: Params, promote: Callable[[str], None]
+) -> None:
+    follower = Follower(recipe.override({"serve.poll_seconds": 60}))
+    for version in ("1", "3", "1", "3"):
+        promote(version)
+        follower.look()
+    assert "version 3, cannot be loaded" in follower.problem, "also while it is not tried again"
+
+
+def test_the_old_model_leaves_the_memory(recipe: Params, promote: Callable[[str], None]) -> None:
+    follower = Follower(recipe)
+    follower.look()
+    assert follower.current is not None
+    old = weakref.ref(follower.current.segmenter)
+    small = np.zeros((*follower.current.segmenter.size, 3), np.uint8)
+    asyncio.run(Engine(recipe.serve).answer(encode_png(small), follower.current, lambda seen: 0))
+    promote("2")
+    follower.look()
+    gc.collect()
+    assert old() is None
+
+
+def test_processes_that_start_together_copy_once(recipe: Params) -> None:
+    followers = [Follower(recipe) for _ in range(3)]
+    threads = [threading.Thread(target=follower.look) for follower in followers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [(answering(each), each.problem) for each in followers] == [("1", "")] * 3
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(recipe: Params, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    follower = Follower(recipe.override({"serve.cache": str(tmp_path / "file" / "cache")}))
+    follower.look()
+    assert (answering(follower), follower.problem) == ("1", "")
+
+
+def test_what_was_downloaded_is_not_left_behind(
+    recipe: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    Follower(recipe).look()
+    assert list(scratch.iterdir()) == []
+
+
+def test_no_champion_yet_is_said_and_it_is_taken_when_it_comes(
+    registry: tuple[Params, MlflowClient], recipe: Params, promote: Callable[[str], None]
+) -> None:
+    registry[1].delete_registered_model_alias("followed", CHAMPION)
+    follower = Follower(recipe)
+    follower.look()
+    assert follower.current is None
+    assert "champion" in follower.problem
+    promote("2")
+    follower.look()
+    assert (answering(follower), follower.problem) == ("2", "")
+
+
+def test_without_the_registry_the_last_version_goes_on_also_after_a_restart(
+    recipe: Params, tmp_path: Path
+) -> None:
+    """The registry is a file here; another test takes a server away."""
+    Follower(recipe).look()
+    away = recipe.override({"registry.tracking_uri": f"sqlite:///{tmp_path / 'away.db'}"})
+    restarted = Follower(away)
+    restarted.look()
+    assert answering(restarted) == "1"
+    assert "there is no registry" in restarted.problem
+    assert restarted.current is not None
+    assert restarted.current.told["metrics"] == {}
+    assert not (tmp_path / "away.db").exists(), "looking makes no registry"
+
+
+def test_without_registry_and_copy_it_says_what_to_do(recipe: Params, tmp_path: Path) -> None:
+    away = recipe.override({"registry.tracking_uri": f"sqlite:///{tmp_path / 'away.db'}"})
+    follower = Follower(away)
+    follower.look()
+    assert follower.current is None
+    assert "set MLFLOW_TRACKING_URI" in follower.problem
+
+
+@pytest.mark.parametrize("damaged", ["model.onnx", "labels.json", "config.json", VERSION])
+def test_a_damaged_copy_is_fetched_again(recipe: Params, damaged: str) -> None:
+    Follower(recipe).look()
+    (copy,) = LocalCopies(Path(recipe.serve.cache), recipe.registry).latest()
+    (copy / damaged).write_bytes((copy / damaged).read_bytes()[:20])
+    follower = Follower(recipe)
+    follower.look()
+    assert (answering(follower), follower.problem) == ("1", "")
+
+
+def test_a_damaged_copy_is_passed_over_while_the_registry_is_away(
+    recipe: Params, promote: Callable[[str], None], tmp_path: Path
+) -> None:
+    follower = Follower(recipe)
+    follower.look()
+    promote("2")
+    follower.look()
+    second, _ = LocalCopies(Path(recipe.serve.cache), recipe.registry).latest()
+    (second / "model.onnx").write_bytes(b"")
+    away = recipe.override({"registry.tracking_uri": f"sqlite:///{tmp_path / 'away.db'}"})
+    restarted = Follower(away)
+    restarted.look()
+    assert answering(restarted) == "1"
+
+
+@pytest.fixture
+def away(tmp_path: Path) -> Params:
+    """Settings of a service whose registry is away."""
+    return Params().override(
+        {
+            "registry.tracking_uri": f"sqlite:///{tmp_path / 'away.db'}",
+            "serve.cache": str(tmp_path / "cache"),
+        }
+    )
+
+
+def test_a_damaged_copy_is_not_opened_again_at_each_look(
+    away: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def damaged(folder: Path, _: Params) -> None:
+        opened.append(folder)
+        raise StreetsegError("damaged")
+
+    monkeypatch.setattr("streetseg.serving.champion_follower.open_model", damaged)
+    copy = Path(away.serve.cache) / away.registry.model_name / "1-run"
+    copy.mkdir(parents=True)
+    (copy / VERSION).touch()
+    follower = Follower(away)
+    for _ in range(3):
+        follower.look()
+    assert follower.current is None
+    assert opened == [copy]
+
+
+def test_a_fallback_that_fails_leaves_the_follower_alive(
+    away: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: LocalCopies) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(LocalCopies, "latest", fail)
+    follower = Follower(away)
+    follower.look()
+    assert "there is no registry" in follower.problem
+
+
+def test_a_copy_that_another_process_removes_meanwhile_is_passed_over(away: Params) -> None:
+    copies = LocalCopies(Path(away.serve.cache), away.registry)
+    there = copies._root / "2-run"
+    there.mkdir()
+    listed = [folder / VERSION for folder in (copies._root / "1-gone", there)]
+    copies._root = SimpleNamespace(glob=lambda _: listed)  # type: ignore[assignment]
+    assert copies.latest() == [there]
+
+
+def test_a_refusal_that_is_taken_back_during_a_look_does_no_harm(away: Params) -> None:
+    class Woken(Follower):
+        """Another thread takes the refusal back once it has been read."""
+
+        noted: ClassVar = [_Refusal("1", "damaged", _Pause(1.0, math.inf))]
+        _refusal = property(  # type: ignore[assignment]
+            lambda self: self.noted.pop() if self.noted else None, lambda *_: None
+        )
+
+    with pytest.raises(StreetsegError, match=r"^damaged$"):
+        Woken(away)._take(SimpleNamespace(version="1"))  # type: ignore[arg-type]
+
+
+def test_only_the_last_few_versions_are_kept(recipe: Params) -> None:
+    Follower(recipe).look()
+    copies = LocalCopies(Path(recipe.serve.cache), recipe.registry)
+    (first,) = copies.latest()
+    for number in range(10, 13):
+        copies.used(shutil.copytree(first, first.with_name(f"{number}-run")))
+    assert [folder.name for folder in copies.latest()] == ["12-run", "11-run", "10-run"][:KEPT]
+    assert not first.exists()
+
+
+def test_version_1_of_another_registry_is_another_model(
+    recipe: Params, trained: Trained, tmp_path: Path
+) -> None:
+    Follower(recipe).look()
+    other = recipe.override({"registry.tracking_uri": f"sqlite:///{tmp_path / 'other.db'}"})
+    registered(other, {"1": rolled(trained.artifact, tmp_path / "rolled")})
+    follower, rgb = Follower(other), np.zeros((64, 128, 3), np.uint8)
+    follower.look()
+    assert follower.current is not None
+    expected = Segmenter(tmp_path / "rolled").predict(rgb)
+    np.testing.assert_array_equal(follower.current.segmenter.predict(rgb), expected)
+
+
+def test_a_folder_is_served_whatever_the_champion_is(
+    recipe: Params, promote: Callable[[str], None], tmp_path: Path
+) -> None:
+    """What is baked into a bento."""
+    folder = copy_model("models:/followed@champion", recipe.registry, tmp_path / "model")
+    assert not (folder / "weights.safetensors").exists()
+    promote("2")
+    follower = Follower(recipe.override({"serve.model": str(folder)}))
+    follower.start()
+    assert (answering(follower), follower.problem) == ("1", "")
+    assert follower.told()["champion_checked"] is None
+
+
+@pytest.mark.parametrize("missing", ["config.json", "labels.json", "model.onnx"])
+def test_a_folder_without_a_whole_model_is_said(
+    recipe: Params, trained: Trained, tmp_path: Path, missing: str
+) -> None:
+    folder = shutil.copytree(trained.artifact, tmp_path / "model")
+    (folder / missing).unlink()
+    follower = Follower(recipe.override({"serve.model": str(folder)}))
+    follower.start()
+    assert follower.current is None
+    assert "serve.model" in follower.problem
+
+
+def test_a_model_that_was_never_registered_says_so(recipe: Params, trained: Trained) -> None:
+    follower = Follower(recipe.override({"serve.model": str(trained.artifact)}))
+    follower.start()
+    assert follower.current is not None
+    assert follower.current.told["version"] == "unregistered"
+    assert follower.current.told["run_id"] == trained.run_id

@@ -1,0 +1,172 @@
+"""The invented Cityscapes: layout, repeatability, labels, resuming, and how hard it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from streetseg.core.errors import StreetsegError
+from streetseg.core.parallel import parallel_map
+from streetseg.data.labels import LabelSpace
+from streetseg.synth import render_scene, write_cityscapes
+from tests.support.cityscapes_layout import digests
+
+FRAMES = {"train": 3, "val": 2, "test": 1}
+
+
+def write(root: Path, *, frames=FRAMES, cities=2, size=(64, 128), seed=7, workers=1) -> list[Path]:
+    return write_cityscapes(
+        root, frames=frames, cities=cities, size=size, seed=seed, workers=workers
+    )
+
+
+def label_path(photo: Path) -> Path:
+    name = photo.name.replace("_leftImg8bit", "_gtFine_labelIds")
+    return photo.parents[3] / "gtFine" / photo.parts[-3] / photo.parts[-2] / name
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("synth")
+    write(root)
+    return root
+
+
+def scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    return render_scene(seed, 64, 128)
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Scenes of as many cities."""
+    return list(parallel_map(scene, range(22), workers=0, description="Painting streets"))
+
+
+def killed(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_is_one_clear_line() -> None:
+    with pytest.raises(StreetsegError, match=r"was killed, .*memory: lower prepare\.workers; the"):
+        list(parallel_map(killed, range(2), workers=2, description="Painting streets"))
+
+
+def test_layout_and_names_are_those_of_cityscapes(folder):
+    photos = sorted(folder.glob("leftImg8bit/*/*/*.png"))
+    assert len(photos) == sum(FRAMES.values())
+    for photo in photos:
+        city = photo.parent.name
+        assert re.fullmatch(rf"{city}_\d{{6}}_\d{{6}}_leftImg8bit\.png", photo.name)
+        assert re.fullmatch("[a-z]+", city)
+        assert cv2.imread(str(photo), cv2.IMREAD_UNCHANGED).shape == (64, 128, 3)
+        ids = cv2.imread(str(label_path(photo)), cv2.IMREAD_UNCHANGED)
+        assert ids.shape == (64, 128)
+        assert ids.dtype == np.uint8
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_splits_share_no_city_and_no_frame(folder):
+    photos = list(folder.glob("leftImg8bit/*/*/*.png"))
+    cities = {split: {p.parent.name for p in photos if p.parts[-3] == split} for split in FRAMES}
+    assert not cities["train"] & cities["val"] | cities["train"] & cities["test"]
+    assert len({photo.read_bytes() for photo in photos}) == len(photos)
+
+
+def test_only_the_test_split_has_no_labels(folder):
+    for photo in folder.glob("leftImg8bit/*/*/*.png"):
+        ids = cv2.imread(str(label_path(photo)), cv2.IMREAD_UNCHANGED)
+        assert (ids.max() == 0) == (photo.parts[-3] == "test")
+
+
+def test_bytes_do_not_depend_on_workers(folder, tmp_path):
+    write(tmp_path, workers=2)
+    assert digests(tmp_path) == digests(folder)
+
+
+def test_another_seed_gives_other_frames():
+    assert not np.array_equal(render_scene(1, 64, 128)[0], render_scene(2, 64, 128)[0])
+
+
+def test_resuming_completes_a_partial_folder(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    photos = write(tmp_path)
+    photos[0].unlink()
+    photos[0].with_suffix(".tmp").write_bytes(b"half a picture")
+    label_path(photos[1]).unlink()
+    untouched = photos[2].stat().st_mtime_ns
+    write(tmp_path)
+    assert digests(tmp_path) == digests(folder)
+    assert photos[2].stat().st_mtime_ns == untouched
+
+
+def test_a_foreign_folder_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(StreetsegError, match=r"thesis\.txt"):
+        write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_other_settings_are_refused(folder):
+    before = digests(folder)
+    with pytest.raises(StreetsegError, match="seed: 7, not 8"):
+        write(folder, seed=8)
+    assert digests(folder) == before
+
+
+def test_an_unwritable_folder_is_one_clear_error():
+    with pytest.raises(StreetsegError, match="/dev/null/x"):
+        write(Path("/dev/null/x"))
+
+
+@pytest.mark.parametrize("size", [(32, 64), (1024, 4096), (512, 256), (0, 0)])
+def test_impossible_sizes_are_refused(tmp_path, size):
+    with pytest.raises(StreetsegError, match=f"{size[0]} x {size[1]}"):
+        write(tmp_path / "new", size=size)
+    assert not (tmp_path / "new").exists()
+
+
+def test_most_labels_of_cityscapes_appear(scenes):
+    known = {label.id for label in LabelSpace.load("cityscapes").labels}
+    found = set(np.unique([ids for _, ids in scenes]).tolist())
+    assert found <= known
+    assert len(found) >= 28
+
+
+def test_every_category_is_in_most_scenes(scenes):
+    table = LabelSpace.load("cityscapes").category_of
+    present = np.array([np.bincount(table[ids].ravel(), minlength=8)[:8] > 0 for _, ids in scenes])
+    assert (present.mean(0) > 0.7).all()
+
+
+def test_the_size_only_changes_the_sampling():
+    small, large = (render_scene(5, rows, 2 * rows)[1] for rows in (64, 256))
+    assert (cv2.resize(large, (128, 64), interpolation=cv2.INTER_NEAREST) == small).mean() > 0.9
+
+
+def test_importing_synth_does_not_import_torch():
+    code = "import sys, streetseg.synth; assert not {'torch', 'mlflow'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_colour_alone_does_not_tell_the_category(scenes):
+    """The most frequent category of each of 32768 colours, learnt on other cities, is no good."""
+    table = LabelSpace.load("cityscapes").category_of
+    colors = np.stack([rgb for rgb, _ in scenes]).astype(np.int64) >> 3
+    bins = (colors[..., 0] << 10) | (colors[..., 1] << 5) | colors[..., 2]
+    truth = table[np.stack([ids for _, ids in scenes])].astype(np.int64)
+    half = len(scenes) // 2
+    counts = np.bincount((bins[:half] * 8 + truth[:half]).ravel(), minlength=8 * 2**15)
+    guess = counts.reshape(-1, 8).argmax(1)[bins[half:]]
+    confusion = np.bincount((truth[half:] * 8 + guess).ravel(), minlength=64).reshape(8, 8)
+    hits = np.diag(confusion)
+    scores = hits / (confusion.sum(0) + confusion.sum(1) - hits)
+    assert scores.mean() < 0.45

@@ -1,0 +1,127 @@
+"""Several processes that train one network."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from streetseg.config.params import Params, load_params
+from streetseg.core.provenance import REPOSITORY
+from streetseg.data.dataset import PreparedDataset
+from streetseg.tracking.store import connect
+from streetseg.training import initial_state as initial
+from streetseg.training import train as training
+from tests.support.deterministic_training import calm_model
+
+pytestmark = pytest.mark.slow
+
+CALM = REPOSITORY / "tests/support/deterministic_training.py"
+
+
+def torchrun(processes: int, recipe: Path, out: Path) -> subprocess.Popen[str]:
+    """Start ``streetseg train`` in so many processes."""
+    command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.Popen(
+        [sys.executable, *command, CALM, "train", "--params", recipe, "--out", out],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def recipe(
+    params: Params, dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A small network, and everything on that must be right in each process."""
+    tree = params.to_dict()
+    tree["model"] = {"architecture": "MiniUnet", "encoder_weights": "none"}
+    tree["train"] |= {"epochs": 2, "ema": 0.5, "accumulate": 2, "gradient_clip": 1.0}
+    tree["train"] |= {"checkpoint_minutes": 0, "batch_size": 4}
+    tree["registry"]["experiment"] = "distributed"
+    path = tmp_path_factory.mktemp("distributed") / "params.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+@pytest.fixture(scope="module")
+def alone(recipe: Path, dataset: PreparedDataset) -> Path:
+    """What one process learns."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(initial, "build_model", calm_model)
+        return training.train(load_params(recipe), dataset, recipe.parent / "alone").artifact
+
+
+@dataclass(frozen=True)
+class Together:
+    """What two processes learn that were stopped and started again, and what they said."""
+
+    artifact: Path
+    stopped: str
+    printed: str
+    said: str
+
+
+@pytest.fixture(scope="module")
+def together(recipe: Path) -> Together:
+    """Two processes, stopped at their first checkpoint and started again."""
+    out, checkpoint = recipe.parent / "together", recipe.parent / "together.checkpoint"
+    running = torchrun(2, recipe, out)
+    while running.poll() is None and not checkpoint.exists():
+        time.sleep(0.05)
+    running.send_signal(signal.SIGTERM)
+    _, stopped = running.communicate()
+    assert running.returncode != 0
+    assert not out.exists()
+    running = torchrun(2, recipe, out)
+    printed, said = running.communicate()
+    assert running.returncode == 0, said
+    return Together(out, stopped, printed, said)
+
+
+def curve(recipe: Path, artifact: Path, metric: str) -> list[float]:
+    """A metric of the run that trained an artifact, by epoch."""
+    client = connect(load_params(recipe).registry)
+    run_id = json.loads((artifact / "config.json").read_text())["run_id"]
+    return [point.value for point in client.get_metric_history(run_id, metric)]
+
+
+@pytest.mark.parametrize("metric", ["loss", "selection_miou"])
+def test_two_processes_learn_what_one_does(
+    recipe: Path, alone: Path, together: Together, metric: str
+) -> None:
+    one, two = (curve(recipe, artifact, metric) for artifact in (alone, together.artifact))
+    assert len(one) == 2
+    assert two == pytest.approx(one, rel=2e-3)
+
+
+def test_their_averaged_weights_are_the_same(alone: Path, together: Together) -> None:
+    one, two = (load_file(path / "weights.safetensors") for path in (alone, together.artifact))
+    for name, weights in one.items():
+        np.testing.assert_allclose(two[name], weights, atol=5e-3, err_msg=name)
+
+
+def test_one_of_them_speaks_and_writes(recipe: Path, alone: Path, together: Together) -> None:
+    assert together.printed.count("held-out mIoU") == 1
+    assert together.said.count("epoch 2/2  loss") == 1
+    registry = load_params(recipe).registry
+    client = connect(registry)
+    experiment = client.get_experiment_by_name(registry.experiment)
+    statuses = [run.info.status for run in client.search_runs([experiment.experiment_id])]
+    assert statuses == ["FINISHED"] * 2, "a run for each training, not for each process"
+
+
+def test_when_one_is_asked_to_stop_all_do_and_say_how_to_go_on(together: Together) -> None:
+    assert "stopped by SIGTERM in epoch" in together.stopped
+    assert "the same command goes on from" in together.stopped
+    assert "going on from epoch" in together.said

@@ -1,0 +1,381 @@
+"""Training."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from streetseg.config.params import Params, Train, load_params
+from streetseg.core.errors import StreetsegError
+from streetseg.data.dataset import PreparedDataset
+from streetseg.evaluation.verdict import Verdict
+from streetseg.inference.artifact import read_config, read_trained_on, weights_sha256
+from streetseg.models.build import build_model
+from streetseg.registry.register import register
+from streetseg.reports.drawing import HEADING
+from streetseg.tracking.record import training_run
+from streetseg.tracking.store import connect
+from streetseg.training.checkpoint import TrainingState
+from streetseg.training.losses import segmentation_loss
+from streetseg.training.optimization import build_average, build_optimizer, build_schedule
+from streetseg.training.selection import split_for_selection
+from streetseg.training.train import TrainedModel, train
+from tests.conftest import Trained
+
+
+def test_the_loss_falls_and_the_run_can_be_followed(params: Params, trained: Trained) -> None:
+    client = connect(params.registry)
+    losses = [point.value for point in client.get_metric_history(trained.run_id, "loss")]
+    assert len(losses) == params.train.epochs
+    assert losses[-1] < losses[0]
+
+
+def test_the_run_says_what_was_trained_on_what(
+    params: Params, dataset: PreparedDataset, trained: Trained
+) -> None:
+    run = connect(params.registry).get_run(trained.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.learning_rate"] == str(params.train.learning_rate)
+    assert run.data.params["model.encoder"] == params.model.encoder
+    assert run.data.tags["data_version"] == dataset.version
+    assert run.inputs.dataset_inputs[0].dataset.digest == dataset.version
+
+
+def test_the_run_keeps_pictures_of_predictions(params: Params, trained: Trained) -> None:
+    connect(params.registry)
+    pictures = mlflow.artifacts.list_artifacts(run_id=trained.run_id, artifact_path="predictions")
+    assert pictures
+    picture = mlflow.artifacts.load_image(f"runs:/{trained.run_id}/{pictures[0].path}")
+    frames = (3 * 128, 2 * 64)  # frame, truth and prediction of each held-out frame
+    assert picture.size == (frames[0], HEADING + frames[1])
+
+
+def test_the_checkpoint_is_chosen_on_train_frames_that_are_not_learnt(
+    dataset: PreparedDataset,
+) -> None:
+    learnt, held_out = split_for_selection(dataset, 0.1)
+    assert not set(learnt) & set(held_out)
+    assert sorted([*learnt, *held_out]) == dataset.rows("train").tolist()
+    for _, frames in dataset.index.iloc[held_out].groupby("city"):
+        names = dataset.index[
+            (dataset.index["split"] == "train") & (dataset.index["city"] == frames["city"].iloc[0])
+        ]["frame"]
+        assert frames["frame"].tolist() == sorted(names)[-len(frames) :], "the end of the drive"
+
+
+def test_the_same_seed_gives_the_same_weights(
+    params: Params, dataset: PreparedDataset, tmp_path: Path, plain: TrainedModel
+) -> None:
+    again = train(params.override({"train.epochs": 1}), dataset, tmp_path / "model")
+    assert weights_sha256(again.artifact) == weights_sha256(plain.artifact)
+
+
+def test_training_stops_when_it_no_longer_gets_better(
+    params: Params, dataset: PreparedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hopeless = params.override(
+        {"train.epochs": 60, "train.patience": 1, "train.learning_rate": 1e-12}
+    )
+    result = train(hopeless, dataset, tmp_path / "model")
+    assert "stopped early" in capsys.readouterr().err
+    assert result.best_epoch < 59
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_hint(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    explosive = params.override({"train.learning_rate": 1e30, "train.warmup": 0.0})
+    with pytest.raises(StreetsegError, match=r"batch \d+ \(.*_\d+.*lower train\.learning_rate"):
+        train(explosive, dataset, tmp_path / "model")
+    assert not list(tmp_path.iterdir()), "nothing half-written"
+    last = connect(params.registry).search_runs(
+        [connect(params.registry).get_experiment_by_name("streetseg").experiment_id],
+        max_results=1,
+    )[0]
+    assert last.info.status == "FAILED"
+
+
+def test_a_device_that_is_not_there_is_named(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(StreetsegError, match=r"train\.device = 'cuda:99'"):
+        train(params.override({"train.device": "cuda:99"}), dataset, tmp_path / "model")
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
+    recipe = load_params(overrides={"train.learning_rate": 1.0, "train.warmup": 0.2}).train
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = build_schedule(optimizer, recipe, steps=10)
+    rates = []
+    for _ in range(10):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert np.all(np.diff(rates[2:]) < 0)
+    assert schedule.get_last_lr()[0] == pytest.approx(0)
+
+
+@pytest.fixture(scope="module")
+def on_encoder(params: Params) -> Params:
+    """The recipe with a network whose encoder begins with the weights of ImageNet."""
+    return params.override({"model.architecture": "Unet", "model.encoder_weights": "imagenet"})
+
+
+@pytest.fixture(scope="module")
+def plain(
+    params: Params, dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
+) -> TrainedModel:
+    """One epoch as usual."""
+    return train(
+        params.override({"train.epochs": 1}), dataset, tmp_path_factory.mktemp("plain") / "model"
+    )
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"train.schedule": "poly"},
+        {"train.accumulate": 3},
+        {"train.gradient_clip": 0.1},
+        {"train.ema": 0.9},
+        {"train.precision": "bfloat16"},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_each_setting_of_the_loop_changes_what_is_learnt(
+    params: Params,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    plain: TrainedModel,
+    setting: dict[str, object],
+) -> None:
+    other = train(params.override({"train.epochs": 1, **setting}), dataset, tmp_path / "other")
+    assert weights_sha256(plain.artifact) != weights_sha256(other.artifact)
+    assert 0 <= other.selection_miou <= 1
+
+
+def test_the_average_of_the_weights_is_an_exponential_one() -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    average = build_average(layer, 0.9)
+    assert average is not None
+    expected = None
+    for value in (1.0, 2.0, 4.0):
+        layer.weight.data.fill_(value)
+        average.update_parameters(layer)
+        expected = value if expected is None else 0.9 * expected + 0.1 * value
+    assert average.module.weight.item() == pytest.approx(expected)
+    assert build_average(layer, 0) is None
+
+
+def test_the_encoder_may_learn_at_a_rate_of_its_own(on_encoder: Params) -> None:
+    model = build_model(on_encoder.model, 3)
+    recipe = on_encoder.override({"train.learning_rate": 1.0, "train.encoder_rate": 0.1}).train
+    optimizer = build_optimizer(model, recipe)
+    rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    encoder = set(model.encoder.parameters())
+    assert rates == {p: 0.1 if p in encoder else 1.0 for p in model.parameters()}
+    recipe = on_encoder.override(
+        {"train.learning_rate": 1.0, "train.encoder_rate": 0.5, "train.encoder_decay": 0.1}
+    ).train
+    optimizer = build_optimizer(model, recipe)
+    rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    of_encoder = [rates[parameter] for parameter in model.encoder.parameters()]
+    assert of_encoder == sorted(of_encoder)
+    assert [of_encoder[0], of_encoder[-1]] == pytest.approx([0.05, 0.5])
+    assert {rates[p] for p in model.parameters() if p not in encoder} == {1.0}
+
+
+def test_biases_and_normalisations_do_not_decay(params: Params) -> None:
+    model = build_model(params.model, 3)
+    for group in build_optimizer(model, params.train).param_groups:
+        decays = {parameter.ndim > 1 for parameter in group["params"]}
+        assert decays == {group["weight_decay"] > 0}
+
+
+def test_each_epoch_is_told_and_may_be_the_last(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    told = []
+
+    def enough(epoch: int, miou: float) -> None:
+        told.append((epoch, miou))
+        if epoch == 2:
+            raise StopIteration("enough")
+
+    with pytest.raises(StopIteration):
+        train(params, dataset, tmp_path / "model", enough)
+    assert [epoch for epoch, _ in told] == [1, 2]
+    assert all(0 <= miou <= 1 for _, miou in told)
+    assert not (tmp_path / "model").exists()
+
+
+def encoder_of(artifact: Path) -> dict[str, np.ndarray]:
+    """The encoder's weights and statistics."""
+    weights = load_file(artifact / "weights.safetensors")
+    return {name: value for name, value in weights.items() if name.startswith("network.encoder.")}
+
+
+def test_a_frozen_encoder_keeps_weights_and_statistics_until_its_end_learns(
+    on_encoder: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    torch.manual_seed(on_encoder.train.seed)
+    start = {
+        f"network.encoder.{name}": value.numpy()
+        for name, value in build_model(on_encoder.model, len(dataset.labels.categories))
+        .encoder.state_dict()
+        .items()
+    }
+    frozen = on_encoder.override({"train.epochs": 1, "train.freeze_epochs": 1})
+    after = encoder_of(train(frozen, dataset, tmp_path / "frozen").artifact)
+    assert all((after[name] == start[name]).all() for name in start)
+
+    staged = on_encoder.override(
+        {"train.epochs": 2, "train.freeze_epochs": 1, "train.unfreeze": 0.1}
+    )
+    after = encoder_of(train(staged, dataset, tmp_path / "staged").artifact)
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in start))
+    learnt = {name.rpartition(".")[0] for name in start if (after[name] != start[name]).any()}
+    assert learnt == set(layers[-len(learnt) :]), "the layers at the end"
+    assert 0 < len(learnt) <= 0.11 * len(layers) + 1
+
+
+def test_training_goes_on_from_a_registered_model_and_names_its_version(
+    params: Params, dataset: PreparedDataset, tmp_path: Path, trained: Trained
+) -> None:
+    evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
+    start = params.override({"registry.model_name": "start"})
+    register(trained.artifact, evaluation, Verdict(True, []), start)
+    further = params.override(
+        {
+            "model.init_from": "models:/start@challenger",
+            "train.epochs": 1,
+            "train.learning_rate": 1e-12,
+        }
+    )
+    result = train(further, dataset, tmp_path / "further")
+    before, after = (
+        load_file(path / "weights.safetensors") for path in (trained.artifact, result.artifact)
+    )
+    for name, weights in before.items():
+        if "running" not in name and "tracked" not in name:
+            np.testing.assert_allclose(after[name], weights, atol=1e-6, err_msg=name)
+    run = connect(params.registry).get_run(result.run_id)
+    assert run.data.params["model.init_from"] == "models:/start/1"
+    assert read_config(result.artifact)["params"]["model"]["init_from"] == "models:/start/1"
+    assert read_trained_on(result.artifact) == read_trained_on(trained.artifact)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"model.architecture": "UNet2015"}, "is a MiniUnet: set model.architecture"),
+        ({"model.init_from": "nowhere"}, "nowhere holds no model artifact"),
+        ({"model.init_from": "models:/nobody@champion"}, "no model 'nobody' with alias"),
+    ],
+)
+def test_a_model_that_cannot_be_gone_on_from_is_said(
+    params: Params,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    trained: Trained,
+    model: dict[str, str],
+    message: str,
+) -> None:
+    recipe = params.override({"model.init_from": str(trained.artifact), **model})
+    with pytest.raises(StreetsegError, match=message):
+        train(recipe, dataset, tmp_path / "model")
+
+
+def test_a_size_that_a_network_cannot_take_is_said_before_anything_is_trained(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    recipe = params.override({"model.architecture": "PAN", "model.encoder": "resnet18"})
+    recipe = recipe.override({"model.encoder_weights": "none"})
+    with pytest.raises(StreetsegError, match=r"cannot take frames of 64x128 .* choose another"):
+        train(recipe, dataset, tmp_path / "model")
+
+
+def test_one_frame_is_too_few_where_batches_are_normalised(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    recipe = params.override({"model.architecture": "DeepLabV3Plus", "train.batch_size": 1})
+    with pytest.raises(StreetsegError, match=r"train\.batch_size=1 is too small"):
+        train(recipe, dataset, tmp_path / "model")
+
+
+def test_freezing_a_network_without_an_encoder_is_refused(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    recipe = params.override({"model.architecture": "MiniUnet", "model.encoder_weights": "none"})
+    with pytest.raises(StreetsegError, match=r"train\.freeze_epochs .* networks with an encoder"):
+        train(recipe.override({"train.freeze_epochs": 1}), dataset, tmp_path / "model")
+
+
+def test_weights_that_are_not_finite_are_not_kept(
+    params: Params,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(state: TrainingState, recipe: Train) -> None:
+        next(state.model.parameters()).data.fill_(float("nan"))
+
+    monkeypatch.setattr("streetseg.training.train.update", broken)
+    recipe = params.override({"train.checkpoint_minutes": 0})
+    with pytest.raises(StreetsegError, match="weights are no longer finite in epoch 1 after batch"):
+        train(recipe, dataset, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_system_says_of_a_training_is_not_said_of_its_record(
+    params: Params, dataset: PreparedDataset
+) -> None:
+    with (
+        pytest.raises(OSError, match=r"^Too many open files$"),
+        training_run(params, dataset) as run,
+    ):
+        raise OSError("Too many open files")
+    assert connect(params.registry).get_run(run.id).info.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("fits", "advice"),
+    [
+        (3, r"the largest batch that fits is train\.batch_size=3; with train\.accumulate=2 "),
+        (0, "no batch fits: choose a smaller network"),
+    ],
+)
+def test_out_of_memory_names_the_largest_batch_that_fits(
+    params: Params,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fits: int,
+    advice: str,
+) -> None:
+    def small(logits: torch.Tensor, *rest: object) -> torch.Tensor:
+        if len(logits) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return segmentation_loss(logits, *rest)
+
+    monkeypatch.setattr("streetseg.training.train.segmentation_loss", small)
+    with pytest.raises(StreetsegError, match=rf"out of memory with train\.batch_size=4: {advice}"):
+        train(params, dataset, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_is_no_model_is_refused_before_anything_is_learnt(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "today.txt").touch()
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    recipe = params.override({"registry.tracking_uri": store})
+    with pytest.raises(StreetsegError, match=r"notes is there and holds no config\.json"):
+        train(recipe, dataset, tmp_path / "notes")
+    assert not (tmp_path / "mlflow.db").exists()
