@@ -28,8 +28,8 @@ def evaluate(
     from streetseg.config.params import Params
     from streetseg.core.errors import exit_on_error
     from streetseg.data.dataset import PreparedDataset
-    from streetseg.evaluation.baseline import find_champion
     from streetseg.evaluation.evaluate import evaluate as evaluate_model
+    from streetseg.registry.champion import find_champion
     from streetseg.tracking.record import record_evaluation, record_scoring
 
     params = Params.model_validate(settings)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from streetseg.inference.artifact import load_torch, read_labels
+from streetseg.inference.artifact import read_labels
+from streetseg.models.load import load_torch
 
 artifact = Path(sys.argv[1])
 model = load_torch(artifact).eval()

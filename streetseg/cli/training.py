@@ -114,9 +114,9 @@ def evaluate(
         labels = load_source(settings.data.source).labels
         result = score_folders(predictions, truth, labels).to_dict()
     else:
-        from streetseg.evaluation.baseline import find_champion
         from streetseg.evaluation.evaluate import evaluate as evaluate_model
         from streetseg.inference.artifact import read_config
+        from streetseg.registry.champion import find_champion
         from streetseg.tracking.record import record_evaluation
 
         dataset = open_prepared(settings)

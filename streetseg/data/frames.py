@@ -18,9 +18,10 @@ from streetseg.data.labels import LabelSpace
 from streetseg.data.sources import Frame
 from streetseg.images.decode import (
     BadImageError,
-    decode_labels,
+    decode_ids,
     decode_rgb,
     encode_png,
+    png_depth,
     resize_ids,
     resize_rgb,
 )
@@ -164,3 +165,33 @@ def _read(path: Path) -> bytes:
 
 def _by(pixels: np.ndarray) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]}"
+
+
+def decode_labels(data: bytes, labels: LabelSpace) -> np.ndarray:
+    """Decode a label picture to uint8[H, W] of label ids, however its label space draws them.
+
+    Raises:
+        BadImageError: as :func:`decode_ids`; or it holds a colour of no label.
+    """
+    if labels.encoding == "ids":
+        return decode_ids(data)
+    if (depth := png_depth(data)) not in (8, None):
+        raise BadImageError(f"has {depth} bits a channel, where 8 are expected")
+    rgb = decode_rgb(data)
+    return np.ascontiguousarray(rgb[..., 0]) if labels.encoding == "red" else _look_up(rgb, labels)
+
+
+def _look_up(rgb: np.ndarray, labels: LabelSpace) -> np.ndarray:
+    """The id of the label that has each pixel's colour."""
+    packed = rgb.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    ids = np.zeros(packed.shape, np.uint8)
+    known = np.zeros(packed.shape, bool)
+    for label in labels.labels:
+        red, green, blue = label.color
+        here = packed == (red << 16 | green << 8 | blue)
+        ids[here] = label.id % 256
+        known |= here
+    if not known.all():
+        color = tuple(rgb[~known][0].tolist())
+        raise BadImageError(f"holds the colour {color}, which '{labels.name}' does not define")
+    return ids

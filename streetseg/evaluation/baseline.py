@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from streetseg.config.params import Registry
-from streetseg.core.errors import NoSuchVersionError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.inference.artifact import read_config, read_labels, read_trained_on
 from streetseg.inference.segmenter import Segmenter
 from streetseg.metrics.accumulator import Interval, Tally
 from streetseg.metrics.bootstrap import frames_showing, interval, mean_iou, resampled_iou
 from streetseg.metrics.confusion import category_iou, mean, plain_number, plain_numbers
-from streetseg.registry.versions import CHAMPION, download, find
-from streetseg.tracking.store import connect
 
 
 @dataclass(frozen=True)
@@ -27,21 +22,6 @@ class Champion:
 
     version: str
     artifact: Path
-
-
-def find_champion(params: Registry) -> Champion | None:
-    """The champion of ``params.model_name``; None, and a line that says so, if there is none.
-
-    Raises:
-        StreetsegError: the registry does not answer, or the champion's files cannot be had.
-    """
-    client, name = connect(params), params.model_name
-    try:
-        version = find(client, name, CHAMPION).version
-    except NoSuchVersionError:
-        print(f"{name} has no champion yet: nothing to compare with", file=sys.stderr)
-        return None
-    return Champion(version, download(f"models:/{name}/{version}", params))
 
 
 @dataclass(frozen=True)

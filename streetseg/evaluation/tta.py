@@ -49,8 +49,8 @@ def _flip(model: Segmenter) -> Answer:
 def _scales(model: Segmenter, artifact: Path) -> Answer:
     import torch
 
-    from streetseg.inference.artifact import load_torch
     from streetseg.models.build import check_size
+    from streetseg.models.load import load_torch
 
     network = load_torch(artifact)
     sizes = [scaled_size(model.size, scale) for scale in SCALES]

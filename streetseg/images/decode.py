@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from streetseg.core.errors import StreetsegError
-from streetseg.data.labels import LabelSpace
 from streetseg.images.headers import PNG_RGB, SIGNATURES, BadImageError, format_of, read_header
 
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
@@ -109,27 +108,13 @@ def decode_ids(data: bytes) -> np.ndarray:
             kind, ids = picture.mode, np.array(picture, np.uint8)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
         raise BadImageError("cannot be decoded") from None
-    if kind in ("1", "L") and (depth := _png_depth(data)) in (1, 2, 4):
+    if kind in ("1", "L") and (depth := png_depth(data)) in (1, 2, 4):
         return ids if kind == "1" else ids // (255 // (2**depth - 1))  # PIL spreads them to 255
     if kind not in ("L", "P"):
         raise BadImageError(
             f"has {kind} pixels, where one channel of 8-bit ids, or a palette, is expected"
         )
     return ids
-
-
-def decode_labels(data: bytes, labels: LabelSpace) -> np.ndarray:
-    """Decode a label picture to uint8[H, W] of label ids, however its label space draws them.
-
-    Raises:
-        BadImageError: as :func:`decode_ids`; or it holds a colour of no label.
-    """
-    if labels.encoding == "ids":
-        return decode_ids(data)
-    if (depth := _png_depth(data)) not in (8, None):
-        raise BadImageError(f"has {depth} bits a channel, where 8 are expected")
-    rgb = decode_rgb(data)
-    return np.ascontiguousarray(rgb[..., 0]) if labels.encoding == "red" else _look_up(rgb, labels)
 
 
 def decode_instances(data: bytes) -> np.ndarray:
@@ -209,22 +194,6 @@ def blend(rgb: np.ndarray, colors: np.ndarray, opacity: float = 0.5) -> np.ndarr
     return cv2.addWeighted(colors, opacity, rgb, 1 - opacity, 0)
 
 
-def _look_up(rgb: np.ndarray, labels: LabelSpace) -> np.ndarray:
-    """The id of the label that has each pixel's colour."""
-    packed = rgb.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    ids = np.zeros(packed.shape, np.uint8)
-    known = np.zeros(packed.shape, bool)
-    for label in labels.labels:
-        red, green, blue = label.color
-        here = packed == (red << 16 | green << 8 | blue)
-        ids[here] = label.id % 256
-        known |= here
-    if not known.all():
-        color = tuple(rgb[~known][0].tolist())
-        raise BadImageError(f"holds the colour {color}, which '{labels.name}' does not define")
-    return ids
-
-
 def _decode_stored(picture: bytes) -> np.ndarray:
     """RGB uint8[H, W, 3] as stored, not turned."""
     if (size := _plain_png_size(picture, PNG_RGB)) is not None:
@@ -265,7 +234,7 @@ def _plain_png_size(data: bytes, color_type: int) -> tuple[int, int] | None:
     return (height, width) if plain and 0 < width * height < MOST_PIXELS else None
 
 
-def _png_depth(data: bytes) -> int | None:
+def png_depth(data: bytes) -> int | None:
     """Bits of a channel of a PNG; None for another picture."""
     return data[24] if data.startswith(b"\x89PNG") and len(data) > 24 else None
 

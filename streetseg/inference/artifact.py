@@ -18,16 +18,10 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from streetseg.config.params import Model
-from streetseg.core.errors import StreetsegError, one_line
+from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from streetseg.models.build import SegmentationModel
 
 FORMAT = 1
 WEIGHTS = "weights.safetensors"
@@ -73,48 +67,6 @@ def read_trained_on(artifact: Path) -> set[str] | None:
     return set(path.read_text().split()) if path.exists() else None
 
 
-def load_torch(artifact: Path) -> SegmentationModel:
-    """The network of an artifact in PyTorch, on the CPU, in eval mode.
-
-    Raises:
-        StreetsegError: the folder is no model artifact, or its weights cannot be read.
-    """
-    from streetseg.models.build import build_model
-
-    model = build_model(_network(artifact), len(read_labels(artifact).categories))
-    model.load_state_dict(_read_weights(artifact))
-    return model.eval()
-
-
-def load_weights(model: SegmentationModel, artifact: Path, labels: LabelSpace) -> None:
-    """Fill ``model`` with the weights of an artifact, to learn on from there.
-
-    Raises:
-        StreetsegError: the folder is no artifact, or of another network or label space.
-    """
-    from streetseg.models.build import network_name
-
-    theirs = read_labels(artifact)
-    if theirs.names != labels.names:
-        raise StreetsegError(
-            f"{artifact} tells apart {', '.join(theirs.names)}, the dataset "
-            f"{', '.join(labels.names)}: model.init_from needs the same categories"
-        )
-    try:
-        model.load_state_dict(_read_weights(artifact))
-    except RuntimeError:
-        raise StreetsegError(
-            f"{artifact} is a {network_name(_network(artifact))}: set "
-            "model.architecture and model.encoder to these, or leave model.init_from out"
-        ) from None
-
-
-def _network(artifact: Path) -> Model:
-    """The network of an artifact, whose weights come from nowhere else."""
-    chosen = read_config(artifact)["model"]
-    return Model(**chosen | {"encoder_weights": "none", "init_from": None})
-
-
 def _read_json(artifact: Path, name: str) -> dict[str, Any]:
     try:
         content = json.loads((Path(artifact) / name).read_text())
@@ -123,14 +75,3 @@ def _read_json(artifact: Path, name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise StreetsegError(f"{artifact} holds no model artifact ({name})")
     return content
-
-
-def _read_weights(artifact: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = Path(artifact) / WEIGHTS
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise StreetsegError(f"cannot read {path}: {one_line(error)}") from None

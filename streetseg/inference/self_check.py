@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from streetseg.core.errors import StreetsegError, one_line
 from streetseg.inference.segmenter import Segmenter
-
-if TYPE_CHECKING:
-    from streetseg.models.build import SegmentationModel
 
 EXAMPLE = "example.safetensors"
 TOLERANCE = 1e-3
@@ -19,17 +15,6 @@ TOLERANCE = 1e-3
 INT8_LOGITS = "int8_logits"
 INT8_TOLERANCE = 0.02
 """Largest share of the example's pixels that an int8 graph sees otherwise than at registration."""
-
-
-def save_example(model: SegmentationModel, image: np.ndarray, folder: Path) -> None:
-    """Store a picture uint8[height, width, 3] and the logits that PyTorch gives for it."""
-    import torch
-    from safetensors.torch import save
-
-    images = torch.from_numpy(np.array(image)[None])
-    with torch.inference_mode():
-        example = {"images": images, "logits": model(images).contiguous()}
-    (folder / EXAMPLE).write_bytes(save(example))
 
 
 def read_example(artifact: Path) -> np.ndarray:

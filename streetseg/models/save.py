@@ -7,6 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors.torch import save
 
 from streetseg.config.params import Params
@@ -14,7 +16,7 @@ from streetseg.core.atomic_files import new_folder
 from streetseg.core.provenance import git_revision
 from streetseg.data.dataset import PreparedDataset
 from streetseg.inference.artifact import FORMAT, TRAINED_ON, WEIGHTS
-from streetseg.inference.self_check import check_onnx, save_example
+from streetseg.inference.self_check import EXAMPLE, check_onnx
 from streetseg.models.build import SegmentationModel
 from streetseg.models.onnx_export import export_onnx
 
@@ -65,6 +67,14 @@ def save_artifact(
         save_example(model, dataset.image(int(dataset.rows("train")[0])), folder)
         check_onnx(folder)
     return destination
+
+
+def save_example(model: SegmentationModel, image: np.ndarray, folder: Path) -> None:
+    """Store a picture uint8[height, width, 3] and the logits that PyTorch gives for it."""
+    images = torch.from_numpy(np.array(image)[None])
+    with torch.inference_mode():
+        example = {"images": images, "logits": model(images).contiguous()}
+    (folder / EXAMPLE).write_bytes(save(example))
 
 
 def frames_learnt(dataset: PreparedDataset, inherited: Collection[str] | None) -> set[str] | None:

@@ -21,8 +21,9 @@ from torch import Tensor
 from streetseg.core.atomic_files import write_whole
 from streetseg.core.errors import StreetsegError
 from streetseg.images.decode import resize_rgb
-from streetseg.inference.artifact import load_torch, read_config
+from streetseg.inference.artifact import read_config
 from streetseg.models.build import SegmentationModel
+from streetseg.models.load import load_torch
 
 STAGES = (1, 2, 3, 4)
 COLUMNS, CELL = 4, 2.6

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from streetseg.data.dataset import PreparedDataset
-    from streetseg.models.build import SegmentationModel
-
-HEADING = 22
-"""Height in pixels of the line that names the columns of :func:`prediction_panel`."""
 
 
 def colorize(categories: np.ndarray, labels: LabelSpace) -> np.ndarray:
@@ -60,7 +56,7 @@ def write_preview(dataset: PreparedDataset, path: Path, frames: int = 12) -> Non
     for number, category in enumerate(dataset.labels.categories):
         left = number * step + 8
         cv2.rectangle(legend, (left, 8), (left + 20, 28), category.color, -1)
-        _write(legend, category.name, (left + 28, 24), (0, 0, 0))
+        write_text(legend, category.name, (left + 28, 24), (0, 0, 0))
     sheet = cv2.cvtColor(np.concatenate([*lines, legend]), cv2.COLOR_RGB2BGR)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, cv2.imencode(".jpg", sheet)[1].tobytes())
@@ -76,11 +72,14 @@ def _caption(rgb: np.ndarray, text: str) -> None:
     (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
     height = rgb.shape[0]
     cv2.rectangle(rgb, (0, height - 22), (width + 12, height), (0, 0, 0), -1)
-    _write(rgb, text, (6, height - 7), (255, 255, 255))
+    write_text(rgb, text, (6, height - 7), (255, 255, 255))
 
 
-def _write(rgb: np.ndarray, text: str, place: tuple[int, int], color: tuple[int, int, int]) -> None:
-    cv2.putText(rgb, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
+def write_text(
+    rgb: np.ndarray, text: str, position: tuple[int, int], color: tuple[int, int, int]
+) -> None:
+    """Write a line of text into uint8[H, W, 3]; ``position`` is (x, y) of its baseline."""
+    cv2.putText(rgb, text, position, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
 
 
 def shrink(rgb: np.ndarray, width: int) -> np.ndarray:
@@ -105,28 +104,6 @@ def jpeg_address(rgb: np.ndarray) -> str:
 def png_address(png: bytes) -> str:
     """A ``data:`` address that holds a PNG."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def prediction_panel(
-    model: SegmentationModel, dataset: PreparedDataset, rows: Sequence[int] | np.ndarray
-) -> np.ndarray:
-    """Frame, truth and prediction under their names, a row for each frame: uint8[H, W, 3]."""
-    import torch
-
-    width = dataset.size[1]
-    heading = np.full((HEADING, 3 * width, 3), 255, np.uint8)
-    for column, name in enumerate(("frame", "truth", "prediction")):
-        _write(heading, name, (column * width + 6, HEADING - 7), (0, 0, 0))
-    strips = [heading]
-    for row in rows:
-        image = np.array(dataset.image(row))
-        with torch.inference_mode():
-            logits = model.eval()(torch.from_numpy(image)[None].to(model.mean.device))
-        predicted = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
-        truth = dataset.categories(row)
-        pictures = [image, *(colorize(ids, dataset.labels) for ids in (truth, predicted))]
-        strips.append(np.concatenate(pictures, axis=1))
-    return np.concatenate(strips, axis=0)
 
 
 def prediction_sheet(

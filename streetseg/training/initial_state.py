@@ -8,8 +8,9 @@ import torch
 
 from streetseg.config.params import Params
 from streetseg.data.dataset import PreparedDataset
-from streetseg.inference.artifact import load_weights, read_trained_on
+from streetseg.inference.artifact import read_trained_on
 from streetseg.models.build import build_model, check_size
+from streetseg.models.load import load_weights
 from streetseg.registry.versions import artifact_folder, pinned
 from streetseg.training.checkpoint import TrainingState
 from streetseg.training.distributed import ALONE, World

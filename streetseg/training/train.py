@@ -21,7 +21,6 @@ from streetseg.core.signals import stop_requests
 from streetseg.data.dataset import PreparedDataset
 from streetseg.models.build import SegmentationModel
 from streetseg.models.save import frames_learnt, save_artifact
-from streetseg.reports.drawing import prediction_panel
 from streetseg.tracking.record import Run, training_run
 from streetseg.training.augmentation import finish
 from streetseg.training.checkpoint import Checkpoint, TrainingState
@@ -31,6 +30,7 @@ from streetseg.training.initial_state import initial_state
 from streetseg.training.loader import EpochBatches, training_loader
 from streetseg.training.losses import balancing_weights, segmentation_loss
 from streetseg.training.optimization import freeze, update
+from streetseg.training.preview import prediction_panel
 from streetseg.training.selection import selection_miou, split_for_selection
 
 

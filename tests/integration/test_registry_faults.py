@@ -22,9 +22,9 @@ from mlflow import MlflowClient
 from streetseg.config.params import Params
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.data.dataset import PreparedDataset
-from streetseg.evaluation.baseline import find_champion
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import weights_sha256
+from streetseg.registry.champion import find_champion
 from streetseg.registry.promotion import history, promote, rollback
 from streetseg.registry.register import register
 from streetseg.registry.versions import ModelVersion, find, versions

@@ -14,13 +14,14 @@ from safetensors.numpy import load_file, save_file
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
-from streetseg.evaluation.baseline import Champion, differences, find_champion
+from streetseg.evaluation.baseline import Champion, differences
 from streetseg.evaluation.evaluate import evaluate
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.self_check import EXAMPLE
 from streetseg.metrics.bootstrap import interval
 from streetseg.metrics.confusion import category_iou, category_miou
+from streetseg.registry.champion import find_champion
 from streetseg.registry.promotion import promote
 from streetseg.registry.register import register
 from streetseg.tracking.store import connect

@@ -6,8 +6,8 @@ import torch
 
 from streetseg.data.dataset import PreparedDataset
 from streetseg.evaluation.tta import augmented_answers, scaled_size
-from streetseg.inference.artifact import load_torch
 from streetseg.inference.segmenter import Segmenter, softmax
+from streetseg.models.load import load_torch
 from tests.conftest import Trained
 
 

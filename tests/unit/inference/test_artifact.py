@@ -13,10 +13,11 @@ import torch
 import streetseg
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
-from streetseg.inference.artifact import load_torch, read_config
+from streetseg.inference.artifact import read_config
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.self_check import check_onnx
 from streetseg.inference.upsampling import categories_at
+from streetseg.models.load import load_torch
 from streetseg.models.save import frames_learnt
 from tests.conftest import SIZE, Trained
 

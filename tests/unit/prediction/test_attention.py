@@ -14,8 +14,8 @@ from streetseg.config.params import Model, Params
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.images.decode import encode_png, resize_rgb
-from streetseg.inference.artifact import load_torch
 from streetseg.models.build import build_model
+from streetseg.models.load import load_torch
 from streetseg.models.save import save_artifact
 from streetseg.prediction.attention import (
     attend,

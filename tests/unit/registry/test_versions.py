@@ -22,11 +22,11 @@ import streetseg
 from streetseg.config.params import Params, Registry
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
-from streetseg.evaluation.baseline import find_champion
 from streetseg.evaluation.gate import judge
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import weights_sha256
 from streetseg.monitoring.drift import Reference
+from streetseg.registry.champion import find_champion
 from streetseg.registry.compare_versions import VersionDiff
 from streetseg.registry.promotion import history, promote, rollback
 from streetseg.registry.register import register

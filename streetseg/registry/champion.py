@@ -1,0 +1,26 @@
+"""The champion of the registry, as the evaluation compares with it."""
+
+from __future__ import annotations
+
+import sys
+
+from streetseg.config.params import Registry
+from streetseg.core.errors import NoSuchVersionError
+from streetseg.evaluation.baseline import Champion
+from streetseg.registry.versions import CHAMPION, download, find
+from streetseg.tracking.store import connect
+
+
+def find_champion(params: Registry) -> Champion | None:
+    """The champion of ``params.model_name``; None, and a line that says so, if there is none.
+
+    Raises:
+        StreetsegError: the registry does not answer, or the champion's files cannot be had.
+    """
+    client, name = connect(params), params.model_name
+    try:
+        version = find(client, name, CHAMPION).version
+    except NoSuchVersionError:
+        print(f"{name} has no champion yet: nothing to compare with", file=sys.stderr)
+        return None
+    return Champion(version, download(f"models:/{name}/{version}", params))
