@@ -26,16 +26,16 @@ from streetseg.core.errors import exit_on_error
 from streetseg.data.labels import LabelSpace
 from streetseg.images.decode import BadImageError, TooLargeImageError, UnsupportedImageError
 from streetseg.monitoring.drift_report import DRIFT_POLICY, drift_page
-from streetseg.serving.access_log import MODEL_VERSION, Front, log_lines
+from streetseg.serving.access_log import MODEL_VERSION, AccessLogMiddleware, log_lines
 from streetseg.serving.auth import WEBHOOK_SECRET, bearer_tokens, is_signed
-from streetseg.serving.champion_follower import Follower, ServedModel
+from streetseg.serving.champion_follower import ChampionFollower, ServedModel
 from streetseg.serving.engine import Engine, Segmented, TooSlowError
 from streetseg.serving.metrics import exposition
 from streetseg.serving.openapi import API_PAGE, API_POLICY, complete
 from streetseg.serving.page import PAGE_ROUTES
 from streetseg.serving.responses import description, mask_png, overlay_png
 from streetseg.serving.tracing import set_up_tracing
-from streetseg.serving.upload_guard import Guard, Upload, error_response
+from streetseg.serving.upload_guard import Upload, UploadMiddleware, error_response
 
 HERE = Path(__file__).resolve().parent
 UPLOADS = {
@@ -44,7 +44,7 @@ UPLOADS = {
     "/describe": Upload("image"),
     "/segment_batch": Upload("images"),
 }
-LONGEST_WEBHOOK = 64_000
+MAX_WEBHOOK_BYTES = 64_000
 """Bytes; MLflow's have about 500."""
 
 with exit_on_error():
@@ -89,7 +89,7 @@ async def take_webhook(request: Request) -> Response:
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LONGEST_WEBHOOK:
+        if len(body) > MAX_WEBHOOK_BYTES:
             return error_response(413, "that is no webhook of MLflow's: it is too long")
     if not is_signed(body, request.headers, secret):
         return error_response(401, f"the signature is not of {WEBHOOK_SECRET}, or is too old")
@@ -141,7 +141,7 @@ class StreetSegmenter:
         """Take the champion, and follow it from now on."""
         log_lines()
         self.engine = Engine(PARAMS.serve)
-        self.follower = Follower(PARAMS, HERE)
+        self.follower = ChampionFollower(PARAMS, HERE)
         self.follower.start()
 
     @property
@@ -238,12 +238,12 @@ class StreetSegmenter:
 
 
 StreetSegmenter.add_asgi_middleware(  # type: ignore[attr-defined]
-    Front,
+    AccessLogMiddleware,
     routes=frozenset([*UPLOADS, *(route.path for route in ROUTES if isinstance(route, Route))]),
     version=lambda: bentoml.get_current_service().version,
 )
 StreetSegmenter.add_asgi_middleware(  # type: ignore[attr-defined]
-    Guard, uploads=UPLOADS, settings=PARAMS.serve, tokens=TOKENS
+    UploadMiddleware, uploads=UPLOADS, settings=PARAMS.serve, tokens=TOKENS
 )
 
 

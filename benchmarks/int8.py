@@ -22,7 +22,7 @@ from streetseg.data.prepare import prepare
 from streetseg.inference.artifact import GRAPHS, read_config
 from streetseg.inference.self_check import read_example
 from streetseg.inference.upsampling import categories_at
-from streetseg.metrics.accumulator import Tally
+from streetseg.metrics.accumulator import ConfusionAccumulator
 from streetseg.models.build import build_model
 from streetseg.models.onnx_export import export_onnx
 from streetseg.models.quantization import calibration_frames, quantize_onnx
@@ -67,7 +67,7 @@ def mean_ious(artifact: Path, small: Path, dataset: PreparedDataset) -> list[flo
     """Mean IoU on the val frames of the int8 graph, then of the float one."""
     scores = []
     for run in (session(small), session(artifact / GRAPHS["float32"])):
-        tally = Tally(dataset.labels)
+        tally = ConfusionAccumulator(dataset.labels)
         for row in dataset.rows("val"):
             logits = run.run(None, {"images": np.array(dataset.image(row))[None]})[0][0]
             truth = dataset.label_ids(row)

@@ -34,12 +34,12 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.data.labels import IGNORE
 from streetseg.data.prepare import prepare
 from streetseg.models.build import build_model, network_name
-from streetseg.training.augmentation import finish
+from streetseg.training.augmentation import augment_on_device
 from streetseg.training.device import choose_device, forward_pass
 from streetseg.training.initial_state import initial_state
 from streetseg.training.loader import EpochBatches, training_loader
 from streetseg.training.losses import balancing_weights, segmentation_loss
-from streetseg.training.optimization import freeze, update
+from streetseg.training.optimization import optimizer_step, set_trainable
 
 Step = Callable[[Tensor, Tensor], None]
 """Learns from a batch of images and categories on the device."""
@@ -51,7 +51,7 @@ ON_GPU: list[tuple[dict[str, Any], float]] = [
     (
         {
             "prepare.size": [512, 1024],
-            "train.loader_workers": cores(),
+            "train.num_workers": cores(),
             "train.compile": compiled,
             "model.architecture": architecture,
             "model.encoder": encoder,
@@ -68,14 +68,14 @@ def our_step(params: Params, dataset: PreparedDataset, device: torch.device) -> 
     """A step of ``streetseg train``."""
     recipe = params.train
     state = initial_state(params, dataset, batches=1, device=device)
-    freeze(state.model, 1 - recipe.unfreeze)
+    set_trainable(state.model, 1 - recipe.unfreeze)
     forward = forward_pass(state.model, recipe, device)
     pixels = np.ones(len(dataset.labels.names))
-    weights = balancing_weights(pixels, recipe.loss.balance).to(device)
+    weights = balancing_weights(pixels, recipe.loss.class_weight_power).to(device)
 
     def learn(images: Tensor, categories: Tensor) -> None:
         segmentation_loss(forward(images), categories, recipe.loss, weights).backward()
-        update(state, recipe)
+        optimizer_step(state, recipe)
 
     return learn
 
@@ -156,16 +156,16 @@ def rates(params: Params, batches: int, rounds: int, device: torch.device) -> di
         dataset,
         EpochBatches(rows, params.train.batch_size, seed=0),
         params.train.augment,
-        params.train.loader_workers,
+        params.train.num_workers,
     )
     ours, usual = (make(params, dataset, device) for make in (our_step, usual_step))
-    ready = finish(next(iter(loader)), device)
+    ready = augment_on_device(next(iter(loader)), device)
     pngs = PngFolder(
         write_pngs(dataset, OUT / f"png-{width}x{height}"),
         usual_augmentation(params.train.augment, dataset.size),
     )
     tasks = {
-        "ours": lambda: every(ours, (finish(batch, device) for batch in loader), device),
+        "ours": lambda: every(ours, (augment_on_device(batch, device) for batch in loader), device),
         "bound": lambda: every(ours, repeat(ready, batches), device),
     }
     for workers in (cores(),) if device.type == "cuda" else (0, 2):

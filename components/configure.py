@@ -37,7 +37,7 @@ def configure(
     from streetseg.config.params import load_recipe
     from streetseg.core.errors import StreetsegError, exit_on_error
     from streetseg.data.versions import resolve, resolve_reference
-    from streetseg.registry.versions import pinned
+    from streetseg.registry.versions import resolve_alias
 
     named = {
         "train.epochs": epochs or None,
@@ -58,7 +58,7 @@ def configure(
         if reference := resolve_reference(params):
             tree["validate"]["reference"] = reference
         if start := params.model.init_from:
-            tree["model"]["init_from"] = pinned(start, params.registry)
+            tree["model"]["init_from"] = resolve_alias(start, params.registry)
 
     def of_registry(*keys: str) -> dict:
         return {"registry": {key: value for key, value in tree["registry"].items() if key in keys}}

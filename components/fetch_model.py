@@ -16,11 +16,11 @@ def fetch_model(model: str, settings: dict, artifact: Output[Model]) -> str:
 
     from streetseg.config.params import load_params
     from streetseg.core.errors import exit_on_error
-    from streetseg.registry.versions import artifact_folder, pinned
+    from streetseg.registry.versions import artifact_folder, resolve_alias
 
     with exit_on_error():
         registry = load_params(overrides=settings).registry
-        exact = pinned(model, registry)
+        exact = resolve_alias(model, registry)
         shutil.copytree(artifact_folder(exact, registry), Path(artifact.path), dirs_exist_ok=True)
     artifact.metadata["registered"] = exact
     print(f"{model} is {exact}")

@@ -24,7 +24,7 @@ def segment(
 
     from streetseg.config.params import load_params
     from streetseg.core.errors import exit_on_error
-    from streetseg.core.storage import Place
+    from streetseg.core.storage import Storage
     from streetseg.prediction.batch import SUMMARY, TABLE, segment_folder
     from streetseg.prediction.batch_report import write_batch_page
 
@@ -42,7 +42,7 @@ def segment(
         if destination:
             folder.mkdir(parents=True, exist_ok=True)
             for file in (TABLE, SUMMARY):
-                (folder / file).write_bytes(Place(destination).read(file))
+                (folder / file).write_bytes(Storage(destination).read(file))
     masks.metadata |= {"registered": name, "destination": found.destination}
     metrics.log_metric("pictures", len(found.rows))
     metrics.log_metric("failed", len(found.failed))

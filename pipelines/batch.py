@@ -7,7 +7,7 @@ from kfp import dsl
 
 from components.fetch_model import fetch_model
 from components.segment import segment
-from pipelines.pods import Place, anywhere
+from pipelines.pods import Place, no_pods
 
 
 class Segmented(NamedTuple):
@@ -19,7 +19,7 @@ class Segmented(NamedTuple):
     metrics: dsl.Metrics
 
 
-def batch_pipeline(place: Place = anywhere) -> Callable[..., Any]:
+def batch_pipeline(place: Place = no_pods) -> Callable[..., Any]:
     """The pipeline.
 
     Args:

@@ -53,7 +53,7 @@ def compile_pipeline(
     placement = Placement(cluster)
     pipeline = _pipeline(name, placement.place, train_step)
     out.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(placement.reported(pipeline), str(out))
+    compiler.Compiler().compile(placement.with_exit_report(pipeline), str(out))
 
 
 def _pipeline(name: str, place: Place, train_step: Step | None) -> Any:

@@ -10,7 +10,7 @@ from components.evaluate import evaluate
 from components.fetch import fetch
 from components.fetch_model import fetch_model
 from components.validate import validate
-from pipelines.pods import Place, anywhere
+from pipelines.pods import Place, no_pods
 
 
 class Scored(NamedTuple):
@@ -22,7 +22,7 @@ class Scored(NamedTuple):
     evaluation: dsl.Artifact
 
 
-def evaluation_pipeline(place: Place = anywhere) -> Callable[..., Any]:
+def evaluation_pipeline(place: Place = no_pods) -> Callable[..., Any]:
     """The pipeline.
 
     Args:

@@ -47,7 +47,7 @@ Place = Callable[[dsl.PipelineTask], dsl.PipelineTask]
 """Gives a task its pod."""
 
 
-def anywhere(task: dsl.PipelineTask) -> dsl.PipelineTask:
+def no_pods(task: dsl.PipelineTask) -> dsl.PipelineTask:
     """Leave a task as it is: no pod, no cluster."""
     return task
 
@@ -80,7 +80,7 @@ class Placement:
             kubernetes.mount_pvc(task, cluster.data_cache, DATA_CACHE)
         return task
 
-    def reported(self, pipeline: Any) -> Any:
+    def with_exit_report(self, pipeline: Any) -> Any:
         """The same pipeline with a last step that tells ``cluster.webhook_secret`` how it ended.
 
         It takes the same parameters and has no outputs, because kfp lets none out of an exit

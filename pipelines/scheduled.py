@@ -6,11 +6,11 @@ from typing import Any
 from kfp import dsl
 
 from components.data_changed import moved
-from pipelines.pods import Place, anywhere
+from pipelines.pods import Place, no_pods
 from pipelines.training import street_segmentation_training
 
 
-def scheduled_pipeline(training: Any, place: Place = anywhere) -> Callable[..., Any]:
+def scheduled_pipeline(training: Any, place: Place = no_pods) -> Callable[..., Any]:
     """The pipeline around a training pipeline, such as one that trains on a cluster.
 
     Args:

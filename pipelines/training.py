@@ -13,7 +13,7 @@ from components.register import register
 from components.train import train
 from components.train_job import train_job
 from components.validate import validate
-from pipelines.pods import Place, anywhere
+from pipelines.pods import Place, no_pods
 
 MOUNT = "/mnt/training"
 """Where a cluster's training has its volume."""
@@ -53,7 +53,7 @@ def on_cluster(volume: str, nodes: int, gpus: int, runtime: str, mount: str = MO
     return step
 
 
-def training_pipeline(train_step: Step = train, place: Place = anywhere) -> Callable[..., Any]:
+def training_pipeline(train_step: Step = train, place: Place = no_pods) -> Callable[..., Any]:
     """The pipeline.
 
     Args:

@@ -27,7 +27,7 @@ from rich.table import Table
 from pipelines.local.run import LocalRun, run_locally
 from scripts.servers import running
 from streetseg.config.params import Params, load_recipe, parse_overrides
-from streetseg.core.atomic_files import alone_in, write_whole
+from streetseg.core.atomic_files import lock_folder, write_atomic
 from streetseg.core.errors import StreetsegError, exit_on_error
 from streetseg.core.provenance import REPOSITORY, git_revision
 from streetseg.data.sources import load_source
@@ -56,7 +56,7 @@ def main() -> None:
         with exit_on_error():
             demo = Demo(out, arguments.data, parse_overrides(arguments.set))
             out.mkdir(parents=True, exist_ok=True)
-            with alone_in(out, out):
+            with lock_folder(out, out):
                 demo.run()
     except KeyboardInterrupt:
         sys.exit("interrupted: run it again to go on")
@@ -188,7 +188,7 @@ class Demo:
 
     def write(self, summary: dict[str, Any], pipeline: LocalRun) -> None:
         """Keep the summary, and show it."""
-        write_whole(self.out / "summary.json", json.dumps(summary, indent=1) + "\n")
+        write_atomic(self.out / "summary.json", json.dumps(summary, indent=1) + "\n")
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         if summary["miou"] is not None:
             table.add_row("mIoU, 8 categories", f"{summary['miou']:.3f}")

@@ -26,7 +26,7 @@ from streetseg.config.params import Registry
 from streetseg.core.errors import StreetsegError, exit_on_error, one_line
 from streetseg.core.provenance import REPOSITORY
 from streetseg.registry.versions import CHAMPION, find
-from streetseg.tracking.store import clear_errors, connect
+from streetseg.tracking.store import connect, translate_errors
 
 STORE = f"sqlite:///{REPOSITORY / 'outputs' / 'demo' / 'mlflow.db'}"
 SERVE = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", "PORT"]
@@ -116,7 +116,7 @@ def pages_of(store: str) -> tuple[str, list[Page]]:
     registry = Registry(tracking_uri=store)
     client = connect(registry)
     champion = find(client, registry.model_name, CHAMPION)
-    with clear_errors(f"cannot read the run of version {champion.version}"):
+    with translate_errors(f"cannot read the run of version {champion.version}"):
         run = client.get_run(champion.run_id).info
         scored = client.search_runs([run.experiment_id], "metrics.miou > 0")
         drawn = client.list_artifacts(run.run_id, "predictions")

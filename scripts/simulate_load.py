@@ -5,8 +5,9 @@
 Requests come at random moments (a Poisson process), and go to a pod at random, as Kubernetes
 spreads connections, or to the one with the fewest in hand, as a proxy can. A pod answers one after
 another, each in the same time, which is how the service behaves on a CPU, where a batch takes as
-long as its pictures one by one; it refuses (503) what would be more than `serve.concurrency` in
-hand. A GPU batches: take the seconds of a batch divided by its pictures.
+long as its pictures one by one; it refuses (503) what would be more than
+`serve.max_concurrent_uploads` in hand. A GPU batches: take the seconds of a batch
+divided by its pictures.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ def main() -> None:
     )
     parser.add_argument("--seconds-per-answer", type=float, required=True)
     parser.add_argument("--pods", type=int, default=4)
-    parser.add_argument("--concurrency", type=int, default=load_params().serve.concurrency)
+    parser.add_argument(
+        "--concurrency", type=int, default=load_params().serve.max_concurrent_uploads
+    )
     parser.add_argument("--requests", type=int, default=100_000)
     given = parser.parse_args()
     table = table_of("load", "requests/s", "balancer", "p50 s", "p99 s", "refused")

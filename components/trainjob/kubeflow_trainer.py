@@ -27,7 +27,7 @@ TIMEOUT = (10, 30)
 """Seconds that the API may take to accept a connection, and to answer."""
 SILENCE = 600
 """Seconds without an answer after which a job is no longer waited for."""
-LONGEST_PAUSE = 10.0
+MAX_PAUSE_S = 10.0
 """Seconds between two looks at a job that has been running for a while."""
 
 Json = dict[str, Any]
@@ -263,7 +263,7 @@ class TrainJobs:
                 if time.monotonic() - heard > SILENCE:
                     raise
             time.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_PAUSE)
+            pause = min(1.5 * pause, MAX_PAUSE_S)
 
     def _ask(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         try:

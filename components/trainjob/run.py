@@ -14,7 +14,7 @@ import yaml
 
 from components.trainjob.kubeflow_trainer import TrainJobs, describe_job, owner_of, state_of
 from streetseg.config.params import Params
-from streetseg.core.atomic_files import new_folder
+from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.inference.artifact import read_config
@@ -88,7 +88,7 @@ def train_on_cluster(
             jobs.wait(name)
 
     origin = read_config(model)
-    with new_folder(destination, "config.json") as taken:
+    with atomic_folder(destination, "config.json") as taken:
         shutil.copytree(model, taken, dirs_exist_ok=True, copy_function=shutil.copyfile)
     miou = read_metric(params.registry, origin["run_id"], "best_selection_miou")
     shutil.rmtree(folder / "prepared", ignore_errors=True)
@@ -128,7 +128,7 @@ def _hand_over(params: Params, dataset: Path, folder: Path) -> None:
     tree["data"] |= {"prepared": str(folder / "prepared"), "source": held.source}
     tree["prepare"]["size"] = list(held.size)
     tree["train"]["checkpoint"] = str(folder / "training.checkpoint")
-    with new_folder(folder, "params.yaml", "is the volume full, or not this user's?") as fresh:
+    with atomic_folder(folder, "params.yaml", "is the volume full, or not this user's?") as fresh:
         shutil.copytree(dataset, fresh / "prepared", copy_function=shutil.copyfile)
         (fresh / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
 

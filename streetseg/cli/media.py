@@ -58,10 +58,10 @@ def video(
     """
     import streetseg
     from streetseg.prediction.video import segment_film
-    from streetseg.registry.versions import pinned
+    from streetseg.registry.versions import resolve_alias
 
     settings = load(params, set_)
-    exact = pinned(model_or_champion(model, settings), settings.registry)
+    exact = resolve_alias(model_or_champion(model, settings), settings.registry)
     segmenter = streetseg.load(exact, settings.registry)
     done = segment_film(
         source,

@@ -91,7 +91,7 @@ def predict(
 ) -> None:
     """Segment pictures: NAME_mask.png holds category ids, NAME_overlay.png shows them."""
     import streetseg
-    from streetseg.core.atomic_files import write_whole
+    from streetseg.core.atomic_files import write_atomic
     from streetseg.core.progress import track
     from streetseg.images.decode import blend, encode_palette_png, encode_png, read_picture
     from streetseg.reports.drawing import colorize
@@ -111,8 +111,8 @@ def predict(
         mask = encode_palette_png(categories, segmenter.labels.palette)
         overlay = encode_png(blend(rgb, colorize(categories, segmenter.labels)))
         try:
-            write_whole(out / f"{path.stem}_mask.png", mask)
-            write_whole(out / f"{path.stem}_overlay.png", overlay)
+            write_atomic(out / f"{path.stem}_mask.png", mask)
+            write_atomic(out / f"{path.stem}_overlay.png", overlay)
         except OSError as error:
             raise StreetsegError(f"cannot write to {out}: {error.strerror}") from None
     print(f"{2 * len(images)} files in {out}")
@@ -144,10 +144,10 @@ def batch(
     machine's role.
     """
     from streetseg.prediction.batch import TABLE, segment_folder
-    from streetseg.registry.versions import artifact_folder, pinned
+    from streetseg.registry.versions import artifact_folder, resolve_alias
 
     settings = load(params, set_)
-    exact = pinned(model_or_champion(model, settings), settings.registry)
+    exact = resolve_alias(model_or_champion(model, settings), settings.registry)
     artifact = artifact_folder(exact, settings.registry)
     found = segment_folder(
         source, destination, artifact, exact, max_megapixels=settings.serve.max_megapixels

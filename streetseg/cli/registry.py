@@ -61,10 +61,10 @@ def pull(
 
     A service serves it, whatever the champion is, with serve.model=FOLDER.
     """
-    from streetseg.registry.local_copies import copy_model, told_version
+    from streetseg.registry.local_copies import copy_model, read_version_info
 
     copied = copy_model(model, load(params, set_).registry, folder)
-    told = told_version(copied)
+    told = read_version_info(copied)
     print(f"{told['name']} version {told['version']} in {copied}")
 
 

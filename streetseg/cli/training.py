@@ -36,11 +36,13 @@ def train(
     """
     settings = load(params, set_)
     dataset = open_prepared(settings)
-    from streetseg.training.distributed import leads  # slow, so after what may fail at once
+    from streetseg.training.distributed import (
+        is_main_process,  # slow, so after what may fail at once
+    )
     from streetseg.training.train import train as train_model
 
     trained = train_model(settings, dataset, out)
-    if not leads():
+    if not is_main_process():
         return
     print(
         f"{trained.artifact}: held-out mIoU {trained.selection_miou:.3f} in epoch "

@@ -14,8 +14,8 @@ import numpy as np
 from streetseg.client import request
 from streetseg.client.folder import Folder, ask_for_folder
 from streetseg.client.request import Answer, Image, Request, ServiceError, Value
-from streetseg.client.retry import Patience
-from streetseg.core.credentials import masked
+from streetseg.client.retry import RetryPolicy
+from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError
 
 
@@ -132,7 +132,7 @@ class Client(_Service):
         return ask_for_folder(self._ask, source, destination, parallel)
 
     def _ask(self, asked: Request[Value]) -> Answer[Value]:
-        patience = Patience(self._timeout, self._retries)
+        patience = RetryPolicy(self._timeout, self._retries)
         while True:
             try:
                 outcome = self._http.request(
@@ -187,7 +187,7 @@ class AsyncClient(_Service):
         return await self._ask(request.DRIFT)
 
     async def _ask(self, asked: Request[Value]) -> Answer[Value]:
-        patience = Patience(self._timeout, self._retries)
+        patience = RetryPolicy(self._timeout, self._retries)
         while True:
             try:
                 outcome = await self._http.request(
@@ -207,8 +207,8 @@ def _checked_url(url: str) -> str:
         parsed = httpx.URL("")
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise StreetsegError(
-            f"'{masked(url)}' is no URL of a service: write it as http://HOST:PORT"
+            f"'{redact(url)}' is no URL of a service: write it as http://HOST:PORT"
         )
     if parsed.userinfo:
-        raise StreetsegError(f"{masked(url)} holds a password: give a token instead")
+        raise StreetsegError(f"{redact(url)} holds a password: give a token instead")
     return str(parsed).rstrip("/")

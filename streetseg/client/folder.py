@@ -13,7 +13,7 @@ from streetseg.client.request import Answer, Request, ServiceError, mask_file
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.parallel import thread_map
 from streetseg.core.progress import track
-from streetseg.core.storage import Place
+from streetseg.core.storage import Storage
 from streetseg.images.paths import mask_name, pictures_for
 
 ABOUT_THE_PICTURE = (
@@ -54,7 +54,7 @@ def ask_for_folder(
         destination: folder for the masks.
         parallel: how many pictures are asked about at the same time.
     """
-    origin, target = (Place(str(Path(folder).resolve())) for folder in (source, destination))
+    origin, target = (Storage(str(Path(folder).resolve())) for folder in (source, destination))
     pictures, masks = pictures_for(origin, target), target.files()
     to_do = [path for path in pictures if mask_name(path) not in masks]
     failed: dict[str, str] = {}

@@ -10,10 +10,10 @@ import httpx
 
 BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 """Statuses after which the same request may do better."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0
 
 
-class Patience:
+class RetryPolicy:
     """What is left to one call of its time and of its attempts."""
 
     def __init__(self, timeout: float, retries: int) -> None:
@@ -38,7 +38,7 @@ class Patience:
             return None
         asked = None if response is None else _retry_after(response)
         pause = self._pause * random.uniform(0.5, 1) if asked is None else asked
-        if pause >= min(self.left, LONGEST_PAUSE_S):
+        if pause >= min(self.left, MAX_PAUSE_S):
             return None
         self._retries -= 1
         self._pause *= 2

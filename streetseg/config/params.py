@@ -109,7 +109,7 @@ class Loss(Section):
     """Weights of the terms that are summed into the loss, and the settings of each."""
 
     cross_entropy: NonNegative = 1.0
-    balance: Fraction = 0.5
+    class_weight_power: Fraction = 0.5
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ohem_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     dice: NonNegative = 1.0
@@ -168,24 +168,24 @@ class Train(Section):
     batch_size: PositiveInt = 8
     learning_rate: Positive = 1e-3
     weight_decay: NonNegative = 1e-2
-    encoder_rate: NonNegative = 1.0
-    encoder_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    encoder_lr_scale: NonNegative = 1.0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     freeze_epochs: int = Field(0, ge=0)
     unfreeze: Fraction = 1.0
-    warmup: Fraction = 0.1
+    warmup_fraction: Fraction = 0.1
     schedule: Literal["cosine", "poly"] = "cosine"
-    accumulate: PositiveInt = 1
+    accumulation_steps: PositiveInt = 1
     gradient_clip: NonNegative = 0.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
     loss: Loss = Loss()
     augment: Augment = Augment()
-    selection_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    holdout_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     patience: PositiveInt = 15
     seed: int = 0
     device: str = "auto"
-    loader_workers: int = Field(0, ge=0)
+    num_workers: int = Field(0, ge=0)
     checkpoint_minutes: NonNegative = 10.0
     checkpoint: Path | None = None
 
@@ -194,14 +194,14 @@ class Tune(Section):
     """The search for better settings of a training."""
 
     trials: PositiveInt = 20
-    startup: int = Field(5, ge=0)
-    warmup: int = Field(10, ge=0)
+    n_startup_trials: int = Field(5, ge=0)
+    n_warmup_steps: int = Field(10, ge=0)
     space: SearchSpace = Field(
         {
             "train.learning_rate": Range(low=1e-4, high=1e-2, log=True),
             "train.weight_decay": Range(low=1e-4, high=1e-1, log=True),
-            "train.encoder_rate": [0.1, 0.3, 1.0],
-            "train.loss.balance": [0.0, 0.5, 1.0],
+            "train.encoder_lr_scale": [0.1, 0.3, 1.0],
+            "train.loss.class_weight_power": [0.0, 0.5, 1.0],
         },
         min_length=1,
     )
@@ -242,8 +242,8 @@ class Serve(Section):
 
     max_megabytes: Positive = 20
     max_megapixels: Positive = 50
-    max_batch: int = Field(16, ge=1)
-    concurrency: int = Field(32, ge=1)
+    max_images_per_request: int = Field(16, ge=1)
+    max_concurrent_uploads: int = Field(32, ge=1)
     timeout: Positive = 30
     batch_size: int = Field(4, ge=1)
     threads: int = Field(0, ge=0)

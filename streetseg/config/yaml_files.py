@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from streetseg.core.credentials import masked
+from streetseg.config.renamed import RENAMED
+from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError, one_line
 
 Typed = TypeVar("Typed")
@@ -73,6 +74,8 @@ def _explain(error: ValidationError, origin: str, adapter: TypeAdapter[Any]) -> 
     path = [str(part) for part in first["loc"]]
     key = ".".join(path)
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        if key in RENAMED:
+            return f"{origin}: '{key}' is now called '{RENAMED[key]}'"
         allowed = _keys_at(adapter.json_schema(), path[:-1])
         close = difflib.get_close_matches(path[-1], allowed, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(allowed)}"
@@ -84,7 +87,7 @@ def _explain(error: ValidationError, origin: str, adapter: TypeAdapter[Any]) -> 
     if first["type"] == "value_error" and isinstance(first["input"], dict):
         # a rule of a whole section, which is too long to show
         return ": ".join(filter(None, (origin, key, message)))
-    return f"{origin}: {key} = {masked(repr(first['input']))}: {message}"
+    return f"{origin}: {key} = {redact(repr(first['input']))}: {message}"
 
 
 def _keys_at(schema: dict[str, Any], path: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from streetseg.core.errors import StreetsegError
 
 
 @contextmanager
-def new_folder(
+def atomic_folder(
     destination: Path, marker: str, hint: str = "", *, resumable: bool = False
 ) -> Iterator[Path]:
     """Give a folder to write to, which takes the place of ``destination`` at the end.
@@ -34,16 +34,16 @@ def new_folder(
             another process.
     """
     destination = destination.resolve()
-    refuse_foreign(destination, marker)
+    ensure_replaceable(destination, marker)
     unfinished = unfinished_path(destination)
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
-        with alone_in(unfinished, destination):
+        with lock_folder(unfinished, destination):
             if not resumable:
                 _empty(unfinished)
             try:
                 yield unfinished
-                put_in_place(unfinished, destination)
+                replace_folder(unfinished, destination)
             finally:
                 if not resumable:
                     shutil.rmtree(unfinished, ignore_errors=True)
@@ -59,7 +59,7 @@ def os_reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def put_in_place(folder: Path, destination: Path) -> None:
+def replace_folder(folder: Path, destination: Path) -> None:
     """Rename ``folder`` to ``destination``; what was there is removed once it is replaced.
 
     Meanwhile it is in ``.<name>.old-*`` beside it, where a killed process leaves it until the next
@@ -80,7 +80,7 @@ def put_in_place(folder: Path, destination: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file that holds all of ``content`` (text as UTF-8) or what it held before.
 
     Raises:
@@ -100,7 +100,7 @@ def unfinished_path(destination: Path) -> Path:
     return destination.with_name(f"{destination.name}.partial")
 
 
-def refuse_foreign(destination: Path, marker: str) -> None:
+def ensure_replaceable(destination: Path, marker: str) -> None:
     """Stop if ``destination`` is something else than an empty folder or one with ``marker`` in it.
 
     Raises:
@@ -119,7 +119,7 @@ def refuse_foreign(destination: Path, marker: str) -> None:
 
 
 @contextmanager
-def alone_in(folder: Path, destination: Path) -> Iterator[None]:
+def lock_folder(folder: Path, destination: Path) -> Iterator[None]:
     """Hold a lock on a folder, which the system frees when this process ends in any way.
 
     Args:
@@ -143,7 +143,7 @@ def alone_in(folder: Path, destination: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reserved(destination: Path) -> Iterator[None]:
+def lock_destination(destination: Path) -> Iterator[None]:
     """Keep other processes from making ``destination`` during the block, hours before it is there.
 
     The empty folder ``<name>.lock`` stands beside it meanwhile; one that a killed process left does
@@ -155,7 +155,7 @@ def reserved(destination: Path) -> Iterator[None]:
     """
     lock = destination.with_name(f"{destination.name}.lock")
     lock.mkdir(parents=True, exist_ok=True)
-    with alone_in(lock, destination):
+    with lock_folder(lock, destination):
         try:
             yield
         finally:

@@ -13,14 +13,14 @@ SSH_USER = re.compile(r"ssh://[^\s/:@]+@[^\s@]*")
 """A user without a password, which for SSH is no secret."""
 
 
-def masked(text: str) -> str:
+def redact(text: str) -> str:
     """A text whose URIs tell neither user nor password: ``http://***@host``."""
     return USERINFO.sub("://***@", text)
 
 
 def holds_secret(address: str) -> bool:
     """Whether a URI has a password, or a user that may be a token."""
-    return masked(address) != address and not SSH_USER.fullmatch(address)
+    return redact(address) != address and not SSH_USER.fullmatch(address)
 
 
 def with_token(repository: str) -> str:

@@ -49,7 +49,7 @@ def track(
     yield from show(items, total, description, transient, status)
 
 
-class Pace:
+class Throughput:
     """How fast a long job goes, and when it will be done."""
 
     def __init__(self, total: int, done: int = 0) -> None:

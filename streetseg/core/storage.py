@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from streetseg.core.atomic_files import write_whole
-from streetseg.core.credentials import masked
+from streetseg.core.atomic_files import write_atomic
+from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError, one_line
 
 
-class Place:
+class Storage:
     """The files below a folder, or below a prefix such as ``s3://bucket/prefix``.
 
     Credentials and addresses of object stores are those of their own clients: for S3,
@@ -34,8 +34,8 @@ class Place:
         from fsspec.core import url_to_fs
         from fsspec.implementations.local import LocalFileSystem
 
-        self.url = masked(url.rstrip("/") or url)
-        with self._clear_errors("open"):
+        self.url = redact(url.rstrip("/") or url)
+        with self._translate_errors("open"):
             self._files, root = url_to_fs(url, use_listings_cache=False)
         self._root = root.rstrip("/")
         self.local = isinstance(self._files, LocalFileSystem)
@@ -46,7 +46,7 @@ class Place:
         Raises:
             StreetsegError: the place cannot be listed.
         """
-        with self._clear_errors("list"):
+        with self._translate_errors("list"):
             found = self._files.find(self._root, detail=True)
         prefix = f"{self._root}/"
         sizes = {
@@ -62,7 +62,7 @@ class Place:
         Raises:
             StreetsegError: it cannot be read.
         """
-        with self._clear_errors(f"read {path} in"):
+        with self._translate_errors(f"read {path} in"):
             return self._files.cat_file(self._path(path))
 
     def write(self, path: str, data: bytes) -> None:
@@ -71,13 +71,13 @@ class Place:
         Raises:
             StreetsegError: it cannot be written.
         """
-        with self._clear_errors(f"write {path} to"):
+        with self._translate_errors(f"write {path} to"):
             if not self.local:
                 self._files.pipe_file(self._path(path), data)  # an object appears when it is whole
                 return
             target = Path(self._path(path))
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(target, data)
+            write_atomic(target, data)
 
     def remove(self, path: str) -> None:
         """Remove a file that is there.
@@ -85,10 +85,10 @@ class Place:
         Raises:
             StreetsegError: it cannot be removed.
         """
-        with self._clear_errors(f"remove {path} in"):
+        with self._translate_errors(f"remove {path} in"):
             self._files.rm_file(self._path(path))
 
-    def overlaps(self, other: Place) -> bool:
+    def overlaps(self, other: Storage) -> bool:
         """Whether one of the two is the other, or inside it."""
         if type(self._files) is not type(other._files):
             return False
@@ -102,11 +102,11 @@ class Place:
         return f"{self._root}/{path}"
 
     @contextmanager
-    def _clear_errors(self, what: str) -> Iterator[None]:
+    def _translate_errors(self, what: str) -> Iterator[None]:
         """One line for whatever a file system or the client of an object store raises."""
         try:
             yield
         except Exception as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            told = masked(f"cannot {what} {self.url}: {one_line(reason)}")
+            told = redact(f"cannot {what} {self.url}: {one_line(reason)}")
             raise StreetsegError(told) from None

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from streetseg.core.atomic_files import os_reason, put_in_place, refuse_foreign
+from streetseg.core.atomic_files import ensure_replaceable, os_reason, replace_folder
 from streetseg.data.dataset import DESCRIPTION, data_version
 from streetseg.data.versions import DATA_VERSION, fetch
 
@@ -34,7 +34,7 @@ def fetch_through(cache: Path | None, version: str, remote: str, destination: Pa
     """
     if cache is None or not DATA_VERSION.fullmatch(version):
         return fetch(version, remote, destination)
-    refuse_foreign(destination, DESCRIPTION)
+    ensure_replaceable(destination, DESCRIPTION)
     kept = cache / version
     try:
         if kept.is_dir() and _take(kept, version, destination):
@@ -56,7 +56,7 @@ def _take(kept: Path, version: str, destination: Path) -> bool:
     with tempfile.TemporaryDirectory(dir=destination.parent) as scratch:
         copy = shutil.copytree(kept, Path(scratch) / "prepared", copy_function=shutil.copyfile)
         if data_version(copy) == version:
-            put_in_place(copy, destination)
+            replace_folder(copy, destination)
             return True
     _warn(f"{kept} is not what its name says: it is fetched again")
     shutil.rmtree(kept)

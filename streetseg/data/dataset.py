@@ -87,7 +87,7 @@ class PreparedDataset:
         names = [f"pixels_{name}" for name in self.labels.names if name != "void"]
         return self.index[names].sum(axis=1)
 
-    def spread(self, frames: int) -> list[int]:
+    def evenly_spaced_rows(self, frames: int) -> list[int]:
         """At most so many rows, evenly through the dataset, which is in order of split and city."""
         rows = np.linspace(0, len(self.index) - 1, min(frames, len(self.index)))
         return np.unique(rows.round().astype(int)).tolist()

@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 
 from streetseg.config.params import Params
-from streetseg.core.atomic_files import new_folder, unfinished_path
+from streetseg.core.atomic_files import atomic_folder, unfinished_path
 from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
 from streetseg.data.dataset import DESCRIPTION, FORMAT, INDEX
@@ -63,7 +63,7 @@ def write_dataset(
         format=FORMAT,
     )
     hint = "set data.prepared to a folder you may write to"
-    with new_folder(destination, DESCRIPTION, hint, resumable=True) as folder:
+    with atomic_folder(destination, DESCRIPTION, hint, resumable=True) as folder:
         shards = plan_shards(frames, folder, recipe)
         rows = {shard: shard.finished() for shard in shards}
         todo = [shard for shard in shards if rows[shard] is None]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from streetseg.core.atomic_files import write_whole
+from streetseg.core.atomic_files import write_atomic
 from streetseg.core.errors import StreetsegError
 from streetseg.data.frames import blank_measures, prepare_frame
 from streetseg.data.labels import LabelSpace
@@ -88,7 +88,7 @@ class Shard:
         for number, row in enumerate(kept):
             row["row"] = number
         ledger = {"fingerprint": self.fingerprint, "rows": rows}
-        write_whole(self.folder / LEDGER, json.dumps(ledger))
+        write_atomic(self.folder / LEDGER, json.dumps(ledger))
         return rows
 
     def close(self) -> None:

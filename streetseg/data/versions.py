@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from streetseg.config.params import Data, Params
-from streetseg.core.atomic_files import put_in_place, refuse_foreign
-from streetseg.core.credentials import masked, with_token
+from streetseg.core.atomic_files import ensure_replaceable, replace_folder
+from streetseg.core.credentials import redact, with_token
 from streetseg.core.errors import StreetsegError, one_line
 from streetseg.data.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset, data_version
 
@@ -131,8 +131,8 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
             f"'{version}' is not a data version: take the md5 ending in '.dir' of the stage "
             f"'{STAGE}' in dvc.lock"
         )
-    shown = masked(remote)
-    refuse_foreign(destination, DESCRIPTION)
+    shown = redact(remote)
+    ensure_replaceable(destination, DESCRIPTION)
     with tempfile.TemporaryDirectory(dir=_parent(destination)) as scratch:
         workspace = Path(scratch)
         pointer = {"outs": [{"md5": version, "hash": "md5", "path": "prepared"}]}
@@ -156,7 +156,7 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
             except Exception as error:  # of DVC, its file systems, or a damaged object's parser
                 raise StreetsegError(
                     f"data version {version} cannot be fetched from {shown}: "
-                    f"{_last(said)}{masked(one_line(error, None))}"
+                    f"{_last(said)}{redact(one_line(error, None))}"
                 ) from None
         arrived = all((workspace / "prepared" / name).is_file() for name in only)
         if not arrived or _fetched_version(workspace, bool(only), version) != version:
@@ -164,7 +164,7 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
                 f"data version {version} from {shown} is not what its hash says: the remote is "
                 "damaged; push the data again"
             )
-        put_in_place(workspace / "prepared", destination)
+        replace_folder(workspace / "prepared", destination)
     return destination
 
 
@@ -238,7 +238,7 @@ def _files_at(repository: str, revision: str, failed: str) -> Iterator[DVCFileSy
     try:
         yield DVCFileSystem(address, rev=revision)
     except Exception as error:
-        raise StreetsegError(masked(f"{failed}: {one_line(error, None)}")) from None
+        raise StreetsegError(redact(f"{failed}: {one_line(error, None)}")) from None
     finally:
         if address != repository:
             clean_repos()  # DVC's clone has the token in its configuration
@@ -285,7 +285,7 @@ def _dvc_errors() -> Iterator[list[str]]:
 
 
 def _last(said: list[str]) -> str:
-    return f"{masked(one_line(said[-1], None))}: " if said else ""
+    return f"{redact(one_line(said[-1], None))}: " if said else ""
 
 
 def _parent(destination: Path) -> Path:

@@ -20,7 +20,7 @@ from streetseg.data_quality.checks import category_shares, require_same_categori
 from streetseg.data_quality.validation import LISTED, SHOWN, check
 from streetseg.reports.drawing import jpeg_address, overlay, shrink, thumbnail
 from streetseg.reports.html import write_page
-from streetseg.training.augmentation import finish
+from streetseg.training.augmentation import augment_on_device
 from streetseg.training.loader import AugmentedFrames
 
 SAMPLES, AUGMENTED, DRAWS, EXTREMES = 12, 3, 4, 3
@@ -160,9 +160,10 @@ def explore(
         sizes=dataset.index.groupby(["width", "height"]).size().sort_values(ascending=False),
         split_shares=category_shares(dataset, ["split"]),
         city_shares=category_shares(dataset, ["split", "city"]),
-        samples=dataset.spread(SAMPLES),
+        samples=dataset.evenly_spaced_rows(SAMPLES),
         augmented=[
-            (row, _augmentations(dataset, row, params.train)) for row in dataset.spread(AUGMENTED)
+            (row, _augmentations(dataset, row, params.train))
+            for row in dataset.evenly_spaced_rows(AUGMENTED)
         ],
         extremes=_extremes(dataset),
         outcomes=outcomes,
@@ -182,7 +183,9 @@ def _augmentations(dataset: PreparedDataset, row: int, recipe: Train) -> list[st
     """The frame and what training sees of it in the first epochs, each above its labels."""
     frames = AugmentedFrames(dataset, recipe.augment, recipe.seed)
     batch = frames[[(epoch, row) for epoch in range(1, DRAWS + 1)]]
-    pixels, categories = (part.byte().numpy() for part in finish(batch, torch.device("cpu")))
+    pixels, categories = (
+        part.byte().numpy() for part in augment_on_device(batch, torch.device("cpu"))
+    )
     pairs = [(dataset.image(row), dataset.categories(row)), *zip(pixels, categories, strict=True)]
     return [
         jpeg_address(shrink(np.concatenate([rgb, overlay(rgb, ids, dataset.labels)]), 320))

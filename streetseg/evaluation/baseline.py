@@ -11,7 +11,7 @@ import numpy as np
 from streetseg.data.dataset import PreparedDataset
 from streetseg.inference.artifact import read_config, read_labels, read_trained_on
 from streetseg.inference.segmenter import Segmenter
-from streetseg.metrics.accumulator import Interval, Tally
+from streetseg.metrics.accumulator import ConfusionAccumulator, Interval
 from streetseg.metrics.bootstrap import frames_showing, interval, mean_iou, resampled_iou
 from streetseg.metrics.confusion import category_iou, mean, plain_number, plain_numbers
 
@@ -33,7 +33,7 @@ class Difference:
     """95 %, from frames drawn for both alike."""
 
 
-class Rival:
+class BaselineModel:
     """A champion while it is scored.
 
     Attributes:
@@ -51,9 +51,9 @@ class Rival:
         self.info = read_config(champion.artifact)
         self.labels = read_labels(champion.artifact)
         self.reason = self._why_not(dataset)
-        self.trained_on_these = frames_known(champion.artifact, dataset, rows)
+        self.trained_on_these = count_seen_frames(champion.artifact, dataset, rows)
         self.model = None if self.reason else Segmenter(champion.artifact)
-        self.tally = Tally(dataset.labels)
+        self.tally = ConfusionAccumulator(dataset.labels)
 
     def _why_not(self, dataset: PreparedDataset) -> str | None:
         ours, theirs = dataset.labels, self.labels
@@ -86,7 +86,7 @@ class Rival:
         }
 
 
-def frames_known(artifact: Path, dataset: PreparedDataset, rows: np.ndarray) -> int | None:
+def count_seen_frames(artifact: Path, dataset: PreparedDataset, rows: np.ndarray) -> int | None:
     """How many of the frames in ``rows`` a model has learnt from; None if it does not say."""
     learnt = read_trained_on(artifact)
     if learnt is None:

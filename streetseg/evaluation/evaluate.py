@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from streetseg.config.params import Params
-from streetseg.core.atomic_files import new_folder
+from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import cores
 from streetseg.core.progress import track
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.labels import LabelSpace
 from streetseg.data.sources import EVALUATED
-from streetseg.evaluation.baseline import Champion, Rival, frames_known
+from streetseg.evaluation.baseline import BaselineModel, Champion, count_seen_frames
 from streetseg.evaluation.ranked_frames import RankedFrames
 from streetseg.evaluation.report import write_report
 from streetseg.evaluation.tta import augmented_answers
@@ -29,7 +29,7 @@ from streetseg.inference.artifact import read_config
 from streetseg.inference.segmenter import Segmenter, softmax
 from streetseg.inference.self_check import check_onnx
 from streetseg.inference.upsampling import categories_at
-from streetseg.metrics.accumulator import Tally, plain_interval
+from streetseg.metrics.accumulator import ConfusionAccumulator, plain_interval
 from streetseg.metrics.bootstrap import interval, mean_iou, resampled_iou
 from streetseg.metrics.boundary_iou import boundary_confusion
 from streetseg.metrics.calibration import Calibration
@@ -93,7 +93,7 @@ class Evaluation:
     """mIoU with each kind of test-time augmentation that was asked for."""
     trained_on_these: int | None
     """How many of the frames the model has learnt from; None if it does not say."""
-    champion: Rival | None
+    champion: BaselineModel | None
     reference: Reference
     """What drift is measured from once the model serves."""
 
@@ -179,7 +179,10 @@ def evaluate(
     rival = _rival(champion, model, dataset, rows)
     labels = dataset.labels
     answers = augmented_answers(model, artifact, params.evaluate.tta)
-    tally, augmented = Tally(labels), {kind: Tally(labels) for kind in answers}
+    tally, augmented = (
+        ConfusionAccumulator(labels),
+        {kind: ConfusionAccumulator(labels) for kind in answers},
+    )
     outlines: list[np.ndarray] = []
     calibration = Calibration()
     observations: list[Observation] = []
@@ -230,12 +233,12 @@ def evaluate(
         benchmark=_benchmark(scores, labels, road),
         performance=_performance(model, artifact, seconds),
         augmented={kind: each.scores.miou for kind, each in augmented.items()} or None,
-        trained_on_these=frames_known(artifact, dataset, rows),
+        trained_on_these=count_seen_frames(artifact, dataset, rows),
         champion=rival,
         reference=Reference.of(observations, labels.names, dataset.version, EVALUATED),
     )
     ranked = RankedFrames(model, dataset, rows[ranking], evaluation.frames)
-    with new_folder(destination, "evaluation.json") as folder:
+    with atomic_folder(destination, "evaluation.json") as folder:
         (folder / "evaluation.json").write_text(json.dumps(evaluation.to_dict(), indent=1) + "\n")
         _save_frames(evaluation, folder / "frames.npz")
         _draw_sheet(ranked, evaluation, folder / "predictions.png")
@@ -246,7 +249,7 @@ def evaluate(
 
 def _rival(
     champion: Champion | None, model: Segmenter, dataset: PreparedDataset, rows: np.ndarray
-) -> Rival | None:
+) -> BaselineModel | None:
     if champion is None:
         return None
     if read_config(champion.artifact)["run_id"] == model.info["run_id"]:
@@ -255,7 +258,7 @@ def _rival(
             file=sys.stderr,
         )
         return None
-    rival = Rival(champion, dataset, rows)
+    rival = BaselineModel(champion, dataset, rows)
     if rival.reason:
         print(
             f"the champion, version {rival.version}, is not scored: {rival.reason}",

@@ -20,7 +20,7 @@ import numpy as np
 from streetseg.config.params import Gate
 from streetseg.core.errors import StreetsegError
 from streetseg.evaluation.verdict import Condition, Verdict, shown
-from streetseg.metrics.bootstrap import certainty, mean_iou, resampled_iou
+from streetseg.metrics.bootstrap import bootstrap_probability, mean_iou, resampled_iou
 from streetseg.metrics.confusion import category_iou, category_miou
 
 BETTER = "probability that it is better"
@@ -129,7 +129,8 @@ def _floors(evaluation: Mapping[str, Any], params: Gate) -> Iterator[Condition]:
             evaluation["iou"][category] if known else None,
             floor,
             "it does not occur" if known else f"the categories are {', '.join(categories)}",
-            f"Train with more weight on {category} (`train.loss.balance`), or on more frames that "
+            f"Train with more weight on {category} (`train.loss.class_weight_power`), or on more "
+            "frames that "
             f"show it. The floor is in `gate.iou_floors`.",
         )
 
@@ -250,7 +251,7 @@ def _better(
     champion: Mapping[str, Any], required: float, frames: FrameCounts, better: np.ndarray
 ) -> Condition:
     """``better``: whether our mean IoU is the higher one, bool[resamples]."""
-    probability = certainty(better, len(frames.champion))
+    probability = bootstrap_probability(better, len(frames.champion))
     passed = probability >= required
     ours, theirs = (category_miou(counts.sum(axis=0)) for counts in frames)
     sentence = (
@@ -286,7 +287,7 @@ def _no_worse(
             f"Evaluate on frames that show {category}, or take it out of `gate.protected`.",
         )
     known = difference[~np.isnan(difference)].round(9)
-    probability = certainty(known >= -params.tolerance, showing)
+    probability = bootstrap_probability(known >= -params.tolerance, showing)
     passed = probability >= required
     ours, theirs = (category_iou(counts.sum(axis=0))[column] for counts in frames)
     sentence = (
@@ -296,8 +297,8 @@ def _no_worse(
     )
     advice = (
         f"It is worse at {category} on these frames: train with more weight on it "
-        "(`train.loss.balance`, `train.augment.rare_crop`), evaluate on more frames, or allow for "
-        "it (`gate.tolerance`)."
+        "(`train.loss.class_weight_power`, `train.augment.rare_crop`), evaluate on more frames, or "
+        "allow for it (`gate.tolerance`)."
         if ours < theirs - params.tolerance
         else f"These frames cannot rule out that {category} got worse: evaluate on more that show "
         "it."

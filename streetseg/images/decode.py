@@ -23,7 +23,7 @@ PNG_GRAY, PNG_PALETTE = 0, 3
 PNG_UP = 2
 """The filter of section 9.2 that keeps a pixel's difference to the one above it."""
 
-MOST_PIXELS = 1 << 27
+MAX_PIXELS = 1 << 27
 """Of a picture that is decoded without asking its kind first."""
 
 UPLOAD_FORMATS = ("PNG", "JPEG", "WEBP")
@@ -231,7 +231,7 @@ def _plain_png_size(data: bytes, color_type: int) -> tuple[int, int] | None:
         return None
     width, height, depth, kind, _, _, interlace = struct.unpack(">IIBBBBB", data[16:29])
     plain = (depth, kind, interlace) == (8, color_type, 0)
-    return (height, width) if plain and 0 < width * height < MOST_PIXELS else None
+    return (height, width) if plain and 0 < width * height < MAX_PIXELS else None
 
 
 def png_depth(data: bytes) -> int | None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MOST_PARTS = 1 << 14
+MAX_PARTS = 1 << 14
 """Chunks of a PNG or WebP, segments of a JPEG. Honest pictures have hundreds."""
-MOST_SCANNED = 500_000_000
+MAX_SCANNED_PIXELS = 500_000_000
 """Pixels of a JPEG times its scans: for each the decoder goes over the whole picture. Honest ones
 have about ten."""
 
@@ -139,7 +139,7 @@ def _refuse_bomb(deflated: list[memoryview], most: int) -> None:
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Kind, begin and end of each chunk, length and checksum included."""
     at = 8
-    for _ in range(MOST_PARTS):
+    for _ in range(MAX_PARTS):
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         if end > len(data):
@@ -166,7 +166,7 @@ def _read_jpeg(data: bytes) -> Header:
             scans = 1 + int(np.count_nonzero((codes[:-1] == 0xFF) & (codes[1:] == SCAN)))
     if size is None:
         raise BadImageError("has no frame header")
-    if scans > 1 and scans * size[0] * size[1] > MOST_SCANNED:
+    if scans > 1 and scans * size[0] * size[1] > MAX_SCANNED_PIXELS:
         raise BadImageError("has too many scans")
     return Header(size[1], size[0], _orientation(exif), data)
 
@@ -174,7 +174,7 @@ def _read_jpeg(data: bytes) -> Header:
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, begin and end of each segment up to the first scan, its length included."""
     at = 2
-    for _ in range(MOST_PARTS):
+    for _ in range(MAX_PARTS):
         at = data.find(b"\xff", at) + 1
         (marker,) = struct.unpack_from("B", data, at)
         at += 1
@@ -214,7 +214,7 @@ def _read_webp(data: bytes) -> Header:
 def _webp_exif(data: bytes) -> bytes:
     """What the chunk EXIF holds."""
     at = 12
-    for _ in range(MOST_PARTS):
+    for _ in range(MAX_PARTS):
         if at + 8 > len(data):
             return b""
         kind, length = struct.unpack_from("<4sI", data, at)

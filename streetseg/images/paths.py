@@ -6,13 +6,13 @@ import re
 from pathlib import PurePosixPath
 
 from streetseg.core.errors import StreetsegError
-from streetseg.core.storage import Place
+from streetseg.core.storage import Storage
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 """Of pictures."""
 
 
-def pictures_for(origin: Place, target: Place) -> dict[str, int]:
+def pictures_for(origin: Storage, target: Storage) -> dict[str, int]:
     """Bytes of each picture of a place whose masks go to another, by its path.
 
     Raises:

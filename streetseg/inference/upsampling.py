@@ -11,7 +11,7 @@ CHUNK = 1 << 15
 ROWS = 64
 """Rows of the answer that are interpolated at a time, where all are: for the same reason."""
 
-MOST_BORDERS = 0.15
+MAX_BORDER_FRACTION = 0.15
 """Share of the network's pixels at borders, above which interpolating all takes less time."""
 
 
@@ -35,7 +35,7 @@ def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if (height, width) == tuple(size):
         return ids
     at_borders = _borders(ids)
-    if at_borders.mean() > MOST_BORDERS:
+    if at_borders.mean() > MAX_BORDER_FRACTION:
         return _everywhere(logits, size)
     top, bottom, down = _neighbours(height, size[0])
     left, right, across = _neighbours(width, size[1])

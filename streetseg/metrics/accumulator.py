@@ -21,7 +21,7 @@ from streetseg.metrics.confusion import (
 Interval = tuple[float, float]
 
 
-class Tally:
+class ConfusionAccumulator:
     """The confusion matrices of the frames counted so far."""
 
     def __init__(self, labels: LabelSpace) -> None:

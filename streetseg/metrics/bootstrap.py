@@ -80,7 +80,7 @@ def interval(
     return low, high
 
 
-def certainty(held: np.ndarray, frames: int) -> float:
+def bootstrap_probability(held: np.ndarray, frames: int) -> float:
     """The probability of a claim, from the resamples in which it held.
 
     Resamples vary less than frames do, the more so the fewer there are: of models that are alike,

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 
 from streetseg.config.params import Params
-from streetseg.core.atomic_files import new_folder
+from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.provenance import git_revision
 from streetseg.data.dataset import PreparedDataset
 from streetseg.inference.artifact import FORMAT, TRAINED_ON, WEIGHTS
@@ -55,7 +55,7 @@ def save_artifact(
         "git_revision": git_revision(),
         "params": params.to_dict(),
     }
-    with new_folder(destination, "config.json") as folder:
+    with atomic_folder(destination, "config.json") as folder:
         _write_json(folder / "config.json", config)
         _write_json(folder / "labels.json", dataset.labels.to_dict())
         if trained_on is not None:

@@ -34,7 +34,7 @@ from streetseg.metrics.confusion import plain_number
 
 STEP = 4
 """Of the network's answer every so many rows and columns are looked at."""
-MOST_BINS, FRAMES_PER_BIN = 10, 10
+MAX_BINS, FRAMES_PER_BIN = 10, 10
 MINIMUM = 200
 """Observations below which there is no verdict: at 200, held against 500 frames, what chance
 explains (0.195) is below ``DRIFTED``; at 100 (0.335) it is not."""
@@ -98,7 +98,7 @@ class Distribution:
     @classmethod
     def of(cls, values: np.ndarray) -> Distribution:
         """The distribution of float[frames], in ten bins, or fewer of ten frames each."""
-        bins = int(np.clip(len(values) // FRAMES_PER_BIN, 2, MOST_BINS))
+        bins = int(np.clip(len(values) // FRAMES_PER_BIN, 2, MAX_BINS))
         edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])).tolist()
         return cls(float(values.mean()), edges, _counts(values, edges).tolist())
 

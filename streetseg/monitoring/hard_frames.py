@@ -17,7 +17,7 @@ from pathlib import Path
 import xxhash
 
 from streetseg.config.params import Serve
-from streetseg.core.atomic_files import alone_in, write_whole
+from streetseg.core.atomic_files import lock_folder, write_atomic
 from streetseg.core.errors import StreetsegError
 from streetseg.images.headers import format_of
 from streetseg.monitoring.drift import Observation
@@ -80,7 +80,7 @@ class HardFrames:
                 return False
             self._next = now + PAUSE
             folder.mkdir(parents=True, exist_ok=True)
-            with alone_in(folder, folder):
+            with lock_folder(folder, folder):
                 return self._keep(path, picture, self._about(observation))
         except StreetsegError:  # another thread or process is keeping one
             return False
@@ -101,9 +101,9 @@ class HardFrames:
             )
             return False
         beside = path.with_suffix(".json")
-        write_whole(beside, about)
+        write_atomic(beside, about)
         try:
-            write_whole(path, picture)
+            write_atomic(path, picture)
         except OSError:
             beside.unlink(missing_ok=True)
             raise

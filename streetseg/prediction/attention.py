@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streetseg.core.atomic_files import write_whole
+from streetseg.core.atomic_files import write_atomic
 from streetseg.core.errors import StreetsegError
 from streetseg.images.decode import resize_rgb
 from streetseg.inference.artifact import read_config
@@ -169,7 +169,7 @@ def write_attention(
     png = io.BytesIO()
     figure.savefig(png, dpi=110, format="png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, png.getvalue())
+    write_atomic(path, png.getvalue())
 
 
 def _split(tokens: Tensor, heads: int) -> Tensor:

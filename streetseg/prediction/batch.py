@@ -29,7 +29,7 @@ import numpy as np
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.parallel import thread_map
 from streetseg.core.progress import track
-from streetseg.core.storage import Place
+from streetseg.core.storage import Storage
 from streetseg.data.labels import LabelSpace
 from streetseg.images.decode import BadImageError, decode_upload, encode_palette_png
 from streetseg.images.paths import mask_name, pictures_for, shown
@@ -140,7 +140,7 @@ def segment_folder(
         StreetsegError: no pictures, none that can be used, source and destination overlap, or one
             of them cannot be reached.
     """
-    origin, target = Place(source), Place(destination)
+    origin, target = Storage(source), Storage(destination)
     pictures = pictures_for(origin, target)
     segmenter = Segmenter(artifact)
     model = _describe(segmenter, artifact, name)
@@ -199,7 +199,7 @@ def segment_folder(
 class _Table:
     """``summary.csv`` at the destination."""
 
-    def __init__(self, target: Place, labels: LabelSpace, model: str) -> None:
+    def __init__(self, target: Storage, labels: LabelSpace, model: str) -> None:
         self.target, self.model, self.categories = target, model, len(labels.names)
         self.head = ["path", "bytes", "model", "width", "height", *labels.names, "seconds", "error"]
         self.saved = time.monotonic()
@@ -264,7 +264,7 @@ def _describe(segmenter: Segmenter, artifact: Path, uri: str) -> dict[str, Any]:
     }
 
 
-def _read(origin: Place, path: str) -> tuple[str, bytes | StreetsegError]:
+def _read(origin: Storage, path: str) -> tuple[str, bytes | StreetsegError]:
     """A path with its bytes, or why they cannot be had."""
     try:
         return path, origin.read(path)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from streetseg.core.errors import StoppedError, StreetsegError
-from streetseg.core.progress import Pace, track
+from streetseg.core.progress import Throughput, track
 from streetseg.images.decode import blend, resize_rgb
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.upsampling import categories_at
@@ -129,7 +129,7 @@ def segment_film(
     film = open_film(source, rate)
     _refuse_overlap(source, destination, masks)
     began = time.monotonic()
-    smoother, pace = Smoother(smoothing), Pace(film.count or 0)
+    smoother, pace = Smoother(smoothing), Throughput(film.count or 0)
     strip: Legend | None = None
     try:
         with ExitStack() as stack:
@@ -190,7 +190,7 @@ def _ahead(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
             items.close()
 
 
-def _status(pace: Pace) -> str:
+def _status(pace: Throughput) -> str:
     rate = f"{pace.rate:.1f} frames/s"
     return f"{rate}, {pace.left} left" if pace.done < pace.total else rate
 

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from PIL import GifImagePlugin, Image, UnidentifiedImageError
 
-from streetseg.core.atomic_files import new_folder
+from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.errors import StreetsegError
 from streetseg.images.decode import encode_palette_png, encode_png, read_picture
 from streetseg.images.paths import SUFFIXES, is_picture, natural_order
@@ -273,7 +273,7 @@ class _Gif:
 def _new_frames(
     destination: Path, rate: float, encode: Callable[[np.ndarray], bytes]
 ) -> Iterator[Write]:
-    with new_folder(destination, MARKER) as folder:
+    with atomic_folder(destination, MARKER) as folder:
         written = 0
 
         def write(pixels: np.ndarray, _: float) -> None:

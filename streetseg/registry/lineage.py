@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from streetseg.config.params import Data, Params
-from streetseg.core.credentials import masked
+from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import DESCRIPTION, PreparedDataset
 from streetseg.data.versions import (
@@ -24,7 +24,7 @@ from streetseg.data.versions import (
 )
 from streetseg.registry.versions import ModelVersion, find, search
 from streetseg.tracking.read import SHORTEST_PREFIX, choose, runs_of, search_runs
-from streetseg.tracking.store import clear_errors, connect, name_and_version
+from streetseg.tracking.store import connect, name_and_version, translate_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -80,7 +80,7 @@ def trace(params: Params, subject: str) -> Trace:
         StreetsegError: it is none of these, or the registry does not answer.
     """
     client, model = connect(params.registry), params.registry.model_name
-    with clear_errors(f"cannot trace {subject}"):
+    with translate_errors(f"cannot trace {subject}"):
         if DATA_VERSION.fullmatch(subject):
             return _trace_data(client, subject, params.data.repository)
         if subject.startswith("models:/"):
@@ -139,7 +139,7 @@ def _trace_data(client: MlflowClient, version: str, repository: str) -> Trace:
     if not (found.versions or found.runs or found.commits):
         raise StreetsegError(
             f"nothing is known of data version {version}: neither a run in "
-            f"{masked(client.tracking_uri)} nor a commit of {masked(repository)} names it"
+            f"{redact(client.tracking_uri)} nor a commit of {redact(repository)} names it"
         )
     return found
 

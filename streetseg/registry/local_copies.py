@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from streetseg.config.params import Registry
-from streetseg.core.atomic_files import new_folder
+from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.errors import StreetsegError
 from streetseg.inference.artifact import read_config
 from streetseg.registry.versions import ModelVersion, describe, download
@@ -45,14 +45,14 @@ def copy_model(uri: str, registry: Registry, destination: Path) -> Path:
     del told["aliases"]  # they move
     with TemporaryDirectory(prefix="streetseg-") as scratch:
         source = download(exact, registry, Path(scratch))
-        with new_folder(destination, "config.json") as folder:
+        with atomic_folder(destination, "config.json") as folder:
             skip = shutil.ignore_patterns(*TRAINING_ONLY)
             shutil.copytree(source, folder, ignore=skip, dirs_exist_ok=True)
             (folder / VERSION).write_text(json.dumps(told, indent=1) + "\n")
     return destination
 
 
-def told_version(folder: Path) -> dict[str, Any]:
+def read_version_info(folder: Path) -> dict[str, Any]:
     """What the registry said of the version in a folder; of a model that was never registered,
     what its artifact says.
 

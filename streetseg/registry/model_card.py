@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from streetseg.config.renamed import with_current_names
 from streetseg.core.errors import StreetsegError
 from streetseg.data.sources import load_source
 from streetseg.evaluation.verdict import Verdict
@@ -26,7 +27,7 @@ DESCRIPTION_LIMIT = 5000
 """Characters that MLflow's PostgreSQL schema has for the description of a version."""
 WORST, MISTAKES = 3, 2
 """How many categories are named as weak, and how many others each is mistaken for."""
-SMALLEST_MISTAKE = 0.01
+MIN_MISTAKE = 0.01
 """Share of the pixels of a category from which on a mistake is worth naming."""
 
 
@@ -61,7 +62,7 @@ def describe_model(
     return template(f"{CARD}.j2").render(
         config=config,
         model=config["params"]["model"],
-        train=config["params"]["train"],
+        train=with_current_names(config["params"]["train"], "train"),
         evaluation=evaluation,
         intervals=evaluation.get("intervals") or {},
         weaknesses=weaknesses(evaluation),
@@ -83,7 +84,7 @@ def weaknesses(evaluation: Mapping[str, Any]) -> list[Weakness]:
         others = [int(i) for i in np.argsort(-shares, kind="stable") if names[i] != name]
         mistakes = [(names[i], float(shares[i])) for i in others[:MISTAKES]]
         found.append(
-            Weakness(name, iou[name], [each for each in mistakes if each[1] >= SMALLEST_MISTAKE])
+            Weakness(name, iou[name], [each for each in mistakes if each[1] >= MIN_MISTAKE])
         )
     return found
 

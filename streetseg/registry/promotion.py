@@ -29,14 +29,14 @@ from streetseg.registry.versions import (
     find,
     version_of_alias,
 )
-from streetseg.tracking.store import clear_errors, connect
+from streetseg.tracking.store import connect, translate_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 TAG = "promotion"
 NOTE = re.compile(rf"{TAG}\.(\d{{6}})\.[0-9a-f]{{8}}")
-LONGEST_REASON = 1000
+MAX_REASON_LENGTH = 1000
 """Characters: a tag of a registered model has room for 5000 in PostgreSQL."""
 
 
@@ -154,7 +154,7 @@ def history(params: Registry) -> list[Move]:
         StreetsegError: the registry does not answer, or holds no such model.
     """
     client, name = connect(params), params.model_name
-    with clear_errors(f"cannot read the history of {name}"):
+    with translate_errors(f"cannot read the history of {name}"):
         model = client.get_registered_model(name)
     moves: list[Move] = []
     at = None
@@ -170,7 +170,7 @@ def history(params: Registry) -> list[Move]:
 
 def _champion(client: MlflowClient, name: str) -> str | None:
     """The number of the champion, if there is one."""
-    with clear_errors(f"cannot look up the champion of {name}"):
+    with translate_errors(f"cannot look up the champion of {name}"):
         return version_of_alias(client, name, CHAMPION)
 
 
@@ -183,15 +183,15 @@ def _move(
     forced: bool = False,
 ) -> ModelVersion:
     """Move the champion from ``expected``, unless it is moved by anybody else meanwhile."""
-    if len(reason) > LONGEST_REASON:
+    if len(reason) > MAX_REASON_LENGTH:
         raise StreetsegError(
-            f"the reason has {len(reason)} characters: put it in {LONGEST_REASON} or fewer"
+            f"the reason has {len(reason)} characters: put it in {MAX_REASON_LENGTH} or fewer"
         )
     name = chosen.name
     if expected == chosen.version:
         _complete(client, chosen)
         return chosen
-    with clear_errors(f"cannot promote {name}"), _alone(client, chosen):
+    with translate_errors(f"cannot promote {name}"), _alone(client, chosen):
         before = version_of_alias(client, name, CHAMPION)
         if before != expected:
             raise ChampionMovedError(
@@ -204,7 +204,7 @@ def _move(
         if before:
             halfway = f"version {chosen.version} of {name} is the champion, but the alias "
             halfway += f"'{PREVIOUS}' is not set to version {before}"
-            with clear_errors(halfway, "set it in MLflow if you want to roll back"):
+            with translate_errors(halfway, "set it in MLflow if you want to roll back"):
                 client.set_registered_model_alias(name, PREVIOUS, before)
         promoted = find(client, name, chosen.version)
         if CHAMPION not in promoted.aliases:
@@ -219,7 +219,7 @@ def _complete(client: MlflowClient, champion: ModelVersion) -> None:
     """Set ``previous``, if the promotion of this champion was killed before it did."""
     name = champion.name
     # the version before may have been deleted since
-    with clear_errors(f"cannot complete the promotion of {name}"), suppress(NoSuchVersionError):
+    with translate_errors(f"cannot complete the promotion of {name}"), suppress(NoSuchVersionError):
         model = client.get_registered_model(name)
         *_, last = [Move(None, None), *_notes(model.tags)]
         previous = str(model.aliases.get(PREVIOUS))
@@ -265,7 +265,7 @@ def _alone(client: MlflowClient, chosen: ModelVersion) -> Iterator[None]:
     left = (
         f"version {chosen.version} of {chosen.name} is the champion, but the lock '{lock}' is left"
     )
-    with clear_errors(left, "delete the registered model of this name in MLflow"):
+    with translate_errors(left, "delete the registered model of this name in MLflow"):
         client.delete_registered_model(lock)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from streetseg.config.params import Params
-from streetseg.core.credentials import masked
+from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import user
 from streetseg.data.dataset import PreparedDataset
@@ -21,7 +21,7 @@ from streetseg.inference.artifact import REFERENCE, read_config, weights_sha256
 from streetseg.inference.self_check import check_onnx, read_example
 from streetseg.registry.model_card import CARD, describe_model, shorten
 from streetseg.registry.versions import CHALLENGER, ModelVersion, read_version
-from streetseg.tracking.store import clear_errors, connect
+from streetseg.tracking.store import connect, translate_errors
 
 OF_THE_RUN = ("source", "recipe", "architecture", "encoder", "frames_train", "frames_val")
 """Tags that a version takes over from its run."""
@@ -74,7 +74,7 @@ def register(
     client = connect(params.registry, f"{again} answers, or set MLFLOW_TRACKING_URI")
     with (
         tempfile.TemporaryDirectory() as scratch,
-        clear_errors(f"cannot register {name}", f"{again} answers"),
+        translate_errors(f"cannot register {name}", f"{again} answers"),
     ):
         of_this_run = f"name = '{name}' and run_id = '{run_id}'"
         known = client.search_model_versions(of_this_run)
@@ -86,7 +86,7 @@ def register(
         if wants_int8:
             int8 = _int8(artifact, dataset, evaluation, frames, params, Path(scratch))
         run = client.get_run(run_id)
-        origin, store = run.data.tags, f"{run.info.artifact_uri} of {masked(client.tracking_uri)}"
+        origin, store = run.data.tags, f"{run.info.artifact_uri} of {redact(client.tracking_uri)}"
         scores = {name: evaluation[name] for name in ("miou", "miou_official")}
         found = {
             **{name: f"{value:.4f}" for name, value in scores.items() if value is not None},
@@ -108,7 +108,7 @@ def register(
             for key, value in found.items():
                 client.set_tag(run_id, key, value)
             full = f"cannot store files in {store}, nothing is registered"
-            with clear_errors(full, f"{again} and its store take them"):
+            with translate_errors(full, f"{again} and its store take them"):
                 client.log_text(run_id, card, CARD)
                 if int8:
                     client.log_artifacts(run_id, str(int8.evaluation), int8.evaluation.name)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from streetseg.config.params import Registry
-from streetseg.core.credentials import masked
+from streetseg.core.credentials import redact
 from streetseg.core.errors import NoSuchVersionError, StreetsegError
-from streetseg.tracking.store import clear_errors, connect, name_and_version
+from streetseg.tracking.store import connect, name_and_version, translate_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,11 +56,11 @@ def versions(params: Registry) -> list[ModelVersion]:
         StreetsegError: the registry does not answer, or holds no such model.
     """
     client, name = connect(params), params.model_name
-    with clear_errors(f"cannot list the versions of {name}"):
+    with translate_errors(f"cannot list the versions of {name}"):
         known = search(client, f"name = '{name}'")
     if not known:
         raise StreetsegError(
-            f"the registry {masked(client.tracking_uri)} has no model '{name}': run "
+            f"the registry {redact(client.tracking_uri)} has no model '{name}': run "
             "'streetseg register' first, or set MLFLOW_TRACKING_URI or registry.model_name"
         )
     return sorted(known, key=lambda each: int(each.version), reverse=True)
@@ -97,7 +97,7 @@ def find(client: MlflowClient, name: str, which: str) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 
     kind = "version" if which.isdecimal() else "alias"
-    with clear_errors(f"cannot look up {kind} '{which}' of {name}"):
+    with translate_errors(f"cannot look up {kind} '{which}' of {name}"):
         try:
             if which.isdecimal():
                 return read_version(client, name, which)
@@ -108,7 +108,7 @@ def find(client: MlflowClient, name: str, which: str) -> ModelVersion:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST" and no_alias not in error.message:
                 raise
             raise NoSuchVersionError(
-                f"the registry {masked(client.tracking_uri)} has no model '{name}' with {kind} "
+                f"the registry {redact(client.tracking_uri)} has no model '{name}' with {kind} "
                 f"'{which}': register or promote one first"
             ) from None
 
@@ -131,7 +131,7 @@ def describe(client: MlflowClient, name: str, which: str) -> dict[str, Any]:
     """
     found = find(client, name, which)
     keys = ("data_version", "git_revision", "pipeline_run")
-    with clear_errors(f"cannot read the run of {name} version {found.version}"):
+    with translate_errors(f"cannot read the run of {name} version {found.version}"):
         metrics = client.get_run(found.run_id).data.metrics
     return {
         "name": found.name,
@@ -160,7 +160,7 @@ def download(uri: str, params: Registry | None = None, folder: Path | None = Non
     client = connect(params or Registry())
     found = find(client, *name_and_version(uri))
     name, version, exact = found.name, found.version, f"models:/{found.name}/{found.version}"
-    with clear_errors(f"cannot download {uri}"):
+    with translate_errors(f"cannot download {uri}"):
         kept = client.get_model_version_download_uri(name, version)
         if not mlflow.artifacts.list_artifacts(artifact_uri=exact):
             raise StreetsegError(
@@ -183,7 +183,7 @@ def download(uri: str, params: Registry | None = None, folder: Path | None = Non
     return folders[0]
 
 
-def pinned(model: str, params: Registry | None = None) -> str:
+def resolve_alias(model: str, params: Registry | None = None) -> str:
     """The same model by its version, which no promotion moves; a path as it is.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from streetseg.core.atomic_files import write_whole
+from streetseg.core.atomic_files import write_atomic
 from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.images.decode import blend, resize_rgb
 from streetseg.metrics.confusion import shares_of_truth
@@ -44,7 +44,7 @@ def thumbnail(dataset: PreparedDataset, row: int, width: int = 320) -> str:
 def write_preview(dataset: PreparedDataset, path: Path, frames: int = 12) -> None:
     """Write a JPEG of frames spread through the dataset, each beside its labels, with a legend."""
     strips = []
-    for row in dataset.spread(frames):
+    for row in dataset.evenly_spaced_rows(frames):
         strip = shrink(_beside_labels(dataset, row), 960)
         _caption(strip, f"{dataset.index['split'][row]} {dataset.index['frame'][row]}")
         strips.append(strip)
@@ -59,7 +59,7 @@ def write_preview(dataset: PreparedDataset, path: Path, frames: int = 12) -> Non
         write_text(legend, category.name, (left + 28, 24), (0, 0, 0))
     sheet = cv2.cvtColor(np.concatenate([*lines, legend]), cv2.COLOR_RGB2BGR)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, cv2.imencode(".jpg", sheet)[1].tobytes())
+    write_atomic(path, cv2.imencode(".jpg", sheet)[1].tobytes())
 
 
 def _beside_labels(dataset: PreparedDataset, row: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streetseg.core.atomic_files import write_whole
+from streetseg.core.atomic_files import write_atomic
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -33,4 +33,4 @@ def template(name: str) -> Template:
 def write_page(path: Path, name: str, **values: Any) -> None:
     """Fill in a page template and write it, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, template(name).render(values))
+    write_atomic(path, template(name).render(values))

@@ -33,7 +33,7 @@ SAFE_HEADERS = {
 access = logging.getLogger("streetseg.access")
 
 
-class Front:
+class AccessLogMiddleware:
     """Gives each request an id, and tells the log, Prometheus and OpenTelemetry how it went.
 
     Errors that a framework words in plain text become ``{"error": ...}``; an exception becomes a

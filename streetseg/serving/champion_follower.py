@@ -19,23 +19,23 @@ from streetseg.config.params import Params
 from streetseg.core.errors import NoSuchVersionError, StreetsegError, one_line
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.self_check import check_onnx
-from streetseg.registry.local_copies import LocalCopies, told_version
+from streetseg.registry.local_copies import LocalCopies, read_version_info
 from streetseg.registry.versions import CHAMPION, ModelVersion, find
 from streetseg.serving.batching import Batcher
 from streetseg.serving.engine import threads_of
 from streetseg.serving.metrics import metrics
-from streetseg.serving.observer import Watch
+from streetseg.serving.observer import Observer
 from streetseg.tracking.store import connect, sqlite_path, store_of
 
 logger = logging.getLogger("streetseg.serving")
 
-LONGEST_WAIT = 300.0
+MAX_PAUSE_S = 300.0
 """Seconds, at most, between two tries to load a version, or a copy, that could not be loaded."""
 
 
 @dataclass
 class _Pause:
-    """Between two tries; twice as long each time, up to ``LONGEST_WAIT``."""
+    """Between two tries; twice as long each time, up to ``MAX_PAUSE_S``."""
 
     seconds: float
     until: float = 0.0
@@ -46,7 +46,7 @@ class _Pause:
         return time.monotonic() >= self.until
 
     def begin(self) -> None:
-        self.until = time.monotonic() + min(self.seconds, LONGEST_WAIT)
+        self.until = time.monotonic() + min(self.seconds, MAX_PAUSE_S)
         self.seconds *= 2
 
 
@@ -68,7 +68,7 @@ class ServedModel:
     """As ``GET /model`` tells it."""
     batcher: Batcher
     """Gives the logits float32[C, h, w] of a picture uint8[h, w, 3] at the network's size."""
-    watch: Watch
+    watch: Observer
 
     @property
     def version(self) -> str:
@@ -80,7 +80,7 @@ class ServedModel:
         return (self.version, self.told["run_id"]) == (other.version, other.run_id)
 
 
-class Follower:
+class ChampionFollower:
     """Holds the champion, and looks again and again whether it is still that version.
 
     A new champion is loaded beside the old one, warmed, compared with its stored example, and then
@@ -269,7 +269,7 @@ def open_model(folder: Path, params: Params) -> ServedModel:
     for size in range(2, settings.batch_size + 1):
         segmenter.logits(np.zeros((size, *segmenter.size, 3), np.uint8))
     told = {
-        **told_version(folder),
+        **read_version_info(folder),
         "size": list(segmenter.size),
         "device": segmenter.device,
         "precision": segmenter.precision,
@@ -277,4 +277,4 @@ def open_model(folder: Path, params: Params) -> ServedModel:
         "label_space": segmenter.labels.to_dict(),
     }
     batcher = Batcher(segmenter.logits, settings.batch_size)
-    return ServedModel(segmenter, told, batcher, Watch(segmenter, told["version"], settings))
+    return ServedModel(segmenter, told, batcher, Observer(segmenter, told["version"], settings))

@@ -16,7 +16,7 @@ PSI_EVERY = 50
 """Pictures after which the drift is computed anew for Prometheus."""
 
 
-class Watch:
+class Observer:
     """Watches one model version. Thread-safe."""
 
     def __init__(self, segmenter: Segmenter, version: str, settings: Serve) -> None:

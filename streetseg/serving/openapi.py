@@ -105,7 +105,10 @@ def complete(spec: dict[str, Any], settings: Serve, *, tokens: bool) -> dict[str
     upload = paths["/overlay"]["post"]["requestBody"]["content"]["multipart/form-data"]
     upload["schema"]["properties"]["opacity"] |= {"minimum": 0, "maximum": 1}
     batch = paths["/segment_batch"]["post"]["requestBody"]["content"]["multipart/form-data"]
-    batch["schema"]["properties"]["images"] |= {"minItems": 1, "maxItems": settings.max_batch}
+    batch["schema"]["properties"]["images"] |= {
+        "minItems": 1,
+        "maxItems": settings.max_images_per_request,
+    }
     paths["/model"] = _get("Which model answers, and where it comes from.", MODEL_EXAMPLE, tokens)
     paths["/drift"] = _get(
         "What was sent lately beside what the model was scored on.", DRIFT_EXAMPLE, tokens

@@ -24,7 +24,7 @@ DRAINED = 5
 """How many times what is taken is read and forgotten: a browser shows no answer before its upload
 has ended."""
 
-LONGEST_TEXT = 32
+MAX_TEXT_LENGTH = 32
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Upload:
     """Other fields, which are short."""
 
 
-class Guard:
+class UploadMiddleware:
     """Answers requests that cannot be taken, before they reach the service.
 
-    401 without a valid token; for uploads 503 while ``serve.concurrency`` are in hand, 415 for
-    another content type than multipart, 413 for too many bytes, 408 for one that does not arrive in
-    time, 400 for a body that is not multipart, lacks the field or has others. What is passed on is
+    401 without a valid token; for uploads 503 while ``serve.max_concurrent_uploads`` are in hand,
+    415 for another content type than multipart, 413 for too many bytes, 408 for one that does not
+    arrive in time, 400 for a body that is not multipart, lacks the field or has others. What is passed on is
     written anew: the pictures, without the names and types that the sender gave them.
     """
 
     def __init__(
         self, app: ASGIApp, uploads: Mapping[str, Upload], settings: Serve, tokens: Sequence[str]
     ) -> None:
-        """Guard ``app``.
+        """UploadMiddleware ``app``.
 
         Args:
             app: what is behind.
@@ -75,7 +75,7 @@ class Guard:
             return await answer(scope, receive, send)
         if path not in self._uploads or scope["method"] != "POST":
             return await self._app(scope, receive, send)
-        if self._in_hand >= self._settings.concurrency:
+        if self._in_hand >= self._settings.max_concurrent_uploads:
             answer = error_response(503, "too many pictures at once: try again in a second")
             return await answer(scope, receive, send)
         self._in_hand += 1
@@ -128,7 +128,7 @@ class Guard:
     ) -> tuple[Scope, Receive]:
         """The request with a form that holds what is taken and nothing else."""
         field = upload.field
-        most = self._settings.max_batch if field == "images" else 1
+        most = self._settings.max_images_per_request if field == "images" else 1
         request = Request(scope, _replay(body, receive))
         async with request.form(max_files=most + 1, max_fields=8) as form:
             if strange := set(form) - {field, *upload.texts}:
@@ -141,7 +141,11 @@ class Guard:
             parts = [(f'{field}"; filename="picture', await file.read()) for file in files]
             for name in upload.texts:
                 for text in form.getlist(name)[:1]:
-                    if not isinstance(text, str) or len(text) > LONGEST_TEXT or not text.isascii():
+                    if (
+                        not isinstance(text, str)
+                        or len(text) > MAX_TEXT_LENGTH
+                        or not text.isascii()
+                    ):
                         raise HTTPException(400, f"the field '{name}' cannot be read")
                     parts.append((name, text.encode()))
         boundary = uuid.uuid4().hex.encode()

@@ -24,7 +24,7 @@ SETTINGS = "synth.json"
 VERSION = 1
 """Raised whenever the same settings would give other pictures."""
 
-LARGEST, SMALLEST = (1024, 2048), (64, 64)
+MAX_SIZE, MIN_SIZE = (1024, 2048), (64, 64)
 """Limits of the size of a picture, rows and columns."""
 
 UNLABELED_SPLITS = ("test",)
@@ -174,10 +174,10 @@ def _write_png(path: Path, picture: np.ndarray) -> None:
 
 def _check(frames: Mapping[str, int], cities: int, size: tuple[int, int], seed: int) -> None:
     rows, columns = size
-    if not (SMALLEST[0] <= rows <= LARGEST[0] and SMALLEST[1] <= columns <= LARGEST[1]):
+    if not (MIN_SIZE[0] <= rows <= MAX_SIZE[0] and MIN_SIZE[1] <= columns <= MAX_SIZE[1]):
         raise StreetsegError(
-            f"no scene of {rows} x {columns} pixels: choose {SMALLEST[0]} to {LARGEST[0]} rows "
-            f"and {SMALLEST[1]} to {LARGEST[1]} columns"
+            f"no scene of {rows} x {columns} pixels: choose {MIN_SIZE[0]} to {MAX_SIZE[0]} rows "
+            f"and {MIN_SIZE[1]} to {MAX_SIZE[1]} columns"
         )
     if columns < rows:
         raise StreetsegError(

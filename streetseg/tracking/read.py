@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streetseg.config.params import Registry
-from streetseg.core.credentials import masked
+from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError
-from streetseg.tracking.store import clear_errors, connect
+from streetseg.tracking.store import connect, translate_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -75,12 +75,12 @@ def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> lis
             for several.
     """
     client = connect(params)
-    with clear_errors(f"cannot read the runs of the experiment '{params.experiment}'"):
+    with translate_errors(f"cannot read the runs of the experiment '{params.experiment}'"):
         known = runs_of(client, params.experiment)
         if not known:
             raise StreetsegError(
                 f"the experiment '{params.experiment}' has no runs in "
-                f"{masked(client.tracking_uri)}: run 'streetseg train' first, or set "
+                f"{redact(client.tracking_uri)}: run 'streetseg train' first, or set "
                 "MLFLOW_TRACKING_URI or registry.experiment"
             )
         chosen = [choose(name, known) for name in names] or known[:last]
@@ -89,7 +89,7 @@ def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> lis
 
 def read_run(client: MlflowClient, run_id: str) -> RunRecord:
     """Read one run by its id, whatever its experiment."""
-    with clear_errors(f"cannot read run {run_id}"):
+    with translate_errors(f"cannot read run {run_id}"):
         return _read(client, client.get_run(run_id))
 
 
@@ -103,7 +103,7 @@ def trained_on(params: Registry, data_version: str) -> str | None:
         StreetsegError: the store does not answer.
     """
     client = connect(params)
-    with clear_errors(f"cannot read the runs of the experiment '{params.experiment}'"):
+    with translate_errors(f"cannot read the runs of the experiment '{params.experiment}'"):
         return next(
             (
                 run.info.run_id

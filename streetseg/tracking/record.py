@@ -19,7 +19,13 @@ from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.provenance import git_revision
 from streetseg.data.dataset import PreparedDataset
 from streetseg.evaluation.verdict import Verdict
-from streetseg.tracking.store import clear_errors, connect, name_and_version, reason, sqlite_path
+from streetseg.tracking.store import (
+    connect,
+    name_and_version,
+    reason,
+    sqlite_path,
+    translate_errors,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,14 +41,14 @@ class Run:
         """Add a point to the curves of the run."""
         import mlflow
 
-        with clear_errors(f"cannot log to run {self.id}"):
+        with translate_errors(f"cannot log to run {self.id}"):
             mlflow.log_metrics(values, step=step, run_id=self.id)
 
     def picture(self, name: str, rgb: np.ndarray) -> None:
         """Keep uint8[H, W, 3] as ``predictions/<name>.png``."""
         import mlflow
 
-        with clear_errors(f"cannot keep a picture of run {self.id}"):
+        with translate_errors(f"cannot keep a picture of run {self.id}"):
             mlflow.log_image(rgb, artifact_file=f"predictions/{name}.png")
 
 
@@ -166,7 +172,7 @@ def end_as_pruned() -> None:
 def _ended(opened: AbstractContextManager[Run], what: str) -> Iterator[Run]:
     """End a run by how the block ends; what MLflow raises becomes one line about ``what``."""
     failure = None
-    with clear_errors(f"cannot record {what}"), opened as run:
+    with translate_errors(f"cannot record {what}"), opened as run:
         try:
             yield run
         except StreetsegError as error:
@@ -201,7 +207,7 @@ def record_evaluation(
         StreetsegError: the store does not answer or does not know the run.
     """
     client = connect(params)
-    with clear_errors(f"cannot record the evaluation of run {run_id}"):
+    with translate_errors(f"cannot record the evaluation of run {run_id}"):
         for name, value in scores.items():
             client.log_metric(run_id, name, value)
         client.log_artifacts(run_id, str(folder), "evaluation")
@@ -247,7 +253,7 @@ def record_scoring(
     }
     own = params.model_copy(update={"experiment": f"{params.experiment}-evaluation"})
     title = f"{name} {version} on {evaluation['data_version'][:8]}"
-    with clear_errors(f"cannot record the evaluation of {model}"):
+    with translate_errors(f"cannot record the evaluation of {model}"):
         run = mlflow.start_run(
             experiment_id=_experiment(client, own),
             run_name=title,
@@ -270,7 +276,7 @@ def record_verdict(params: Registry, run_id: str, verdict: Verdict) -> None:
         StreetsegError: the store does not answer or does not know the run.
     """
     client, tags = connect(params), verdict.tags()
-    with clear_errors(f"cannot record the verdict on run {run_id}"):
+    with translate_errors(f"cannot record the verdict on run {run_id}"):
         told = json.dumps(verdict.to_dict(), indent=1) + "\n"
         client.log_text(run_id, told, "gate/verdict.json")
         client.log_text(run_id, verdict.to_markdown(), "gate/verdict.md")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streetseg.config.params import Registry
-from streetseg.core.credentials import masked
+from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError, one_line
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def connect(params: Registry, advice: str = "set MLFLOW_TRACKING_URI") -> Mlflow
     from mlflow import MlflowClient
 
     uri = store_of(params)
-    if masked(uri) != uri:  # MLflow prints where to look at a run, with the password
+    if redact(uri) != uri:  # MLflow prints where to look at a run, with the password
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     try:
         if path := sqlite_path(uri):
@@ -60,7 +60,7 @@ def connect(params: Registry, advice: str = "set MLFLOW_TRACKING_URI") -> Mlflow
         client = MlflowClient()
         client.search_experiments(max_results=1)
     except Exception as error:
-        store = masked(uri)
+        store = redact(uri)
         if "out-of-date database schema" in str(error):
             raise StreetsegError(
                 f"the MLflow store {store} is of another version of MLflow: back it up, then run "
@@ -73,14 +73,14 @@ def connect(params: Registry, advice: str = "set MLFLOW_TRACKING_URI") -> Mlflow
 
 
 @contextmanager
-def clear_errors(what: str, advice: str = "") -> Iterator[None]:
+def translate_errors(what: str, advice: str = "") -> Iterator[None]:
     """Turn what MLflow raises into one line, from ``what`` failed to how to mend it."""
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except (MlflowException, OSError) as error:
-        told = ": ".join(filter(None, (masked(what), reason(error, 300), advice)))
+        told = ": ".join(filter(None, (redact(what), reason(error, 300), advice)))
         raise StreetsegError(told) from None
 
 
@@ -92,4 +92,4 @@ def reason(error: Exception, longest: int = 200) -> str:
     if isinstance(root, (ConnectionError, TimeoutError, socket.gaierror)) and root.strerror:
         return root.strerror
     by_database = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None)
-    return masked(one_line(by_database or error, None))[:longest]
+    return redact(one_line(by_database or error, None))[:longest]

@@ -1,8 +1,8 @@
 """Random changes of training frames.
 
 Where frames are loaded, weather, geometry and the faults of cameras change the pixels
-(albumentations, uint8). Flips and colours are only *drawn* there; :func:`finish` changes the pixels
-on the device that trains.
+(albumentations, uint8). Flips and colours are only *drawn* there; :func:`augment_on_device` changes
+the pixels on the device that trains.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.images.decode import resize_ids
-from streetseg.training.weather import Veil, dirt, fog, rain, shadow, sun_flare
+from streetseg.training.weather import WeatherOverlay, dirt, fog, rain, shadow, sun_flare
 
 if TYPE_CHECKING:
     import torch
@@ -154,11 +154,11 @@ def build_augmentation(params: Augment, size: tuple[int, int], labels: LabelSpac
     sought = tuple(number for number, name in enumerate(labels.names) if name != "void")
     return A.Compose(
         [
-            Veil(fog, p=params.fog),
-            Veil(rain, p=params.rain),
-            Veil(shadow, p=params.shadow),
-            Veil(sun_flare, p=params.sun_flare),
-            Veil(dirt, p=params.dirt),
+            WeatherOverlay(fog, p=params.fog),
+            WeatherOverlay(rain, p=params.rain),
+            WeatherOverlay(shadow, p=params.shadow),
+            WeatherOverlay(sun_flare, p=params.sun_flare),
+            WeatherOverlay(dirt, p=params.dirt),
             A.Affine(
                 rotate=(-params.rotate, params.rotate),
                 shear={"x": (-params.shear, params.shear), "y": (0, 0)},
@@ -201,7 +201,7 @@ def recolor(images: Tensor, colors: Tensor) -> Tensor:
     return changed.clamp_(0, 255).view(images.shape)
 
 
-def finish(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+def augment_on_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
     """Move a batch to ``device``; flip and recolour it there.
 
     Returns:

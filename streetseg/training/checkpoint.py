@@ -25,7 +25,7 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.models.build import SegmentationModel
 from streetseg.training.distributed import ALONE, World
 
-INCIDENTAL = ("device", "loader_workers", "patience", "checkpoint_minutes", "checkpoint")
+INCIDENTAL = ("device", "num_workers", "patience", "checkpoint_minutes", "checkpoint")
 """Keys of train that may change while a training is stopped."""
 MODULES = ("model", "optimizer", "schedule", "average")
 NUMBERS = (
@@ -122,7 +122,7 @@ class Checkpoint:
             StreetsegError: it cannot be written; the one before is kept.
         """
         random = self.world.gather(_random_state())
-        if self.world.leads:
+        if self.world.is_main_process:
             stored = {"fingerprint": self.fingerprint, **state.to_dict(), "random": random}
             unfinished = unfinished_path(self.path)
             try:
@@ -143,7 +143,7 @@ class Checkpoint:
         self.saved = time.monotonic()
 
     @contextmanager
-    def saved_if_failing(self, state: TrainingState) -> Iterator[None]:
+    def save_on_error(self, state: TrainingState) -> Iterator[None]:
         """Save the state if the block fails in any process, and stop them all.
 
         Raises:
@@ -189,7 +189,7 @@ class Checkpoint:
         if fingerprint != self.fingerprint or not stored.keys() >= {*NUMBERS}:
             self.world.wait()  # until all have read it
             aside = self.path.with_name(f"{self.path.name}.old")
-            if self.world.leads:
+            if self.world.is_main_process:
                 self.path.replace(aside)
                 print(
                     f"{self.path} is of other settings, data or release: starting anew, it is now "

@@ -56,7 +56,7 @@ def forward_pass(
     model: nn.Module, recipe: Train, device: torch.device, world: World = ALONE
 ) -> Callable[..., Tensor]:
     """``model`` as a step of training calls it: over all processes, compiled if asked to be."""
-    forward = world.averaging(model)
+    forward = world.wrap_ddp(model)
     return in_precision(torch.compile(forward) if recipe.compile else forward, recipe, device)
 
 
@@ -77,7 +77,7 @@ def memory_advice(recipe: Train, attempt: Callable[[int], object] | None) -> Ite
         if any(sign in str(error) for sign in WORKER_FAILED):
             raise StreetsegError(
                 "a worker of the loader failed, most likely for want of memory or of /dev/shm: "
-                "lower train.loader_workers; the same command goes on from the last checkpoint"
+                "lower train.num_workers; the same command goes on from the last checkpoint"
             ) from None
         if not _out_of_memory(error):
             raise
@@ -96,10 +96,10 @@ def memory_advice(recipe: Train, attempt: Callable[[int], object] | None) -> Ite
     if not fits:
         advice = "no batch fits: choose a smaller network, prepare.size or train.augment.crop"
     else:
-        steps = -(-size * recipe.accumulate // fits)
+        steps = -(-size * recipe.accumulation_steps // fits)
         advice = (
             f"{'the largest batch that fits is' if attempt else 'try'} train.batch_size={fits}; "
-            f"with train.accumulate={steps} a step learns from as many frames as now"
+            f"with train.accumulation_steps={steps} a step learns from as many frames as now"
         )
     raise StreetsegError(f"out of memory with train.batch_size={size}: {advice}")
 

@@ -35,11 +35,11 @@ class World:
     """Its number on this machine."""
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this is the process that logs, prints and writes files."""
         return self.rank == 0
 
-    def shared(self, model: Network) -> Network:
+    def sync_model(self, model: Network) -> Network:
         """``model`` with the weights of the first process, and batch statistics over all of them.
 
         Batch statistics are those of each process alone on a CPU, for PyTorch joins them on GPUs
@@ -51,16 +51,16 @@ class World:
             from timm.layers import convert_sync_batchnorm
 
             model = convert_sync_batchnorm(model)
-        self.copy_from_first(*model.parameters(), *model.buffers())
+        self.broadcast(*model.parameters(), *model.buffers())
         return model
 
-    def copy_from_first(self, *tensors: Tensor) -> None:
+    def broadcast(self, *tensors: Tensor) -> None:
         """Overwrite tensors with those of the first process."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor.data, src=0)
 
-    def averaging(self, model: nn.Module) -> nn.Module:
+    def wrap_ddp(self, model: nn.Module) -> nn.Module:
         """``model``, its gradients averaged over the processes in the backward pass.
 
         To be asked for anew when other weights are to be learnt.
@@ -103,13 +103,13 @@ class World:
 ALONE = World()
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the first, or the only one, of a training."""
     return STARTED_BY_TORCHRUN not in os.environ or os.environ["RANK"] == "0"
 
 
 @contextmanager
-def processes() -> Iterator[World]:
+def process_group() -> Iterator[World]:
     """Join the processes that ``torchrun`` started; without it there is one.
 
     Raises:
@@ -132,7 +132,7 @@ def processes() -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def over_processes(total: Tensor) -> Tensor:
+def all_reduce_sum(total: Tensor) -> Tensor:
     """The sum of a tensor over the processes, whose gradient is right once it is averaged.
 
     Gradients are averaged over the processes, so that each one's own part must count as often as

@@ -11,7 +11,7 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.inference.artifact import read_trained_on
 from streetseg.models.build import build_model, check_size
 from streetseg.models.load import load_weights
-from streetseg.registry.versions import artifact_folder, pinned
+from streetseg.registry.versions import artifact_folder, resolve_alias
 from streetseg.training.checkpoint import TrainingState
 from streetseg.training.distributed import ALONE, World
 from streetseg.training.optimization import build_average, build_optimizer, build_schedule
@@ -39,7 +39,7 @@ def initial_state(
         StreetsegError: unknown network or model to begin with, or one that does not fit the frames.
     """
     recipe, start = params.train, None if resumed else params.model.init_from
-    start = start and pinned(start, params.registry)
+    start = start and resolve_alias(start, params.registry)
     architecture = params.model
     if resumed or start:
         architecture = architecture.model_copy(update={"encoder_weights": "none"})
@@ -51,9 +51,9 @@ def initial_state(
         inherited = read_trained_on(artifact)
     for size in {dataset.size, recipe.augment.crop or dataset.size}:
         check_size(model, size)
-    model = world.shared(model.to(device)).to(memory_format=torch.channels_last)
+    model = world.sync_model(model.to(device)).to(memory_format=torch.channels_last)
     optimizer = build_optimizer(model, recipe)
-    updates = recipe.epochs * math.ceil(batches / recipe.accumulate)
+    updates = recipe.epochs * math.ceil(batches / recipe.accumulation_steps)
     schedule = build_schedule(optimizer, recipe, updates)
     return TrainingState(
         model,

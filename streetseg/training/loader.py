@@ -23,7 +23,7 @@ from streetseg.training.distributed import ALONE, World
 
 
 class Batch(NamedTuple):
-    """Frames, and the changes that ``augmentation.finish`` makes on the device."""
+    """Frames, and the changes that ``augmentation.augment_on_device`` makes on the device."""
 
     images: Tensor
     """uint8[N, H, W, 3]."""

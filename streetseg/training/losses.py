@@ -14,9 +14,9 @@ from torch import Tensor
 
 from streetseg.config.params import Loss
 from streetseg.data.labels import IGNORE
-from streetseg.training.distributed import over_processes
+from streetseg.training.distributed import all_reduce_sum
 
-SMALLEST = 1e-6
+EPS = 1e-6
 """What keeps a quotient or a root finite; below it nothing is learnt."""
 
 
@@ -100,7 +100,7 @@ def focal_loss(logits: Tensor, categories: Tensor, gamma: float = 2.0) -> Tensor
     """
     logits, labelled = _exact(logits), categories != IGNORE
     losses = F.cross_entropy(logits, categories, ignore_index=IGNORE, reduction="none")
-    easiness = (-torch.expm1(-losses)).clamp(min=SMALLEST) ** gamma
+    easiness = (-torch.expm1(-losses)).clamp(min=EPS) ** gamma
     return _mean(easiness * losses, labelled)
 
 
@@ -154,7 +154,7 @@ def focal_tversky_loss(
     Segmentation (2019), eq. 4; ``alpha`` and ``beta`` as in `tversky_loss`.
     """
     index, present = _tversky(logits, categories, alpha, beta)
-    return _mean_over(present, (1 - index).clamp(min=SMALLEST) ** (1 / gamma))
+    return _mean_over(present, (1 - index).clamp(min=EPS) ** (1 / gamma))
 
 
 def _tversky(
@@ -165,16 +165,16 @@ def _tversky(
     truth, labelled = _one_hot(categories, logits)
     probability = logits.softmax(dim=1) * labelled
     counts = [pixels.sum(dim=(0, 2, 3)) for pixels in (probability * truth, probability, truth)]
-    hit, predicted, there = over_processes(torch.stack(counts))
+    hit, predicted, there = all_reduce_sum(torch.stack(counts))
     # hit + alpha * (predicted - hit) + beta * (there - hit), without the differences
     whole = (1 - alpha - beta) * hit + alpha * predicted + beta * there
-    return hit / whole.clamp(min=SMALLEST), there > 0
+    return hit / whole.clamp(min=EPS), there > 0
 
 
 def _mean(losses: Tensor, counts: Tensor) -> Tensor:
     """The sum of all losses over the sum of all counts."""
-    total, number = over_processes(torch.stack([losses.sum(), counts.sum().to(losses.dtype)]))
-    return total / number.clamp(min=SMALLEST)
+    total, number = all_reduce_sum(torch.stack([losses.sum(), counts.sum().to(losses.dtype)]))
+    return total / number.clamp(min=EPS)
 
 
 def _mean_over(present: Tensor, losses: Tensor) -> Tensor:

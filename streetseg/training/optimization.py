@@ -30,7 +30,7 @@ def build_optimizer(model: SegmentationModel, recipe: Train) -> torch.optim.Opti
     for number, layer in enumerate(layers):
         depth = number * RATES // len(layers) / (RATES - 1)
         for parameter in layer.parameters(recurse=False):
-            shares[parameter] = recipe.encoder_rate * recipe.encoder_decay ** (1 - depth)
+            shares[parameter] = recipe.encoder_lr_scale * recipe.layer_decay ** (1 - depth)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
@@ -52,7 +52,7 @@ def _layers(encoder: nn.Module) -> list[nn.Module]:
     ]
 
 
-def freeze(model: SegmentationModel, share: float) -> None:
+def set_trainable(model: SegmentationModel, share: float) -> None:
     """Put ``model`` in training mode, but for a share of its encoder's layers from the input on.
 
     Frozen layers keep their weights and, if they normalise batches, their statistics, as a layer
@@ -76,12 +76,12 @@ def freeze(model: SegmentationModel, share: float) -> None:
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, recipe: Train, steps: int) -> LambdaLR:
-    """Learning rates that rise linearly for ``recipe.warmup`` of the steps, then fall to 0.
+    """Learning rates that rise linearly for a ``warmup_fraction`` of the steps, then fall to 0.
 
     The fall is half a cosine (Loshchilov and Hutter, SGDR, 2017, eq. 5, without restarts) or
     ``(1 - share of the steps)^0.9`` (poly).
     """
-    warmup = max(1, round(recipe.warmup * steps))
+    warmup = max(1, round(recipe.warmup_fraction * steps))
 
     def factor(step: int) -> float:
         if step < warmup:
@@ -101,7 +101,7 @@ def build_average(model: nn.Module, decay: float) -> AveragedModel | None:
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
-def update(state: TrainingState, recipe: Train) -> None:
+def optimizer_step(state: TrainingState, recipe: Train) -> None:
     """Let the weights follow the gradients, and forget these."""
     if recipe.gradient_clip:
         nn.utils.clip_grad_norm_(state.model.parameters(), recipe.gradient_clip)

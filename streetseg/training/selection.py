@@ -57,7 +57,7 @@ def selection_miou(
         forward: ``model``, in the precision to use.
         world: the processes that share the rows.
     """
-    world.copy_from_first(*model.buffers())
+    world.broadcast(*model.buffers())
     rows = rows[world.rank :: world.size]
     device = model.mean.device
     size = len(dataset.labels.categories)

@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 
 from streetseg.config.params import Params
-from streetseg.core.atomic_files import refuse_foreign, reserved
+from streetseg.core.atomic_files import ensure_replaceable, lock_destination
 from streetseg.core.errors import StoppedError, StreetsegError
-from streetseg.core.progress import Pace, track
+from streetseg.core.progress import Throughput, track
 from streetseg.core.signals import stop_requests
 from streetseg.data.dataset import PreparedDataset
 from streetseg.models.build import SegmentationModel
 from streetseg.models.save import frames_learnt, save_artifact
 from streetseg.tracking.record import Run, training_run
-from streetseg.training.augmentation import finish
+from streetseg.training.augmentation import augment_on_device
 from streetseg.training.checkpoint import Checkpoint, TrainingState
 from streetseg.training.device import choose_device, forward_pass, in_precision, memory_advice
-from streetseg.training.distributed import World, processes
+from streetseg.training.distributed import World, process_group
 from streetseg.training.initial_state import initial_state
 from streetseg.training.loader import EpochBatches, training_loader
 from streetseg.training.losses import balancing_weights, segmentation_loss
-from streetseg.training.optimization import freeze, update
+from streetseg.training.optimization import optimizer_step, set_trainable
 from streetseg.training.preview import prediction_panel
 from streetseg.training.selection import selection_miou, split_for_selection
 
@@ -69,8 +69,11 @@ def train(
             that is not finite, a request to stop, or the destination is something else or another
             process is training it.
     """
-    refuse_foreign(destination, "config.json")
-    with processes() as world, reserved(destination) if world.leads else nullcontext():
+    ensure_replaceable(destination, "config.json")
+    with (
+        process_group() as world,
+        lock_destination(destination) if world.is_main_process else nullcontext(),
+    ):
         return _train(params, dataset, destination, on_epoch, world)
 
 
@@ -84,16 +87,16 @@ def _train(
     recipe = params.train
     torch.manual_seed(recipe.seed + world.rank)
     device = choose_device(recipe.device, world.local_rank)
-    rows, held_out = split_for_selection(dataset, recipe.selection_share)
+    rows, held_out = split_for_selection(dataset, recipe.holdout_fraction)
     batches = EpochBatches(rows, recipe.batch_size, recipe.seed, world)
-    loader = training_loader(dataset, batches, recipe.augment, recipe.loader_workers)
+    loader = training_loader(dataset, batches, recipe.augment, recipe.num_workers)
     beside = destination.with_name(f"{destination.name}.checkpoint")
     checkpoint = Checkpoint(recipe.checkpoint or beside, params, dataset, world)
     stored = checkpoint.load()
     state = initial_state(params, dataset, len(loader), device, world, resumed=stored is not None)
     if stored:
         checkpoint.restore(state, stored)
-        if world.leads:
+        if world.is_main_process:
             print(f"going on from epoch {state.epoch}, batch {state.step}", file=sys.stderr)
     params = params.override(
         {"prepare.size": list(dataset.size), "model.init_from": state.init_from}
@@ -101,21 +104,21 @@ def _train(
     model = state.model
     judged = cast(SegmentationModel, state.average.module) if state.average else model
     pixels = dataset.index.iloc[rows][[f"pixels_{name}" for name in dataset.labels.names]].sum()
-    weights = balancing_weights(pixels.to_numpy(), recipe.loss.balance).to(device)
+    weights = balancing_weights(pixels.to_numpy(), recipe.loss.class_weight_power).to(device)
     forward: Callable[..., Tensor] = model
-    whole = Pace(recipe.epochs * len(loader), (state.epoch - 1) * len(loader) + state.step)
-    speed = Pace(len(loader), state.step)
+    whole = Throughput(recipe.epochs * len(loader), (state.epoch - 1) * len(loader) + state.step)
+    speed = Throughput(len(loader), state.step)
 
     def learn(images: Tensor, categories: Tensor) -> Tensor:
         loss = segmentation_loss(forward(images), categories, recipe.loss, weights)
-        before = state.step - state.step % recipe.accumulate
-        (loss / min(recipe.accumulate, len(loader) - before)).backward()
+        before = state.step - state.step % recipe.accumulation_steps
+        (loss / min(recipe.accumulation_steps, len(loader) - before)).backward()
         return loss.detach()
 
     def attempt(frames: int) -> None:
         blank = torch.zeros(frames, *(recipe.augment.crop or dataset.size), 3, device=device)
         learn(blank, blank[..., 0].long())
-        update(state, recipe)
+        optimizer_step(state, recipe)
 
     def how_it_goes() -> str:
         miou = f"{state.miou:.3f}" if state.miou >= 0 else "-"
@@ -137,30 +140,32 @@ def _train(
             )
 
     with (
-        training_run(params, dataset, state.run_id) if world.leads else nullcontext(Run("")) as run,
+        training_run(params, dataset, state.run_id)
+        if world.is_main_process
+        else nullcontext(Run("")) as run,
         memory_advice(recipe, attempt if world.size == 1 else None),
         stop_requests() as requests,
     ):
         state.run_id, began = run.id, state.epoch
         while state.epoch <= recipe.epochs and state.epoch - state.best_epoch <= recipe.patience:
-            freeze(model, 1 if state.epoch <= recipe.freeze_epochs else 1 - recipe.unfreeze)
+            set_trainable(model, 1 if state.epoch <= recipe.freeze_epochs else 1 - recipe.unfreeze)
             if state.epoch in (began, recipe.freeze_epochs + 1):
                 forward = forward_pass(model, recipe, device, world)
             batches.begin(state.epoch, state.step)
-            speed = Pace(len(loader), state.step)
+            speed = Throughput(len(loader), state.step)
             for batch in track(
                 loader,
                 total=len(loader) - state.step,
                 description=f"epoch {state.epoch}/{recipe.epochs}",
                 transient=True,
                 status=how_it_goes,
-                shown=world.leads,
+                shown=world.is_main_process,
             ):
-                state.losses.append(learn(*finish(batch, device)))
+                state.losses.append(learn(*augment_on_device(batch, device)))
                 state.step += 1
                 speed.done, whole.done = state.step, whole.done + 1
-                if state.step % recipe.accumulate == 0 or state.step == len(loader):
-                    update(state, recipe)
+                if state.step % recipe.accumulation_steps == 0 or state.step == len(loader):
+                    optimizer_step(state, recipe)
                     keep_or_stop()
 
             _require_finite(state, batches, dataset)
@@ -168,10 +173,10 @@ def _train(
             look = in_precision(judged, recipe, device)
             state.miou = selection_miou(judged, dataset, held_out, recipe.batch_size, look, world)
             better = state.miou > state.best_miou
-            if world.leads:
+            if world.is_main_process:
                 print(f"epoch {state.epoch}/{recipe.epochs}  {how_it_goes()}", file=sys.stderr)
-            with checkpoint.saved_if_failing(state):
-                if world.leads:
+            with checkpoint.save_on_error(state):
+                if world.is_main_process:
                     run.log(
                         state.epoch,
                         loss=state.mean_loss,
@@ -190,10 +195,10 @@ def _train(
             state.epoch, state.step, state.losses = state.epoch + 1, 0, []
             keep_or_stop()
 
-        with checkpoint.saved_if_failing(state):
-            if world.leads:
+        with checkpoint.save_on_error(state):
+            if world.is_main_process:
                 run.log(state.best_epoch, best_selection_miou=state.best_miou)
-        if world.leads:
+        if world.is_main_process:
             if state.epoch <= recipe.epochs:
                 print(f"no better since epoch {state.best_epoch}: stopped early", file=sys.stderr)
             model.load_state_dict(state.best_weights)

@@ -31,7 +31,7 @@ FARTHEST = 80.0
 """Metres to what is seen at the horizon and above it, between façades and sky."""
 
 
-class Veil(A.ImageOnlyTransform):
+class WeatherOverlay(A.ImageOnlyTransform):
     """Lay a veil over the picture; labels stay as they are."""
 
     def __init__(self, draw: Draw, p: float) -> None:

@@ -32,7 +32,12 @@ from pydantic import TypeAdapter
 from streetseg.config.params import Params, Train, Tune
 from streetseg.config.search_space import Range
 from streetseg.config.yaml_files import validated
-from streetseg.core.atomic_files import alone_in, put_in_place, refuse_foreign, write_whole
+from streetseg.core.atomic_files import (
+    ensure_replaceable,
+    lock_folder,
+    replace_folder,
+    write_atomic,
+)
 from streetseg.core.errors import StoppedError, StreetsegError, one_line
 from streetseg.core.signals import stop_requests
 from streetseg.data.dataset import PreparedDataset
@@ -45,7 +50,7 @@ FAILURES = 3
 """Trials that fail one after another before the search gives up."""
 IMPORTANCE_FROM = 10
 """Complete trials from which on it is said how much each setting matters."""
-NOT_SEARCHED = "selection_share", *INCIDENTAL
+NOT_SEARCHED = "holdout_fraction", *INCIDENTAL
 """Keys of train that are not searched: the score would be of other frames, or the same."""
 
 
@@ -102,8 +107,8 @@ def tune(params: Params, dataset: PreparedDataset, folder: Path) -> Search:
     _check_space(params)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder.mkdir(parents=True, exist_ok=True)
-    refuse_foreign(folder / "best", "config.json")
-    with alone_in(folder, folder), stop_requests() as requests:
+    ensure_replaceable(folder / "best", "config.json")
+    with lock_folder(folder, folder), stop_requests() as requests:
         study = _open_study(params, dataset, folder)
         known = study.user_attrs.get("run_id")
         with search_run(params, folder.resolve().name, known) as run:
@@ -133,7 +138,7 @@ def tune(params: Params, dataset: PreparedDataset, folder: Path) -> Search:
                     failures += 1
                 else:
                     if trained.selection_miou > _best_miou(study):
-                        put_in_place(place / "model", folder / "best")
+                        replace_folder(place / "model", folder / "best")
                     ended = study.tell(trial, trained.selection_miou)
                     failures = 0
                     run.log(trial.number, best_selection_miou=study.best_value)
@@ -179,7 +184,9 @@ def _open_study(params: Params, dataset: PreparedDataset, folder: Path) -> optun
             storage=f"sqlite:///{path}",
             study_name="streetseg",
             direction="maximize",
-            pruner=optuna.pruners.MedianPruner(params.tune.startup, params.tune.warmup + 1),
+            pruner=optuna.pruners.MedianPruner(
+                params.tune.n_startup_trials, params.tune.n_warmup_steps + 1
+            ),
             load_if_exists=True,
         )
         begun = study.user_attrs.get("recipe")
@@ -338,7 +345,7 @@ def _write_results(study: optuna.Study, params: Params, folder: Path) -> Search:
     better = params.override({**best.settings, "registry.run_name": None})
     recipe = yaml.safe_dump(better.differences(), sort_keys=False)
     comment = f"# Trial {best.number}, the best of {len(trials)}: held-out mIoU {best.miou:.3f}\n"
-    write_whole(found.recipe, comment + recipe)
+    write_atomic(found.recipe, comment + recipe)
     write_tuning_page(found, params.tune.space, _importance(study))
     return found
 

@@ -19,7 +19,7 @@ from streetseg.config.params import Params
 from tests.conftest import Trained
 from tests.support.hostile_uploads import GOOD, MULTIPART, HostileUpload, form, hostile_uploads
 from tests.support.live_service import LiveService, live_service
-from tests.support.unusual_images import OddPicture, odd_pictures
+from tests.support.unusual_images import UnusualImage, unusual_images
 
 UPLOADS = hostile_uploads()
 PATIENCE_S = 60.0
@@ -95,8 +95,10 @@ def test_a_hostile_upload_is_the_senders_fault(
         assert error.isprintable(), "one line that a terminal shows and does not obey"
 
 
-@pytest.mark.parametrize("odd", odd_pictures(), ids=lambda odd: odd.name)
-def test_an_odd_picture_has_a_mask_of_its_upright_size(live: LiveService, odd: OddPicture) -> None:
+@pytest.mark.parametrize("odd", unusual_images(), ids=lambda odd: odd.name)
+def test_an_odd_picture_has_a_mask_of_its_upright_size(
+    live: LiveService, odd: UnusualImage
+) -> None:
     reply = post(live, form(odd.data), MULTIPART)
     assert reply.status == 200, reply.body
     with Image.open(io.BytesIO(reply.body)) as mask:

@@ -26,10 +26,10 @@ SMALL = {
     "prepare.size": (32, 64),
     "model.encoder_weights": "none",
     "train.batch_size": 4,
-    "train.warmup": 0.1,
-    "train.loader_workers": 0,
+    "train.warmup_fraction": 0.1,
+    "train.num_workers": 0,
     "train.ema": 0.0,
-    "train.selection_share": 0.25,
+    "train.holdout_fraction": 0.25,
     "train.schedule": "cosine",
 }
 """What every recipe is run with here: small frames, few steps, nothing downloaded."""
@@ -143,5 +143,5 @@ def test_a_recipe_learns_more_than_the_most_frequent_category(
     history = connect(recipe.registry).get_metric_history(trained.run_id, "loss")
     losses = [point.value for point in history]
     assert losses[-1] < losses[0]
-    _, held_out = split_for_selection(dataset, recipe.train.selection_share)
+    _, held_out = split_for_selection(dataset, recipe.train.holdout_fraction)
     assert trained.selection_miou > majority_miou(dataset, held_out, dataset.labels)

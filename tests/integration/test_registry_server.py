@@ -24,7 +24,7 @@ from streetseg.inference.artifact import weights_sha256
 from streetseg.registry.compare_versions import VersionDiff
 from streetseg.registry.lineage import trace
 from streetseg.registry.model_card import CARD, DESCRIPTION_LIMIT, shorten
-from streetseg.registry.promotion import LONGEST_REASON, history, promote, rollback
+from streetseg.registry.promotion import MAX_REASON_LENGTH, history, promote, rollback
 from streetseg.registry.register import register
 from streetseg.registry.versions import ModelVersion, download, find, versions
 from streetseg.tracking.record import record_evaluation
@@ -117,7 +117,7 @@ def test_the_database_takes_the_longest_card_and_the_longest_reason(
     assert len(card) > DESCRIPTION_LIMIT - 20
     client.update_model_version(registry.model_name, "1", card)
     assert client.get_model_version(registry.model_name, "1").description == card
-    reason = "ß🚋" * (LONGEST_REASON // 2)
+    reason = "ß🚋" * (MAX_REASON_LENGTH // 2)
     promote(registry, "1", reason)
     assert history(registry)[-1].reason == reason
 

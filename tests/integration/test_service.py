@@ -42,7 +42,12 @@ def served(
 ) -> Iterator[Params]:
     """A registry with a champion, and the params file that the service reads."""
     folder = tmp_path_factory.mktemp("service")
-    limits = {"max_megabytes": 1, "max_megapixels": 0.5, "max_batch": 3, "poll_seconds": 600}
+    limits = {
+        "max_megabytes": 1,
+        "max_megapixels": 0.5,
+        "max_images_per_request": 3,
+        "poll_seconds": 600,
+    }
     recipe = promoted(params, trained, folder, NAME, **limits)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STREETSEG_PARAMS", str(folder / "params.yaml"))

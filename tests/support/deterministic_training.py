@@ -12,7 +12,7 @@ from streetseg.models.build import SegmentationModel, build_model
 from streetseg.training import initial_state as initial
 
 
-def calm_model(params: Model, categories: int) -> SegmentationModel:
+def deterministic_model(params: Model, categories: int) -> SegmentationModel:
     """The network without batch normalisation and dropout."""
     model = build_model(params, categories)
     for layer in list(model.modules()):
@@ -23,5 +23,5 @@ def calm_model(params: Model, categories: int) -> SegmentationModel:
 
 
 if __name__ == "__main__":
-    initial.build_model = calm_model
+    initial.build_model = deterministic_model
     main()

@@ -33,7 +33,7 @@ LOSSY = 40
 
 
 @dataclass(frozen=True)
-class OddPicture:
+class UnusualImage:
     """A sound picture."""
 
     name: str
@@ -44,9 +44,9 @@ class OddPicture:
     """By how much a pixel may differ."""
 
 
-def odd_pictures() -> list[OddPicture]:
+def unusual_images() -> list[UnusualImage]:
     """All of them; the same each time."""
-    return [OddPicture(*parts) for parts in _all()]
+    return [UnusualImage(*parts) for parts in _all()]
 
 
 def encode(picture: Image.Image, kind: str, **options: Any) -> bytes:

@@ -131,7 +131,7 @@ def test_a_run_reports_its_end_and_ends_as_it_would_without(
     hook: Callable[..., Hook], tmp_path: Path, message: str, state: str
 ) -> None:
     server = hook(200)
-    pipeline = Placement(Cluster(webhook_secret="hook")).reported(fails)
+    pipeline = Placement(Cluster(webhook_secret="hook")).with_exit_report(fails)
     done = run_locally(pipeline, {"message": message}, tmp_path / "run", lambda line: None)
     assert done.succeeded == (state == "SUCCEEDED"), (tmp_path / "run" / "log.txt").read_text()
     assert done.error == message

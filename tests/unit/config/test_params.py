@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from streetseg.config.params import RECIPES, Params, load_params, load_recipe, parse_overrides
+from streetseg.config.renamed import RENAMED, with_current_names
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import REPOSITORY
 
@@ -88,6 +89,24 @@ def test_a_wrong_setting_is_one_line_with_the_key_and_what_is_allowed(
         load_params(None, [override])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("old", sorted(RENAMED))
+def test_the_name_of_an_older_release_is_refused_with_the_new_one(old: str) -> None:
+    with pytest.raises(StreetsegError, match=f"'{old}' is now called '{RENAMED[old]}'"):
+        load_params(None, [f"{old}=1"])
+    load_params(
+        None, [f"{RENAMED[old]}=0.3" if "fraction" in RENAMED[old] else f"{RENAMED[old]}=1"]
+    )
+
+
+def test_stored_settings_are_read_under_todays_names() -> None:
+    stored = {"epochs": 3, "accumulate": 2, "loss": {"balance": 0.5, "dice": 1.0}}
+    assert with_current_names(stored, "train") == {
+        "epochs": 3,
+        "accumulation_steps": 2,
+        "loss": {"class_weight_power": 0.5, "dice": 1.0},
+    }
 
 
 @pytest.mark.parametrize(

@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from streetseg.core.atomic_files import os_reason, put_in_place, reserved
+from streetseg.core.atomic_files import lock_destination, os_reason, replace_folder
 from streetseg.core.errors import StreetsegError
-from streetseg.core.storage import Place
+from streetseg.core.storage import Storage
 
 
 def test_a_destination_is_reserved_for_one(tmp_path: Path) -> None:
     model = tmp_path / "model"
-    with reserved(model):
-        second = reserved(model)
+    with lock_destination(model):
+        second = lock_destination(model)
         with pytest.raises(StreetsegError, match=f"another process is writing {model}: wait"):
             second.__enter__()
-    with reserved(model):
+    with lock_destination(model):
         assert not model.exists()
     assert not list(tmp_path.iterdir())
 
 
 def test_a_reservation_that_a_killed_process_left_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "model.lock").mkdir()
-    with reserved(tmp_path / "model"):
+    with lock_destination(tmp_path / "model"):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -42,7 +42,7 @@ def test_of_a_folder_that_cannot_be_copied_one_reason_is_told(tmp_path: Path) ->
 def test_what_cannot_take_its_place_is_not_left_beside_it(tmp_path: Path) -> None:
     (tmp_path / "taken.png").mkdir()
     with pytest.raises(StreetsegError, match=r"cannot write taken\.png to .*: Is a directory"):
-        Place(str(tmp_path)).write("taken.png", b"mask")
+        Storage(str(tmp_path)).write("taken.png", b"mask")
     assert [path.name for path in tmp_path.iterdir()] == ["taken.png"]
 
 
@@ -51,7 +51,7 @@ def test_what_somebody_called_old_is_left_alone(tmp_path: Path) -> None:
     mine.mkdir()
     for _ in ("a new one", "one that replaces it"):
         (tmp_path / "made").mkdir()
-        put_in_place(tmp_path / "made", model)
+        replace_folder(tmp_path / "made", model)
         assert sorted(tmp_path.iterdir()) == [model, mine]
 
 
@@ -61,5 +61,5 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
     (tmp_path / "model" / "config.json").touch()
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(FileNotFoundError):
-        put_in_place(tmp_path / "nothing", tmp_path / "model")
+        replace_folder(tmp_path / "nothing", tmp_path / "model")
     assert sorted(tmp_path.rglob("*")) == before

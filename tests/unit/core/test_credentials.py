@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from streetseg.config.params import Data
-from streetseg.core.credentials import masked, with_token
+from streetseg.core.credentials import redact, with_token
 from streetseg.core.errors import StreetsegError
-from streetseg.core.storage import Place
+from streetseg.core.storage import Storage
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.versions import fetch, fetch_index, version_at
 from tests.support.git_server import git_server
@@ -39,7 +39,7 @@ stages:
     ],
 )
 def test_a_message_tells_no_password(address: str, told: str) -> None:
-    assert masked(f"cannot reach {address}") == f"cannot reach {told}"
+    assert redact(f"cannot reach {address}") == f"cannot reach {told}"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_wrong_token_is_one_clear_line_that_does_not_tell_it(
 
 
 def test_a_place_is_named_without_its_password() -> None:
-    place = Place("http://bob:hunter2@127.0.0.1:9/pictures/")
+    place = Storage("http://bob:hunter2@127.0.0.1:9/pictures/")
     assert place.url == "http://***@127.0.0.1:9/pictures"
     with pytest.raises(StreetsegError) as caught:
         place.read("absent.png")

@@ -286,10 +286,10 @@ def test_what_a_file_manager_leaves_does_not_matter(source: Path, tmp_path: Path
 
 
 def test_two_runs_at_once_do_not_mix(source: Path, tmp_path: Path) -> None:
-    from streetseg.core.atomic_files import new_folder
+    from streetseg.core.atomic_files import atomic_folder
 
     destination = tmp_path / "prepared"
-    with new_folder(destination, "dataset.json", resumable=True) as folder:
+    with atomic_folder(destination, "dataset.json", resumable=True) as folder:
         (folder / "dataset.json").write_text("{}")
         with pytest.raises(StreetsegError, match="another process is writing"):
             prepare(small_recipe(source, destination))

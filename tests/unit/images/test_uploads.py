@@ -17,14 +17,14 @@ from streetseg.images.decode import (
     decode_upload,
 )
 from tests.support.png_files import chunk
-from tests.support.unusual_images import SCENE, OddPicture, encode, odd_pictures
+from tests.support.unusual_images import SCENE, UnusualImage, encode, unusual_images
 
 LIMIT = 1e6
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@pytest.mark.parametrize("odd", odd_pictures(), ids=lambda odd: odd.name)
-def test_an_odd_picture_is_read_upright_and_in_its_colours(odd: OddPicture) -> None:
+@pytest.mark.parametrize("odd", unusual_images(), ids=lambda odd: odd.name)
+def test_an_odd_picture_is_read_upright_and_in_its_colours(odd: UnusualImage) -> None:
     rgb = decode_upload(odd.data, LIMIT)
     assert (rgb.shape, rgb.dtype) == (odd.upright.shape, np.uint8)
     assert rgb.flags.c_contiguous
@@ -38,7 +38,7 @@ WHOLE = {
     "palette.png": encode(Image.fromarray(SCENE).quantize(16), "PNG"),
     "baseline.jpg": encode(Image.fromarray(SCENE), "JPEG"),
     "progressive.jpg": encode(Image.fromarray(SCENE), "JPEG", progressive=True),
-    "thumbnail.jpg": next(odd.data for odd in odd_pictures() if odd.name == "thumbnail.jpg"),
+    "thumbnail.jpg": next(odd.data for odd in unusual_images() if odd.name == "thumbnail.jpg"),
     "lossy.webp": encode(Image.fromarray(SCENE), "WEBP"),
     "lossless.webp": encode(Image.fromarray(SCENE), "WEBP", lossless=True),
 }
@@ -98,7 +98,7 @@ def test_a_structure_that_nobody_writes_is_refused(data: bytes, said: str) -> No
 def test_scans_are_counted_by_the_pixels_they_go_over(monkeypatch: pytest.MonkeyPatch) -> None:
     progressive = WHOLE["progressive.jpg"]
     decode_upload(progressive, LIMIT)
-    monkeypatch.setattr(headers, "MOST_SCANNED", 20 * SCENE.shape[0] * SCENE.shape[1])
+    monkeypatch.setattr(headers, "MAX_SCANNED_PIXELS", 20 * SCENE.shape[0] * SCENE.shape[1])
     decode_upload(progressive, LIMIT)
     with pytest.raises(BadImageError, match="too many scans"):
         decode_upload(progressive[:-2] + b"\xff\xda\0\2" * 20 + b"\xff\xd9", LIMIT)

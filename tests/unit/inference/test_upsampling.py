@@ -28,7 +28,7 @@ def interpolated(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def test_they_are_the_largest_of_the_interpolated_logits(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], most_borders: float
 ) -> None:
-    monkeypatch.setattr(upsampling, "MOST_BORDERS", most_borders)
+    monkeypatch.setattr(upsampling, "MAX_BORDER_FRACTION", most_borders)
     logits = scene()
     ids, planes = categories_at(logits, size), interpolated(logits, size)
     assert ids.shape == size
@@ -40,14 +40,14 @@ def test_they_are_the_largest_of_the_interpolated_logits(
 def test_borders_everywhere_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = np.random.default_rng(0).normal(size=(8, 16, 16)).astype(np.float32)
     all_interpolated = categories_at(logits, (64, 50))
-    monkeypatch.setattr(upsampling, "MOST_BORDERS", 1)
+    monkeypatch.setattr(upsampling, "MAX_BORDER_FRACTION", 1)
     assert np.mean(categories_at(logits, (64, 50)) != all_interpolated) < 1e-3, "but for ties"
 
 
 def test_of_equals_the_first_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     equal = np.zeros((3, 4, 8), np.float32)
     for most_borders in (-1, 1):
-        monkeypatch.setattr(upsampling, "MOST_BORDERS", most_borders)
+        monkeypatch.setattr(upsampling, "MAX_BORDER_FRACTION", most_borders)
         assert not categories_at(equal, (70, 16)).any()
 
 

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from streetseg.metrics.bootstrap import certainty, frames_showing, interval, mean_iou, resampled_iou
+from streetseg.metrics.bootstrap import (
+    bootstrap_probability,
+    frames_showing,
+    interval,
+    mean_iou,
+    resampled_iou,
+)
 from streetseg.metrics.confusion import category_miou
 
 
@@ -77,8 +83,8 @@ def test_a_category_that_never_occurs_has_no_score_and_no_interval() -> None:
 
 def test_many_frames_make_a_share_of_resamples_a_probability_and_few_make_it_less_sure() -> None:
     held = np.arange(2000) < 1900
-    assert certainty(held, 5000) == pytest.approx(0.95, abs=1e-3)
-    sure = [certainty(held, frames) for frames in (1, 2, 4, 24, 5000)]
+    assert bootstrap_probability(held, 5000) == pytest.approx(0.95, abs=1e-3)
+    sure = [bootstrap_probability(held, frames) for frames in (1, 2, 4, 24, 5000)]
     assert sure == sorted(sure)
     assert sure[0] == 0.5
-    assert certainty(~held, 24) == pytest.approx(1 - certainty(held, 24))
+    assert bootstrap_probability(~held, 24) == pytest.approx(1 - bootstrap_probability(held, 24))

@@ -20,7 +20,7 @@ import pytest
 
 from streetseg import cli
 from streetseg.core.errors import StoppedError, StreetsegError
-from streetseg.core.storage import Place
+from streetseg.core.storage import Storage
 from streetseg.images.decode import decode_ids, decode_rgb, encode_palette_png, encode_png
 from streetseg.images.paths import mask_name
 from streetseg.inference.artifact import weights_sha256
@@ -296,8 +296,8 @@ def test_masks_do_not_go_among_the_pictures(source: Path, trained: Trained) -> N
     for destination in (source, source / "masks", source.parent):
         with pytest.raises(StreetsegError, match="name a destination outside"):
             segment_folder(str(source), str(destination), trained.artifact)
-    assert not Place(f"s3://{BUCKET}/drive").overlaps(Place(f"s3://{BUCKET}/drive2"))
-    assert Place(f"s3://{BUCKET}").overlaps(Place(f"s3://{BUCKET}/drive2"))
+    assert not Storage(f"s3://{BUCKET}/drive").overlaps(Storage(f"s3://{BUCKET}/drive2"))
+    assert Storage(f"s3://{BUCKET}").overlaps(Storage(f"s3://{BUCKET}/drive2"))
 
 
 def test_a_destination_that_cannot_be_written_is_one_line(

@@ -31,7 +31,7 @@ from streetseg.registry.compare_versions import VersionDiff
 from streetseg.registry.promotion import history, promote, rollback
 from streetseg.registry.register import register
 from streetseg.registry.versions import ModelVersion, download, find, versions
-from streetseg.tracking.store import clear_errors, connect
+from streetseg.tracking.store import connect, translate_errors
 from tests.conftest import Trained
 
 
@@ -277,7 +277,7 @@ def test_a_password_in_the_address_is_not_shown(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_failed_is_told_without_passwords() -> None:
     what = "cannot store files in s3://models of http://bob:hunter2@mlflow:5000"
-    with pytest.raises(StreetsegError) as caught, clear_errors(what, "ask"):
+    with pytest.raises(StreetsegError) as caught, translate_errors(what, "ask"):
         raise OSError("no answer from postgresql://bob:hunter2@db/mlflow")
     assert str(caught.value) == (
         "cannot store files in s3://models of http://***@mlflow:5000: no answer from "
@@ -303,7 +303,7 @@ def test_a_full_database_is_told_without_its_sql(tmp_path: Path) -> None:
     whole = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (store.stat().st_size, whole[1]))
     try:
-        with pytest.raises(StreetsegError) as caught, clear_errors("cannot promote"):
+        with pytest.raises(StreetsegError) as caught, translate_errors("cannot promote"):
             client.create_registered_model("x" * 10_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, whole)

@@ -25,7 +25,7 @@ from streetseg.images.decode import encode_png
 from streetseg.inference.segmenter import Segmenter
 from streetseg.registry.local_copies import KEPT, VERSION, LocalCopies, copy_model
 from streetseg.registry.versions import CHAMPION
-from streetseg.serving.champion_follower import Follower, _Pause, _Refusal
+from streetseg.serving.champion_follower import ChampionFollower, _Pause, _Refusal
 from streetseg.serving.engine import Engine
 from tests.conftest import Trained
 from tests.support.serving_registry import broken, registered, rolled
@@ -65,7 +65,7 @@ def recipe(registry: tuple[Params, MlflowClient], tmp_path: Path) -> Params:
     return registry[0].override({"serve.cache": str(tmp_path / "cache")})
 
 
-def answering(follower: Follower) -> str:
+def answering(follower: ChampionFollower) -> str:
     assert follower.current is not None
     return follower.current.version
 
@@ -80,7 +80,7 @@ def until(condition: Callable[[], bool]) -> None:
 def test_it_takes_the_champion_and_follows_it(
     recipe: Params, promote: Callable[[str], None]
 ) -> None:
-    follower = Follower(recipe)
+    follower = ChampionFollower(recipe)
     follower.start()
     try:
         assert answering(follower) == "1"
@@ -97,7 +97,7 @@ def test_it_takes_the_champion_and_follows_it(
 
 
 def test_each_version_answers_as_itself(recipe: Params, promote: Callable[[str], None]) -> None:
-    follower = Follower(recipe)
+    follower = ChampionFollower(recipe)
     rgb = np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8)
     masks = []
     for version in ("1", "2"):
@@ -111,7 +111,7 @@ def test_each_version_answers_as_itself(recipe: Params, promote: Callable[[str],
 def test_a_version_that_computes_something_else_does_not_take_over(
     recipe: Params, promote: Callable[[str], None]
 ) -> None:
-    follower = Follower(recipe)
+    follower = ChampionFollower(recipe)
     follower.look()
     promote("3")
     follower.look()
@@ -130,7 +130,7 @@ def test_a_version_that_computes_something_else_does_not_take_over(
 def test_a_refused_version_is_told_again_after_a_rollback(
     recipe: Params, promote: Callable[[str], None]
 ) -> None:
-    follower = Follower(recipe.override({"serve.poll_seconds": 60}))
+    follower = ChampionFollower(recipe.override({"serve.poll_seconds": 60}))
     for version in ("1", "3", "1", "3"):
         promote(version)
         follower.look()
@@ -138,7 +138,7 @@ def test_a_refused_version_is_told_again_after_a_rollback(
 
 
 def test_the_old_model_leaves_the_memory(recipe: Params, promote: Callable[[str], None]) -> None:
-    follower = Follower(recipe)
+    follower = ChampionFollower(recipe)
     follower.look()
     assert follower.current is not None
     old = weakref.ref(follower.current.segmenter)
@@ -151,7 +151,7 @@ def test_the_old_model_leaves_the_memory(recipe: Params, promote: Callable[[str]
 
 
 def test_processes_that_start_together_copy_once(recipe: Params) -> None:
-    followers = [Follower(recipe) for _ in range(3)]
+    followers = [ChampionFollower(recipe) for _ in range(3)]
     threads = [threading.Thread(target=follower.look) for follower in followers]
     for thread in threads:
         thread.start()
@@ -162,7 +162,7 @@ def test_processes_that_start_together_copy_once(recipe: Params) -> None:
 
 def test_a_cache_that_cannot_be_written_is_done_without(recipe: Params, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    follower = Follower(recipe.override({"serve.cache": str(tmp_path / "file" / "cache")}))
+    follower = ChampionFollower(recipe.override({"serve.cache": str(tmp_path / "file" / "cache")}))
     follower.look()
     assert (answering(follower), follower.problem) == ("1", "")
 
@@ -173,7 +173,7 @@ def test_what_was_downloaded_is_not_left_behind(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    Follower(recipe).look()
+    ChampionFollower(recipe).look()
     assert list(scratch.iterdir()) == []
 
 
@@ -181,7 +181,7 @@ def test_no_champion_yet_is_said_and_it_is_taken_when_it_comes(
     registry: tuple[Params, MlflowClient], recipe: Params, promote: Callable[[str], None]
 ) -> None:
     registry[1].delete_registered_model_alias("followed", CHAMPION)
-    follower = Follower(recipe)
+    follower = ChampionFollower(recipe)
     follower.look()
     assert follower.current is None
     assert "champion" in follower.problem
@@ -194,9 +194,9 @@ def test_without_the_registry_the_last_version_goes_on_also_after_a_restart(
     recipe: Params, tmp_path: Path
 ) -> None:
     """The registry is a file here; another test takes a server away."""
-    Follower(recipe).look()
+    ChampionFollower(recipe).look()
     away = recipe.override({"registry.tracking_uri": f"sqlite:///{tmp_path / 'away.db'}"})
-    restarted = Follower(away)
+    restarted = ChampionFollower(away)
     restarted.look()
     assert answering(restarted) == "1"
     assert "there is no registry" in restarted.problem
@@ -207,7 +207,7 @@ def test_without_the_registry_the_last_version_goes_on_also_after_a_restart(
 
 def test_without_registry_and_copy_it_says_what_to_do(recipe: Params, tmp_path: Path) -> None:
     away = recipe.override({"registry.tracking_uri": f"sqlite:///{tmp_path / 'away.db'}"})
-    follower = Follower(away)
+    follower = ChampionFollower(away)
     follower.look()
     assert follower.current is None
     assert "set MLFLOW_TRACKING_URI" in follower.problem
@@ -215,10 +215,10 @@ def test_without_registry_and_copy_it_says_what_to_do(recipe: Params, tmp_path: 
 
 @pytest.mark.parametrize("damaged", ["model.onnx", "labels.json", "config.json", VERSION])
 def test_a_damaged_copy_is_fetched_again(recipe: Params, damaged: str) -> None:
-    Follower(recipe).look()
+    ChampionFollower(recipe).look()
     (copy,) = LocalCopies(Path(recipe.serve.cache), recipe.registry).latest()
     (copy / damaged).write_bytes((copy / damaged).read_bytes()[:20])
-    follower = Follower(recipe)
+    follower = ChampionFollower(recipe)
     follower.look()
     assert (answering(follower), follower.problem) == ("1", "")
 
@@ -226,14 +226,14 @@ def test_a_damaged_copy_is_fetched_again(recipe: Params, damaged: str) -> None:
 def test_a_damaged_copy_is_passed_over_while_the_registry_is_away(
     recipe: Params, promote: Callable[[str], None], tmp_path: Path
 ) -> None:
-    follower = Follower(recipe)
+    follower = ChampionFollower(recipe)
     follower.look()
     promote("2")
     follower.look()
     second, _ = LocalCopies(Path(recipe.serve.cache), recipe.registry).latest()
     (second / "model.onnx").write_bytes(b"")
     away = recipe.override({"registry.tracking_uri": f"sqlite:///{tmp_path / 'away.db'}"})
-    restarted = Follower(away)
+    restarted = ChampionFollower(away)
     restarted.look()
     assert answering(restarted) == "1"
 
@@ -262,7 +262,7 @@ def test_a_damaged_copy_is_not_opened_again_at_each_look(
     copy = Path(away.serve.cache) / away.registry.model_name / "1-run"
     copy.mkdir(parents=True)
     (copy / VERSION).touch()
-    follower = Follower(away)
+    follower = ChampionFollower(away)
     for _ in range(3):
         follower.look()
     assert follower.current is None
@@ -276,7 +276,7 @@ def test_a_fallback_that_fails_leaves_the_follower_alive(
         raise OSError("no room")
 
     monkeypatch.setattr(LocalCopies, "latest", fail)
-    follower = Follower(away)
+    follower = ChampionFollower(away)
     follower.look()
     assert "there is no registry" in follower.problem
 
@@ -291,7 +291,7 @@ def test_a_copy_that_another_process_removes_meanwhile_is_passed_over(away: Para
 
 
 def test_a_refusal_that_is_taken_back_during_a_look_does_no_harm(away: Params) -> None:
-    class Woken(Follower):
+    class Woken(ChampionFollower):
         """Another thread takes the refusal back once it has been read."""
 
         noted: ClassVar = [_Refusal("1", "damaged", _Pause(1.0, math.inf))]
@@ -304,7 +304,7 @@ def test_a_refusal_that_is_taken_back_during_a_look_does_no_harm(away: Params) -
 
 
 def test_only_the_last_few_versions_are_kept(recipe: Params) -> None:
-    Follower(recipe).look()
+    ChampionFollower(recipe).look()
     copies = LocalCopies(Path(recipe.serve.cache), recipe.registry)
     (first,) = copies.latest()
     for number in range(10, 13):
@@ -316,10 +316,10 @@ def test_only_the_last_few_versions_are_kept(recipe: Params) -> None:
 def test_version_1_of_another_registry_is_another_model(
     recipe: Params, trained: Trained, tmp_path: Path
 ) -> None:
-    Follower(recipe).look()
+    ChampionFollower(recipe).look()
     other = recipe.override({"registry.tracking_uri": f"sqlite:///{tmp_path / 'other.db'}"})
     registered(other, {"1": rolled(trained.artifact, tmp_path / "rolled")})
-    follower, rgb = Follower(other), np.zeros((64, 128, 3), np.uint8)
+    follower, rgb = ChampionFollower(other), np.zeros((64, 128, 3), np.uint8)
     follower.look()
     assert follower.current is not None
     expected = Segmenter(tmp_path / "rolled").predict(rgb)
@@ -333,7 +333,7 @@ def test_a_folder_is_served_whatever_the_champion_is(
     folder = copy_model("models:/followed@champion", recipe.registry, tmp_path / "model")
     assert not (folder / "weights.safetensors").exists()
     promote("2")
-    follower = Follower(recipe.override({"serve.model": str(folder)}))
+    follower = ChampionFollower(recipe.override({"serve.model": str(folder)}))
     follower.start()
     assert (answering(follower), follower.problem) == ("1", "")
     assert follower.told()["champion_checked"] is None
@@ -345,14 +345,14 @@ def test_a_folder_without_a_whole_model_is_said(
 ) -> None:
     folder = shutil.copytree(trained.artifact, tmp_path / "model")
     (folder / missing).unlink()
-    follower = Follower(recipe.override({"serve.model": str(folder)}))
+    follower = ChampionFollower(recipe.override({"serve.model": str(folder)}))
     follower.start()
     assert follower.current is None
     assert "serve.model" in follower.problem
 
 
 def test_a_model_that_was_never_registered_says_so(recipe: Params, trained: Trained) -> None:
-    follower = Follower(recipe.override({"serve.model": str(trained.artifact)}))
+    follower = ChampionFollower(recipe.override({"serve.model": str(trained.artifact)}))
     follower.start()
     assert follower.current is not None
     assert follower.current.told["version"] == "unregistered"

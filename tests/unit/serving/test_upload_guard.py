@@ -18,9 +18,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from streetseg.config.params import Serve
-from streetseg.serving.access_log import Front
+from streetseg.serving.access_log import AccessLogMiddleware
 from streetseg.serving.tracing import set_up_tracing, span
-from streetseg.serving.upload_guard import Guard, Upload
+from streetseg.serving.upload_guard import Upload, UploadMiddleware
 
 FILES = {"image": ("a.png", b"picture")}
 
@@ -43,8 +43,10 @@ def guarded(settings: Serve, tokens: tuple[str, ...] = ()) -> httpx.AsyncClient:
         Route("/fail", fail),
         Route("/", lambda _: JSONResponse({})),
     ]
-    app = Guard(Starlette(routes=routes), {"/segment": Upload("image")}, settings, tokens)
-    front = Front(app, frozenset(["/segment"]))
+    app = UploadMiddleware(
+        Starlette(routes=routes), {"/segment": Upload("image")}, settings, tokens
+    )
+    front = AccessLogMiddleware(app, frozenset(["/segment"]))
     client = httpx.AsyncClient(
         transport=httpx.ASGITransport(front, raise_app_exceptions=False), base_url="http://x"
     )
@@ -54,7 +56,7 @@ def guarded(settings: Serve, tokens: tuple[str, ...] = ()) -> httpx.AsyncClient:
 
 def test_more_uploads_than_it_takes_are_told_to_come_back() -> None:
     async def crowd() -> list[httpx.Response]:
-        async with guarded(Serve(concurrency=2)) as client:
+        async with guarded(Serve(max_concurrent_uploads=2)) as client:
             asked = [asyncio.create_task(client.post("/segment", files=FILES)) for _ in range(5)]
             while sum(task.done() for task in asked) < 3:
                 await asyncio.sleep(0.01)

@@ -12,9 +12,14 @@ import torch
 
 from streetseg.config.params import Augment
 from streetseg.data.labels import IGNORE, LabelSpace
-from streetseg.training.augmentation import build_augmentation, draw_color, finish, recolor
+from streetseg.training.augmentation import (
+    augment_on_device,
+    build_augmentation,
+    draw_color,
+    recolor,
+)
 from streetseg.training.loader import Batch
-from streetseg.training.weather import Veil, dirt, fog, rain, shadow, sun_flare
+from streetseg.training.weather import WeatherOverlay, dirt, fog, rain, shadow, sun_flare
 
 SIZE = (64, 128)
 STILL: dict[str, Any] = {"flip": 0, "scale": (1, 1)}
@@ -88,7 +93,7 @@ def test_a_change_of_appearance_changes_the_picture_and_no_label(
 @pytest.mark.parametrize("draw", [rain, fog, sun_flare, shadow, dirt])
 def test_weather_fits_frames_of_any_size(draw: Any, size: tuple[int, int]) -> None:
     image = np.full((*size, 3), 128, np.uint8)
-    changed = A.Compose([Veil(draw, p=1)], seed=1)(image=image)["image"]
+    changed = A.Compose([WeatherOverlay(draw, p=1)], seed=1)(image=image)["image"]
     assert changed.shape == image.shape
     assert 0 < np.abs(changed.astype(int) - image).mean() < 100
 
@@ -98,7 +103,7 @@ def test_a_veil_blends_its_colour_over_the_scene() -> None:
         return np.repeat([[0.0, 0.5, 1.0]], size[0], axis=0), (250, 100, 0)
 
     image = np.full((4, 3, 3), 50, np.uint8)
-    (row, *_) = A.Compose([Veil(half, p=1)])(image=image)["image"].astype(int)
+    (row, *_) = A.Compose([WeatherOverlay(half, p=1)])(image=image)["image"].astype(int)
     assert row[0].tolist() == [50, 50, 50]
     assert np.abs(row[1] - (150, 75, 25)).max() <= 1
     assert row[2].tolist() == [250, 100, 0]
@@ -237,7 +242,7 @@ def batch_of(images: torch.Tensor, flips: list[bool]) -> Batch:
 
 def test_picture_and_categories_are_mirrored_where_a_flip_was_drawn() -> None:
     images = torch.randint(0, 256, (2, 8, 16, 3), dtype=torch.uint8)
-    pixels, categories = finish(batch_of(images, [False, True]), torch.device("cpu"))
+    pixels, categories = augment_on_device(batch_of(images, [False, True]), torch.device("cpu"))
     assert (pixels.dtype, categories.dtype) == (torch.float32, torch.int64)
     for row, expected in ((0, images[0]), (1, images[1].flip(1))):
         torch.testing.assert_close(pixels[row], expected.float(), atol=1e-3, rtol=0)

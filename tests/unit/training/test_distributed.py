@@ -20,7 +20,7 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.tracking.store import connect
 from streetseg.training import initial_state as initial
 from streetseg.training import train as training
-from tests.support.deterministic_training import calm_model
+from tests.support.deterministic_training import deterministic_model
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def recipe(
     """A small network, and everything on that must be right in each process."""
     tree = params.to_dict()
     tree["model"] = {"architecture": "MiniUnet", "encoder_weights": "none"}
-    tree["train"] |= {"epochs": 2, "ema": 0.5, "accumulate": 2, "gradient_clip": 1.0}
+    tree["train"] |= {"epochs": 2, "ema": 0.5, "accumulation_steps": 2, "gradient_clip": 1.0}
     tree["train"] |= {"checkpoint_minutes": 0, "batch_size": 4}
     tree["registry"]["experiment"] = "distributed"
     path = tmp_path_factory.mktemp("distributed") / "params.yaml"
@@ -58,7 +58,7 @@ def recipe(
 def alone(recipe: Path, dataset: PreparedDataset) -> Path:
     """What one process learns."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(initial, "build_model", calm_model)
+        patch.setattr(initial, "build_model", deterministic_model)
         return training.train(load_params(recipe), dataset, recipe.parent / "alone").artifact
 
 

@@ -18,7 +18,7 @@ import torch
 from streetseg.config.params import Augment, Train
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
-from streetseg.training.augmentation import finish
+from streetseg.training.augmentation import augment_on_device
 from streetseg.training.device import memory_advice
 from streetseg.training.distributed import World
 from streetseg.training.loader import AugmentedFrames, EpochBatches, training_loader
@@ -48,7 +48,7 @@ if __name__ == "__main__":
         raise ZeroDivisionError("between batches")
 """
 
-WORKER_FAILED = r"failed, .* /dev/shm: lower train\.loader_workers; the same command goes on"
+WORKER_FAILED = r"failed, .* /dev/shm: lower train\.num_workers; the same command goes on"
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def epoch_of(dataset: PreparedDataset, epoch: int, workers: int) -> tuple[np.nda
     batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=3)
     loader = training_loader(dataset, batches, EVERYTHING, workers)
     batches.begin(epoch)
-    images, categories = zip(*(finish(batch, CPU) for batch in loader), strict=True)
+    images, categories = zip(*(augment_on_device(batch, CPU) for batch in loader), strict=True)
     return torch.cat(images).numpy(), torch.cat(categories).numpy()
 
 
@@ -111,7 +111,11 @@ def test_persistent_workers_draw_anew_in_each_epoch(dataset: PreparedDataset) ->
     for epoch in (1, 2):
         batches.begin(epoch)
         epochs.append(
-            {image.numpy().tobytes() for batch in loader for image in finish(batch, CPU)[0]}
+            {
+                image.numpy().tobytes()
+                for batch in loader
+                for image in augment_on_device(batch, CPU)[0]
+            }
         )
     assert len(epochs[0]) == len(dataset.rows("train")), "workers repeat each other"
     assert not epochs[0] & epochs[1], "an epoch repeats the one before"

@@ -72,7 +72,7 @@ def test_what_does_not_matter_to_the_weights_may_change_while_a_training_is_stop
         [connect(params.registry).get_experiment_by_name("streetseg").experiment_id], max_results=1
     )[0]
     assert run.info.status == "KILLED"
-    recipe = params.override({**STOPPABLE, "train.patience": 99, "train.loader_workers": 1})
+    recipe = params.override({**STOPPABLE, "train.patience": 99, "train.num_workers": 1})
     resumed = train(recipe, dataset, tmp_path / "model")
     assert weights_sha256(resumed.artifact) == weights_sha256(alone.artifact)
 
@@ -82,7 +82,7 @@ def test_workers_leave_signals_to_the_training(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     """A terminal and a supervisor signal the whole group of processes."""
-    recipe = params.override({"train.loader_workers": 2, "train.epochs": 500})
+    recipe = params.override({"train.num_workers": 2, "train.epochs": 500})
     recipe = recipe.override({"train.checkpoint_minutes": 0})
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
     running = subprocess.Popen(

@@ -16,12 +16,12 @@ from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import read_config, read_trained_on, weights_sha256
 from streetseg.models.build import build_model
 from streetseg.registry.register import register
-from streetseg.reports.drawing import HEADING
 from streetseg.tracking.record import training_run
 from streetseg.tracking.store import connect
 from streetseg.training.checkpoint import TrainingState
 from streetseg.training.losses import segmentation_loss
 from streetseg.training.optimization import build_average, build_optimizer, build_schedule
+from streetseg.training.preview import HEADING
 from streetseg.training.selection import split_for_selection
 from streetseg.training.train import TrainedModel, train
 from tests.conftest import Trained
@@ -88,7 +88,7 @@ def test_training_stops_when_it_no_longer_gets_better(
 def test_a_loss_that_is_not_finite_stops_with_a_hint(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    explosive = params.override({"train.learning_rate": 1e30, "train.warmup": 0.0})
+    explosive = params.override({"train.learning_rate": 1e30, "train.warmup_fraction": 0.0})
     with pytest.raises(StreetsegError, match=r"batch \d+ \(.*_\d+.*lower train\.learning_rate"):
         train(explosive, dataset, tmp_path / "model")
     assert not list(tmp_path.iterdir()), "nothing half-written"
@@ -107,7 +107,7 @@ def test_a_device_that_is_not_there_is_named(
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    recipe = load_params(overrides={"train.learning_rate": 1.0, "train.warmup": 0.2}).train
+    recipe = load_params(overrides={"train.learning_rate": 1.0, "train.warmup_fraction": 0.2}).train
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     schedule = build_schedule(optimizer, recipe, steps=10)
     rates = []
@@ -140,7 +140,7 @@ def plain(
     "setting",
     [
         {"train.schedule": "poly"},
-        {"train.accumulate": 3},
+        {"train.accumulation_steps": 3},
         {"train.gradient_clip": 0.1},
         {"train.ema": 0.9},
         {"train.precision": "bfloat16"},
@@ -174,13 +174,13 @@ def test_the_average_of_the_weights_is_an_exponential_one() -> None:
 
 def test_the_encoder_may_learn_at_a_rate_of_its_own(on_encoder: Params) -> None:
     model = build_model(on_encoder.model, 3)
-    recipe = on_encoder.override({"train.learning_rate": 1.0, "train.encoder_rate": 0.1}).train
+    recipe = on_encoder.override({"train.learning_rate": 1.0, "train.encoder_lr_scale": 0.1}).train
     optimizer = build_optimizer(model, recipe)
     rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
     encoder = set(model.encoder.parameters())
     assert rates == {p: 0.1 if p in encoder else 1.0 for p in model.parameters()}
     recipe = on_encoder.override(
-        {"train.learning_rate": 1.0, "train.encoder_rate": 0.5, "train.encoder_decay": 0.1}
+        {"train.learning_rate": 1.0, "train.encoder_lr_scale": 0.5, "train.layer_decay": 0.1}
     ).train
     optimizer = build_optimizer(model, recipe)
     rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
@@ -325,7 +325,7 @@ def test_weights_that_are_not_finite_are_not_kept(
     def broken(state: TrainingState, recipe: Train) -> None:
         next(state.model.parameters()).data.fill_(float("nan"))
 
-    monkeypatch.setattr("streetseg.training.train.update", broken)
+    monkeypatch.setattr("streetseg.training.train.optimizer_step", broken)
     recipe = params.override({"train.checkpoint_minutes": 0})
     with pytest.raises(StreetsegError, match="weights are no longer finite in epoch 1 after batch"):
         train(recipe, dataset, tmp_path / "model")
@@ -346,7 +346,10 @@ def test_what_the_system_says_of_a_training_is_not_said_of_its_record(
 @pytest.mark.parametrize(
     ("fits", "advice"),
     [
-        (3, r"the largest batch that fits is train\.batch_size=3; with train\.accumulate=2 "),
+        (
+            3,
+            r"the largest batch that fits is train\.batch_size=3; with train\.accumulation_steps=2",
+        ),
         (0, "no batch fits: choose a smaller network"),
     ],
 )

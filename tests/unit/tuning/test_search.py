@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from streetseg.config.params import Params, load_params
-from streetseg.core.atomic_files import alone_in
+from streetseg.core.atomic_files import lock_folder
 from streetseg.core.errors import StreetsegError
 from streetseg.core.signals import stop_requests
 from streetseg.data.dataset import PreparedDataset
@@ -37,8 +37,8 @@ def recipe(params: Params) -> Params:
             "train.epochs": 2,
             "train.checkpoint_minutes": 0,
             "tune.trials": 2,
-            "tune.startup": 0,
-            "tune.warmup": 0,
+            "tune.n_startup_trials": 0,
+            "tune.n_warmup_steps": 0,
             "tune.space": HOPELESS,
         }
     )
@@ -197,7 +197,7 @@ def test_two_searches_in_one_folder_are_refused(
     recipe: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     with (
-        alone_in(tmp_path, tmp_path),
+        lock_folder(tmp_path, tmp_path),
         pytest.raises(StreetsegError, match=f"another process is writing {tmp_path}"),
     ):
         tune(recipe, dataset, tmp_path)
@@ -243,7 +243,7 @@ def test_what_is_no_study_is_named(
         ({"train.schedule": {"low": 0, "high": 1}}, "train.schedule = 0.0: input should be"),
         ({"train.epochs.x": [1]}, "'epochs' is a value, not a section"),
         ({"prepare.size": [[64, 64]]}, "prepare.size cannot be searched"),
-        ({"train.selection_share": [0.1, 0.2]}, "train.selection_share cannot be searched"),
+        ({"train.holdout_fraction": [0.1, 0.2]}, "train.holdout_fraction cannot be searched"),
     ],
 )
 def test_an_impossible_space_is_one_line_before_anything_is_trained(
@@ -264,7 +264,7 @@ def test_a_trial_that_fails_does_not_end_the_search(
             "train.epochs": 1,
             "train.seed": 1,  # draws the encoder that is not there second and third
             "tune.trials": 2,
-            "tune.startup": 9,
+            "tune.n_startup_trials": 9,
             "model.architecture": "Unet",
             "tune.space": {"model.encoder": [recipe.model.encoder, "resnet1818"]},
         }

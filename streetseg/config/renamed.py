@@ -1,0 +1,38 @@
+"""Settings by their names of older releases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+RENAMED = {
+    "train.selection_share": "train.holdout_fraction",
+    "train.accumulate": "train.accumulation_steps",
+    "train.encoder_rate": "train.encoder_lr_scale",
+    "train.encoder_decay": "train.layer_decay",
+    "train.warmup": "train.warmup_fraction",
+    "train.loader_workers": "train.num_workers",
+    "train.loss.balance": "train.loss.class_weight_power",
+    "serve.max_batch": "serve.max_images_per_request",
+    "serve.concurrency": "serve.max_concurrent_uploads",
+    "tune.startup": "tune.n_startup_trials",
+    "tune.warmup": "tune.n_warmup_steps",
+}
+"""Key path before and now. A file that holds the old name is refused with the new one."""
+
+
+def with_current_names(section: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Stored settings of a section under today's names, nested sections too.
+
+    Models and runs keep the settings that they were trained with, under the names of their time.
+
+    Args:
+        section: the settings.
+        path: key path of the section, such as ``train``.
+    """
+    current: dict[str, Any] = {}
+    for key, value in section.items():
+        old = f"{path}.{key}"
+        name = RENAMED.get(old, old).removeprefix(f"{path}.")
+        current[name] = with_current_names(value, old) if isinstance(value, Mapping) else value
+    return current
