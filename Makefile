@@ -59,7 +59,7 @@ lint: $(SYNCED) ## ruff and mypy
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
 
-format: $(SYNCED) ## Let ruff mend what it can
+format: $(SYNCED) ## Let ruff fix what it can
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
 

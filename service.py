@@ -156,20 +156,20 @@ class StreetSegmenter:
         self.engine.close()
 
     def __is_ready__(self) -> bool:
-        """Whether pictures can be segmented, as ``/readyz`` tells."""
+        """Whether images can be segmented, as ``/readyz`` tells."""
         return self.follower.current is not None
 
     @bentoml.api(route="/segment")
     async def segment(self, image: Path, ctx: bentoml.Context) -> Png:
-        """Category ids of a picture, as a palette PNG of its size."""
+        """Category ids of an image, as a palette PNG of its size."""
         return await self._answer(image, ctx, mask_png)
 
     @bentoml.api(route="/overlay")
     async def overlay(self, image: Path, ctx: bentoml.Context, opacity: float = 0.5) -> Png:
-        """A picture under the colours of its categories; they have an opacity of 0 to 1."""
+        """An image under the colours of its categories; they have an opacity of 0 to 1."""
 
         def respond(seen: Segmented, labels: LabelSpace) -> bytes:
-            # decoded again: it would take the memory of a whole picture while it waits
+            # decoded again: it would take the memory of a whole image while it waits
             return overlay_png(seen, labels, self.engine.decode(seen.data), opacity)
 
         if not 0 <= opacity <= 1:
@@ -178,12 +178,12 @@ class StreetSegmenter:
 
     @bentoml.api(route="/describe")
     async def describe(self, image: Path, ctx: bentoml.Context) -> dict[str, Any]:
-        """What is in a picture: the share of each category, 0 to 1."""
+        """What is in an image: the fraction of each category, 0 to 1."""
         return await self._answer(image, ctx, description)
 
     @bentoml.api(route="/segment_batch")
     async def segment_batch(self, images: list[Path], ctx: bentoml.Context) -> dict[str, Any]:
-        """Category ids of several pictures; one that cannot be used says why."""
+        """Category ids of several images; one that cannot be used says why."""
         if (model := self.follower.current) is None:
             return _finish(error_response(503, self.follower.problem), ctx)
 
@@ -206,7 +206,7 @@ class StreetSegmenter:
         ctx: bentoml.Context,
         respond: Callable[[Segmented, LabelSpace], Any],
     ) -> Any:
-        """Segment and respond, or say in JSON what is wrong with the picture."""
+        """Segment and respond, or say in JSON what is wrong with the image."""
         if (model := self.follower.current) is None:
             return _finish(error_response(503, self.follower.problem), ctx)
         response: Response

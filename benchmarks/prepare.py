@@ -54,13 +54,13 @@ def notebook(frame: Frame, out: Path, size: tuple[int, int]) -> None:
 
 
 def decode(frame: Frame, labels: LabelSpace) -> None:
-    """The two pictures, with our decoder."""
+    """The two images, with our decoder."""
     decode_rgb(frame.image.read_bytes())
     decode_labels(frame.label.read_bytes(), labels)
 
 
 def decode_with_opencv(frame: Frame) -> None:
-    """The two pictures, with OpenCV."""
+    """The two images, with OpenCV."""
     cv2.imdecode(np.frombuffer(frame.image.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     cv2.imdecode(np.frombuffer(frame.label.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
 
@@ -149,7 +149,7 @@ def main() -> None:
                 "ours / bound <= 1.15",
                 "ms/frame",
                 why="what is beside decoding is resizing and hashing; "
-                "a decoder that gives the picture at a fraction of its size would help both",
+                "a decoder that gives the image at a fraction of its size would help both",
             ),
             Claim(
                 f"{what}, against decoding alone with OpenCV",

@@ -64,7 +64,7 @@ class Measured:
 
 
 def ask(port: int, picture: bytes) -> int:
-    """Post a picture to ``/segment`` and return the status."""
+    """Post an image to ``/segment`` and return the status."""
     head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
     body = head + b"Content-Type: image/jpeg\r\n\r\n" + picture + b"\r\n--x--\r\n"
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
@@ -101,7 +101,7 @@ def serving(name: str, command: list[str], artifact: Path) -> Iterator[Measured]
 
 
 def trained_model(encoder: str, size: tuple[int, int]) -> Path:
-    """A network that has learnt a little: its masks have areas and borders, not noise."""
+    """A network that has trained a little: its masks have areas and borders, not noise."""
     folder = OUT / f"serve-{encoder}-{size[1]}x{size[0]}"
     params = load_params(
         overrides={
@@ -282,7 +282,7 @@ def memory_claim(answers: int) -> Claim:
 
 
 def quantile(values: list[float], share: float) -> float:
-    """The value below which a share of them lies."""
+    """The value below which a fraction of them lies."""
     return float(np.quantile(values, share))
 
 

@@ -1,4 +1,4 @@
-"""Component: segment a folder or a prefix of pictures."""
+"""Component: segment a folder or a prefix of images."""
 
 from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
 

@@ -1,4 +1,4 @@
-"""The batch pipeline: the pictures of a folder or a bucket's prefix, segmented."""
+"""The batch pipeline: the images of a folder or a bucket's prefix, segmented."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ def batch_pipeline(place: Place = no_pods) -> Callable[..., Any]:
 
     @dsl.pipeline(
         name="street-segmentation-batch",
-        description="Segment the pictures of a folder or a bucket with a registered model.",
+        description="Segment the images of a folder or a bucket with a registered model.",
     )
     def street_segmentation_batch(
         source: str,
@@ -36,10 +36,10 @@ def batch_pipeline(place: Place = no_pods) -> Callable[..., Any]:
         model: str = "models:/street-segmenter@champion",
         overrides: dict = {},  # noqa: B006 - kfp reads the default, nothing changes it
     ) -> Segmented:
-        """Segment pictures.
+        """Segment images.
 
         Args:
-            source: Folder, or prefix such as s3://bucket/prefix, whose PNG, JPEG and WebP pictures
+            source: Folder, or prefix such as s3://bucket/prefix, whose PNG, JPEG and WebP images
                 are segmented.
             destination: Folder or prefix for the masks and the table; empty for an artifact of the
                 run. A run with the destination of a stopped one goes on where that one was.
@@ -57,7 +57,7 @@ def batch_pipeline(place: Place = no_pods) -> Callable[..., Any]:
                 source=source,
                 destination=destination,
                 settings=overrides,
-            ).set_caching_options(enable_caching=False)  # there may be other pictures by now
+            ).set_caching_options(enable_caching=False)  # there may be other images by now
         )
         return Segmented(
             fetched.outputs["Output"],

@@ -33,7 +33,7 @@ def scheduled_pipeline(training: Any, place: Place = no_pods) -> Callable[..., A
         fail_on_gate: bool = False,
         overrides: dict = {},  # noqa: B006 - kfp reads the default, nothing changes it
     ) -> None:
-        """Train where no finished run of the MLflow experiment has learnt from the data yet.
+        """Train where no finished run of the MLflow experiment was trained on the data yet.
 
         Args:
             data_version: Git revision whose dvc.lock names the data, such as "main"; or the md5

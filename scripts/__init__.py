@@ -1,1 +1,1 @@
-"""Jobs around the project: the demo, pictures for the documentation, trials by fire."""
+"""Jobs around the project: the demo, images for the documentation, trials by fire."""

@@ -1,4 +1,4 @@
-"""What the scripts share that take pictures for the documentation: a browser, and small files."""
+"""What the scripts share that take images for the documentation: a browser, and small files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def chromium(*flags: str) -> Iterator[Browser]:
 
 
 def write_pictures(pictures: Mapping[str, Image], out: Path) -> list[Path]:
-    """Write each picture to ``out/NAME.png`` and say how large it is; the folder is made."""
+    """Write each image to ``out/NAME.png`` and say how large it is; the folder is made."""
     out.mkdir(parents=True, exist_ok=True)
     return [_write(picture, out / f"{name}.png") for name, picture in pictures.items()]
 

@@ -33,7 +33,7 @@ class View:
     sample: str
     """Which of the page's samples is segmented."""
     pointer: tuple[float, float]
-    """Where on the picture the pointer is, as parts of its width and height."""
+    """Where on the image the pointer is, as parts of its width and height."""
     phone: bool = False
 
 
@@ -45,7 +45,7 @@ VIEWS = (
 
 
 def main() -> None:
-    """Take every picture; status 1 with one clear line where something is missing."""
+    """Take every image; status 1 with one clear line where something is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:3000", help="where the service listens")
     parser.add_argument("--out", type=Path, default=PICTURES)
@@ -74,7 +74,7 @@ def take_pictures(url: str, out: Path) -> list[Path]:
 
 
 def picture(browser: Browser, url: str, view: View) -> bytes:
-    """Have the page segment a sample, and take a PNG of it with the pointer on the picture."""
+    """Have the page segment a sample, and take a PNG of it with the pointer on the image."""
     width, height = view.size
     page = browser.new_page(
         viewport={"width": width, "height": height},
@@ -95,7 +95,7 @@ def picture(browser: Browser, url: str, view: View) -> bytes:
 
 
 def smaller(png: bytes) -> Image.Image:
-    """A picture with fewer steps of brightness."""
+    """An image with fewer steps of brightness."""
     coarser = [round(value * STEPS / 255) * 255 // STEPS for value in range(256)]
     return Image.open(io.BytesIO(png)).convert("RGB").point(coarser * 3)
 

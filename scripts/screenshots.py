@@ -37,7 +37,7 @@ PATIENCE_S = 120
 SETTLED_S = 0.5
 """A page that looks the same after this time has done loading."""
 COLORS = 128
-"""Of a picture's palette: MLflow's pages need no more, and the files are a quarter as large."""
+"""Of an image's palette: MLflow's pages need no more, and the files are a quarter as large."""
 COLUMNS = ("metrics.`miou`", "tags.`data_version`", "tags.`encoder`", "params.`train.seed`")
 CURVES = ("loss", "selection_miou", "learning_rate")
 REMEMBERED = {
@@ -62,7 +62,7 @@ class Page:
     path: str
     """What comes after ``#/`` in the address."""
     size: tuple[int, int]
-    """Width and height of the picture."""
+    """Width and height of the image."""
     shows: tuple[str, ...]
     """Texts that are on the page once it is ready."""
     clicks: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class Page:
 
 
 def main() -> None:
-    """Take every picture; status 1 with one clear line where something is missing."""
+    """Take every image; status 1 with one clear line where something is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", default=STORE, help="an SQLite store, as 'make demo' leaves it")
     parser.add_argument("--out", type=Path, default=PICTURES)
@@ -201,7 +201,7 @@ def picture(context: BrowserContext, url: str, page: Page) -> bytes:
 
 
 def smaller(png: bytes) -> Image.Image:
-    """A picture with a palette of few colours."""
+    """An image with a palette of few colours."""
     return Image.open(io.BytesIO(png)).convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
 
 

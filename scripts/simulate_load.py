@@ -1,13 +1,13 @@
-"""How many pictures a second pods of the service take: a simulation from a measured figure.
+"""How many images a second pods of the service take: a simulation from a measured figure.
 
     python -m scripts.simulate_load --seconds-per-answer 0.17 --pods 4
 
 Requests come at random moments (a Poisson process), and go to a pod at random, as Kubernetes
 spreads connections, or to the one with the fewest in hand, as a proxy can. A pod answers one after
 another, each in the same time, which is how the service behaves on a CPU, where a batch takes as
-long as its pictures one by one; it refuses (503) what would be more than
+long as its images one by one; it refuses (503) what would be more than
 `serve.max_concurrent_uploads` in hand. A GPU batches: take the seconds of a batch
-divided by its pictures.
+divided by its images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from streetseg.config.params import load_params
 from streetseg.core.terminal import table_of
 
 LOADS = (0.5, 0.7, 0.8, 0.9, 1.0, 1.2)
-"""Requests that come, as a share of those that all pods could answer."""
+"""Requests that come, as a fraction of those that all pods could answer."""
 
 
 @dataclass(frozen=True)

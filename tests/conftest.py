@@ -1,4 +1,4 @@
-"""What several tests stand on: a tiny drawn city, prepared, and a model trained on it."""
+"""What several tests stand on: a tiny synthetic city, prepared, and a model trained on it."""
 
 from __future__ import annotations
 

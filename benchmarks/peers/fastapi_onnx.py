@@ -35,7 +35,7 @@ def ready() -> str:
 
 @app.post("/segment")
 def segment(image: Annotated[bytes, fastapi.File()]) -> fastapi.Response:
-    """A palette PNG of the size of the picture."""
+    """A palette PNG of the size of the image."""
     rgb = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR_RGB)
     assert rgb is not None
     small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)

@@ -32,7 +32,7 @@ def ready() -> str:
 
 @app.post("/segment")
 def segment() -> flask.Response:
-    """A palette PNG of the size of the picture."""
+    """A palette PNG of the size of the image."""
     picture = Image.open(flask.request.files["image"].stream).convert("RGB")
     small = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Commands that show a model at work: on a film, and inside."""
+"""Commands that show a model at work: on a video, and inside."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def video(
         Path | None, typer.Option(help="Folder for the masks: category ids as 000001.png, ...")
     ] = None,
 ) -> None:
-    """Segment a film and lay the categories' colours over it.
+    """Segment a video and lay the categories' colours over it.
 
     Frame rate and size stay; sound is dropped. MP4 is MPEG-4 Part 2, for players, not for browsers.
-    A folder gets one PNG a frame. OUT is replaced, and only once it is whole. If a film is cut
+    A folder gets one PNG a frame. OUT is replaced, and only once it is whole. If a video is cut
     off, what can be read is written, with a warning.
 
     Smoothing averages over the frames of a scene: less flicker, but it follows late.
@@ -93,7 +93,7 @@ def attention(
     model: ModelUri = None,
     at: Annotated[
         str | None,
-        typer.Option(metavar="X,Y", help="Pixel of the picture that asks; else its centre."),
+        typer.Option(metavar="X,Y", help="Pixel of the image that asks; else its centre."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("outputs/attention.png"),
 ) -> None:

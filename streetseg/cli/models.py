@@ -89,7 +89,7 @@ def predict(
     model: ModelUri = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("outputs/predictions"),
 ) -> None:
-    """Segment pictures: NAME_mask.png holds category ids, NAME_overlay.png shows them."""
+    """Segment images: NAME_mask.png holds category ids, NAME_overlay.png shows them."""
     import streetseg
     from streetseg.core.atomic_files import write_atomic
     from streetseg.core.progress import track
@@ -99,7 +99,7 @@ def predict(
     stems = [path.stem for path in images]
     if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
         raise StreetsegError(
-            f"several pictures would be written to {twice}_mask.png: give each an --out of its "
+            f"several images would be written to {twice}_mask.png: give each an --out of its "
             "own, or let 'streetseg batch' segment their folder"
         )
     settings = load(params, set_)
@@ -121,7 +121,7 @@ def predict(
 @app.command()
 def batch(
     source: Annotated[
-        str, typer.Argument(help="Folder, or prefix such as s3://bucket/prefix, with pictures.")
+        str, typer.Argument(help="Folder, or prefix such as s3://bucket/prefix, with images.")
     ],
     destination: Annotated[
         str, typer.Argument(help="Folder or prefix for the masks and the table; not inside it.")
@@ -133,12 +133,12 @@ def batch(
 ) -> None:
     """Segment every PNG, JPEG and WebP below a folder or a bucket's prefix.
 
-    Leaves PATH_mask.png for each picture (category ids, in the colours of the categories),
-    summary.csv with a row for each (size, share of each category, seconds, or what is wrong with
+    Leaves PATH_mask.png for each image (category ids, in the colours of the categories),
+    summary.csv with a row for each (size, fraction of each category, seconds, or what is wrong with
     it) and, when all is done, summary.json with the model and the means.
 
     A call that was stopped goes on with the same command; what the same model version has
-    segmented is not done again. A picture that cannot be used does not stop it.
+    segmented is not done again. An image that cannot be used does not stop it.
 
     S3 is reached as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL say, or as the
     machine's role.
@@ -166,7 +166,7 @@ def batch(
 
 @app.command()
 def ask(
-    source: Annotated[Path, typer.Argument(help="Folder with pictures.")],
+    source: Annotated[Path, typer.Argument(help="Folder with images.")],
     destination: Annotated[Path, typer.Argument(help="Folder for the masks; not inside it.")],
     url: Annotated[str, typer.Option(help="Of the service.")] = "http://127.0.0.1:3000",
     parallel: Annotated[int, typer.Option(min=1, help="Pictures asked about at a time.")] = 4,
@@ -174,8 +174,8 @@ def ask(
 ) -> None:
     """Let a running service segment every PNG, JPEG and WebP below a folder; no model is needed.
 
-    Leaves PATH_mask.png for each picture, as 'batch' does. A call that was stopped goes on with
-    the same command: a picture whose mask is there is not sent again. A picture that cannot be used
+    Leaves PATH_mask.png for each image, as 'batch' does. A call that was stopped goes on with
+    the same command: an image whose mask is there is not sent again. An image that cannot be used
     does not stop it.
 
     If the service wants a token, it is read from STREETSEG_TOKEN.

@@ -143,7 +143,7 @@ def trace(
     files: Annotated[bool, typer.Option("--files", help="Name every frame.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Follow a model to the data it learnt from, or data to the models that learnt from it."""
+    """Follow a model to the data it trained on, or data to the models that trained on it."""
     from streetseg.core.terminal import print_table
     from streetseg.registry.lineage import list_files
     from streetseg.registry.lineage import trace as trace_subject

@@ -71,7 +71,7 @@ class Client(_Service):
     """The service, asked in turn. May be used from several threads.
 
     Each method raises :class:`ServiceError` when the service refuses, fails or cannot be reached,
-    and :class:`StreetsegError` when there is no picture to send.
+    and :class:`StreetsegError` when there is no image to send.
     """
 
     _open = httpx.Client
@@ -87,19 +87,19 @@ class Client(_Service):
         self._http.close()
 
     def segment(self, image: Image) -> Answer[np.ndarray]:
-        """Category ids uint8[H, W] of a picture, at its size when upright."""
+        """Category ids uint8[H, W] of an image, at its size when upright."""
         return self._ask(request.segment(image))
 
     def overlay(self, image: Image) -> Answer[np.ndarray]:
-        """A picture blended with the colours of its categories: RGB uint8[H, W, 3]."""
+        """An image blended with the colours of its categories: RGB uint8[H, W, 3]."""
         return self._ask(request.overlay(image))
 
     def describe(self, image: Image) -> Answer[dict[str, Any]]:
-        """What is in a picture: its width, height, the share of each class (0 to 1), the model."""
+        """Width and height of an image, the fraction of each class (0 to 1), and the model."""
         return self._ask(request.describe(image))
 
     def segment_batch(self, images: Sequence[Image]) -> Answer[list[np.ndarray | ServiceError]]:
-        """Category ids of several pictures in one request, an error in the place of a bad one."""
+        """Category ids of several images in one request, an error in the place of a bad one."""
         return self._ask(request.segment_batch(images))
 
     def model(self) -> Answer[dict[str, Any]]:
@@ -111,21 +111,21 @@ class Client(_Service):
         return self._ask(request.DRIFT)
 
     def folder(self, source: str | Path, destination: str | Path, parallel: int = 4) -> Folder:
-        """Segment the PNG, JPEG and WebP pictures below a folder, however deep they lie.
+        """Segment the PNG, JPEG and WebP images below a folder, however deep they lie.
 
         PATH_mask.png holds the mask of each as the service sent it: category ids, shown in the
-        colours of the categories. A picture whose mask is there is not sent again, so a call that
-        was stopped is gone on with by the same call. A picture that cannot be used does not stop
+        colours of the categories. An image whose mask is there is not sent again, so a call that
+        was stopped is gone on with by the same call. An image that cannot be used does not stop
         it. Hidden files are passed over.
 
         Args:
-            source: folder of pictures.
+            source: folder of images.
             destination: folder for the masks, apart from the source.
-            parallel: how many pictures are asked about at the same time.
+            parallel: how many images are asked about at the same time.
 
         Raises:
             StoppedError: Ctrl-C; the same call goes on.
-            StreetsegError: no pictures, source and destination overlap, or a mask cannot be
+            StreetsegError: no images, source and destination overlap, or a mask cannot be
                 written.
             ServiceError: the service cannot be reached, wants a token, or stays overloaded.
         """

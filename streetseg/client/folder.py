@@ -1,4 +1,4 @@
-"""A folder of pictures, segmented by a service."""
+"""A folder of images, segmented by a service."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ABOUT_THE_PICTURE = (
     httpx.codes.UNSUPPORTED_MEDIA_TYPE,
     httpx.codes.INTERNAL_SERVER_ERROR,
 )
-"""Statuses after which the next picture may do better."""
+"""Statuses after which the next image may do better."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of pictures that the service was asked about."""
+    """A folder of images that the service was asked about."""
 
     destination: Path
     made: int
@@ -35,7 +35,7 @@ class Folder:
     there: int
     """Masks that an earlier call had left."""
     failed: dict[str, str]
-    """What is wrong with each picture that has no mask, by its path below the source."""
+    """What is wrong with each image that has no mask, by its path below the source."""
     model_versions: list[str]
     """That made the masks of this call: more than one if a promotion came between."""
 
@@ -50,9 +50,9 @@ def ask_for_folder(
 
     Args:
         send: asks the service; it is called from several threads.
-        source: folder of pictures.
+        source: folder of images.
         destination: folder for the masks.
-        parallel: how many pictures are asked about at the same time.
+        parallel: how many images are asked about at the same time.
     """
     origin, target = (Storage(str(Path(folder).resolve())) for folder in (source, destination))
     pictures, masks = pictures_for(origin, target), target.files()
@@ -61,7 +61,7 @@ def ask_for_folder(
     versions: set[str] = set()
 
     def ask(path: str) -> tuple[str, str, str]:
-        """The path, and the version of the model or what is wrong with the picture."""
+        """The path, and the version of the model or what is wrong with the image."""
         try:
             answer = send(mask_file(origin.read(path)))
         except ServiceError as error:

@@ -16,7 +16,7 @@ from streetseg.core.errors import StreetsegError, one_line
 from streetseg.images.decode import decode_ids, decode_rgb, encode_png
 
 Image = str | Path | bytes | np.ndarray
-"""Path of a picture, the bytes of its file, or RGB uint8[H, W, 3]."""
+"""Path of an image, the bytes of its file, or RGB uint8[H, W, 3]."""
 Value = TypeVar("Value")
 
 VERSION_HEADER = "X-Model-Version"
@@ -49,7 +49,7 @@ class Answer(Generic[Value]):
 
 @dataclass(frozen=True)
 class Request(Generic[Value]):
-    """A route with the pictures that are sent to it, and how the body of its answer is read."""
+    """A route with the images that are sent to it, and how the body of its answer is read."""
 
     method: str
     route: str
@@ -97,13 +97,13 @@ def describe(image: Image) -> Request[dict[str, Any]]:
 def segment_batch(images: Sequence[Image]) -> Request[list[np.ndarray | ServiceError]]:
     """Category ids, or an error, for each."""
     if not images:
-        raise StreetsegError("there are no pictures to send")
+        raise StreetsegError("there are no images to send")
     files = [("images", _content(image)) for image in images]
 
     def read(body: bytes) -> list[np.ndarray | ServiceError]:
         results = _read_json(body)["results"]
         if len(results) != len(files):
-            raise ValueError("as many answers as pictures are expected")
+            raise ValueError("as many answers as images are expected")
         return [_read_result(result) for result in results]
 
     return Request("POST", "/segment_batch", read, files)
@@ -120,13 +120,13 @@ def no_answer(error: httpx.RequestError, timeout: float) -> str:
 
 
 def _content(image: Image) -> bytes:
-    """The bytes of a picture's file."""
+    """The bytes of an image's file."""
     if isinstance(image, bytes):
         return image
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise StreetsegError(
-                f"a picture is uint8[H, W, 3] in RGB order, not {image.dtype}{list(image.shape)}"
+                f"an image is uint8[H, W, 3] in RGB order, not {image.dtype}{list(image.shape)}"
             )
         return encode_png(image)
     try:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class StreetsegError(Exception):
-    """Something the user can mend: what is wrong, where, and what to do, in one line."""
+    """Something the user can fix: what is wrong, where, and what to do, in one line."""
 
 
 class NoSuchVersionError(StreetsegError):

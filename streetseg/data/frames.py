@@ -45,7 +45,7 @@ def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> Pr
     """Decode, check, remap, resize to (height, width) and measure one frame.
 
     Raises:
-        StreetsegError: a file is missing or no picture of its kind, the two differ in size, or an
+        StreetsegError: a file is missing or no image of its kind, the two differ in size, or an
             id is unknown.
     """
     at_fault = frame.image
@@ -113,7 +113,7 @@ def blank_measures(labels: LabelSpace) -> dict[str, Any]:
 def ids_in(ids: np.ndarray) -> np.ndarray:
     """The sorted ids that occur in uint8[H, W].
 
-    Label pictures are mostly plain: only the first of equal neighbours, eight pixels at a time, is
+    Label images are mostly plain: only the first of equal neighbours, eight pixels at a time, is
     looked into.
     """
     flat = np.ascontiguousarray(ids).ravel()
@@ -145,10 +145,10 @@ def sharpness(gray: np.ndarray) -> float:
 
 
 def perceptual_hash(gray: np.ndarray) -> str:
-    """A hash of uint8[H, W] of which few bits change when a picture is re-encoded or resized.
+    """A hash of uint8[H, W] of which few bits change when an image is re-encoded or resized.
 
     256 signs, as 64 hexadecimal digits: which of the lowest 16x16 cosine frequencies of the 64x64
-    picture are above their median. Source: Zauner, Implementation and Benchmarking of Perceptual
+    image are above their median. Source: Zauner, Implementation and Benchmarking of Perceptual
     Image Hash Functions, 2010, section 3.2.1, with twice the frequencies each way.
     """
     small = cv2.resize(gray, (64, 64), interpolation=cv2.INTER_AREA)
@@ -168,7 +168,7 @@ def _by(pixels: np.ndarray) -> str:
 
 
 def decode_labels(data: bytes, labels: LabelSpace) -> np.ndarray:
-    """Decode a label picture to uint8[H, W] of label ids, however its label space draws them.
+    """Decode a label image to uint8[H, W] of label ids, however its label space draws them.
 
     Raises:
         BadImageError: as :func:`decode_ids`; or it holds a colour of no label.

@@ -25,7 +25,7 @@ IGNORE = 255
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Encoding = Literal["ids", "red", "colors"]
-"""How a label picture holds ids: one channel (or a palette) of ids, ids in the red channel, or the
+"""How a label image holds ids: one channel (or a palette) of ids, ids in the red channel, or the
 colour of each label."""
 
 
@@ -42,7 +42,7 @@ class Category:
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Label:
-    """An id as drawn in a data set's label pictures."""
+    """An id as drawn in a data set's label images."""
 
     id: Annotated[int, Field(ge=-1, le=255)]
     name: str
@@ -140,7 +140,7 @@ class LabelSpace:
 
     @cached_property
     def known(self) -> np.ndarray:
-        """Which ids a label picture may hold: bool[256]."""
+        """Which ids a label image may hold: bool[256]."""
         known = np.zeros(256, bool)
         known[[label.id % 256 for label in self.labels]] = True
         return known

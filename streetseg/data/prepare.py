@@ -38,7 +38,7 @@ def prepare(params: Params) -> Path:
         The folder written, which appears whole or not at all.
 
     Raises:
-        StreetsegError: with ``prepare.on_error=fail`` a frame is missing a picture, cannot be
+        StreetsegError: with ``prepare.on_error=fail`` a frame is missing an image, cannot be
             read, or holds an unknown id; with ``skip`` none is left; or the destination cannot be
             written, or is something else than a prepared dataset.
     """

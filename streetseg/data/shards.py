@@ -147,7 +147,7 @@ def write_frame(job: Job) -> dict[str, Any]:
             reason = str(error).replace(f"{recipe.root}/", "")
             return {**known, **blank_measures(recipe.labels), "error": reason}
         raise StreetsegError(
-            f"{error}: mend or remove the frame, or set prepare.on_error=skip"
+            f"{error}: fix or remove the frame, or set prepare.on_error=skip"
         ) from None
     _write(job.folder / "images.npy", job.place, prepared.rgb)
     _write(job.folder / "categories.npy", job.place, prepared.categories)

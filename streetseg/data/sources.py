@@ -1,6 +1,6 @@
-"""Data sets as published: finding the frames and their label pictures on disk.
+"""Data sets as published: finding the frames and their label images on disk.
 
-A source is data (``layouts/<name>.yaml``, or a file of yours): where the pictures lie, what their
+A source is data (``layouts/<name>.yaml``, or a file of yours): where the images lie, what their
 labels mean, and how frames are split where the data set does not say.
 """
 
@@ -40,7 +40,7 @@ PLACEHOLDERS = {"split": "[^/]+", "city": "[^/]+?", "name": "[^/]+"}
 
 @dataclass(frozen=True)
 class Frame:
-    """A photograph and its label picture; one of the two may be missing on disk."""
+    """A photograph and its label image; one of the two may be missing on disk."""
 
     name: str
     """Unique in the data set, as ``aachen_000000_000019``."""
@@ -51,7 +51,7 @@ class Frame:
 
 
 class Pair(Section):
-    """A photograph's path and its label picture's, with ``{split}``, ``{city}`` and ``{name}``."""
+    """A photograph's path and its label image's, with ``{split}``, ``{city}`` and ``{name}``."""
 
     images: str
     labels: str
@@ -75,7 +75,7 @@ class Source(Section):
     label_space: str
     """The name of one that is shipped, or a YAML file beside this one."""
     pairs: Annotated[tuple[Pair, ...], Field(min_length=1)]
-    """A photograph belongs to the first pair whose label picture is there."""
+    """A photograph belongs to the first pair whose label image is there."""
     licence: str | None = None
     """What the published data may be used for."""
     places: bool = True
@@ -92,14 +92,14 @@ class Source(Section):
 
     @cached_property
     def labels(self) -> LabelSpace:
-        """What the label pictures hold."""
+        """What the label images hold."""
         return LabelSpace.load(self.label_space, self._folder)
 
     def find(self, root: Path) -> list[Frame]:
         """Find the frames below ``root``, in order of split, city and name.
 
-        A photograph without a label picture is among them with the path where that should be, and
-        a label picture without its photograph likewise.
+        A photograph without a label image is among them with the path where that should be, and
+        a label image without its photograph likewise.
 
         Raises:
             StreetsegError: no photograph is where the layout says, or some would be left out or
@@ -183,7 +183,7 @@ def load_source(name: str) -> Source:
 
 
 def refuse_incomplete(frames: Iterable[Frame]) -> None:
-    """Stop if a photograph has no label picture, or the reverse.
+    """Stop if a photograph has no label image, or the reverse.
 
     Raises:
         StreetsegError: naming the first and the number of the others.
@@ -241,7 +241,7 @@ def _refuse_other_splits(frames: Sequence[Frame], root: Path) -> None:
 
 
 def _refuse_namesakes(frames: Iterable[Frame]) -> None:
-    """Stop if two frames of a city would be one: their label pictures are kept by name."""
+    """Stop if two frames of a city would be one: their label images are kept by name."""
     known: dict[tuple[str, str, str], Frame] = {}
     for frame in frames:
         other = known.setdefault((frame.split, frame.city, frame.name), frame)

@@ -95,15 +95,15 @@ def checks(params: Validate, cities_are_places: bool) -> Iterator[Check]:
         most=params.max_void_share,
         named_by="label",
     )
-    yield Check("frames", "brightness", WARNING, "a picture is nearly black", darkest)
-    yield Check("frames", "brightness", WARNING, "a picture is nearly white", most=brightest)
-    yield Check("frames", "sharpness", WARNING, "a picture is blank or blurred", params.sharpness)
+    yield Check("frames", "brightness", WARNING, "an image is nearly black", darkest)
+    yield Check("frames", "brightness", WARNING, "an image is nearly white", most=brightest)
+    yield Check("frames", "sharpness", WARNING, "an image is blank or blurred", params.sharpness)
     for column, what in (("brightness", "bright or dark"), ("sharpness", "sharp or blurred")):
         yield Check(
             "frames",
             f"{column}_deviation",
             WARNING,
-            f"a picture is far more {what} than the rest of its split",
+            f"an image is far more {what} than the rest of its split",
             most=params.max_deviation,
         )
     yield Check(
@@ -119,7 +119,7 @@ def checks(params: Validate, cities_are_places: bool) -> Iterator[Check]:
         "shares",
         "outside",
         WARNING,
-        "the share of a category in a city is outside what the reference's cities hold",
+        "the fraction of a category in a city is outside what the reference's cities hold",
         most=0,
     )
 
@@ -185,7 +185,7 @@ def require_same_categories(reference: PreparedDataset, dataset: PreparedDataset
 
 
 def category_shares(dataset: PreparedDataset, by: list[str]) -> pd.DataFrame:
-    """The share of each category (a column) in each group of frames (a row), sorted.
+    """The fraction of each category (a column) in each group of frames (a row), sorted.
 
     Args:
         dataset: the dataset.
@@ -279,7 +279,7 @@ def _labels(dataset: PreparedDataset) -> pd.DataFrame:
 def _shares(
     dataset: PreparedDataset, params: Validate, reference: PreparedDataset | None
 ) -> pd.DataFrame:
-    """How far the share of each category in each city is outside the reference's range."""
+    """How far the fraction of each category in each city is outside the reference's range."""
     if reference is None:
         return pd.DataFrame({"name": pd.Series(dtype=object), "outside": pd.Series(dtype=float)})
     shares, known = (category_shares(each, ["split", "city"]) for each in (dataset, reference))

@@ -33,11 +33,11 @@ class Comparison:
 
     against: str
     sizes: tuple[tuple[int, int], tuple[int, int]]
-    """(height, width) of the prepared pictures before and now."""
+    """(height, width) of the prepared images before and now."""
     came: list[str]
     went: list[str]
     changed: list[str]
-    """Frames of the same name whose picture or labels differ."""
+    """Frames of the same name whose image or labels differ."""
     shares: pd.DataFrame
     """A row for each split and category: ``before``, ``now`` and ``moved``."""
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from great_expectations.data_context import AbstractDataContext
 
 NAMED, LISTED, SHOWN = 3, 200, 6
-"""Offenders named in a message, listed on the page, and shown there as pictures."""
+"""Offenders named in a message, listed on the page, and shown there as images."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class BaselineModel:
 
     Attributes:
         reason: why it cannot be, if so.
-        trained_on_these: how many of the frames to score on it has learnt from; None if unknown.
+        trained_on_these: how many of the frames to score on it was trained on; None if unknown.
     """
 
     def __init__(self, champion: Champion, dataset: PreparedDataset, rows: np.ndarray) -> None:
@@ -87,7 +87,7 @@ class BaselineModel:
 
 
 def count_seen_frames(artifact: Path, dataset: PreparedDataset, rows: np.ndarray) -> int | None:
-    """How many of the frames in ``rows`` a model has learnt from; None if it does not say."""
+    """How many of the frames in ``rows`` a model was trained on; None if it does not say."""
     learnt = read_trained_on(artifact)
     if learnt is None:
         return None

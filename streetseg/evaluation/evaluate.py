@@ -92,7 +92,7 @@ class Evaluation:
     augmented: dict[str, float] | None
     """mIoU with each kind of test-time augmentation that was asked for."""
     trained_on_these: int | None
-    """How many of the frames the model has learnt from; None if it does not say."""
+    """How many of the frames the model was trained on; None if it does not say."""
     champion: BaselineModel | None
     reference: Reference
     """What drift is measured from once the model serves."""

@@ -154,7 +154,7 @@ def _floor(
 
 
 def _seen_frames(evaluation: Mapping[str, Any]) -> Iterator[Condition]:
-    """A score on frames that the model has learnt from says nothing."""
+    """A score on frames that the model was trained on says nothing."""
     if seen := evaluation.get("trained_on_these"):
         yield Condition(
             "share of frames it was not trained on",

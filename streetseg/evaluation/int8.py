@@ -145,7 +145,7 @@ def try_int8(
 def _side_by_side(
     models: Mapping[str, Segmenter], image: np.ndarray
 ) -> tuple[dict[str, float], float]:
-    """Median milliseconds of each, taking turns, and the share of pixels on which all agree."""
+    """Median milliseconds of each, taking turns, and the fraction of pixels on which all agree."""
     answers = [model.logits(image[None])[0].argmax(axis=0) for model in models.values()]
     times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(ROUNDS):

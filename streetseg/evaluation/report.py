@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from streetseg.evaluation.evaluate import Evaluation
 
 EXTREMES, PICTURE_WIDTH = 3, 448
-"""Frames shown at either end of the ranking, and how many pixels wide a picture of them is."""
+"""Frames shown at either end of the ranking, and how many pixels wide an image of them is."""
 
 
 def write_report(
@@ -36,7 +36,7 @@ def write_report(
     Args:
         evaluation: the scores.
         ranked: the frames that they are of, to show the worst and the best.
-        confusion_png: the picture of the confusion matrix.
+        confusion_png: the image of the confusion matrix.
         path: the HTML file to write.
     """
     confusion = evaluation.scores.category_confusion
@@ -81,7 +81,7 @@ def _in_words(confusion: np.ndarray, labels: LabelSpace) -> str:
 
 
 def _strip(frame: ShownFrame, place: int, labels: LabelSpace) -> tuple[int, ShownFrame, list[str]]:
-    """The place of a frame, counted from 1, and its pictures: itself, truth, prediction, errors."""
+    """The place of a frame, counted from 1, and its images: itself, truth, prediction, errors."""
     pictures = (
         frame.rgb,
         overlay(frame.rgb, frame.truth, labels),

@@ -24,32 +24,32 @@ PNG_UP = 2
 """The filter of section 9.2 that keeps a pixel's difference to the one above it."""
 
 MAX_PIXELS = 1 << 27
-"""Of a picture that is decoded without asking its kind first."""
+"""Of an image that is decoded without asking its kind first."""
 
 UPLOAD_FORMATS = ("PNG", "JPEG", "WEBP")
 
 
 class UnsupportedImageError(BadImageError):
-    """A picture in a format that is not taken."""
+    """An image in a format that is not taken."""
 
 
 class TooLargeImageError(BadImageError):
-    """A picture with more pixels than are taken."""
+    """An image with more pixels than are taken."""
 
 
 def decode_upload(data: bytes, max_pixels: float) -> np.ndarray:
-    """Decode a picture from a stranger to upright RGB uint8[H, W, 3]; its header is checked first.
+    """Decode an image from a stranger to upright RGB uint8[H, W, 3]; its header is checked first.
 
     Turned as its Exif orientation says. Gray, palettes and CMYK (as Adobe writes it) become RGB;
     16 bits are scaled to 8 by their upper byte. Alpha is left out, not laid over a ground: cameras
-    and game engines write frames whose alpha means nothing. Of an animation the first picture
+    and game engines write frames whose alpha means nothing. Of an animation the first image
     counts. Colour profiles and other metadata are not read, so they cannot be bombs. What follows
-    the end of the picture is passed over.
+    the end of the image is passed over.
 
     Raises:
-        UnsupportedImageError: a picture, but not PNG, JPEG or WebP.
+        UnsupportedImageError: an image, but not PNG, JPEG or WebP.
         TooLargeImageError: more than ``max_pixels``.
-        BadImageError: truncated or not a picture.
+        BadImageError: truncated or not an image.
     """
     kind = format_of(data)
     if kind is None:
@@ -72,7 +72,7 @@ def decode_rgb(data: bytes) -> np.ndarray:
     """Decode PNG, JPEG or WebP bytes to uint8[H, W, 3] in RGB order.
 
     Raises:
-        BadImageError: truncated or not a picture.
+        BadImageError: truncated or not an image.
     """
     if (size := _plain_png_size(data, PNG_RGB)) is not None:
         return _decode_plain_png(data, size, "rgb")
@@ -95,10 +95,10 @@ def read_picture(path: Path, decode: Callable[[bytes], np.ndarray] = decode_rgb)
 
 
 def decode_ids(data: bytes) -> np.ndarray:
-    """Decode a picture of ids to uint8[H, W]: the pixel value, or palette index, is the id.
+    """Decode an image of ids to uint8[H, W]: the pixel value, or palette index, is the id.
 
     Raises:
-        BadImageError: truncated, not a picture, or not one 8-bit channel.
+        BadImageError: truncated, not an image, or not one 8-bit channel.
     """
     if (size := _plain_png_size(data, PNG_GRAY)) is not None:
         return _decode_plain_png(data, size, "mono")[..., 0]
@@ -118,10 +118,10 @@ def decode_ids(data: bytes) -> np.ndarray:
 
 
 def decode_instances(data: bytes) -> np.ndarray:
-    """Decode a picture of instance ids to uint16[H, W].
+    """Decode an image of instance ids to uint16[H, W].
 
     Raises:
-        BadImageError: truncated, not a picture, or not one 16-bit channel.
+        BadImageError: truncated, not an image, or not one 16-bit channel.
     """
     _refuse_truncated_png(data)
     ids = _decode(data, cv2.IMREAD_UNCHANGED)
@@ -202,7 +202,7 @@ def _decode_stored(picture: bytes) -> np.ndarray:
 
 
 def _decode(data: bytes, flags: int) -> np.ndarray:
-    """What OpenCV makes of a picture."""
+    """What OpenCV makes of an image."""
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error:  # such as of more pixels than it takes
@@ -213,7 +213,7 @@ def _decode(data: bytes, flags: int) -> np.ndarray:
 
 
 def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn a picture by its Exif orientation: 5 to 8 are transposed, then the sides are flipped."""
+    """Turn an image by its Exif orientation: 5 to 8 are transposed, then the sides are flipped."""
     if orientation == 1:
         return rgb
     if orientation >= 5:
@@ -226,7 +226,7 @@ def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _plain_png_size(data: bytes, color_type: int) -> tuple[int, int] | None:
-    """Height and width of a PNG of 8 bits a channel, not interlaced; None for another picture."""
+    """Height and width of a PNG of 8 bits a channel, not interlaced; None for another image."""
     if not data.startswith(PNG_START + b"\x00\x00\x00\rIHDR") or len(data) < 29:
         return None
     width, height, depth, kind, _, _, interlace = struct.unpack(">IIBBBBB", data[16:29])
@@ -235,7 +235,7 @@ def _plain_png_size(data: bytes, color_type: int) -> tuple[int, int] | None:
 
 
 def png_depth(data: bytes) -> int | None:
-    """Bits of a channel of a PNG; None for another picture."""
+    """Bits of a channel of a PNG; None for another image."""
     return data[24] if data.startswith(b"\x89PNG") and len(data) > 24 else None
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_PARTS = 1 << 14
-"""Chunks of a PNG or WebP, segments of a JPEG. Honest pictures have hundreds."""
+"""Chunks of a PNG or WebP, segments of a JPEG. Honest images have hundreds."""
 MAX_SCANNED_PIXELS = 500_000_000
-"""Pixels of a JPEG times its scans: for each the decoder goes over the whole picture. Honest ones
+"""Pixels of a JPEG times its scans: for each the decoder goes over the whole image. Honest ones
 have about ten."""
 
 SIGNATURES = {
@@ -56,12 +56,12 @@ BARE = {0x01, *range(0xD0, 0xD9)}
 
 
 class BadImageError(ValueError):
-    """Bytes that are no picture of the kind asked for; the message says why."""
+    """Bytes that are no image of the kind asked for; the message says why."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """A picture that has not been decoded."""
+    """An image that has not been decoded."""
 
     width: int
     height: int
@@ -81,7 +81,7 @@ def format_of(data: bytes) -> str | None:
 
 
 def read_header(data: bytes, kind: str) -> Header:
-    """Read the header of a picture and see that it is whole.
+    """Read the header of an image and see that it is whole.
 
     Args:
         data: the file.
@@ -241,5 +241,5 @@ def _orientation(exif: bytes) -> int:
             if found[:2] == (ORIENTATION, SHORT):
                 return found[3] if 1 <= found[3] <= 8 else 1
     except struct.error:
-        pass  # a damaged note does not make the picture worse
+        pass  # a damaged note does not make the image worse
     return 1

@@ -1,4 +1,4 @@
-"""Files in folders of pictures: which count, in what order, and where their masks go."""
+"""Files in folders of images: which count, in what order, and where their masks go."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from streetseg.core.errors import StreetsegError
 from streetseg.core.storage import Storage
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-"""Of pictures."""
+"""Of images."""
 
 
 def pictures_for(origin: Storage, target: Storage) -> dict[str, int]:
-    """Bytes of each picture of a place whose masks go to another, by its path.
+    """Bytes of each image of a place whose masks go to another, by its path.
 
     Raises:
         StreetsegError: there are none, the masks would lie among them, or a place cannot be
@@ -21,17 +21,17 @@ def pictures_for(origin: Storage, target: Storage) -> dict[str, int]:
     """
     if origin.overlaps(target):
         raise StreetsegError(
-            f"masks in {target.url} would lie among the pictures of {origin.url}: name a "
+            f"masks in {target.url} would lie among the images of {origin.url}: name a "
             "destination outside"
         )
     pictures = {path: size for path, size in origin.files().items() if is_picture(path)}
     if not pictures:
-        raise StreetsegError(f"{origin.url} holds no pictures ({', '.join(SUFFIXES)})")
+        raise StreetsegError(f"{origin.url} holds no images ({', '.join(SUFFIXES)})")
     return pictures
 
 
 def is_picture(path: str) -> bool:
-    """Whether a path has the suffix of a picture and is not hidden."""
+    """Whether a path has the suffix of an image and is not hidden."""
     return path.lower().endswith(SUFFIXES) and not is_hidden(path)
 
 
@@ -53,5 +53,5 @@ def shown(path: str) -> str:
 
 
 def mask_name(path: str) -> str:
-    """Where the mask of a picture goes; the suffix stays, so that a.png and a.jpg do not meet."""
+    """Where the mask of an image goes; the suffix stays, so that a.png and a.jpg do not meet."""
     return f"{path}_mask.png"

@@ -6,8 +6,8 @@
 ``weights.safetensors``  the same weights for PyTorch, to fine-tune
 ``config.json``          architecture, input size, and where the model comes from
 ``labels.json``          the label space
-``example.safetensors``  a picture and the logits PyTorch gave for it, to check any runtime against
-``trained_on.txt``       hashes of the pictures it learnt from; left out where they are not known
+``example.safetensors``  an image and the logits PyTorch gave for it, to check any runtime against
+``trained_on.txt``       hashes of the images it trained on; left out where they are not known
 ``reference.json``       what its evaluation looked like, for :mod:`streetseg.monitoring.drift`;
                          of a registered model alone, missing from versions older than it
 =======================  ===========================================================================
@@ -62,7 +62,7 @@ def read_labels(artifact: Path) -> LabelSpace:
 
 
 def read_trained_on(artifact: Path) -> set[str] | None:
-    """Hashes of the pictures that a model has learnt from; None if the artifact does not say."""
+    """Hashes of the images that a model was trained on; None if the artifact does not say."""
     path = Path(artifact) / TRAINED_ON
     return set(path.read_text().split()) if path.exists() else None
 

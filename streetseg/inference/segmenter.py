@@ -17,13 +17,13 @@ CPU = "CPUExecutionProvider"
 
 
 class Segmenter:
-    """A model that turns pictures into category ids.
+    """A model that turns images into category ids.
 
     Attributes:
         artifact: the folder it was opened from.
         labels: the label space of the answers.
         info: the ``config.json`` of the artifact.
-        size: (height, width) at which the network looks at a picture.
+        size: (height, width) at which the network looks at an image.
         precision: of the graph that is open, "float32" or "int8".
         graph: its file.
     """
@@ -78,7 +78,7 @@ class Segmenter:
         return self._session.get_providers()[0].removesuffix("ExecutionProvider")
 
     def predict(self, rgb: np.ndarray) -> np.ndarray:
-        """Category ids uint8[H, W] of a picture uint8[H, W, 3], at the picture's own size."""
+        """Category ids uint8[H, W] of an image uint8[H, W, 3], at the image's own size."""
         logits = self.logits(resize_rgb(rgb, self.size)[None])[0]
         return categories_at(logits, rgb.shape[:2])
 

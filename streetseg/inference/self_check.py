@@ -14,11 +14,11 @@ TOLERANCE = 1e-3
 """Largest difference of logits between ONNX Runtime and PyTorch, relative to their range."""
 INT8_LOGITS = "int8_logits"
 INT8_TOLERANCE = 0.02
-"""Largest share of the example's pixels that an int8 graph sees otherwise than at registration."""
+"""Largest fraction of the example's pixels that may change category since registration."""
 
 
 def read_example(artifact: Path) -> np.ndarray:
-    """The picture that the artifact is checked with: RGB uint8[height, width, 3]."""
+    """The image that the artifact is checked with: RGB uint8[height, width, 3]."""
     return _read(artifact)["images"][0]
 
 

@@ -1,4 +1,4 @@
-"""From the network's size to the picture's: the category of each pixel."""
+"""From the network's size to the image's: the category of each pixel."""
 
 from __future__ import annotations
 

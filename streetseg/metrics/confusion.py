@@ -160,7 +160,7 @@ def category_miou(confusion: np.ndarray) -> float:
 
 
 def shares_of_truth(confusion: np.ndarray) -> np.ndarray:
-    """The rows of int64[C, C] as shares of their sums, 0 where a category does not occur."""
+    """The rows of int64[C, C] as fractions of their sums, 0 where a category does not occur."""
     truth = confusion.sum(axis=1, keepdims=True)
     return np.divide(confusion, truth, out=np.zeros(confusion.shape), where=truth > 0)
 

@@ -40,7 +40,7 @@ class SegmentationModel(nn.Module):
         return getattr(self.network, "encoder", nn.Module())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of a batch of pictures."""
+        """Logits of a batch of images."""
         # A channels-last batch seen as NCHW is already in the memory format that is fastest.
         pixels = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
         return self.network(pixels).float()
@@ -145,7 +145,7 @@ def _library(name: str, params: Model, categories: int) -> nn.Module:
             # of timm's encoders the library takes True, and warns of a name
             encoder_weights=(params.encoder.startswith("tu-") or "imagenet") if download else None,
             classes=categories,
-            # a vision transformer is else bound to the square pictures it was trained on
+            # a vision transformer is else bound to the square images it was trained on
             **({"dynamic_img_size": True} if name == "DPT" else {}),
         )
     except OSError as error:

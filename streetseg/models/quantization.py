@@ -1,7 +1,7 @@
 """Writing an ONNX graph in 8-bit integers: a quarter of the size, and faster on most CPUs.
 
 Static quantization (Jacob et al., Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference, 2018): the range of each tensor is measured on pictures.
+Integer-Arithmetic-Only Inference, 2018): the range of each tensor is measured on images.
 """
 
 from __future__ import annotations

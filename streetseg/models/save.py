@@ -70,7 +70,7 @@ def save_artifact(
 
 
 def save_example(model: SegmentationModel, image: np.ndarray, folder: Path) -> None:
-    """Store a picture uint8[height, width, 3] and the logits that PyTorch gives for it."""
+    """Store an image uint8[height, width, 3] and the logits that PyTorch gives for it."""
     images = torch.from_numpy(np.array(image)[None])
     with torch.inference_mode():
         example = {"images": images, "logits": model(images).contiguous()}
@@ -78,14 +78,14 @@ def save_example(model: SegmentationModel, image: np.ndarray, folder: Path) -> N
 
 
 def frames_learnt(dataset: PreparedDataset, inherited: Collection[str] | None) -> set[str] | None:
-    """The pictures that a model has learnt from once it is trained on a dataset.
+    """The images that a model was trained on once it is trained on a dataset.
 
     Args:
         dataset: what it is trained on; the frames that the checkpoint is chosen on count too.
-        inherited: what the model that training began with had learnt from; None if unknown.
+        inherited: what the model that training began with was trained on; None if unknown.
 
     Returns:
-        Hashes of picture files, as ``image_hash`` of the index; None if unknown.
+        Hashes of image files, as ``image_hash`` of the index; None if unknown.
     """
     own = set(dataset.index["image_hash"][dataset.rows("train")])
     return None if inherited is None else own.union(inherited)

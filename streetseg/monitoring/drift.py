@@ -1,9 +1,9 @@
-"""Drift: whether the pictures that are served look like those that the model was scored on.
+"""Drift: whether the images that are served look like those that the model was scored on.
 
-Each picture gives an :class:`Observation`: how much of each category is predicted, how bright and
+Each image gives an :class:`Observation`: how much of each category is predicted, how bright and
 sharp it is, and how sure the network is. The evaluation sums up those of its frames as a
 :class:`Reference`, and registering stores that with the version. The service holds a rolling window
-of its own observations against it, by the population stability index (PSI). With p the share of
+of its own observations against it, by the population stability index (PSI). With p the fraction of
 the reference in a bin and q that of the window, PSI = sum over the bins of (q - p) ln(q / p).
 
 Sources: Siddiqi, Credit Risk Scorecards, Wiley 2006 (the index, and its thresholds 0.1 and 0.25).
@@ -49,7 +49,7 @@ VERDICTS = (NO_REFERENCE, TOO_FEW, "stable", "moved", "drifted")
 
 @dataclass(frozen=True)
 class Observation:
-    """What is watched of one picture."""
+    """What is watched of one image."""
 
     shares: np.ndarray
     """Of each category in the prediction: float64[C], 0 to 1."""
@@ -62,13 +62,13 @@ class Observation:
 
 
 def observe(rgb: np.ndarray, logits: np.ndarray) -> Observation:
-    """What is watched of a picture, the same for the reference and for what is served.
+    """What is watched of an image, the same for the reference and for what is served.
 
     Brightness and sharpness are those of the prepared index. Shares and confidence are of the
     pixels on a grid of ``STEP``.
 
     Args:
-        rgb: uint8[height, width, 3], the picture at the network's size.
+        rgb: uint8[height, width, 3], the image at the network's size.
         logits: float32[C, height, width], the network's answer.
     """
     seen = np.ascontiguousarray(logits[:, STEP // 2 :: STEP, STEP // 2 :: STEP])
@@ -128,7 +128,7 @@ def _counts(values: np.ndarray, edges: Sequence[float]) -> np.ndarray:
 class Reference:
     """How each feature is distributed over the frames that the model was evaluated on.
 
-    These are frames that it has not learnt from (the split ``val``): on those it has, it is
+    These are frames that it has not trained on (the split ``val``): on those it has, it is
     surer than it will be in service, so that each window would seem to have drifted. They are
     predictions, not the truth: what the service can compare with. The evaluation runs the network
     over them in any case, so that the reference is of all of them and costs nothing more.

@@ -27,11 +27,11 @@ LESS_OR_MORE = {
 }
 ADVICE = {
     "brightness": "Look at the camera first: exposure, dirt or water on the lens, another time of "
-    "day. If the pictures are meant to be so, the model needs such pictures to learn from.",
+    "day. If the images are meant to be so, the model needs such images to learn from.",
     "sharpness": "Look at the camera first: focus, dirt or water on the lens, a longer exposure, a "
-    "stronger compression, pictures that were smaller before. Then as with brightness.",
+    "stronger compression, images that were smaller before. Then as with brightness.",
     "share": "Other streets, another season, another mount of the camera: or the model errs. Look "
-    "at some pictures and their masks, which tell the two apart.",
+    "at some images and their masks, which tell the two apart.",
     "confidence": "The model is in doubt more, or less, often than when it was scored. Keep the "
     "pictures that it doubts most (serve.hard_frames), have them labelled, and train again with "
     "them.",
@@ -57,7 +57,7 @@ class Row:
 
     name: str
     color: tuple[int, int, int] | None
-    """Of the category that it is the share of."""
+    """Of the category that it is the fraction of."""
     verdict: str
     change: str
     """How it has moved, in words; empty if it has not."""
@@ -96,7 +96,7 @@ def drift_page(state: Mapping[str, Any], model: Mapping[str, Any], labels: Label
 
 
 def kind_of(name: str) -> str:
-    """``share`` of the share of any category, else the name of the feature itself."""
+    """``share`` of the fraction of any category, else the name of the feature itself."""
     return "share" if name.startswith("share_") else name
 
 

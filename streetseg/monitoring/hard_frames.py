@@ -1,6 +1,6 @@
-"""Keeping pictures that the model is not sure of, to be labelled: active learning's first half.
+"""Keeping images that the model is not sure of, to be labelled: active learning's first half.
 
-A picture of which the network is not sure teaches it more than one drawn at random. Source:
+An image of which the network is not sure teaches it more than one drawn at random. Source:
 Settles, Active Learning Literature Survey, University of Wisconsin-Madison 2009, section 3.1
 (uncertainty sampling).
 """
@@ -23,7 +23,7 @@ from streetseg.images.headers import format_of
 from streetseg.monitoring.drift import Observation
 
 PAUSE = 10.0
-"""Seconds between two pictures that are kept: neighbours in a video are alike."""
+"""Seconds between two images that are kept: neighbours in a video are alike."""
 
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
 """Of files of each format."""
@@ -34,10 +34,10 @@ LOG = logging.getLogger(__name__)
 class HardFrames:
     """A folder of hard frames, which several threads and processes may fill.
 
-    A picture is kept as it was sent, byte for byte, under its hash (the ``image_hash`` of the
+    An image is kept as it was sent, byte for byte, under its hash (the ``image_hash`` of the
     prepared index), beside a ``.json`` that says when, by which version and how sure. At most one
     is kept in ``PAUSE`` seconds, by all processes together. When the folder is full nothing more is
-    taken, so that nothing vanishes that a person may be looking at; moving pictures out of it makes
+    taken, so that nothing vanishes that a person may be looking at; moving images out of it makes
     room.
     """
 
@@ -56,12 +56,12 @@ class HardFrames:
         self._said = ""
 
     def offer(self, picture: bytes, observation: Observation) -> bool:
-        """Keep a picture if it is hard, new, and there is time and room for it.
+        """Keep an image if it is hard, new, and there is time and room for it.
 
-        Nothing that goes wrong is raised: it is logged, once until a picture can be kept again.
+        Nothing that goes wrong is raised: it is logged, once until an image can be kept again.
 
         Args:
-            picture: PNG, JPEG or WebP as it was uploaded.
+            image: PNG, JPEG or WebP as it was uploaded.
             observation: what :func:`streetseg.monitoring.drift.observe` said of it.
 
         Returns:
@@ -89,7 +89,7 @@ class HardFrames:
             return False
 
     def _keep(self, path: Path, picture: bytes, about: str) -> bool:
-        """Write a picture and its description, of which the picture comes last."""
+        """Write an image and its description, of which the image comes last."""
         files = [file.stat() for file in path.parent.iterdir()]
         if any(0 <= time.time() - file.st_mtime < PAUSE for file in files):
             return False

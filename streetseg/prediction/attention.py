@@ -45,15 +45,15 @@ def attend(artifact: Path, rgb: np.ndarray, pixel: tuple[int, int]) -> list[Stag
 
     Args:
         artifact: folder of a model artifact.
-        rgb: picture uint8[H, W, 3]; it is resized to the size that the network looks at.
-        pixel: (x, y) in the picture.
+        rgb: image uint8[H, W, 3]; it is resized to the size that the network looks at.
+        pixel: (x, y) in the image.
 
     Raises:
-        StreetsegError: the network has no such attention, or the pixel is outside the picture.
+        StreetsegError: the network has no such attention, or the pixel is outside the image.
     """
     (x, y), (height, width) = pixel, rgb.shape[:2]
     if not (0 <= x < width and 0 <= y < height):
-        raise StreetsegError(f"the pixel {x},{y} is outside the picture of {width}x{height}")
+        raise StreetsegError(f"the pixel {x},{y} is outside the image of {width}x{height}")
     model = load_torch(artifact)
     found = []
 
@@ -120,13 +120,13 @@ def keys_and_values(module: Any, tokens: Tensor, rows: int, columns: int) -> tup
 def write_attention(
     rgb: np.ndarray, pixel: tuple[int, int], stages: list[StageAttention], path: Path
 ) -> None:
-    """Draw every head over the picture, and write the sheet as PNG.
+    """Draw every head over the image, and write the sheet as PNG.
 
     Colours go from 0 to the head's own largest weight; the title tells how many times the mean
     that is.
 
     Args:
-        rgb: the picture, uint8[H, W, 3].
+        rgb: the image, uint8[H, W, 3].
         pixel: (x, y) that asks.
         stages: what :func:`attend` gives.
         path: the file.

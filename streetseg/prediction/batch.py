@@ -1,9 +1,9 @@
-"""Segmenting every picture of a folder or of a prefix in an object store.
+"""Segmenting every image of a folder or of a prefix in an object store.
 
 What is left at the destination::
 
-    <path of the picture>_mask.png   category ids as a palette PNG, such as drive/0001.jpg_mask.png
-    summary.csv                      a row for each picture that was looked at
+    <path of the image>_mask.png   category ids as a palette PNG, such as drive/0001.jpg_mask.png
+    summary.csv                      a row for each image that was looked at
     summary.json                     the model and the means; it comes last, when all is done
 
 ``summary.csv`` is also what a stopped call goes on from. It is written anew every few seconds,
@@ -47,12 +47,12 @@ SAVE_EVERY_S = 10.0
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of a picture that was looked at."""
+    """What is known of an image that was looked at."""
 
     path: str
     """Below the source."""
     bytes: int
-    """Of its file: a picture of another size is another picture."""
+    """Of its file: an image of another size is another image."""
     model: str
     """Beginning of the SHA-256 of the weights that its mask is of."""
     width: int = 0
@@ -70,7 +70,7 @@ Written = tuple[str, Row, Future[None] | None]
 
 @dataclass(frozen=True)
 class Batch:
-    """A folder of pictures that has been segmented."""
+    """A folder of images that has been segmented."""
 
     model: dict[str, Any]
     """name, version, run_id, data_version and weights_sha256."""
@@ -78,7 +78,7 @@ class Batch:
     destination: str
     labels: LabelSpace
     rows: list[Row]
-    """One for each picture, by path."""
+    """One for each image, by path."""
     made: int
     """How many were segmented by this call; the others were there."""
     seconds: float
@@ -86,12 +86,12 @@ class Batch:
 
     @property
     def failed(self) -> list[Row]:
-        """The pictures that have no mask."""
+        """The images that have no mask."""
         return [row for row in self.rows if row.error]
 
     @property
     def shares(self) -> dict[str, float]:
-        """Mean share of each category, 0 to 1; all pictures count alike."""
+        """Mean fraction of each category, 0 to 1; all images count alike."""
         means = np.mean([row.shares for row in self.rows if not row.error], axis=0)
         return dict(zip(self.labels.names, means.tolist(), strict=True))
 
@@ -121,10 +121,10 @@ def segment_folder(
     *,
     max_megapixels: float = 50.0,
 ) -> Batch:
-    """Segment the PNG, JPEG and WebP pictures below a folder or prefix, however deep they lie.
+    """Segment the PNG, JPEG and WebP images below a folder or prefix, however deep they lie.
 
-    A picture that cannot be used is a row with its error. A call that was stopped or killed is gone
-    on with by the same call: a picture is not segmented again if the table has it, of the same size
+    An image that cannot be used is a row with its error. A call that was stopped or killed is gone
+    on with by the same call: an image is not segmented again if the table has it, of the same size
     and by the same weights, and its mask is there. Those that failed are tried again. Only one
     process at a time may write to a destination. Hidden files are passed over.
 
@@ -133,11 +133,11 @@ def segment_folder(
         destination: folder or URL for the masks and the table, apart from the source.
         artifact: folder of the model artifact.
         name: what to call the model, such as ``models:/street-segmenter/3``; else the folder.
-        max_megapixels: of a picture, checked before it is decoded.
+        max_megapixels: of an image, checked before it is decoded.
 
     Raises:
         StoppedError: Ctrl-C; the same call goes on.
-        StreetsegError: no pictures, none that can be used, source and destination overlap, or one
+        StreetsegError: no images, none that can be used, source and destination overlap, or one
             of them cannot be reached.
     """
     origin, target = Storage(source), Storage(destination)
@@ -168,14 +168,14 @@ def segment_folder(
             _settle_all(writing, rows)
             table.write(rows)
             raise StoppedError(
-                f"stopped after {len(rows)} of {len(pictures)} pictures: the same command goes on"
+                f"stopped after {len(rows)} of {len(pictures)} images: the same command goes on"
             ) from None
         _settle_all(writing, rows)
 
     table.write(rows)
     for path, row in rows.items():
         if row.error and mask_name(path) in there:
-            target.remove(mask_name(path))  # of an earlier picture or model
+            target.remove(mask_name(path))  # of an earlier image or model
     ordered = [rows[path] for path in pictures]
     batch = Batch(
         model,
@@ -189,7 +189,7 @@ def segment_folder(
     if len(batch.failed) == len(ordered):
         first = ordered[0]
         raise StreetsegError(
-            f"none of the {len(ordered)} pictures in {origin.url} can be used; the first, "
+            f"none of the {len(ordered)} images in {origin.url} can be used; the first, "
             f"{first.path}, {first.error}; {TABLE} in {target.url} tells of each"
         )
     target.write(SUMMARY, f"{json.dumps(batch.to_dict(), indent=1)}\n".encode())
@@ -224,7 +224,7 @@ class _Table:
         self.took = self.saved - began
 
     def read(self, pictures: Mapping[str, int], there: Mapping[str, int]) -> dict[str, Row]:
-        """The rows that still hold: of these pictures, of this model, and with a mask."""
+        """The rows that still hold: of these images, of this model, and with a mask."""
         rows = {}
         for row in self._rows():
             same = pictures.get(row.path) == row.bytes and row.model == self.model
@@ -275,7 +275,7 @@ def _read(origin: Storage, path: str) -> tuple[str, bytes | StreetsegError]:
 def _segment(
     segmenter: Segmenter, path: str, data: bytes | StreetsegError, megapixels: float, model: str
 ) -> tuple[Row, bytes | None]:
-    """The row of a picture and its mask, or None if it cannot be used."""
+    """The row of an image and its mask, or None if it cannot be used."""
     if isinstance(data, StreetsegError):
         return Row(shown(path), 0, model, error=shown(str(data))), None
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The page about a folder of pictures that was segmented."""
+"""The page about a folder of images that was segmented."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SHOWN, FAILED, PICTURE_WIDTH = 6, 20, 448
 
 
 def write_batch_page(batch: Batch, path: Path) -> None:
-    """Write the page: the means, overlays of pictures spread evenly, and what failed.
+    """Write the page: the means, overlays of images spread evenly, and what failed.
 
     Args:
         batch: what was segmented.
         path: the HTML file to write.
 
     Raises:
-        StreetsegError: the pictures or their masks cannot be read again.
+        StreetsegError: the images or their masks cannot be read again.
     """
     masked = [row for row in batch.rows if not row.error]
     places = np.linspace(0, len(masked) - 1, min(SHOWN, len(masked))).round().astype(int)
@@ -42,7 +42,7 @@ def write_batch_page(batch: Batch, path: Path) -> None:
 
 
 def _overlay(batch: Batch, row: Row) -> tuple[str, str]:
-    """The path of a picture, and the picture under the colours of its mask."""
+    """The path of an image, and the image under the colours of its mask."""
     rgb = decode_rgb(Storage(batch.source).read(row.path))
     categories = decode_ids(Storage(batch.destination).read(mask_name(row.path)))
     return row.path, jpeg_address(shrink(overlay(rgb, categories, batch.labels), PICTURE_WIDTH))

@@ -21,11 +21,11 @@ class Legend:
         """A strip for frames of ``width`` pixels; without ``labels`` it holds the text alone."""
         self.labels, self.width, self.text = labels, width, text
         self.size = max(10, min(20, width // 64))
-        self.line = 2 * (self.size * 3 // 4)  # even, as the films of most codecs must be
+        self.line = 2 * (self.size * 3 // 4)  # even, as the videos of most codecs must be
         self.font = ImageFont.truetype(_font(), self.size)
 
     def below(self, rgb: np.ndarray, categories: np.ndarray) -> np.ndarray:
-        """The picture uint8[H, W, 3] with the strip: uint8[H + height, W, 3]."""
+        """The image uint8[H, W, 3] with the strip: uint8[H + height, W, 3]."""
         if not (self.labels or self.text):
             return rgb
         strip = self._empty.copy()

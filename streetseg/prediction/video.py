@@ -1,4 +1,4 @@
-"""Segmenting films."""
+"""Segmenting videos."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ CUT = 20.0
 LOOKS_AT = (64, 32)
 """Width and height at which frames are compared: noise and small movements average out."""
 COUNT_ERROR = 0.02
-"""Share by which a whole film may have fewer frames than its container tells."""
+"""Share by which a whole video may have fewer frames than its container tells."""
 
 
 @dataclass(frozen=True)
 class SegmentedFilm:
-    """A film that has been segmented."""
+    """A video that has been segmented."""
 
     destination: Path
     frames: int
@@ -80,7 +80,7 @@ class Smoother:
         self._seen: np.ndarray | None = None
 
     def __call__(self, logits: np.ndarray, rgb: np.ndarray) -> np.ndarray:
-        """The average float32[C, h, w] up to a frame of these logits and this picture."""
+        """The average float32[C, h, w] up to a frame of these logits and this image."""
         if not self.weight:
             return logits
         small = cv2.resize(rgb, LOOKS_AT, interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -106,17 +106,17 @@ def segment_film(
     rate: float | None = None,
     masks: Path | None = None,
 ) -> SegmentedFilm:
-    """Write a film with the categories' colours laid over it.
+    """Write a video with the categories' colours laid over it.
 
     Decoding, segmenting and encoding overlap; a few frames are held at a time. What is written
-    takes its place when it is whole. Of a film that is cut off, what can be read is written.
+    takes its place when it is whole. Of a video that is cut off, what can be read is written.
 
     Args:
-        source: film, animated GIF, or folder of frames.
+        source: video, animated GIF, or folder of frames.
         destination: ``.mp4``, ``.gif``, or a folder; what is there is replaced.
         segmenter: the model.
         opacity: of the colours, 0..1.
-        legend: whether a strip below the picture names the colours and their shares.
+        legend: whether a strip below the image names the colours and their shares.
         stamp: a line of text on that strip, such as the model's version.
         smoothing: weight of the past, see :class:`Smoother`.
         rate: frames per second of a folder.

@@ -46,7 +46,7 @@ Write = Callable[[np.ndarray, float], None]
 
 @dataclass(frozen=True)
 class Film:
-    """A film that can be read."""
+    """A video that can be read."""
 
     path: Path
     rate: float
@@ -58,33 +58,33 @@ class Film:
 
 
 def open_film(path: Path, rate: float | None = None) -> Film:
-    """Open a film, an animated GIF, or a folder of PNG, JPEG and WebP frames in natural order.
+    """Open a video, an animated GIF, or a folder of PNG, JPEG and WebP frames in natural order.
 
     Args:
         path: what to read.
         rate: frames per second of a folder; None means 25.
 
     Raises:
-        StreetsegError: it is not there, no film, or has no frames.
+        StreetsegError: it is not there, no video, or has no frames.
     """
     if path.is_dir():
         return _open_folder(path, rate or RATE)
     if rate is not None:
         raise StreetsegError(f"{path} keeps its own frame rate: only a folder of frames takes one")
     if not path.is_file():
-        raise StreetsegError(f"{path} is not there: name a film or a folder of frames")
+        raise StreetsegError(f"{path} is not there: name a video or a folder of frames")
     if path.suffix.lower() == ".gif":
         return _open_gif(path)
     if path.suffix.lower() not in FILMS:
         raise StreetsegError(
-            f"{path} is no film by its name: known are {', '.join(FILMS)}, .gif and folders of "
+            f"{path} is no video by its name: known are {', '.join(FILMS)}, .gif and folders of "
             "frames"
         )
     return _open_video(path)
 
 
 def new_film(destination: Path, rate: float) -> AbstractContextManager[Write]:
-    """Write a film, which takes the place of ``destination`` when it is whole.
+    """Write a video, which takes the place of ``destination`` when it is whole.
 
     An MP4 repeats what is shown for longer than a frame, and loses the last row or column of a
     frame of odd size. A GIF has up to 256 colours a frame and at most 50 frames a second; it leaves
@@ -128,7 +128,7 @@ def _open_video(path: Path) -> Film:
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     told, count = (capture.get(each) for each in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
     if not (capture.isOpened() and capture.grab()):
-        raise StreetsegError(f"{path} is no film that can be read, or has no frames")
+        raise StreetsegError(f"{path} is no video that can be read, or has no frames")
     capture.release()
     rate = told if 0 < told <= FASTEST else RATE
     return Film(path, rate, int(count) if count > 0 else None, lambda: _read_video(path, rate))

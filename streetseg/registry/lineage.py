@@ -51,7 +51,7 @@ class TracedRun:
 
 @dataclass(frozen=True)
 class Trace:
-    """What hangs together: versions, the runs that trained them, and the data they learnt from."""
+    """What hangs together: versions, the runs that trained them, and the data they trained on."""
 
     versions: list[ModelVersion]
     runs: list[TracedRun]

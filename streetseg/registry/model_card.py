@@ -38,7 +38,7 @@ class Weakness:
     category: str
     iou: float
     mistaken_for: list[tuple[str, float]]
-    """Categories that its pixels are given instead, with their share of its pixels, 0 to 1."""
+    """Categories that its pixels are given instead, with their fraction of its pixels, 0 to 1."""
 
 
 def describe_model(

@@ -19,7 +19,7 @@ class StreetSegmenter(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: dict | None = None
     ) -> np.ndarray:
-        """Segment each picture."""
+        """Segment each image."""
         return np.stack([self.segmenter.predict(np.asarray(rgb)) for rgb in model_input])
 
 

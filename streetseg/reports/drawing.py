@@ -29,7 +29,7 @@ def colorize(categories: np.ndarray, labels: LabelSpace) -> np.ndarray:
 
 
 def errors_on(rgb: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """The picture in grey with wrong pixels in red: uint8[H, W, 3]."""
+    """The image in grey with wrong pixels in red: uint8[H, W, 3]."""
     gray = np.repeat(rgb.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
     wrong = (truth != predicted) & (truth != IGNORE)
     gray[wrong] = blend(gray, np.full_like(gray, (230, 30, 40)), 0.75)[wrong]
@@ -83,14 +83,14 @@ def write_text(
 
 
 def shrink(rgb: np.ndarray, width: int) -> np.ndarray:
-    """The picture at most ``width`` pixels wide, its aspect kept: uint8[h, w, 3]."""
+    """The image at most ``width`` pixels wide, its aspect kept: uint8[h, w, 3]."""
     if rgb.shape[1] <= width:
         return rgb
     return resize_rgb(rgb, (max(1, round(rgb.shape[0] * width / rgb.shape[1])), width))
 
 
 def overlay(rgb: np.ndarray, categories: np.ndarray, labels: LabelSpace) -> np.ndarray:
-    """The picture with its categories' colours laid over it: uint8[H, W, 3]."""
+    """The image with its categories' colours laid over it: uint8[H, W, 3]."""
     return blend(rgb, colorize(categories, labels), 0.6)
 
 
@@ -148,7 +148,7 @@ def prediction_sheet(
 
 
 def confusion_picture(confusion: np.ndarray, labels: LabelSpace, path: Path) -> None:
-    """Draw a confusion matrix: of each true category the shares of its pixels, and their numbers.
+    """Draw a confusion matrix: row-normalised fractions, and pixel counts.
 
     Args:
         confusion: int64[C, C], pixels by (truth, prediction).

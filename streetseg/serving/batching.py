@@ -22,9 +22,9 @@ class _Waiting:
 
 
 class Batcher:
-    """Collects pictures while the network is busy, and gives it all that wait, up to a limit.
+    """Collects images while the network is busy, and gives it all that wait, up to a limit.
 
-    Nothing waits for a batch to fill: a picture that comes alone is looked at alone, and the more
+    Nothing waits for a batch to fill: an image that comes alone is looked at alone, and the more
     come at once the larger the batches are.
     """
 
@@ -33,7 +33,7 @@ class Batcher:
 
         Args:
             run: takes uint8[N, h, w, 3], gives an array of N answers.
-            largest: most pictures of a batch.
+            largest: most images of a batch.
         """
         self._run = run
         self._largest = largest
@@ -42,7 +42,7 @@ class Batcher:
         self._worker: asyncio.Task[None] | None = None
 
     async def __call__(self, image: np.ndarray) -> np.ndarray:
-        """The network's answer to uint8[h, w, 3]; whoever stops waiting takes the picture away."""
+        """The network's answer to uint8[h, w, 3]; whoever stops waiting takes the image away."""
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(image, answer))
         if self._worker is None or self._worker.done():

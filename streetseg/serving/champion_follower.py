@@ -67,7 +67,7 @@ class ServedModel:
     told: dict[str, Any]
     """As ``GET /model`` tells it."""
     batcher: Batcher
-    """Gives the logits float32[C, h, w] of a picture uint8[h, w, 3] at the network's size."""
+    """Gives the logits float32[C, h, w] of an image uint8[h, w, 3] at the network's size."""
     watch: Observer
 
     @property

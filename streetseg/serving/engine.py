@@ -35,16 +35,16 @@ class TooSlowError(Exception):
 
 @dataclass(frozen=True)
 class Segmented:
-    """What was seen in a picture."""
+    """What was seen in an image."""
 
     data: bytes
     """The upload."""
     small: np.ndarray
-    """The picture at the network's size, uint8[h, w, 3]."""
+    """The image at the network's size, uint8[h, w, 3]."""
     logits: np.ndarray
     """float32[C, h, w]."""
     size: tuple[int, int]
-    """(height, width) of the picture."""
+    """(height, width) of the image."""
 
     def categories(self) -> np.ndarray:
         """Category ids uint8[H, W]."""
@@ -54,7 +54,7 @@ class Segmented:
 class Engine:
     """Works on several uploads at once: a thread for each core to decode, as many to encode.
 
-    Pictures are decoded and masks encoded while the network looks at a batch. A whole picture is in
+    Images are decoded and masks encoded while the network looks at a batch. A whole image is in
     memory only as long as a thread works on it: what waits is the upload and its small version.
     """
 
@@ -80,7 +80,7 @@ class Engine:
             respond: makes the answer; runs in a thread.
 
         Raises:
-            BadImageError: the upload is no picture that is taken.
+            BadImageError: the upload is no image that is taken.
             TooSlowError: it took longer than ``serve.timeout``.
         """
         try:
@@ -102,10 +102,10 @@ class Engine:
             return Segmented(data, small, await model.batcher(small), size)
 
     def decode(self, data: bytes) -> np.ndarray:
-        """The picture of an upload, RGB uint8[H, W, 3].
+        """The image of an upload, RGB uint8[H, W, 3].
 
         Raises:
-            BadImageError: it is no picture that is taken.
+            BadImageError: it is no image that is taken.
         """
         return decode_upload(data, self._settings.max_megapixels * 1e6)
 

@@ -40,7 +40,7 @@ class Metrics:
             "request_seconds", "From the first byte of a request to its answer", "route", "status"
         )
         self.errors = counter("errors", "Requests that were answered with an error", "kind")
-        self.stage = histogram("stage_seconds", "Work on a picture, without waiting", "stage")
+        self.stage = histogram("stage_seconds", "Work on an image, without waiting", "stage")
         self.queue = histogram("queue_seconds", "Waiting for a thread or the network", "stage")
         self.batch = histogram(
             "batch_pictures", "Pictures the network looked at together", buckets=BATCHES
@@ -49,10 +49,10 @@ class Metrics:
             "streetseg_uploads_in_hand", "Uploads being worked on", multiprocess_mode="livesum"
         )
         self.share = histogram(
-            "class_share", "Share of each category in a picture", "category", buckets=SHARES
+            "class_share", "Share of each category in an image", "category", buckets=SHARES
         )
         self.confidence = histogram(
-            "confidence", "Mean probability of the chosen category in a picture", buckets=SHARES
+            "confidence", "Mean probability of the chosen category in an image", buckets=SHARES
         )
         self.version = gauge("model_version", "1 for the version that answers", "name", "version")
         self.swaps = counter("swaps", "Changes of the model, and those that failed", "outcome")

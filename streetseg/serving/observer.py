@@ -1,4 +1,4 @@
-"""What is noted of each picture: drift, frames that are hard, and figures for Prometheus."""
+"""What is noted of each image: drift, frames that are hard, and figures for Prometheus."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Observer:
             metrics().drift.labels(name).set(nan)
 
     def see(self, seen: Segmented) -> None:
-        """Note what was seen in a picture."""
+        """Note what was seen in an image."""
         observation = observe(seen.small, seen.logits)
         self.drift.add(observation)
         self._hard_frames.offer(seen.data, observation)

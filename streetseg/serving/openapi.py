@@ -7,11 +7,11 @@ from typing import Any
 from streetseg import __version__
 from streetseg.config.params import Serve
 
-DESCRIPTION = """Segments street scenes: each pixel of a picture gets one of the model's categories.
+DESCRIPTION = """Segments street scenes: each pixel of an image gets one of the model's categories.
 
     curl -F image=@street.jpg http://127.0.0.1:3000/segment -o mask.png
 
-Pictures are PNG, JPEG or WebP; their EXIF orientation is applied. Each answer carries
+Images are PNG, JPEG or WebP; their EXIF orientation is applied. Each answer carries
 `X-Model-Version`; each error is `{"error": "..."}`.
 """
 
@@ -47,10 +47,10 @@ DRIFT_EXAMPLE = {
 }
 ANSWERS: dict[str, dict[str, Any]] = {
     "/segment": {
-        "description": "Palette PNG of the size of the picture: it shows the categories' colours, "
+        "description": "Palette PNG of the size of the image: it shows the categories' colours, "
         "and its palette indices are their ids."
     },
-    "/overlay": {"description": "PNG: the picture under the categories' colours."},
+    "/overlay": {"description": "PNG: the image under the categories' colours."},
     "/describe": {"description": "Shares, 0 to 1.", "example": DESCRIPTION_EXAMPLE},
     "/segment_batch": {"description": "One result each, in order.", "example": BATCH_EXAMPLE},
 }
@@ -59,7 +59,7 @@ ERRORS = {
     408: "the upload did not arrive within 30 seconds",
     413: "at most 20 megabytes are taken",
     415: "the field 'image' is GIF: send PNG, JPEG, WEBP",
-    503: "too many pictures at once: try again in a second",
+    503: "too many images at once: try again in a second",
 }
 
 API_POLICY = (
@@ -121,7 +121,7 @@ def complete(spec: dict[str, Any], settings: Serve, *, tokens: bool) -> dict[str
             "title": "Street segmenter",
             "version": __version__,
             "description": f"{DESCRIPTION}\nA request may have {settings.max_megabytes:g} "
-            f"megabytes, a picture {settings.max_megapixels:g} megapixels.",
+            f"megabytes, an image {settings.max_megapixels:g} megapixels.",
         },
         "servers": spec["servers"],
         "tags": spec["tags"],

@@ -1,6 +1,6 @@
 """The page on which a person tries the model: plain files, two calls, nothing from elsewhere.
 
-It asks ``GET /model`` and ``POST /segment``, and shows the mask over the picture. The samples are
+It asks ``GET /model`` and ``POST /segment``, and shows the mask over the image. The samples are
 drawn by :func:`streetseg.synth.render_scene`, from the seeds in their names.
 """
 

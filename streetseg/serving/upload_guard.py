@@ -32,7 +32,7 @@ class Upload:
     """What a path takes in its form."""
 
     field: str
-    """Of the pictures; ``images`` may hold several."""
+    """Of the images; ``images`` may hold several."""
     texts: tuple[str, ...] = ()
     """Other fields, which are short."""
 
@@ -42,8 +42,8 @@ class UploadMiddleware:
 
     401 without a valid token; for uploads 503 while ``serve.max_concurrent_uploads`` are in hand,
     415 for another content type than multipart, 413 for too many bytes, 408 for one that does not
-    arrive in time, 400 for a body that is not multipart, lacks the field or has others. What is passed on is
-    written anew: the pictures, without the names and types that the sender gave them.
+    arrive in time, 400 for a body that is not multipart, lacks the field or has others. What is
+    passed on is written anew: the images, without the names and types that the sender gave them.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class UploadMiddleware:
         if path not in self._uploads or scope["method"] != "POST":
             return await self._app(scope, receive, send)
         if self._in_hand >= self._settings.max_concurrent_uploads:
-            answer = error_response(503, "too many pictures at once: try again in a second")
+            answer = error_response(503, "too many images at once: try again in a second")
             return await answer(scope, receive, send)
         self._in_hand += 1
         metrics().in_hand.inc()
@@ -102,7 +102,7 @@ class UploadMiddleware:
         except HTTPException as error:
             told = error.detail.rstrip(".")
             if error.status_code != 413:
-                told += f": send multipart/form-data with a picture in the field '{upload.field}'"
+                told += f": send multipart/form-data with an image in the field '{upload.field}'"
             return await error_response(error.status_code, told)(scope, receive, send)
         await self._app(scope, receive, send)
 

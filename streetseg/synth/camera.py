@@ -44,9 +44,9 @@ class Camera:
         """A camera ``height`` metres above the origin that looks along the street.
 
         Args:
-            rows: picture height, in pixels.
-            columns: picture width, in pixels.
-            focal: focal length as a multiple of the width of a 2:1 picture.
+            rows: image height, in pixels.
+            columns: image width, in pixels.
+            focal: focal length as a multiple of the width of a 2:1 image.
             height: of the camera, in metres.
             yaw: to the right, in radians.
             pitch: downwards, in radians.

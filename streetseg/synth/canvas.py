@@ -1,4 +1,4 @@
-"""The picture in the making: colour, label and depth of every pixel."""
+"""The image in the making: colour, label and depth of every pixel."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Tile:
     """float32[h, w], 1 / metres."""
 
     def corners(self, pixels: np.ndarray) -> np.ndarray:
-        """Points of the whole picture (float[..., 2]) as :meth:`polygon` takes them."""
+        """Points of the whole image (float[..., 2]) as :meth:`polygon` takes them."""
         return fixed_point(pixels - (self.left, self.top))
 
     def polygon(
@@ -69,7 +69,7 @@ class Tile:
         *,
         thickness: float,
     ) -> None:
-        """Draw a polyline, ``thickness`` pixels wide, through float[n, 2] of the whole picture."""
+        """Draw a polyline, ``thickness`` pixels wide, through float[n, 2] of the whole image."""
         points = [self.corners(pixels)]
         width = max(1, round(thickness))
         for array, value in (
@@ -82,7 +82,7 @@ class Tile:
 
 
 class Canvas:
-    """Colour, label and depth of the picture, painted in any order."""
+    """Colour, label and depth of the image, painted in any order."""
 
     def __init__(self, camera: Camera) -> None:
         """Start with black, unlabeled pixels at infinity."""

@@ -25,9 +25,9 @@ class Body:
     height: float
     """In metres."""
     outline: tuple[tuple[float, float], ...]
-    """Top edge from front to rear as (along, share of the height)."""
+    """Top edge from front to rear as (along, fraction of the height)."""
     belt: float
-    """Lower edge of the side windows, as a share of the height."""
+    """Lower edge of the side windows, as a fraction of the height."""
     cabin: tuple[float, float, float, float]
     """Foot and top of the windscreen, top and foot of the rear window, along the car."""
 

@@ -168,7 +168,7 @@ def facade_texture(
     seed: int,
     sky: np.ndarray,
 ) -> np.ndarray:
-    """The picture of a house front.
+    """The image of a house front.
 
     Args:
         facade: its looks.

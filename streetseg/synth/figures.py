@@ -23,7 +23,7 @@ CIRCLE = np.stack(
 
 
 TONES = ((1.0, 0.66), (0.74, 0.90), (0.42, 1.10))
-"""How a part is rounded: share of its size and brightness of each layer."""
+"""How a part is rounded: fraction of its size and brightness of each layer."""
 
 
 @dataclass

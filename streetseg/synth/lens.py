@@ -1,4 +1,4 @@
-"""What air, car and camera do to the picture: haze, bonnet, borders, blur, exposure, noise."""
+"""What air, car and camera do to the image: haze, bonnet, borders, blur, exposure, noise."""
 
 from __future__ import annotations
 

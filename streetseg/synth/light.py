@@ -46,7 +46,7 @@ class Light:
 
         Args:
             normals: unit vectors float[..., 3].
-            lit: share of the sun that reaches the surface, 0..1.
+            lit: fraction of the sun that reaches the surface, 0..1.
 
         Returns:
             float[..., 3].

@@ -11,7 +11,7 @@ from streetseg.synth.street import PARKING, RAILS, ROAD, Street
 
 
 class Flat:
-    """Draws shapes that lie on the ground into a mask of the whole picture."""
+    """Draws shapes that lie on the ground into a mask of the whole image."""
 
     def __init__(self, canvas: Canvas) -> None:
         """Start with an empty mask."""

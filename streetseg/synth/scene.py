@@ -32,7 +32,7 @@ from streetseg.synth.vegetation import draw_hedge
 
 UNLABELED = 0
 DETAIL = 1280
-"""Columns at which a scene is painted before it is shrunk, where the picture is narrower."""
+"""Columns at which a scene is painted before it is shrunk, where the image is narrower."""
 
 
 def render_scene(
@@ -42,8 +42,8 @@ def render_scene(
 
     Args:
         seed: decides everything; the size only decides how finely the scene is sampled.
-        height: of the picture, in pixels.
-        width: of the picture, in pixels.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
         style: of the city; by default one drawn from ``seed``.
 
     Returns:
@@ -121,7 +121,7 @@ def _paint(
 
 
 def _sunlight(thing: Thing, shade: list[np.ndarray], light: Light) -> float:
-    """The share of the sun that reaches a thing among the shadows of houses."""
+    """The fraction of the sun that reaches a thing among the shadows of houses."""
     if not light.casts_shadows:
         return 1.0
     point = (thing.pose.x, thing.pose.z)

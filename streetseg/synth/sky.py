@@ -13,7 +13,7 @@ SKY = 23
 
 
 def paint_sky(canvas: Canvas, light: Light, seed: int) -> None:
-    """Fill the whole picture with sky."""
+    """Fill the whole image with sky."""
     camera = canvas.camera
     step = max(1, camera.columns // 320)
     x, y, z = camera.rays(step=step)

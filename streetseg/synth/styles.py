@@ -37,7 +37,7 @@ class CityStyle:
     bonnet: Rgb | None
     """Colour of the camera car's bonnet; None when the camera does not see it."""
     border: bool
-    """Whether the picture has the dark edge of a rectified stereo pair."""
+    """Whether the image has the dark edge of a rectified stereo pair."""
 
 
 LEAVES: tuple[Rgb, ...] = (

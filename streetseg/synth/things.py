@@ -19,7 +19,7 @@ from streetseg.synth.people import walker
 from streetseg.synth.street import Street
 
 Draw = Callable[[Canvas, Pose, Light, float], None]
-"""Draws a thing; the last argument is the share of the sun that reaches it."""
+"""Draws a thing; the last argument is the fraction of the sun that reaches it."""
 
 
 FAR = 30.0

@@ -20,7 +20,7 @@ SHAPES = 5
 """How many crowns of each kind there are; trees differ by size, colour and leaves as well."""
 
 CROWN_ROWS = 160
-"""Height of the picture of a crown, in pixels."""
+"""Height of the image of a crown, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def draw_tree(canvas: Canvas, pose: Pose, tree: Tree, light: Light, lit: float) 
 
 
 def _clumps(shape: int, conifer: bool) -> np.ndarray:
-    """Balls of leaves as float[n, 4]: x and towards the camera as shares of the spread, y of the
+    """Balls of leaves as float[n, 4]: x and towards the camera as fractions of the spread, y of the
     height, and radius of the spread."""
     rng = np.random.default_rng([shape, conifer])
     count = 52
@@ -104,7 +104,7 @@ def _crown_picture(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Brightness and cover (float32[CROWN_ROWS, n]) of a crown.
 
-    The picture reaches 1.2 spreads to both sides and from the foot to 1.04 of the height. ``sun``
+    The image reaches 1.2 spreads to both sides and from the foot to 1.04 of the height. ``sun``
     points to the sun and ``direct`` is the strength of its light.
     """
     clumps = _clumps(shape, conifer)
@@ -176,7 +176,7 @@ def _draw_crown(
     lit: float,
     inverse: float,
 ) -> None:
-    """Enlarge the picture of a crown and break it up into leaves."""
+    """Enlarge the image of a crown and break it up into leaves."""
     sun = (float(light.sun[0]), float(light.sun[1]), float(light.sun[2]))
     direct = round(float(light.casts_shadows) * lit, 1)
     tone, cover = _crown_picture(tree.seed % SHAPES, tree.conifer, sun, direct)
@@ -211,7 +211,7 @@ def _draw_crown(
 def _sampled(
     picture: np.ndarray, to_picture: np.ndarray, shape: tuple[int, int], *, wrap: bool = False
 ) -> np.ndarray:
-    """``picture`` seen through an affine map (float[2, 3]) from output to picture pixels."""
+    """``picture`` seen through an affine map (float[2, 3]) from output to image pixels."""
     border = cv2.BORDER_WRAP if wrap else cv2.BORDER_CONSTANT
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     size = (shape[1], shape[0])

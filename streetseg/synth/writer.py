@@ -22,10 +22,10 @@ SETTINGS = "synth.json"
 """File in the root of a folder that says how it was made."""
 
 VERSION = 1
-"""Raised whenever the same settings would give other pictures."""
+"""Raised whenever the same settings would give other images."""
 
 MAX_SIZE, MIN_SIZE = (1024, 2048), (64, 64)
-"""Limits of the size of a picture, rows and columns."""
+"""Limits of the size of an image, rows and columns."""
 
 UNLABELED_SPLITS = ("test",)
 """Splits whose ground truth is withheld: every pixel is id 0, as in Cityscapes."""
@@ -80,9 +80,9 @@ def write_cityscapes(
     Args:
         root: an empty or new folder, or one that this function began with these settings.
         frames: how many frames each split gets, such as ``{"train": 96, "val": 32}``. A split
-            called "test" gets label pictures that are void throughout, as in Cityscapes.
+            called "test" gets label images that are void throughout, as in Cityscapes.
         cities: over how many cities a split's frames are spread; no two splits share a city.
-        size: rows and columns of a picture.
+        size: rows and columns of an image.
         seed: of everything.
         workers: processes; 0 means one for each core.
 

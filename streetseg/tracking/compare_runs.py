@@ -148,7 +148,7 @@ class Comparison:
 
 
 def write_comparison(comparison: Comparison, page: Path) -> None:
-    """Write the page: table, curves, settings that differ, IoU by category, pictures.
+    """Write the page: table, curves, settings that differ, IoU by category, images.
 
     Args:
         comparison: what to show.
@@ -228,7 +228,7 @@ def _line(axes: Axes, curve: dict[int, float], number: int) -> None:
 
 
 def _picture(png: bytes | None) -> str | None:
-    """A ``data:`` address of the picture; None if it is none."""
+    """A ``data:`` address of the image; None if it is none."""
     if png is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Reading the training runs that MLflow keeps: settings, curves, scores and pictures."""
+"""Reading the training runs that MLflow keeps: settings, curves, scores and images."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Run:
         """Keep uint8[H, W, 3] as ``predictions/<name>.png``."""
         import mlflow
 
-        with translate_errors(f"cannot keep a picture of run {self.id}"):
+        with translate_errors(f"cannot keep an image of run {self.id}"):
             mlflow.log_image(rgb, artifact_file=f"predictions/{name}.png")
 
 

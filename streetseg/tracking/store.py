@@ -74,7 +74,7 @@ def connect(params: Registry, advice: str = "set MLFLOW_TRACKING_URI") -> Mlflow
 
 @contextmanager
 def translate_errors(what: str, advice: str = "") -> Iterator[None]:
-    """Turn what MLflow raises into one line, from ``what`` failed to how to mend it."""
+    """Turn what MLflow raises into one line, from ``what`` failed to how to fix it."""
     from mlflow.exceptions import MlflowException
 
     try:

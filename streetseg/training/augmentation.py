@@ -50,7 +50,7 @@ class RandomZoom(A.DualTransform):
         """Draw the zoom from ``scale`` (smallest, largest), as often above 1 as its range is.
 
         Args:
-            scale: lengths in the result, as a share of those in the frame.
+            scale: lengths in the result, as a fraction of those in the frame.
             size: (height, width) of the result; None for those of the frame.
             rare: probability that the window is laid over a pixel of a category drawn evenly from
                 those in the frame: the class-uniform sampling of Zhu et al., "Improving Semantic
@@ -96,7 +96,7 @@ class RandomZoom(A.DualTransform):
         shown: tuple[slice, slice],
         **_: Any,
     ) -> np.ndarray:
-        """The zoomed picture: uint8[height, width, 3]."""
+        """The zoomed image: uint8[height, width, 3]."""
         whole = np.zeros((*size, 3), np.uint8)
         area = whole[shown]
         cv2.resize(img[seen], area.shape[1::-1], dst=area)

@@ -55,7 +55,7 @@ class TrainingState:
     init_from: str | None = None
     """The model, by its version, whose weights it began with."""
     inherited: list[str] | None = field(default_factory=list)
-    """Hashes of the pictures which that model had learnt from; None if it does not say."""
+    """Hashes of the images which that model was trained on; None if it does not say."""
     epoch: int = 1
     """The epoch in progress."""
     step: int = 0

@@ -1,6 +1,6 @@
 """Several processes that train one network, started by ``torchrun``.
 
-Each takes its share of every batch and of the held-out frames. Losses, gradients and scores are
+Each takes its fraction of every batch and of the held-out frames. Losses, gradients and scores are
 those of the whole, so that a recipe means the same on one device and on eight.
 """
 
@@ -63,7 +63,7 @@ class World:
     def wrap_ddp(self, model: nn.Module) -> nn.Module:
         """``model``, its gradients averaged over the processes in the backward pass.
 
-        To be asked for anew when other weights are to be learnt.
+        To be asked for anew when other weights are to be trained.
         """
         if self.size == 1:
             return model

@@ -17,7 +17,7 @@ from streetseg.data.labels import IGNORE
 from streetseg.training.distributed import all_reduce_sum
 
 EPS = 1e-6
-"""What keeps a quotient or a root finite; below it nothing is learnt."""
+"""What keeps a quotient or a root finite; below it nothing is trained."""
 
 
 def segmentation_loss(
@@ -55,7 +55,7 @@ def balancing_weights(pixels: np.ndarray, balance: float) -> Tensor:
 
     Args:
         pixels: int64[C], how many pixels each category has in the training frames.
-        balance: 0 for equal weights, 1 for weights inverse to the share of pixels.
+        balance: 0 for equal weights, 1 for weights inverse to the fraction of pixels.
     """
     shares = np.maximum(pixels / pixels.sum(), 1e-4)
     weights = shares**-balance
@@ -75,9 +75,9 @@ def cross_entropy(
         logits: float[N, C, H, W].
         categories: int64[N, H, W].
         weights: float32[C]: each pixel counts as much as its category's weight; None for 1.
-        label_smoothing: share of the truth that is spread over all categories alike (Szegedy et
+        label_smoothing: fraction of the truth that is spread over all categories alike (Szegedy et
             al., Rethinking the Inception Architecture, 2016, section 7).
-        ohem_share: share of the labelled pixels, of each process, that count: those with the
+        ohem_share: fraction of the labelled pixels, of each process, that count: those with the
             highest loss, before weights (online hard example mining, Shrivastava et al., 2016).
     """
     logits, labelled = _exact(logits), categories != IGNORE

@@ -53,7 +53,7 @@ def _layers(encoder: nn.Module) -> list[nn.Module]:
 
 
 def set_trainable(model: SegmentationModel, share: float) -> None:
-    """Put ``model`` in training mode, but for a share of its encoder's layers from the input on.
+    """Put ``model`` in training mode, but for a fraction of its encoder's layers from the input on.
 
     Frozen layers keep their weights and, if they normalise batches, their statistics, as a layer
     that is not trainable does in Keras.
@@ -79,7 +79,7 @@ def build_schedule(optimizer: torch.optim.Optimizer, recipe: Train, steps: int) 
     """Learning rates that rise linearly for a ``warmup_fraction`` of the steps, then fall to 0.
 
     The fall is half a cosine (Loshchilov and Hutter, SGDR, 2017, eq. 5, without restarts) or
-    ``(1 - share of the steps)^0.9`` (poly).
+    ``(1 - fraction of the steps)^0.9`` (poly).
     """
     warmup = max(1, round(recipe.warmup_fraction * steps))
 

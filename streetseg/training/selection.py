@@ -1,4 +1,4 @@
-"""Choosing the epoch that is kept: on frames of the train split that are not learnt from."""
+"""Choosing the epoch that is kept: on frames of the train split that are not trained on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def split_for_selection(dataset: PreparedDataset, share: float) -> tuple[np.ndar
     """Split the train rows into those to learn from and those to choose the checkpoint on.
 
     The last frames of each city are held out: names follow the drive, so what is held out is a
-    stretch of road of its own rather than the neighbours of frames that were learnt.
+    stretch of road of its own rather than the neighbours of frames that were trained.
 
     Returns:
         Row numbers int64[n] to learn from and int64[m] held out, both at least one.
@@ -46,7 +46,7 @@ def selection_miou(
 ) -> float:
     """Mean IoU over categories of ``model`` on ``rows``, at prepared size.
 
-    Each process looks at its share of the rows; all get the score of the whole, which is 0 if no
+    Each process looks at its fraction of the rows; all get the score of the whole, which is 0 if no
     pixel of the rows is labelled.
 
     Args:

@@ -1,7 +1,7 @@
 """Driving conditions that a data set has too few of: rain, fog, low sun, shadows, a dirty lens.
 
-Each is a veil between scene and eye: its ``opacity`` float32[h, w], from 0 to 1, and its colour. It
-may be coarser than the frame. Lengths are shares of the frame's height, so that a condition looks
+Each is a veil between scene and eye: its ``opacity`` float32[h, w], from 0 to 1, and its colour.
+It may be coarser than the frame. Lengths are fractions of the frame's height, so that a condition looks
 the same at any size.
 
 Albumentations has transforms of these names. Its fog blurs and takes 0.25 s, its flare is a pile of
@@ -32,7 +32,7 @@ FARTHEST = 80.0
 
 
 class WeatherOverlay(A.ImageOnlyTransform):
-    """Lay a veil over the picture; labels stay as they are."""
+    """Lay a veil over the image; labels stay as they are."""
 
     def __init__(self, draw: Draw, p: float) -> None:
         """Lay what ``draw`` draws with probability ``p``."""
@@ -47,7 +47,7 @@ class WeatherOverlay(A.ImageOnlyTransform):
         return {"opacity": opacity, "color": color}
 
     def apply(self, img: np.ndarray, opacity: np.ndarray, color: Color, **_: Any) -> np.ndarray:
-        """The picture behind the veil: uint8[H, W, 3]."""
+        """The image behind the veil: uint8[H, W, 3]."""
         height, width = img.shape[:2]
         share = cv2.resize((255 * opacity.clip(0, 1)).round().astype(np.uint8), (width, height))
         shares = cv2.cvtColor(share, cv2.COLOR_GRAY2RGB)

@@ -27,7 +27,7 @@ def write_tuning_page(search: Search, space: SearchSpace, importance: dict[str, 
     Args:
         search: its trials.
         space: where they were searched.
-        importance: the share of each setting, summing to 1; empty if not known.
+        importance: the fraction of each setting, summing to 1; empty if not known.
     """
     scored = [trial for trial in search.trials if trial.miou is not None]
     write_page(

@@ -351,7 +351,7 @@ def _write_results(study: optuna.Study, params: Params, folder: Path) -> Search:
 
 
 def _importance(study: optuna.Study) -> dict[str, float]:
-    """The share of each setting in what sets the best quarter of the complete trials apart.
+    """The fraction of each setting in what sets the best quarter of the complete trials apart.
 
     Watanabe et al., "PED-ANOVA", IJCAI 2023. Empty while there are too few.
     """

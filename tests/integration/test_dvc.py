@@ -139,7 +139,7 @@ def test_preparing_without_dvc_gives_the_same_version(project: Path) -> None:
 
 @pytest.fixture(scope="module")
 def second(first: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project after a picture of bochum was changed and the data made again."""
+    """A copy of the project after an image of bochum was changed and the data made again."""
     copy = Path(shutil.copytree(first[0], tmp_path_factory.mktemp("second") / "project"))
     new_picture(copy, "bochum", 1)
     dvc(copy, "repro")

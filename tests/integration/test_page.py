@@ -106,7 +106,7 @@ def model(app: ASGIApp, params: Params) -> Segmenter:
 
 @pytest.fixture(scope="module")
 def frame(cityscapes: Path) -> Path:
-    """A picture of a street."""
+    """An image of a street."""
     return min((cityscapes / "leftImg8bit" / "val").rglob("*.png"))
 
 
@@ -153,7 +153,7 @@ def wait_for_answer(page: Page, name: str) -> None:
 
 
 def legend(page: Page) -> dict[str, float]:
-    """The share of each class in percent, in the order shown."""
+    """The fraction of each class in percent, in the order shown."""
     rows = page.locator("#legend tr").all()
     cells = [(row.locator("th").inner_text(), row.locator("td").inner_text()) for row in rows]
     return {name: float(share.removesuffix(" %")) for name, share in cells}

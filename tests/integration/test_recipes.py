@@ -55,7 +55,7 @@ BRIEF = {
 
 
 def streets(cityscapes: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Split, picture RGB uint8[H, W, 3] and category of every pixel of the drawn frames."""
+    """Split, image RGB uint8[H, W, 3] and category of every pixel of the synthetic frames."""
     source = load_source("cityscapes")
     return [
         (

@@ -19,7 +19,7 @@ def write_frames(
     frames: Mapping[str, Mapping[str, int]] = FRAMES,
     size: tuple[int, int] = (64, 128),
 ) -> Path:
-    """Write random pictures with random Cityscapes ids; no two are alike."""
+    """Write random images with random Cityscapes ids; no two are alike."""
     rng = np.random.default_rng(0)
     for split, cities in frames.items():
         for city, count in cities.items():
@@ -45,7 +45,7 @@ def image_path(root: Path, split: str, name: str) -> Path:
 
 
 def label_path(root: Path, split: str, name: str) -> Path:
-    """Where the label picture of a frame is."""
+    """Where the label image of a frame is."""
     return root / "gtFine" / split / name.split("_")[0] / f"{name}_gtFine_labelIds.png"
 
 

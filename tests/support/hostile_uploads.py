@@ -51,7 +51,7 @@ class HostileUpload:
 
 
 def hostile_uploads() -> list[HostileUpload]:
-    """All of them: pictures in a proper form, then forms that are none."""
+    """All of them: images in a proper form, then forms that are none."""
     pictures = (
         HostileUpload(name, form(data), MULTIPART, allowed) for name, data, allowed in _pictures()
     )
@@ -361,7 +361,7 @@ def _other_files() -> Iterator[Case]:
     yield "picture.exr", b"v/1\1" + bytes(100), BAD
     yield "picture.hdr", b"#?RADIANCE\n\n-Y 9 +X 9\n" + bytes(100), BAD
     yield "picture.pgm", b"P5 99999 99999 255\n", BAD
-    yield "text", b"This is no picture.\n", BAD
+    yield "text", b"This is no image.\n", BAD
     yield "archive.zip", b"PK\x03\x04" + bytes(100), BAD
     yield "archive.gz", b"\x1f\x8b\x08" + bytes(100), BAD
     yield "program", b"\x7fELF" + bytes(100), BAD
@@ -392,7 +392,7 @@ def _forms() -> Iterator[HostileUpload]:
         "\xff\xfe",
     ):
         yield case(f"called {content_type!r}", whole, KIND, content_type)
-    yield case("raw picture", good, BAD)
+    yield case("raw image", good, BAD)
     yield case("no boundary", whole, BAD, "multipart/form-data")
     yield case("empty boundary", whole, BAD, "multipart/form-data; boundary=")
     yield case("other boundary", whole, BAD, "multipart/form-data; boundary=other")
@@ -404,7 +404,7 @@ def _forms() -> Iterator[HostileUpload]:
     yield case("line ends alone", b"\r\n" * 1000, BAD)
     yield case("end alone", b"--%b--\r\n" % line, BAD)
     yield case("no end", whole[: -len(line) - 8], BAD)
-    yield case("cut in the picture", whole[:200], BAD)
+    yield case("cut in the image", whole[:200], BAD)
     yield case("cut in the headers", whole[:50], BAD)
     yield case("text before", b"preamble\r\n" + whole, ANY)
     yield case("text behind", whole + b"epilogue", ANY)
@@ -419,12 +419,12 @@ def _forms() -> Iterator[HostileUpload]:
     yield case("no disposition", b"--%b\r\n\r\nx\r\n--%b--\r\n" % (line, line), BAD)
     yield case("two dispositions", form(good, headers=b"Content-Disposition: x\r\n"), ANY)
     part = whole[: -len(line) - 6]
-    yield case("two pictures", part + whole, ANY)
+    yield case("two images", part + whole, ANY)
     text = form(b"text", b'form-data; name="image"')[: -len(line) - 6]
-    yield case("text, then picture", text + whole, ANY)
+    yield case("text, then image", text + whole, ANY)
     yield case("picture, then text", part + form(b"text", b'form-data; name="image"'), ANY)
     bad = form(b"junk")[: -len(line) - 6]
-    yield case("junk, then picture", bad + whole, ANY)
+    yield case("junk, then image", bad + whole, ANY)
     more = form(b"x", b'form-data; name="other"')[: -len(line) - 6]
     yield case("3000 more fields", more * 3000 + whole, ANY)
     yield case("header of 100000", form(good, headers=b"X-Long: %b\r\n" % (b"a" * 100_000)), ANY)

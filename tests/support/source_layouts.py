@@ -25,12 +25,12 @@ MAGENTA, RED, BLACK = (255, 0, 255), (255, 0, 0), (0, 0, 0)
 
 
 def filled(ids: Iterable[int]) -> np.ndarray:
-    """A label picture in which each of ``ids`` occurs: uint8[32, 64]."""
+    """A label image in which each of ``ids`` occurs: uint8[32, 64]."""
     return np.resize(np.array(list(ids), np.uint8), SIZE)
 
 
 def write(path: Path, pixels: np.ndarray) -> None:
-    """Write a picture in the format that the name ends with."""
+    """Write an image in the format that the name ends with."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".png":
         path.write_bytes(encode_png(pixels))

@@ -34,7 +34,7 @@ LOSSY = 40
 
 @dataclass(frozen=True)
 class UnusualImage:
-    """A sound picture."""
+    """A sound image."""
 
     name: str
     data: bytes

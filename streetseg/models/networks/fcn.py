@@ -54,7 +54,7 @@ class VGG16(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features of a picture float32[N, 3, H, W].
+        """Features of an image float32[N, 3, H, W].
 
         Returns:
             float32[N, 256, H/8, W/8] of pool3, float32[N, 512, H/16, W/16] of pool4 and
@@ -78,11 +78,11 @@ class FCN(nn.Module):
     """FCN-32s, FCN-16s or FCN-8s: figure 3 of both papers.
 
     The scores of fc7 are enlarged and added to those of pool4 (FCN-16s), then to those of pool3
-    (FCN-8s), and the sum is enlarged to the picture. As in the papers the scores begin at zero,
+    (FCN-8s), and the sum is enlarged to the image. As in the papers the scores begin at zero,
     and enlarging begins as bilinear interpolation: learned between the skips, fixed at the end.
 
-    The authors pad the picture by 100 pixels and crop the scores; here fc6 is padded instead, so
-    that the logits have the size of the picture. H and W must be multiples of 32.
+    The authors pad the image by 100 pixels and crop the scores; here fc6 is padded instead, so
+    that the logits have the size of the image. H and W must be multiples of 32.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class FCN(nn.Module):
 
         Args:
             categories: channels of the output.
-            stride: pixels of the picture between neighbours of the finest scores.
+            stride: pixels of the image between neighbours of the finest scores.
             skip_scale: factor s of the features in the skips: s for pool4, s squared for pool3.
                 The variant that is trained "all at once" (2017) has 1e-2, hence 1, 1e-2, 1e-4:
                 the constants suit the authors' weights and pixels, 0..255 less their mean.

@@ -28,7 +28,7 @@ class UNet2015(nn.Module):
 
     One thing differs: the paper's 3x3 convolutions are not padded and its skips are cropped, which
     gives 388x388 pixels for 572x572. Here they are padded with zeros, so that the logits have the
-    size of the picture and nothing is cropped. H and W must be multiples of 16 (2 to the number
+    size of the image and nothing is cropped. H and W must be multiples of 16 (2 to the number
     of levels below the first). The paper gives no rate of the dropout that ends its contracting
     path; here it is 0.5.
     """

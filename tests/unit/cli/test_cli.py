@@ -97,7 +97,7 @@ def test_wrong_usage_is_status_2(streetseg: Command) -> None:
         (("evaluate", "--model", "nowhere"), "nowhere holds no model artifact"),
         (("gate", "--evaluation", "nowhere"), "streetseg evaluate"),
         (("predict", "a.png"), "alias 'champion'"),
-        (("predict", "a/1.png", "b/1.jpg"), "several pictures would be written to 1_mask.png"),
+        (("predict", "a/1.png", "b/1.jpg"), "several images would be written to 1_mask.png"),
         (("train", "--params", "nowhere.yaml"), "cannot read nowhere.yaml"),
         (("train", "--set", "prepare.size=[96, 96]"), "ask for cityscapes of [96, 96]"),
         (("params", "trian"), "no section 'trian' in params.yaml: choose one of data, synth"),

@@ -117,7 +117,7 @@ def test_a_refusal_is_told_in_the_services_words(
 
 @pytest.fixture(scope="module")
 def folder(live: LiveService, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five pictures, two that cannot be used, and what is none."""
+    """Five images, two that cannot be used, and what is none."""
     root = tmp_path_factory.mktemp("pictures")
     for number, name in enumerate(("a.png", "day/b.png", "day/c.PNG", "d.png", "day/e.png")):
         (root / name).parent.mkdir(exist_ok=True)
@@ -167,7 +167,7 @@ def test_masks_do_not_go_among_the_pictures(folder: Path, tmp_path: Path) -> Non
         for destination in (folder, folder / "masks", folder.parent):
             with pytest.raises(StreetsegError, match="name a destination outside"):
                 service.folder(folder, destination)
-        with pytest.raises(StreetsegError, match="holds no pictures"):
+        with pytest.raises(StreetsegError, match="holds no images"):
             service.folder(tmp_path / "nothing", tmp_path / "masks")
 
 

@@ -24,7 +24,7 @@ def scene(seed: int, size: tuple[int, int] = (256, 512)) -> np.ndarray:
 
 
 def difference(one: str, other: str) -> float:
-    """The share of bits in which two hashes differ."""
+    """The fraction of bits in which two hashes differ."""
     return (int(one, 16) ^ int(other, 16)).bit_count() / (4 * len(one))
 
 

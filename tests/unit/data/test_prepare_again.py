@@ -181,7 +181,7 @@ def test_an_interruption_leaves_the_dataset_before_as_it_was(source: Path, tmp_p
 
 
 def stopped_in_val(source: Path, tmp_path: Path, **more: object) -> Path:
-    """Finish the shards of train, stop in val, and mend what stopped it; returns the partial."""
+    """Finish the shards of train, stop in val, and fix what stopped it; returns the partial."""
     photograph = image_path(source, "val", "munster_000000_000001")
     data = photograph.read_bytes()
     photograph.write_bytes(data[:-50])
@@ -227,7 +227,7 @@ def test_a_city_that_changed_after_an_interruption_is_made_anew(
     change(source)
     folder = prepare(small_recipe(source, tmp_path / "prepared"))
     assert digests(folder) == digests(prepare(small_recipe(source, tmp_path / "fresh")))
-    if change is not one_frame_more:  # which writes every city's random pictures differently
+    if change is not one_frame_more:  # which writes every city's random images differently
         assert identity(folder / "train/bochum/images.npy") == kept
 
 

@@ -86,7 +86,7 @@ def section(page: str, heading: str) -> str:
 
 
 def pictures(page: str) -> list[np.ndarray]:
-    """The pictures on a page, decoded: RGB uint8[height, width, 3]."""
+    """The images on a page, decoded: RGB uint8[height, width, 3]."""
     shown = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)"', page)
     return [
         cv2.imdecode(np.frombuffer(base64.b64decode(each), np.uint8), cv2.IMREAD_COLOR_RGB)
@@ -145,7 +145,7 @@ def test_class_shares_are_those_of_the_pixels(settings: Params, tmp_path: Path) 
 
 
 def shares_of(dataset: PreparedDataset, split: str) -> np.ndarray:
-    """The share of each category, counted in the arrays."""
+    """The fraction of each category, counted in the arrays."""
     pixels = np.array([dataset.categories(row) for row in dataset.rows(split)])
     return np.bincount(pixels.ravel(), minlength=len(dataset.labels.names)) / pixels.size
 
@@ -159,7 +159,7 @@ def test_a_sample_leaves_nothing_behind(
 
     if fails:
         for path in source.rglob("*_leftImg8bit.png"):
-            path.write_bytes(b"no picture")
+            path.write_bytes(b"no image")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
@@ -180,7 +180,7 @@ def test_a_source_without_one_usable_frame_is_one_clear_line(
     source: Path, settings: Params
 ) -> None:
     for path in source.rglob("*_leftImg8bit.png"):
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     with (
         pytest.raises(StreetsegError, match=r"no frame of .* can be used") as caught,
         sampled(settings, 5),
@@ -393,7 +393,7 @@ def test_sound_frames_are_no_offenders(settings: Params, tmp_path: Path) -> None
 def test_a_corrupt_frame_and_a_void_label_are_among_the_offenders(
     source: Path, settings: Params, tmp_path: Path
 ) -> None:
-    image_path(source, "train", FIRST).write_bytes(b"no picture")
+    image_path(source, "train", FIRST).write_bytes(b"no image")
     label = void_label(source)
     offenders = section(page_of_source(settings, tmp_path / "page.html"), "Worst offenders")
     assert f"<code>{photo('train', FIRST)} cannot be decoded</code>" in offenders
@@ -438,7 +438,7 @@ def test_names_are_escaped(source: Path, settings: Params, tmp_path: Path) -> No
     put_random(source, "train", MARKUP, 3)
     put_random(source, "train", "<script>alert(2)_000000_000000", 4)
     put_random(source, "train", f"{MARKUP}_broken", 5)
-    image_path(source, "train", f"{MARKUP}_broken").write_bytes(b"no picture")
+    image_path(source, "train", f"{MARKUP}_broken").write_bytes(b"no image")
     page = page_of_source(settings, tmp_path / "page.html")
     assert "<script" not in page
     assert "<td>&lt;script&gt;alert(2)</td><td>1</td>" in page

@@ -112,7 +112,7 @@ def test_half_a_pair_is_a_warning_that_names_what_is_missing(tmp_path: Path, mis
 def test_a_corrupt_picture_is_a_warning_that_names_it(tmp_path: Path) -> None:
     dataset = prepared(
         tmp_path,
-        lambda source: (source / PHOTO).write_bytes(b"no picture"),
+        lambda source: (source / PHOTO).write_bytes(b"no image"),
         prepare__on_error="skip",
     )
     found = check(dataset, max_skipped=0.1)
@@ -230,7 +230,7 @@ def test_labels_that_are_not_scored_may_be_absent(tmp_path: Path) -> None:
     assert check(prepared(tmp_path, without_caravans)).warnings == []
 
 
-# The same picture, name or city twice
+# The same image, name or city twice
 
 
 def leak(source: Path) -> None:
@@ -268,14 +268,14 @@ def cropped(rgb: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def streets(tmp_path: Path, cityscapes: Path) -> Path:
-    """A copy of the drawn streets, to spoil."""
+    """A copy of the synthetic scenes, to spoil."""
     return Path(shutil.copytree(cityscapes, tmp_path / "source"))
 
 
 def plant_near_duplicate(
     streets: Path, change: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[str, str]:
-    """Overwrite a picture of val with a changed one of train; returns their paths."""
+    """Overwrite an image of val with a changed one of train; returns their paths."""
     original = sorted(streets.glob("leftImg8bit/train/*/*.png"))[3]
     copied = sorted(streets.glob("leftImg8bit/val/*/*.png"))[1]
     copied.write_bytes(encode_png(change(decode_rgb(original.read_bytes()))))
@@ -347,7 +347,7 @@ def test_recordings_are_places(tmp_path: Path) -> None:
     ]
 
 
-# Pictures
+# Images
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def changed_photo(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path]
 def test_a_blurred_picture_is_a_warning(tmp_path: Path) -> None:
     blurred = changed_photo(lambda rgb: cv2.GaussianBlur(rgb, (0, 0), 8))
     found = check(prepared(tmp_path, blurred), max_deviation=1000)
-    assert found.warnings == [f"a picture is blank or blurred ({PHOTO})"]
+    assert found.warnings == [f"an image is blank or blurred ({PHOTO})"]
 
 
 DARKER = changed_photo(lambda rgb: rgb // 2)
@@ -383,7 +383,7 @@ def test_a_picture_unlike_the_rest_of_its_split_is_a_warning(
 ) -> None:
     dataset = prepared(tmp_path, spoil)
     (message,) = check(dataset).warnings
-    assert message.startswith(f"a picture is far more {said}")
+    assert message.startswith(f"an image is far more {said}")
     assert named(message) == PHOTO
     assert check(dataset, max_deviation=1000).warnings == []
 
@@ -448,7 +448,7 @@ def test_a_share_outside_what_the_reference_holds_is_a_warning(
     dataset = prepared(tmp_path, under_an_open_sky)
     found = check_against(dataset, sound.path)
     assert found.critical == []
-    message = the_one(found.warnings, "the share of a category in a city is outside")
+    message = the_one(found.warnings, "the fraction of a category in a city is outside")
     rows = dataset.rows("val")[dataset.index["city"][dataset.rows("val")] == "munster"]
     sky = dataset.labels.category_id("sky")
     share = np.mean([(dataset.categories(row) == sky).mean() for row in rows])
@@ -539,7 +539,7 @@ def test_names_are_escaped_on_the_page(tmp_path: Path) -> None:
     def spoil(source: Path) -> None:
         put(source, "train", name, np.zeros((*SIZE, 3), np.uint8), np.full(SIZE, 7, np.uint8))
         put(source, "train", broken, np.zeros((*SIZE, 3), np.uint8), np.full(SIZE, 7, np.uint8))
-        image_path(source, "train", broken).write_bytes(b"no picture")
+        image_path(source, "train", broken).write_bytes(b"no image")
 
     page = page_of(tmp_path, prepared(tmp_path, spoil, prepare__on_error="skip"))
     assert "<script" not in page

@@ -21,7 +21,7 @@ LOW = Gate(miou_floor=0)
 
 
 def counts(frames: int = 24, seed: int = 0, hits: float = 0.8) -> np.ndarray:
-    """Confusion matrices of the same truth for any share of hits: int64[frames, 3, 3]."""
+    """Confusion matrices of the same truth for any fraction of hits: int64[frames, 3, 3]."""
     truth = np.random.default_rng(seed).integers(500, 2000, (frames, 3))
     kept = (hits * truth).astype(int)
     found = np.zeros((frames, 3, 3), np.int64)
@@ -324,7 +324,7 @@ def test_counts_that_are_not_of_the_same_frames_are_an_error(frames: FrameCounts
 
 
 def worse_at(category: str, share: float, found: np.ndarray) -> np.ndarray:
-    """A model that takes this share of the hits of a category for road."""
+    """A model that takes this fraction of the hits of a category for road."""
     place = CATEGORIES.index(category)
     changed = found.copy()
     lost = (share * changed[:, place, place]).astype(int)

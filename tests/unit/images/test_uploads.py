@@ -1,4 +1,4 @@
-"""Decoding pictures from strangers, without a service."""
+"""Decoding images from strangers, without a service."""
 
 from __future__ import annotations
 

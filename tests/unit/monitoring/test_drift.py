@@ -275,7 +275,7 @@ def test_the_page_tells_what_has_moved_and_asks_for_nothing_else(
 ) -> None:
     darker = [replace(each, brightness=each.brightness / 2) for each in usual]
     page = drift_page(watch(reference, labels, darker).state(), MODEL, labels)
-    assert "The pictures have changed." in page
+    assert "The images have changed." in page
     (finding,) = re.findall(r"<li>brightness .*</li>", page)
     assert "darker" in finding
     assert "Look at the camera first" in page
@@ -284,7 +284,7 @@ def test_the_page_tells_what_has_moved_and_asks_for_nothing_else(
 
 
 @pytest.mark.parametrize(
-    ("kept", "said"), [(300, "The pictures are as they were"), (57, "143 more"), (0, "200 more")]
+    ("kept", "said"), [(300, "The images are as they were"), (57, "143 more"), (0, "200 more")]
 )
 def test_the_page_says_that_all_is_well_or_that_it_is_too_early(
     reference: Reference, labels: LabelSpace, usual: list[Observation], kept: int, said: str

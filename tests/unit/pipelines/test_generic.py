@@ -54,13 +54,13 @@ def champion(params: Params, trained: Trained) -> Params:
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three pictures, and one that is none."""
+    """Three images, and one that is none."""
     root = tmp_path_factory.mktemp("frames")
     rng = np.random.default_rng(0)
     for name in ("a", "b", "c"):
         pixels = rng.integers(0, 255, (64, 128, 3), np.uint8)
         (root / f"{name}.png").write_bytes(encode_png(pixels))
-    (root / "bad.png").write_bytes(b"no picture")
+    (root / "bad.png").write_bytes(b"no image")
     return root
 
 
@@ -126,7 +126,7 @@ def test_a_mistake_ends_a_run_with_one_line(
 ) -> None:
     wrong = run(street_segmentation_batch, source=str(tmp_path))
     assert not wrong.done.succeeded
-    assert wrong.done.error.startswith(f"{tmp_path} holds no pictures")
+    assert wrong.done.error.startswith(f"{tmp_path} holds no images")
     store = {"registry.tracking_uri": champion.registry.tracking_uri}
     with pytest.raises(SystemExit, match=f"error: .* no model '{NAME}' with version '7'"):
         fetch_model.python_func(f"models:/{NAME}/7", store, Model(uri=str(tmp_path / "model")))
@@ -166,7 +166,7 @@ def test_a_version_is_scored_in_a_run_of_its_own(
 
 
 def test_a_scoring_is_no_training(champion: Params, dataset: PreparedDataset) -> None:
-    """A schedule would otherwise take data that was scored on for data that was learnt from."""
+    """A schedule would otherwise take data that was scored on for data that was trained on."""
     from streetseg.tracking.record import record_scoring
 
     assert trained_on(champion.registry, "9" * 32) is None

@@ -47,7 +47,7 @@ def segformer(
 
 @pytest.fixture(scope="module")
 def rgb(dataset: PreparedDataset) -> np.ndarray:
-    """A picture larger than the network looks at."""
+    """An image larger than the network looks at."""
     return cv2.resize(np.array(dataset.image(0)), (300, 150))
 
 
@@ -115,7 +115,7 @@ def test_another_decoder_on_such_an_encoder_has_it() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("a.png", "--at", "300,0"), "the pixel 300,0 is outside the picture of 300x150"),
+        (("a.png", "--at", "300,0"), "the pixel 300,0 is outside the image of 300x150"),
         (("a.png", "--at", "middle"), "--at middle: give x,y in pixels"),
         (("a.png", "--out", "o.pdf"), "cannot write o.pdf: name a .png"),
         (("b.png",), "b.png cannot be decoded"),
@@ -131,7 +131,7 @@ def test_a_mistake_is_one_line(
     said: str,
 ) -> None:
     (tmp_path / "a.png").write_bytes(encode_png(rgb))
-    (tmp_path / "b.png").write_bytes(b"no picture")
+    (tmp_path / "b.png").write_bytes(b"no image")
     done = streetseg("attention", *arguments, "--model", segformer, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")

@@ -43,7 +43,7 @@ LIMIT = {"max_megapixels": 0.05}
 
 
 def picture(number: int, suffix: str = ".png", size: tuple[int, int] = (96, 160)) -> bytes:
-    """A picture of blocks; no two numbers give the same."""
+    """An image of blocks; no two numbers give the same."""
     blocks = np.random.default_rng(number).integers(0, 255, (8, 8, 3), np.uint8)
     rgb = cv2.resize(blocks, size[::-1], interpolation=cv2.INTER_LINEAR)
     return cv2.imencode(suffix, rgb)[1].tobytes()
@@ -51,16 +51,16 @@ def picture(number: int, suffix: str = ".png", size: tuple[int, int] = (96, 160)
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five pictures in three folders, four that cannot be used, and what is no picture."""
+    """Five images in three folders, four that cannot be used, and what is no image."""
     root = tmp_path_factory.mktemp("pictures")
     files = {name: picture(at, Path(name).suffix.lower()) for at, name in enumerate(GOOD)}
     files |= {
-        "day/broken.png": b"no picture",
+        "day/broken.png": b"no image",
         "day/cut.png": picture(9)[:-40],
         "large.png": picture(10, size=(200, 300)),
         "other.png": picture(11, ".bmp"),
         ".hidden/f.png": picture(12),
-        "notes.txt": b"no picture either",
+        "notes.txt": b"no image either",
     }
     for name, data in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -241,7 +241,7 @@ def test_a_killed_call_loses_what_it_did_since_the_table_was_written(
 
 @pytest.fixture(scope="module")
 def s3(source: Path) -> Iterator[Any]:
-    """A bucket with the pictures below a prefix, and a neighbour whose name begins alike."""
+    """A bucket with the images below a prefix, and a neighbour whose name begins alike."""
     with s3_server(BUCKET) as client:
         for path in source.rglob("*"):
             if path.is_file():
@@ -278,9 +278,9 @@ def test_from_a_bucket_to_a_folder(done: Batch, trained: Trained, s3: Any, tmp_p
 @pytest.mark.parametrize(
     ("source_url", "said"),
     [
-        (f"s3://{BUCKET}/nothing", "holds no pictures"),
+        (f"s3://{BUCKET}/nothing", "holds no images"),
         ("s3://no-such-bucket/drive", "cannot list s3://no-such-bucket/drive"),
-        ("nowhere", "nowhere holds no pictures"),
+        ("nowhere", "nowhere holds no images"),
         ("nonsense://bucket", "cannot open nonsense://bucket: Protocol not known"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Segmenting films."""
+"""Segmenting videos."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WIDTH, HEIGHT = 160, 96
 
 
 def scene(number: int) -> np.ndarray:
-    """A picture of soft blocks; no two numbers give the same."""
+    """An image of soft blocks; no two numbers give the same."""
     blocks = np.random.default_rng(number).integers(0, 255, (6, 10, 3), np.uint8)
     return cv2.resize(blocks, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 
@@ -39,7 +39,7 @@ def drive(frames: int, number: int = 0) -> list[np.ndarray]:
 
 
 def film(path: Path, frames: Iterable[np.ndarray], codec: str = "mp4v", rate: float = 12.5) -> Path:
-    """A film as another program would write it."""
+    """A video as another program would write it."""
     frames = list(frames)
     size = frames[0].shape[1::-1]
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), rate, size)
@@ -219,11 +219,11 @@ def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("source", "out", "said"),
     [
-        ("nowhere.mp4", "o.mp4", "nowhere.mp4 is not there: name a film or a folder of frames"),
-        ("text.mp4", "o.mp4", "text.mp4 is no film that can be read, or has no frames"),
+        ("nowhere.mp4", "o.mp4", "nowhere.mp4 is not there: name a video or a folder of frames"),
+        ("text.mp4", "o.mp4", "text.mp4 is no video that can be read, or has no frames"),
         ("text.gif", "o.mp4", "text.gif is no GIF that can be read"),
-        ("text.txt", "o.mp4", "text.txt is no film by its name: known are .mp4"),
-        ("list.mp4", "o.mp4", "list.mp4 is no film that can be read"),
+        ("text.txt", "o.mp4", "text.txt is no video by its name: known are .mp4"),
+        ("list.mp4", "o.mp4", "list.mp4 is no video that can be read"),
         ("empty", "o.mp4", "empty holds no frames (.png, .jpg, .jpeg, .webp)"),
         ("mixed", "o.mp4", "mixed: frame 2 is 80x48, those before are 160x96"),
         ("broken", "o.mp4", "broken/1.png cannot be decoded"),
@@ -241,7 +241,7 @@ def test_a_mistake_is_told_and_leaves_nothing(
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n")
     (tmp_path / "empty").mkdir()
     folder(tmp_path / "mixed", [scene(1), cv2.resize(scene(1), (80, 48))])
-    (folder(tmp_path / "broken", drive(2)) / "1.png").write_bytes(b"no picture")
+    (folder(tmp_path / "broken", drive(2)) / "1.png").write_bytes(b"no image")
     film(tmp_path / "a.mp4", drive(3))
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(StreetsegError) as caught:

@@ -11,7 +11,7 @@ from streetseg.serving.batching import Batcher
 
 
 class Network:
-    """Gives each picture's mean; holds its first batch until it is let go."""
+    """Gives each image's mean; holds its first batch until it is let go."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []

@@ -100,7 +100,7 @@ def test_resuming_completes_a_partial_folder(folder, tmp_path):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     photos = write(tmp_path)
     photos[0].unlink()
-    photos[0].with_suffix(".tmp").write_bytes(b"half a picture")
+    photos[0].with_suffix(".tmp").write_bytes(b"half an image")
     label_path(photos[1]).unlink()
     untouched = photos[2].stat().st_mtime_ns
     write(tmp_path)
@@ -158,7 +158,7 @@ def test_importing_synth_does_not_import_torch():
 
 
 def test_colour_alone_does_not_tell_the_category(scenes):
-    """The most frequent category of each of 32768 colours, learnt on other cities, is no good."""
+    """The most frequent category of each of 32768 colours, trained on other cities, is no good."""
     table = LabelSpace.load("cityscapes").category_of
     colors = np.stack([rgb for rgb, _ in scenes]).astype(np.int64) >> 3
     bins = (colors[..., 0] << 10) | (colors[..., 1] << 5) | colors[..., 2]

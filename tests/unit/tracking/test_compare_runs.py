@@ -44,7 +44,7 @@ def recipe(store: Path, name: str, **settings: Any) -> Params:
 
 
 def log_epochs(params: Params, dataset: PreparedDataset, mious: list[float]) -> str:
-    """Keep a run as training does, with one picture for each epoch that is the best so far."""
+    """Keep a run as training does, with one image for each epoch that is the best so far."""
     with training_run(params, dataset) as run:
         for epoch, miou in enumerate(mious, 1):
             run.log(epoch, loss=1 / epoch, selection_miou=miou)
@@ -334,7 +334,7 @@ def test_the_pictures_are_of_the_best_epoch(store: Path, tmp_path: Path) -> None
     assert decode_rgb(other.picture)[0, 0, 0] == 60 * 1
     shown = section(page_of(compared(store, WITH, BROKEN), tmp_path), "Predictions")
     assert shown.count("data:image/jpeg") == 1
-    assert "The run has no picture." in shown
+    assert "The run has no image." in shown
     assert broken.picture is None
 
 
@@ -379,11 +379,11 @@ def test_files_that_are_gone_or_broken_are_done_without(
         log_evaluation(params, runs[-1], copied / name, data_version="v", miou=0.5, iou_sky=0.4)
     shutil.rmtree(store / "mlartifacts" / runs[0])
     for file in (store / "mlartifacts" / runs[1]).rglob("*.*"):
-        file.write_text("neither a picture nor JSON")
+        file.write_text("neither an image nor JSON")
     comparison = compared(copied, *runs)
     assert [comparison.score(run, "miou") for run in comparison.runs] == [0.5, 0.5]
     assert comparison.categories == ["sky"]
-    assert page_of(comparison, copied).count("The run has no picture.") == 2
+    assert page_of(comparison, copied).count("The run has no image.") == 2
 
 
 def test_a_training_leaves_all_that_is_compared(trained: Trained, params: Params) -> None:

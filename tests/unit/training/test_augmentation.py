@@ -52,7 +52,7 @@ def augmented(
 
 
 def scene() -> tuple[np.ndarray, np.ndarray]:
-    """A picture that tells its mask: grey 200 where the category is 1, else 0."""
+    """An image that tells its mask: grey 200 where the category is 1, else 0."""
     mask = np.zeros(SIZE, np.uint8)
     mask[10:40, 20:60] = mask[30:55, 80:115] = 1
     return np.repeat(mask[..., None] * np.uint8(200), 3, axis=2), mask

@@ -1,4 +1,4 @@
-"""Losses, held against plain sums over the pixels of tiny pictures."""
+"""Losses, held against plain sums over the pixels of tiny images."""
 
 from __future__ import annotations
 
