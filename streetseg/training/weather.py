@@ -1,8 +1,8 @@
 """Driving conditions that a data set has too few of: rain, fog, low sun, shadows, a dirty lens.
 
 Each is a veil between scene and eye: its ``opacity`` float32[h, w], from 0 to 1, and its colour.
-It may be coarser than the frame. Lengths are fractions of the frame's height, so that a condition looks
-the same at any size.
+It may be coarser than the frame. Lengths are fractions of the frame's height, so that a condition
+looks the same at any size.
 
 Albumentations has transforms of these names. Its fog blurs and takes 0.25 s, its flare is a pile of
 circles, its shadows cross themselves, its mud is an even speckle, and most lengths are in pixels.
