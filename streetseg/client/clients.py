@@ -132,15 +132,15 @@ class Client(_Service):
         return ask_for_folder(self._ask, source, destination, parallel)
 
     def _ask(self, asked: Request[Value]) -> Answer[Value]:
-        patience = RetryPolicy(self._timeout, self._retries)
+        policy = RetryPolicy(self._timeout, self._retries)
         while True:
             try:
                 outcome = self._http.request(
-                    asked.method, asked.route, files=asked.files, timeout=patience.left
+                    asked.method, asked.route, files=asked.files, timeout=policy.seconds_left
                 )
             except httpx.RequestError as error:
                 outcome = error
-            if (pause := patience.pause_after(outcome)) is None:
+            if (pause := policy.pause_after(outcome)) is None:
                 return self._read(asked, outcome)
             time.sleep(pause)
 
@@ -187,15 +187,15 @@ class AsyncClient(_Service):
         return await self._ask(request.DRIFT)
 
     async def _ask(self, asked: Request[Value]) -> Answer[Value]:
-        patience = RetryPolicy(self._timeout, self._retries)
+        policy = RetryPolicy(self._timeout, self._retries)
         while True:
             try:
                 outcome = await self._http.request(
-                    asked.method, asked.route, files=asked.files, timeout=patience.left
+                    asked.method, asked.route, files=asked.files, timeout=policy.seconds_left
                 )
             except httpx.RequestError as error:
                 outcome = error
-            if (pause := patience.pause_after(outcome)) is None:
+            if (pause := policy.pause_after(outcome)) is None:
                 return self._read(asked, outcome)
             await asyncio.sleep(pause)
 
