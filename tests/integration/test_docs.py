@@ -1,4 +1,4 @@
-"""The documentation says what the program says, and leads where something is."""
+"""The documentation quotes messages of the program, and its links resolve."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from streetseg.core.provenance import REPOSITORY
 
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("*/*.md")])
-TABLES = {"docs/errors.md": "# Errors", "docs/operations.md": "## What you see"}
-"""Under which heading errors are quoted in the first column of tables."""
+TABLES = {"docs/errors.md": "# Errors", "docs/operations.md": "## Messages"}
+"""The heading under which the first column of tables quotes messages."""
 FOREIGN = (
     "No space left on device",
     "Failed to fetch",
@@ -29,27 +29,27 @@ FOREIGN = (
     "Checkout failed for following targets",
     "not in cache",
 )
-"""What is quoted there of other programs."""
+"""Quotes from other programs."""
 
 
 @functools.cache
-def sentences() -> list[str]:
-    """Every string of ours, with ``…`` for what is filled in."""
-    found = []
+def messages() -> list[str]:
+    """Every string of the program, with ``…`` for each formatted value."""
+    strings = []
     for folder in ("streetseg", "pipelines", "components"):
         for path in (REPOSITORY / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.JoinedStr):
                     parts = [p.value if isinstance(p, ast.Constant) else "…" for p in node.values]
-                    found.append("".join(map(str, parts)))
+                    strings.append("".join(map(str, parts)))
                 elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    found.append(node.value)
-    found.append((REPOSITORY / "Makefile").read_text())
-    return found
+                    strings.append(node.value)
+    strings.append((REPOSITORY / "Makefile").read_text())
+    return strings
 
 
 def quoted_errors() -> list[str]:
-    """What the tables quote, without what is not ours."""
+    """The messages that the tables quote, without those of other programs."""
     quoted = []
     for page, heading in TABLES.items():
         section = (REPOSITORY / page).read_text().partition(heading)[2]
@@ -62,19 +62,19 @@ def quoted_errors() -> list[str]:
 
 
 @pytest.mark.parametrize("quote", quoted_errors())
-def test_an_error_in_the_docs_is_one_the_program_gives(quote: str) -> None:
+def test_the_program_has_each_quoted_message(quote: str) -> None:
     pieces = [piece.strip() for piece in quote.split("…")]
     pattern = re.compile(".*".join(re.escape(piece) for piece in pieces if piece))
-    assert any(pattern.search(sentence) for sentence in sentences()), quote
+    assert any(pattern.search(message) for message in messages()), quote
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_resolve(page: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)\s]+)\)", page.read_text()):
         path, _, anchor = target.partition("#")
-        there = (page.parent / path) if path else page
-        assert there.exists(), target
+        linked = (page.parent / path) if path else page
+        assert linked.exists(), target
         if anchor:
-            headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE)
             slugs = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings]
             assert anchor in slugs, target
