@@ -1,4 +1,4 @@
-# Everything runs in .venv, which is made and brought up to date by itself.
+# Every target runs in .venv, which is created and updated automatically.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,14 +11,14 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export BENTOML_DO_NOT_TRACK := True
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/outputs/demo/mlflow.db
-# The wheels of torch and its libraries are large: allow for a slow line.
+# The wheels of torch are large: allow for a slow connection.
 export UV_HTTP_TIMEOUT ?= 300
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test slow containers images lint format bench lock serve ui clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(SYNCED) ## Make .venv with the locked packages
 
@@ -29,14 +29,14 @@ $(SYNCED): requirements.lock pyproject.toml
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $@
 
-demo: $(SYNCED) ## The main job, whole: DATA=/path/to/cityscapes SET="a.b=c d.e=f"
+demo: $(SYNCED) ## The complete workflow: DATA=/path/to/cityscapes SET="a.b=c d.e=f"
 	@$(BIN)/python -m scripts.demo $(if $(DATA),--data "$(DATA)") $(foreach s,$(SET),--set "$(s)")
 
 test: $(SYNCED) ## Lint, types and tests
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
 
-slow: $(SYNCED) ## The tests that take long: the demo, each recipe, S3, the page in a browser, what is killed
+slow: $(SYNCED) ## The long tests: the demo, every recipe, S3, the page in a browser, killed processes
 	@$(BIN)/python -m pytest -m slow
 
 containers: $(SYNCED) images ## The tests that need Docker: the images, the pipeline in containers
@@ -63,13 +63,13 @@ format: $(SYNCED) ## Let ruff fix what it can
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
 
-bench: $(SYNCED) ## Measure each claim, and refresh benchmarks/RESULTS.md
+bench: $(SYNCED) ## Measure every claim and refresh benchmarks/RESULTS.md
 	@$(BIN)/python benchmarks/run.py
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 
-lock: ## Resolve pyproject.toml into requirements.lock, and the part of it for each image
+lock: ## Resolve pyproject.toml into requirements.lock, and the lock file of each image
 	@$(COMPILE) --all-extras -o requirements.lock
 	@$(COMPILE) --extra train --extra pipeline --extra s3 --extra postgres -c requirements.lock -o components/train.lock
 	@$(COMPILE) --extra serve -c requirements.lock -o components/serve.lock
@@ -82,5 +82,5 @@ serve: $(SYNCED) ## The champion over HTTP on 127.0.0.1: PORT=3000
 ui: $(SYNCED) ## MLflow on 127.0.0.1:5000
 	@$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$(MLFLOW_TRACKING_URI)"
 
-clean: ## Remove what runs left (outputs/), keep .venv and data/
+clean: ## Remove outputs/, keep .venv and data/
 	@rm -rf outputs .mypy_cache .ruff_cache .pytest_cache
