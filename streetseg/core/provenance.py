@@ -9,17 +9,22 @@ from contextlib import suppress
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+"""The checkout of streetseg, where it is not an installed package."""
 
 
 def git_revision() -> str:
-    """The commit of this code, with ``-dirty`` after it where tracked files were changed.
+    """The commit of this code, with ``-dirty`` after it if tracked files were changed.
 
-    An image has no repository: there the build sets ``STREETSEG_GIT_REVISION``. Where neither is
-    known the answer is ``unknown``.
+    An image has no repository: its build sets ``STREETSEG_GIT_REVISION``. Without either the answer
+    is ``unknown``, also where streetseg is installed inside somebody else's repository.
     """
     if revision := os.environ.get("STREETSEG_GIT_REVISION"):
         return revision
+    this_file = Path(__file__).resolve()
     try:
+        tracked_as = _git("ls-files", "--full-name", "--error-unmatch", str(this_file))
+        if tracked_as != this_file.relative_to(REPOSITORY).as_posix():
+            return "unknown"
         head = _git("rev-parse", "HEAD")
         return f"{head}-dirty" if _git("status", "--porcelain", "--untracked-files=no") else head
     except (OSError, subprocess.CalledProcessError):
@@ -27,7 +32,7 @@ def git_revision() -> str:
 
 
 def user() -> str:
-    """Who is at work: ``STREETSEG_USER``, else the e-mail that git knows, else the login name."""
+    """Who runs this: ``STREETSEG_USER``, else git's ``user.email``, else the login name."""
     if name := os.environ.get("STREETSEG_USER"):
         return name
     with suppress(OSError, subprocess.CalledProcessError):
