@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from streetseg.config.params import load_params
 from streetseg.core.errors import exit_on_error
+from streetseg.core.telemetry import disable_telemetry
 from streetseg.data.labels import LabelSpace
 from streetseg.images.decode import BadImageError, TooLargeImageError, UnsupportedImageError
 from streetseg.monitoring.drift_report import DRIFT_POLICY, drift_page
@@ -47,6 +48,7 @@ UPLOADS = {
 MAX_WEBHOOK_BYTES = 64_000
 """Bytes; MLflow's have about 500."""
 
+disable_telemetry()
 with exit_on_error():
     PARAMS = load_params(
         Path(os.environ.get("STREETSEG_PARAMS") or HERE / "params.yaml"),

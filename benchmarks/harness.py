@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streetseg.core.provenance import REPOSITORY, git_revision
+from streetseg.core.telemetry import disable_telemetry
 from streetseg.synth import write_cityscapes
 
 COLUMNS = {
@@ -37,6 +38,8 @@ PART_OF_GOAL = re.compile(r"ours(?: / (peer|bound))? (<=|>=|<) ([\d.]+)")
 HOLDS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt}
 
 OUT = REPOSITORY / "outputs" / "bench"
+
+disable_telemetry()
 
 
 @dataclass(frozen=True)

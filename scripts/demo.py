@@ -30,6 +30,7 @@ from streetseg.config.params import Params, load_recipe, parse_overrides
 from streetseg.core.atomic_files import lock_folder, write_atomic
 from streetseg.core.errors import StreetsegError, exit_on_error
 from streetseg.core.provenance import REPOSITORY, git_revision
+from streetseg.core.telemetry import disable_telemetry
 from streetseg.data.sources import load_source
 from streetseg.data.versions import locked_version
 from streetseg.images.decode import decode_rgb
@@ -46,6 +47,7 @@ SERVE = ["bentoml", "serve", "service:StreetSegmenter", "--host", "127.0.0.1", "
 
 def main() -> None:
     """Run the demo; status 1 with one clear line where something is wrong."""
+    disable_telemetry()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a folder in the Cityscapes layout")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")

@@ -25,6 +25,7 @@ from scripts.servers import running
 from streetseg.config.params import Registry
 from streetseg.core.errors import StreetsegError, exit_on_error, one_line
 from streetseg.core.provenance import REPOSITORY
+from streetseg.core.telemetry import disable_telemetry
 from streetseg.registry.versions import CHAMPION, find
 from streetseg.tracking.store import connect, translate_errors
 
@@ -73,6 +74,7 @@ class Page:
 
 def main() -> None:
     """Take every image; status 1 with one clear line where something is missing."""
+    disable_telemetry()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", default=STORE, help="an SQLite store, as 'make demo' leaves it")
     parser.add_argument("--out", type=Path, default=PICTURES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,21 +9,6 @@ if TYPE_CHECKING:
     from streetseg.inference.segmenter import Segmenter
 
 __version__ = "0.1.0"
-
-# Unless the environment says otherwise, libraries send no telemetry, look for no updates, and leave
-# progress bars to us.
-for _variable, _value in {
-    "BENTOML_DO_NOT_TRACK": "True",
-    "DVC_NO_ANALYTICS": "1",
-    "GX_ANALYTICS_ENABLED": "False",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "ORT_DISABLE_TELEMETRY": "1",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "NO_ALBUMENTATIONS_UPDATE": "1",
-}.items():
-    os.environ.setdefault(_variable, _value)
 
 
 def load(model: str, registry: Registry | None = None) -> Segmenter:

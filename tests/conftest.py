@@ -21,7 +21,10 @@ import pytest
 
 from streetseg import cli
 from streetseg.config.params import Params, load_params
+from streetseg.core.telemetry import disable_telemetry
 from streetseg.data.dataset import PreparedDataset
+
+disable_telemetry()
 
 SIZE = (64, 128)
 Command = Callable[..., subprocess.CompletedProcess[str]]

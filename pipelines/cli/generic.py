@@ -22,6 +22,7 @@ from pipelines.cli.kubeflow import (
 )
 from streetseg.config.params import PARAMS
 from streetseg.core.errors import StreetsegError, exit_on_error
+from streetseg.core.telemetry import disable_telemetry
 
 Inputs = Annotated[
     list[str] | None,
@@ -35,6 +36,7 @@ def main(pipeline: Any) -> None:
     Args:
         pipeline: a function decorated with ``dsl.pipeline``.
     """
+    disable_telemetry()
     with exit_on_error():
         commands(pipeline)()
 

@@ -13,6 +13,7 @@ from pipelines.cli import kubeflow as remote
 from pipelines.cli.kubeflow import ClusterParams, ClusterSettings, DataVersion
 from streetseg.config.params import PARAMS
 from streetseg.core.errors import StreetsegError, exit_on_error
+from streetseg.core.telemetry import disable_telemetry
 
 
 class Runner(StrEnum):
@@ -131,5 +132,6 @@ app.add_typer(remote.app)
 
 def main() -> None:
     """Run the command line: status 0 done, 1 failed with one clear line, 2 wrong usage."""
+    disable_telemetry()
     with exit_on_error():
         app()

@@ -1,1 +1,5 @@
 """Great Expectations checks and the page about a dataset."""
+
+from streetseg.core.telemetry import disable_telemetry
+
+disable_telemetry("great_expectations")

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streetseg.core.telemetry import disable_telemetry
+
 if TYPE_CHECKING:
     from streetseg.inference.segmenter import Segmenter
 
 __all__ = ["Segmenter"]
+
+disable_telemetry("onnxruntime")
 
 
 def __getattr__(name: str) -> Any:

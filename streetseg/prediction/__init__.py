@@ -1,1 +1,5 @@
 """Segmenting images and videos without a service."""
+
+from streetseg.core.telemetry import disable_telemetry
+
+disable_telemetry("huggingface_hub")
