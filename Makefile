@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
 PYTHON ?= python3
 PORT ?= 3000
-VERSION ?= 0.1.0
+VERSION ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' streetseg/__init__.py)
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export BENTOML_DO_NOT_TRACK := True
@@ -54,10 +54,11 @@ images: ## streetseg-train, -serve and -mlflow: BASE_IMAGE=... ACCELERATOR=cpu V
 	@docker image inspect --format '{{index .RepoTags 0}}  {{.Id}}  {{.Size}} bytes' \
 	  $(foreach image,serve mlflow train,streetseg-$(image):$(VERSION))
 
-lint: $(SYNCED) ## ruff and mypy
+lint: $(SYNCED) ## ruff, mypy and import-linter
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
+	@report=$$($(BIN)/lint-imports --no-cache --no-logo) || { echo "$$report"; exit 1; }
 
 format: $(SYNCED) ## Let ruff fix what it can
 	@$(BIN)/ruff check --quiet --fix .

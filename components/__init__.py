@@ -9,7 +9,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-IMAGE = os.environ.get("STREETSEG_IMAGE", "streetseg-train:0.1.0")
+from streetseg import __version__
+
+IMAGE = os.environ.get("STREETSEG_IMAGE", f"streetseg-train:{__version__}")
 """The image of every component; ``STREETSEG_IMAGE`` names another one (a registry, a digest)."""
 
 

@@ -20,7 +20,7 @@ def validate(dataset: Input[Dataset], settings: dict, report: Output[HTML]) -> l
     params = Params.model_validate(settings)
     with exit_on_error(), reference(params) as usual:
         found = validate_data(
-            PreparedDataset(Path(dataset.path)), params.validate_, Path(report.path), usual
+            PreparedDataset(Path(dataset.path)), params.validation, Path(report.path), usual
         )
         for warning in found.warnings:
             print(f"warning: {warning}", file=sys.stderr)

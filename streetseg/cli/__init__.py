@@ -1,14 +1,16 @@
 """The command line: each command is one call of the library."""
 
 # Their commands join the app, in the order of the help.
-from streetseg.cli import settings, data, training, models, media, registry  # noqa: F401  # isort: skip
+from streetseg.cli import data, training, models, media, registry  # noqa: F401  # isort: skip
 from streetseg.cli.options import app
 from streetseg.core.errors import exit_on_error
+from streetseg.core.telemetry import disable_telemetry
 
 __all__ = ["app", "main"]
 
 
 def main() -> None:
     """Run the command line: status 0 done, 1 failed with one clear line, 2 wrong usage."""
+    disable_telemetry()
     with exit_on_error():
         app()

@@ -122,7 +122,7 @@ def validate(
     settings = load(params, set_)
     dataset = PreparedDataset(settings.data.prepared)
     with reference(settings) as usual:
-        found = validate_data(dataset, settings.validate_, report, usual)
+        found = validate_data(dataset, settings.validation, report, usual)
     for warning in found.warnings:
         print(f"warning: {warning}")
     found.require()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+import yaml
 
+from streetseg import __version__
 from streetseg.core.errors import StreetsegError
 
 if TYPE_CHECKING:
@@ -29,7 +32,14 @@ PARAMS = Path("params.yaml")
 """As in ``streetseg.config.params``, for which help need not wait."""
 
 ParamsFile = Annotated[
-    Path, typer.Option("--params", help="Params or recipe file; what it leaves out is default.")
+    Path,
+    typer.Option(
+        "--params",
+        "--recipe",
+        metavar="FILE|NAME",
+        help="YAML file of settings, or the name of a recipe that comes with streetseg, such as "
+        "demo. Settings that it leaves out keep their defaults.",
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -52,8 +62,57 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other progr
 MODEL, EVALUATION = Path("outputs/model"), Path("outputs/evaluation")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"streetseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """The options of ``streetseg`` itself."""
+
+
+@app.command("params")
+def print_params(
+    section: Annotated[
+        str | None, typer.Argument(help="Only this section, such as train; else all.")
+    ] = None,
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+) -> None:
+    """Print every setting as it is in effect, with its meaning and its unit.
+
+    A file that spells out every setting, as the params.yaml of the project does, is printed with
+    its comments. With a recipe or --set the comments are left out.
+    """
+    from streetseg.config.params import SHIPPED
+
+    settings = load(params, set_).to_dict()
+    text = yaml.safe_dump(settings, sort_keys=False)
+    for path in (params, SHIPPED / "params.yaml"):
+        if path.is_file() and yaml.safe_load(path.read_text()) == settings:
+            text = path.read_text()
+            break
+    sections = {part.partition(":")[0]: part for part in re.split(r"\n(?=\w)", text)}
+    if section is None:
+        print(text, end="")
+    elif section in sections:
+        print(sections[section].rstrip())
+    else:
+        names = ", ".join(settings)
+        raise StreetsegError(f"no section '{section}' in params.yaml: choose one of {names}")
+
+
 def load(params: Path, overrides: list[str] | None) -> Params:
-    """The settings of a file, with overrides; without ``params.yaml`` here, the defaults."""
+    """The settings of a file or recipe, with overrides; without ``params.yaml``, the defaults."""
     from streetseg.config.params import load_params_here
 
     return load_params_here(params, overrides or [])

@@ -21,13 +21,15 @@ from pydantic import (
 
 from streetseg.config.cluster import Cluster
 from streetseg.config.search_space import Range, SearchSpace
-from streetseg.config.section import Section
-from streetseg.config.yaml_files import read_yaml, validated
+from streetseg.config.yaml_files import Section, read_yaml, validated
 from streetseg.core.credentials import holds_secret
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import REPOSITORY
 
-RECIPES = REPOSITORY / "recipes"
+PACKAGED = Path(__file__).parent
+SHIPPED = PACKAGED if (PACKAGED / "recipes").is_dir() else REPOSITORY
+"""The folder of params.yaml and recipes/: this package in a wheel, the top of a checkout."""
+RECIPES = SHIPPED / "recipes"
 PARAMS = Path("params.yaml")
 
 
@@ -263,7 +265,7 @@ class Params(Section):
     data: Data = Data()
     synth: Synth = Synth()
     prepare: Prepare = Prepare()
-    validate_: Validate = Field(Validate(), alias="validate")
+    validation: Validate = Field(Validate(), alias="validate")
     model: Model = Model()
     train: Train = Train()
     tune: Tune = Tune()
@@ -327,9 +329,22 @@ def load_params(
     return params.model_copy(update={"registry": registry})
 
 
-def load_params_here(path: Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Params:
-    """Read a file as :func:`load_params` does; without ``params.yaml`` here, the defaults."""
-    return load_params(None if path == PARAMS and not path.exists() else path, overrides)
+def load_params_here(params: Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Params:
+    """Read the settings that ``--params`` names, then apply overrides.
+
+    Args:
+        params: a YAML file, or the name of a recipe that comes with streetseg. ``params.yaml`` may
+            be absent: that means the defaults.
+        overrides: as of :func:`load_params`.
+
+    Raises:
+        StreetsegError: no such file or recipe, an unknown key, or an impossible value.
+    """
+    if params == PARAMS and not params.exists():
+        return load_params(None, overrides)
+    if params.suffix in (".yaml", ".yml") or params.is_file():
+        return load_params(params, overrides)
+    return load_recipe(str(params), overrides)
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
@@ -350,8 +365,8 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
     return overrides
 
 
-def load_recipe(name: str, overrides: Mapping[str, Any]) -> Params:
-    """Read ``recipes/<name>.yaml`` over the defaults, then apply overrides by key path.
+def load_recipe(name: str, overrides: Iterable[str] | Mapping[str, Any]) -> Params:
+    """Read the recipe ``<name>.yaml`` that comes with streetseg, then apply overrides.
 
     The name ``default`` stands for the defaults alone.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, FiniteFloat, Tag, model_validator
 
-from streetseg.config.section import Section
+from streetseg.config.yaml_files import Section
 
 
 class Range(Section):

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from streetseg.config.renamed import RENAMED
 from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError, one_line
 
 Typed = TypeVar("Typed")
+
+
+class Section(BaseModel):
+    """A group of settings in a YAML file; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

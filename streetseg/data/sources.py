@@ -17,8 +17,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr, TypeAdapter, model_validator
 
-from streetseg.config.section import Section
-from streetseg.config.yaml_files import find_yaml, read_yaml, validated
+from streetseg.config.yaml_files import Section, find_yaml, read_yaml, validated
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
 from streetseg.images.paths import is_hidden, natural_order

@@ -203,11 +203,11 @@ def reference(params: Params) -> Iterator[PreparedDataset | None]:
     Raises:
         StreetsegError: it cannot be fetched.
     """
-    if params.validate_.reference is None:
+    if params.validation.reference is None:
         yield None
         return
     with tempfile.TemporaryDirectory() as scratch:
-        yield fetch_index(params.validate_.reference, params.data, Path(scratch) / "reference")
+        yield fetch_index(params.validation.reference, params.data, Path(scratch) / "reference")
 
 
 def resolve_reference(params: Params) -> str | None:
@@ -216,7 +216,7 @@ def resolve_reference(params: Params) -> str | None:
     Raises:
         StreetsegError: neither a folder, a data version, nor a revision with prepared data.
     """
-    named = params.validate_.reference
+    named = params.validation.reference
     if named is None or (Path(named) / DESCRIPTION).is_file():
         return named
     return resolve(named, params.data.repository)

@@ -147,7 +147,7 @@ def explore(
     """
     outcomes = [
         outcome
-        for outcome in check(dataset, params.validate_).outcomes
+        for outcome in check(dataset, params.validation).outcomes
         if outcome.offenders and outcome.check.table in ("frames", "skipped", "neighbours")
     ]
     write_page(

@@ -23,6 +23,7 @@ from mlflow import MlflowClient
 
 from components import IMAGE as TRAIN
 from pipelines.local.docker import docker_runner
+from streetseg import __version__
 from streetseg.config.params import load_params
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import REPOSITORY
@@ -67,7 +68,7 @@ def test_an_image_is_not_root(engine: docker.DockerClient, image: str) -> None:
 @pytest.mark.parametrize("image", [TRAIN, SERVE])
 def test_an_image_has_the_library(engine: docker.DockerClient, image: str) -> None:
     script = "import streetseg; print(streetseg.__version__)"
-    assert inside(engine, image, "python", "-c", script) == "0.1.0"
+    assert inside(engine, image, "python", "-c", script) == __version__
     assert "Street-scene segmentation" in inside(engine, image, "streetseg", "--help")
 
 
@@ -80,7 +81,7 @@ def test_an_image_says_what_is_in_it(engine: docker.DockerClient, image: str) ->
     about = engine.images.get(image)
     revision = about.labels["org.opencontainers.image.revision"]
     assert len(revision.removesuffix("-dirty")) == 40
-    assert about.labels["org.opencontainers.image.version"] == "0.1.0"
+    assert about.labels["org.opencontainers.image.version"] == __version__
     assert about.labels["org.opencontainers.image.title"] == image.partition(":")[0]
 
 

@@ -16,6 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from streetseg import __version__
 from streetseg.core.provenance import REPOSITORY
 from tests.support.cluster_policy import NAMESPACE, RULES, Object, containers, named, of_kind, pods
 
@@ -171,8 +172,8 @@ def test_the_overlays_differ_where_they_should(overlays: dict[str, list[Object]]
 def test_an_own_overlay_names_its_registry_and_its_host(overlays: dict[str, list[Object]]) -> None:
     images = {each["image"] for _, _, each in containers(overlays["own"])}
     assert images == {
-        "images.example.org/streetseg-mlflow:0.1.0",
-        "images.example.org/streetseg-serve:0.1.0",
+        f"images.example.org/streetseg-mlflow:{__version__}",
+        f"images.example.org/streetseg-serve:{__version__}",
     }
     (ingress,) = of_kind(overlays["own"], "Ingress")
     assert ingress["spec"]["rules"][0]["host"] == "streets.example.org"

@@ -16,6 +16,7 @@ from components.configure import configure
 from pipelines.cli import training as cli
 from pipelines.compile import BATCH, EVALUATION, SCHEDULED, TRAINING, compile_pipeline, read_cluster
 from pipelines.training import on_cluster
+from streetseg import __version__
 from streetseg.config.cluster import Cluster
 from streetseg.config.params import PARAMS, load_params
 from streetseg.core.errors import StreetsegError
@@ -103,7 +104,7 @@ def test_the_yaml_in_the_repository_is_what_the_defaults_compile_to(tmp_path: Pa
         f"refresh it: env -u STREETSEG_IMAGE python -m pipelines.training compile --out {COMMITTED}"
     )
     executors = Compiled(out.read_text()).containers().values()
-    assert {each["image"] for each in executors} == {"streetseg-train:0.1.0"}
+    assert {each["image"] for each in executors} == {f"streetseg-train:{__version__}"}
 
 
 def test_every_step_has_requests_and_limits(compiled: Compile) -> None:
