@@ -25,7 +25,7 @@ from streetseg.config.params import load_params
 from streetseg.core.errors import exit_on_error
 from streetseg.core.telemetry import disable_telemetry
 from streetseg.data.labels import LabelSpace
-from streetseg.images.decode import BadImageError, TooLargeImageError, UnsupportedImageError
+from streetseg.images.errors import BadImageError, TooLargeImageError, UnsupportedImageError
 from streetseg.monitoring.drift_report import DRIFT_POLICY, drift_page
 from streetseg.serving.access_log import MODEL_VERSION, AccessLogMiddleware, log_lines
 from streetseg.serving.auth import WEBHOOK_SECRET, bearer_tokens, is_signed
@@ -196,7 +196,9 @@ class StreetSegmenter:
         async def result(image: Path) -> dict[str, Any]:
             try:
                 return await self._seen(image, model, respond)
-            except (BadImageError, TooSlowError) as error:
+            except BadImageError as error:
+                return {"error": error.reason}
+            except TooSlowError as error:
                 return {"error": str(error)}
 
         results = await asyncio.gather(*map(result, images))
@@ -215,7 +217,7 @@ class StreetSegmenter:
         try:
             answer = await self._seen(image, model, respond)
         except BadImageError as error:
-            response = error_response(_status(error), f"the field 'image' {error}")
+            response = error_response(_status(error), f"the field 'image' {error.reason}")
         except TooSlowError as error:
             response = error_response(503, str(error))
         else:

@@ -26,7 +26,7 @@ from streetseg.data.frames import decode_labels
 from streetseg.data.labels import LabelSpace
 from streetseg.data.prepare import prepare
 from streetseg.data.sources import Frame, load_source
-from streetseg.images.decode import decode_rgb
+from streetseg.images.decode import decode_image
 
 SOURCE = load_source("cityscapes")
 
@@ -55,7 +55,7 @@ def notebook(frame: Frame, out: Path, size: tuple[int, int]) -> None:
 
 def decode(frame: Frame, labels: LabelSpace) -> None:
     """The two images, with our decoder."""
-    decode_rgb(frame.image.read_bytes())
+    decode_image(frame.image.read_bytes())
     decode_labels(frame.label.read_bytes(), labels)
 
 

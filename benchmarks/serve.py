@@ -32,7 +32,9 @@ from scripts.servers import running
 from streetseg.config.params import load_params
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.prepare import prepare
-from streetseg.images.decode import decode_rgb, decode_upload, encode_palette_png, resize_rgb
+from streetseg.images.decode import decode_image
+from streetseg.images.encode import encode_palette_png
+from streetseg.images.resize import resize_rgb
 from streetseg.inference.artifact import read_labels
 from streetseg.inference.upsampling import categories_at
 from streetseg.training.train import train
@@ -123,7 +125,7 @@ def trained_model(encoder: str, size: tuple[int, int]) -> Path:
 def photo(size: tuple[int, int] = (1024, 2048)) -> bytes:
     """A JPEG of a street."""
     frame = next(source_frames(32, size).glob("leftImg8bit/val/*/*.png"))
-    rgb = decode_rgb(frame.read_bytes())
+    rgb = decode_image(frame.read_bytes())
     return cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
 
 
@@ -134,7 +136,7 @@ def bound_of(artifact: Path, picture: bytes) -> Callable[[], object]:
     palette = read_labels(artifact).palette
 
     def answer() -> bytes:
-        rgb = decode_upload(picture, 1e9)
+        rgb = decode_image(picture, max_pixels=10**9)
         logits = session.run(["logits"], {"images": resize_rgb(rgb, SIZE)[None]})[0][0]
         return encode_palette_png(categories_at(logits, rgb.shape[:2]), palette)
 

@@ -33,7 +33,7 @@ from streetseg.core.provenance import REPOSITORY, git_revision
 from streetseg.core.telemetry import disable_telemetry
 from streetseg.data.sources import load_source
 from streetseg.data.versions import locked_version
-from streetseg.images.decode import decode_rgb
+from streetseg.images.decode import read_image
 from streetseg.registry.promotion import promote
 from streetseg.registry.versions import CHAMPION
 from streetseg.synth import write_cityscapes
@@ -243,7 +243,7 @@ class Demo:
 
 def size_like(data: Path, params: Params) -> list[int]:
     """A size for models with the aspect of the frames and about the pixels of the recipe's."""
-    height, width = decode_rgb(load_source("cityscapes").find(data)[0].image.read_bytes()).shape[:2]
+    height, width = read_image(load_source("cityscapes").find(data)[0].image).shape[:2]
     pixels = params.prepare.size[0] * params.prepare.size[1]
     sides = [(32 * h, 32 * w) for h in range(2, 17) for w in range(2, 17)]
     fitting = [(h, w) for h, w in sides if 0.75 * pixels <= h * w <= 1.5 * pixels]

@@ -101,11 +101,11 @@ def attention(
 
     For SegFormer and any architecture on an encoder mit_b0 to mit_b5.
     """
-    from streetseg.images.decode import read_picture
+    from streetseg.images.decode import read_image
     from streetseg.registry.versions import artifact_folder
 
     settings = load(params, set_)
-    rgb = read_picture(image)
+    rgb = read_image(image)
     pixel = _pixel(at) if at else (rgb.shape[1] // 2, rgb.shape[0] // 2)
     from streetseg.prediction.attention import (  # slow, so after what may fail at once
         attend,

@@ -93,7 +93,9 @@ def predict(
     import streetseg
     from streetseg.core.atomic_files import write_atomic
     from streetseg.core.progress import track
-    from streetseg.images.decode import blend, encode_palette_png, encode_png, read_picture
+    from streetseg.images.decode import read_image
+    from streetseg.images.encode import encode_palette_png, encode_png
+    from streetseg.images.resize import blend
     from streetseg.reports.drawing import colorize
 
     stems = [path.stem for path in images]
@@ -106,7 +108,7 @@ def predict(
     segmenter = streetseg.load(model_or_champion(model, settings), settings.registry)
     out.mkdir(parents=True, exist_ok=True)
     for path in track(images, total=len(images), description="predict"):
-        rgb = read_picture(path)
+        rgb = read_image(path)
         categories = segmenter.predict(rgb)
         mask = encode_palette_png(categories, segmenter.labels.palette)
         overlay = encode_png(blend(rgb, colorize(categories, segmenter.labels)))
@@ -183,7 +185,7 @@ def ask(
     from dataclasses import asdict
 
     from streetseg.client import Client
-    from streetseg.images.paths import shown
+    from streetseg.images.paths import printable
 
     with Client(url, os.environ.get("STREETSEG_TOKEN")) as service:
         found = service.folder(source, destination, parallel)
@@ -194,6 +196,6 @@ def ask(
     if found.there:
         print(f"{found.there} of them were there already")
     for path, reason in islice(found.failed.items(), TOLD):
-        print(shown(f"no mask of {path}: {reason}"))
+        print(printable(f"no mask of {path}: {reason}"))
     if len(found.failed) > TOLD:
         print(f"and of {len(found.failed) - TOLD} more: see --json")

@@ -14,7 +14,7 @@ from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.parallel import thread_map
 from streetseg.core.progress import track
 from streetseg.core.storage import Storage
-from streetseg.images.paths import mask_name, pictures_for
+from streetseg.images.paths import list_images, mask_name
 
 ABOUT_THE_PICTURE = (
     httpx.codes.BAD_REQUEST,
@@ -55,7 +55,7 @@ def ask_for_folder(
         parallel: how many images are asked about at the same time.
     """
     origin, target = (Storage(str(Path(folder).resolve())) for folder in (source, destination))
-    pictures, masks = pictures_for(origin, target), target.files()
+    pictures, masks = list_images(origin, target), target.files()
     to_do = [path for path in pictures if mask_name(path) not in masks]
     failed: dict[str, str] = {}
     versions: set[str] = set()

@@ -13,7 +13,9 @@ import httpx
 import numpy as np
 
 from streetseg.core.errors import StreetsegError, one_line
-from streetseg.images.decode import decode_ids, decode_rgb, encode_png
+from streetseg.images.decode import decode_ids, decode_image
+from streetseg.images.encode import encode_png
+from streetseg.images.errors import BadImageError
 
 Image = str | Path | bytes | np.ndarray
 """Path of an image, the bytes of its file, or RGB uint8[H, W, 3]."""
@@ -67,7 +69,7 @@ class Request(Generic[Value]):
             raise ServiceError(_refusal(response), response.status_code, url)
         try:
             value = self.read(response.content)
-        except (ValueError, KeyError, TypeError):
+        except (BadImageError, ValueError, KeyError, TypeError):
             raise ServiceError(
                 f"gives no proper answer to {self.route}: is that a streetseg service?", url=url
             ) from None
@@ -86,7 +88,7 @@ def mask_file(image: Image) -> Request[bytes]:
 
 def overlay(image: Image) -> Request[np.ndarray]:
     """RGB uint8[H, W, 3]."""
-    return Request("POST", "/overlay", decode_rgb, [("image", _content(image))])
+    return Request("POST", "/overlay", decode_image, [("image", _content(image))])
 
 
 def describe(image: Image) -> Request[dict[str, Any]]:

@@ -16,15 +16,11 @@ import xxhash
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
 from streetseg.data.sources import Frame
-from streetseg.images.decode import (
-    BadImageError,
-    decode_ids,
-    decode_rgb,
-    encode_png,
-    png_depth,
-    resize_ids,
-    resize_rgb,
-)
+from streetseg.images.decode import decode_ids, decode_image
+from streetseg.images.encode import encode_png
+from streetseg.images.errors import BadImageError
+from streetseg.images.headers import png_depth
+from streetseg.images.resize import resize_ids, resize_rgb
 
 
 @dataclass(frozen=True)
@@ -51,13 +47,13 @@ def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> Pr
     at_fault = frame.image
     try:
         image_bytes = _read(frame.image)
-        image_hash, rgb = xxhash.xxh3_128_hexdigest(image_bytes), decode_rgb(image_bytes)
+        image_hash, rgb = xxhash.xxh3_128_hexdigest(image_bytes), decode_image(image_bytes)
         del image_bytes
         at_fault = frame.label
         label_bytes = _read(frame.label)
         ids = decode_labels(label_bytes, labels)
     except BadImageError as error:
-        raise StreetsegError(f"{at_fault} {error}") from None
+        raise StreetsegError(f"{at_fault} {error.reason}") from None
     if rgb.shape[:2] != ids.shape:
         raise StreetsegError(
             f"{frame.image} is {_by(rgb)} but its label is {_by(ids)}: they must be of one size"
@@ -177,7 +173,7 @@ def decode_labels(data: bytes, labels: LabelSpace) -> np.ndarray:
         return decode_ids(data)
     if (depth := png_depth(data)) not in (8, None):
         raise BadImageError(f"has {depth} bits a channel, where 8 are expected")
-    rgb = decode_rgb(data)
+    rgb = decode_image(data)
     return np.ascontiguousarray(rgb[..., 0]) if labels.encoding == "red" else _look_up(rgb, labels)
 
 

@@ -24,7 +24,7 @@ from streetseg.evaluation.baseline import BaselineModel, Champion, count_seen_fr
 from streetseg.evaluation.ranked_frames import RankedFrames
 from streetseg.evaluation.report import write_report
 from streetseg.evaluation.tta import augmented_answers
-from streetseg.images.decode import BadImageError
+from streetseg.images.errors import BadImageError
 from streetseg.inference.artifact import read_config
 from streetseg.inference.segmenter import Segmenter, softmax
 from streetseg.inference.self_check import check_onnx
@@ -271,7 +271,7 @@ def _truth(dataset: PreparedDataset, row: int) -> np.ndarray:
     try:
         return dataset.label_ids(row)
     except (OSError, BadImageError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+        reason = error.strerror if isinstance(error, OSError) else error.reason
         frame = dataset.index.frame[row]
         raise StreetsegError(
             f"{dataset.path} has no labels of {frame} at native size ({reason}): prepare or fetch "

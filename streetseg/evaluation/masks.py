@@ -13,7 +13,7 @@ import numpy as np
 from streetseg.core.errors import StreetsegError
 from streetseg.core.progress import track
 from streetseg.data.labels import IGNORE, LabelSpace
-from streetseg.images.decode import decode_ids, decode_instances, read_picture
+from streetseg.images.decode import decode_ids, decode_instances, read_image
 from streetseg.metrics.confusion import (
     Scores,
     confusion_matrix,
@@ -117,7 +117,7 @@ def _with_instances(truths: list[Path]) -> bool:
 
 def _read_mask(path: Path, labels: LabelSpace, allowed: np.ndarray) -> np.ndarray:
     """The ids uint8[H, W] of a file, all of which are ``allowed``: bool[256]."""
-    ids = read_picture(path, decode_ids)
+    ids = read_image(path, decode_ids)
     others = np.setdiff1d(ids, np.flatnonzero(allowed))
     if others.size:
         lacks = "gives no category" if labels.known[others[0]] else "does not define"
@@ -129,7 +129,7 @@ def _read_mask(path: Path, labels: LabelSpace, allowed: np.ndarray) -> np.ndarra
 
 
 def _read_instances(path: Path, size: tuple[int, ...], labels: LabelSpace) -> np.ndarray:
-    ids = read_picture(path, decode_instances)
+    ids = read_image(path, decode_instances)
     if ids.shape != size:
         raise StreetsegError(f"{path} is of another size than the label ids beside it")
     unknown = np.setdiff1d(ids[ids > FIRST] // FIRST, [label.id for label in labels.labels])

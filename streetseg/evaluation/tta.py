@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from streetseg.images.decode import resize_rgb
+from streetseg.images.resize import resize_rgb
 from streetseg.inference.segmenter import Segmenter, softmax
 
 SCALES = (0.75, 1.25)

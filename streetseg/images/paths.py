@@ -1,4 +1,4 @@
-"""Files in folders of images: which count, in what order, and where their masks go."""
+"""Image files in folders: which ones count, in what order, and where their masks go."""
 
 from __future__ import annotations
 
@@ -9,49 +9,52 @@ from streetseg.core.errors import StreetsegError
 from streetseg.core.storage import Storage
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-"""Of images."""
+"""Suffixes of image files, in lower case."""
 
 
-def pictures_for(origin: Storage, target: Storage) -> dict[str, int]:
-    """Bytes of each image of a place whose masks go to another, by its path.
+def list_images(source: Storage, destination: Storage) -> dict[str, int]:
+    """List the images of ``source`` whose masks are to be written to ``destination``.
+
+    Returns:
+        The size in bytes of each image file, by its path below the source.
 
     Raises:
-        StreetsegError: there are none, the masks would lie among them, or a place cannot be
-            reached.
+        StreetsegError: there are no images, one storage is inside the other, or the source cannot
+            be listed.
     """
-    if origin.overlaps(target):
+    if source.overlaps(destination):
         raise StreetsegError(
-            f"masks in {target.url} would lie among the images of {origin.url}: name a "
+            f"masks in {destination.url} would lie among the images of {source.url}: name a "
             "destination outside"
         )
-    pictures = {path: size for path, size in origin.files().items() if is_picture(path)}
-    if not pictures:
-        raise StreetsegError(f"{origin.url} holds no images ({', '.join(SUFFIXES)})")
-    return pictures
+    images = {path: size for path, size in source.files().items() if is_image(path)}
+    if not images:
+        raise StreetsegError(f"{source.url} holds no images ({', '.join(SUFFIXES)})")
+    return images
 
 
-def is_picture(path: str) -> bool:
+def is_image(path: str) -> bool:
     """Whether a path has the suffix of an image and is not hidden."""
     return path.lower().endswith(SUFFIXES) and not is_hidden(path)
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a part of a path is hidden, or what macOS leaves in archives."""
+    """Whether a part of a path is hidden, or is what macOS leaves in archives."""
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(path).parts)
 
 
 def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
-    """A key that sorts frame_9 before frame_10."""
+    """A sort key that puts frame_9 before frame_10."""
     return tuple(
         (0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name)
     )
 
 
-def shown(path: str) -> str:
-    r"""A path, or what is said of it, that can be printed: what is no UTF-8 becomes ``\udcff``."""
-    return path.encode("utf-8", "backslashreplace").decode()
+def printable(text: str) -> str:
+    r"""Text that may hold a file name, with bytes that are no UTF-8 written as ``\udcff``."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def mask_name(path: str) -> str:
-    """Where the mask of an image goes; the suffix stays, so that a.png and a.jpg do not meet."""
+    """The path of an image's mask. The suffix stays, so that a.png and a.jpg do not collide."""
     return f"{path}_mask.png"

@@ -9,7 +9,7 @@ import numpy as np
 
 from streetseg.core.errors import StreetsegError, one_line
 from streetseg.core.parallel import cores
-from streetseg.images.decode import resize_rgb
+from streetseg.images.resize import resize_rgb
 from streetseg.inference.artifact import GRAPHS, read_config, read_labels
 from streetseg.inference.upsampling import categories_at
 

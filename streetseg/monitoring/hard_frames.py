@@ -19,7 +19,7 @@ import xxhash
 from streetseg.config.params import Serve
 from streetseg.core.atomic_files import lock_folder, write_atomic
 from streetseg.core.errors import StreetsegError
-from streetseg.images.headers import format_of
+from streetseg.images.headers import image_format
 from streetseg.monitoring.drift import Observation
 
 PAUSE = 10.0
@@ -71,7 +71,7 @@ class HardFrames:
         hard = observation.confidence < self._serve.hard_confidence
         if folder is None or not hard or now < self._next:
             return False
-        suffix = SUFFIXES.get(format_of(picture) or "")
+        suffix = SUFFIXES.get(image_format(picture) or "")
         if suffix is None:
             return False
         path = folder / f"{xxhash.xxh3_128_hexdigest(picture)}{suffix}"

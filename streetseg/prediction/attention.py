@@ -20,7 +20,7 @@ from torch import Tensor
 
 from streetseg.core.atomic_files import write_atomic
 from streetseg.core.errors import StreetsegError
-from streetseg.images.decode import resize_rgb
+from streetseg.images.resize import resize_rgb
 from streetseg.inference.artifact import read_config
 from streetseg.models.build import SegmentationModel
 from streetseg.models.load import load_torch

@@ -31,8 +31,10 @@ from streetseg.core.parallel import thread_map
 from streetseg.core.progress import track
 from streetseg.core.storage import Storage
 from streetseg.data.labels import LabelSpace
-from streetseg.images.decode import BadImageError, decode_upload, encode_palette_png
-from streetseg.images.paths import mask_name, pictures_for, shown
+from streetseg.images.decode import decode_image
+from streetseg.images.encode import encode_palette_png
+from streetseg.images.errors import BadImageError
+from streetseg.images.paths import list_images, mask_name, printable
 from streetseg.inference.artifact import weights_sha256
 from streetseg.inference.segmenter import Segmenter
 from streetseg.tracking.store import name_and_version
@@ -141,7 +143,7 @@ def segment_folder(
             of them cannot be reached.
     """
     origin, target = Storage(source), Storage(destination)
-    pictures = pictures_for(origin, target)
+    pictures = list_images(origin, target)
     segmenter = Segmenter(artifact)
     model = _describe(segmenter, artifact, name)
     table = _Table(target, segmenter.labels, model["weights_sha256"][:12])
@@ -277,14 +279,14 @@ def _segment(
 ) -> tuple[Row, bytes | None]:
     """The row of an image and its mask, or None if it cannot be used."""
     if isinstance(data, StreetsegError):
-        return Row(shown(path), 0, model, error=shown(str(data))), None
+        return Row(printable(path), 0, model, error=printable(str(data))), None
     began = time.perf_counter()
     try:
         if not path.isprintable():
             raise BadImageError("has a name that is not printable UTF-8: rename the file")
-        rgb = decode_upload(data, megapixels * 1e6)
+        rgb = decode_image(data, max_pixels=int(megapixels * 1e6))
     except BadImageError as error:
-        return Row(shown(path), len(data), model, error=str(error)), None
+        return Row(printable(path), len(data), model, error=error.reason), None
     categories = segmenter.predict(rgb)
     height, width = categories.shape
     counts = np.bincount(categories.ravel(), minlength=len(segmenter.labels.names))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from streetseg.core.storage import Storage
-from streetseg.images.decode import decode_ids, decode_rgb
+from streetseg.images.decode import decode_ids, decode_image
 from streetseg.images.paths import mask_name
 from streetseg.prediction.batch import SUMMARY, TABLE, Batch, Row
 from streetseg.reports.drawing import jpeg_address, overlay, shrink
@@ -43,6 +43,6 @@ def write_batch_page(batch: Batch, path: Path) -> None:
 
 def _overlay(batch: Batch, row: Row) -> tuple[str, str]:
     """The path of an image, and the image under the colours of its mask."""
-    rgb = decode_rgb(Storage(batch.source).read(row.path))
+    rgb = decode_image(Storage(batch.source).read(row.path))
     categories = decode_ids(Storage(batch.destination).read(mask_name(row.path)))
     return row.path, jpeg_address(shrink(overlay(rgb, categories, batch.labels), PICTURE_WIDTH))

@@ -17,7 +17,7 @@ import numpy as np
 
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.progress import Throughput, track
-from streetseg.images.decode import blend, resize_rgb
+from streetseg.images.resize import blend, resize_rgb
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.upsampling import categories_at
 from streetseg.prediction.legend import Legend

@@ -24,8 +24,9 @@ from PIL import GifImagePlugin, Image, UnidentifiedImageError
 
 from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.errors import StreetsegError
-from streetseg.images.decode import encode_palette_png, encode_png, read_picture
-from streetseg.images.paths import SUFFIXES, is_picture, natural_order
+from streetseg.images.decode import read_image
+from streetseg.images.encode import encode_palette_png, encode_png
+from streetseg.images.paths import SUFFIXES, is_image, natural_order
 
 FILMS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 RATE = 25.0
@@ -117,11 +118,11 @@ def frame_name(number: int) -> str:
 
 
 def _open_folder(path: Path, rate: float) -> Film:
-    paths = [each for each in path.iterdir() if is_picture(each.name) and each.is_file()]
+    paths = [each for each in path.iterdir() if is_image(each.name) and each.is_file()]
     if not paths:
         raise StreetsegError(f"{path} holds no frames ({', '.join(SUFFIXES)})")
     paths.sort(key=lambda each: natural_order(each.name))
-    return Film(path, rate, len(paths), lambda: ((read_picture(file), 1 / rate) for file in paths))
+    return Film(path, rate, len(paths), lambda: ((read_image(file), 1 / rate) for file in paths))
 
 
 def _open_video(path: Path) -> Film:

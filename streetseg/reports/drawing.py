@@ -12,7 +12,7 @@ import numpy as np
 
 from streetseg.core.atomic_files import write_atomic
 from streetseg.data.labels import IGNORE, LabelSpace
-from streetseg.images.decode import blend, resize_rgb
+from streetseg.images.resize import blend, resize_rgb
 from streetseg.metrics.confusion import shares_of_truth
 
 if TYPE_CHECKING:

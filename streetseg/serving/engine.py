@@ -13,7 +13,8 @@ import numpy as np
 
 from streetseg.config.params import Serve
 from streetseg.core.parallel import cores
-from streetseg.images.decode import decode_upload, resize_rgb
+from streetseg.images.decode import decode_image
+from streetseg.images.resize import resize_rgb
 from streetseg.inference.upsampling import categories_at
 from streetseg.serving.metrics import metrics
 from streetseg.serving.tracing import span
@@ -107,7 +108,7 @@ class Engine:
         Raises:
             BadImageError: it is no image that is taken.
         """
-        return decode_upload(data, self._settings.max_megapixels * 1e6)
+        return decode_image(data, max_pixels=int(self._settings.max_megapixels * 1e6))
 
 
 async def _in_thread(threads: Executor, stage: str, work: Callable[[], Result]) -> Result:

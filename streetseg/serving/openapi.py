@@ -58,7 +58,7 @@ ERRORS = {
     400: "the field 'image' is not an image",
     408: "the upload did not arrive within 30 seconds",
     413: "at most 20 megabytes are taken",
-    415: "the field 'image' is GIF: send PNG, JPEG, WEBP",
+    415: "the field 'image' is GIF: use PNG, JPEG or WebP",
     503: "too many images at once: try again in a second",
 }
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from streetseg.data.labels import LabelSpace
-from streetseg.images.decode import blend, encode_palette_png, encode_png
+from streetseg.images.encode import encode_palette_png, encode_png
+from streetseg.images.resize import blend
 from streetseg.serving.engine import Segmented
 
 

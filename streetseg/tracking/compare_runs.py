@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from streetseg.core.terminal import table_of
-from streetseg.images.decode import BadImageError, decode_rgb
+from streetseg.images.decode import decode_image
+from streetseg.images.errors import BadImageError
 from streetseg.reports.drawing import jpeg_address, shrink
 from streetseg.reports.html import write_page
 from streetseg.tracking.read import RunRecord
@@ -232,7 +233,7 @@ def _picture(png: bytes | None) -> str | None:
     if png is None:
         return None
     try:
-        return jpeg_address(shrink(decode_rgb(png), PICTURE_WIDTH))
+        return jpeg_address(shrink(decode_image(png), PICTURE_WIDTH))
     except BadImageError:
         return None
 

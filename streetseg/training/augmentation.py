@@ -16,7 +16,7 @@ import numpy as np
 
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import IGNORE, LabelSpace
-from streetseg.images.decode import resize_ids
+from streetseg.images.resize import resize_ids
 from streetseg.training.weather import WeatherOverlay, dirt, fog, rain, shadow, sun_flare
 
 if TYPE_CHECKING:

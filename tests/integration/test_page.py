@@ -26,7 +26,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import streetseg
 from streetseg.config.params import Params
-from streetseg.images.decode import blend, decode_rgb, encode_palette_png
+from streetseg.images.decode import decode_image
+from streetseg.images.encode import encode_palette_png
+from streetseg.images.resize import blend
 from streetseg.inference.segmenter import Segmenter
 from streetseg.serving.page import PAGE, PAGE_POLICY
 from streetseg.synth import render_scene
@@ -195,7 +197,7 @@ def test_a_picture_is_segmented_and_its_classes_are_told(
 def test_the_slider_goes_from_the_picture_to_the_mask(
     page: Page, frame: Path, model: Segmenter
 ) -> None:
-    rgb = decode_rgb(frame.read_bytes())
+    rgb = decode_image(frame.read_bytes())
     colors = model.labels.palette[model.predict(rgb)]
     upload(page, frame)
     wait_for_answer(page, frame.name)
@@ -209,7 +211,7 @@ def test_the_slider_goes_from_the_picture_to_the_mask(
 
 
 def test_the_class_under_the_pointer_is_named(page: Page, frame: Path, model: Segmenter) -> None:
-    ids = model.predict(decode_rgb(frame.read_bytes()))
+    ids = model.predict(decode_image(frame.read_bytes()))
     upload(page, frame)
     wait_for_answer(page, frame.name)
     canvas, probe = page.locator("#canvas"), page.locator("#probe")
@@ -261,7 +263,7 @@ def test_a_sample_is_one_click_away(page: Page, sample: Path) -> None:
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
 def test_the_samples_are_drawn_by_the_generator(sample: Path) -> None:
-    shown = decode_rgb(sample.read_bytes())
+    shown = decode_image(sample.read_bytes())
     drawn, _ = render_scene(int(sample.stem.rpartition("-")[2]), *shown.shape[:2])
     assert shown.shape == (512, 1024, 3)
     assert np.abs(shown.astype(int) - drawn).mean() < 5
@@ -278,7 +280,7 @@ def test_a_picture_is_pasted(visit: Callable[..., Page], url: str, frame: Path) 
     page.keyboard.press("Control+V")
     wait_for_answer(page, "image.png")
     slide(page, 0)
-    np.testing.assert_array_equal(pixels(page), decode_rgb(frame.read_bytes()))
+    np.testing.assert_array_equal(pixels(page), decode_image(frame.read_bytes()))
 
 
 def test_a_picture_is_dropped(page: Page, frame: Path) -> None:
@@ -305,7 +307,7 @@ def test_a_photo_of_a_tilted_camera_stands_upright(
     upload(page, {"name": "tilted.jpg", "mimeType": "image/jpeg", "buffer": buffer.getvalue()})
     wait_for_answer(page, "tilted.jpg")
     expect(page.locator("#size")).to_have_text(f"128 {TIMES} 256")
-    upright = decode_rgb(buffer.getvalue())
+    upright = decode_image(buffer.getvalue())
     slide(page, 0)
     assert np.abs(pixels(page).astype(int) - upright).mean() < 3
     slide(page, 100)
@@ -313,7 +315,7 @@ def test_a_photo_of_a_tilted_camera_stands_upright(
 
 
 def test_mask_and_overlay_are_downloaded(page: Page, frame: Path, model: Segmenter) -> None:
-    rgb = decode_rgb(frame.read_bytes())
+    rgb = decode_image(frame.read_bytes())
     ids = model.predict(rgb)
     upload(page, frame)
     wait_for_answer(page, frame.name)
@@ -325,7 +327,7 @@ def test_mask_and_overlay_are_downloaded(page: Page, frame: Path, model: Segment
         saved[name] = download.value.path().read_bytes()
     assert saved["mask"] == encode_palette_png(ids, model.labels.palette)
     overlay = blend(rgb, model.labels.palette[ids], 0.6)
-    np.testing.assert_allclose(decode_rgb(saved["overlay"]).astype(int), overlay, atol=3)
+    np.testing.assert_allclose(decode_image(saved["overlay"]).astype(int), overlay, atol=3)
 
 
 def test_what_is_no_picture_is_refused_in_plain_words(page: Page, frame: Path) -> None:

@@ -12,7 +12,8 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.data.labels import LabelSpace
 from streetseg.data.prepare import prepare
 from streetseg.data.sources import load_source
-from streetseg.images.decode import decode_ids, decode_rgb, encode_png
+from streetseg.images.decode import decode_ids, decode_image
+from streetseg.images.encode import encode_png
 from streetseg.metrics.confusion import category_miou, confusion_matrix
 from streetseg.models.networks import fcn
 from streetseg.tracking.store import connect
@@ -60,7 +61,7 @@ def streets(cityscapes: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
     return [
         (
             frame.split,
-            decode_rgb(frame.image.read_bytes()),
+            decode_image(frame.image.read_bytes()),
             source.labels.category_of[decode_ids(frame.label.read_bytes())],
         )
         for frame in source.find(cityscapes)

@@ -26,7 +26,8 @@ from scripts.servers import running
 from streetseg.config.params import Params
 from streetseg.core.provenance import REPOSITORY
 from streetseg.data.dataset import PreparedDataset
-from streetseg.images.decode import decode_ids, decode_rgb, encode_png
+from streetseg.images.decode import decode_ids, decode_image
+from streetseg.images.encode import encode_png
 from streetseg.registry.lineage import trace
 from streetseg.registry.local_copies import copy_model
 from tests.conftest import Trained
@@ -147,7 +148,7 @@ def test_the_overlay_is_the_picture_under_the_colours(client: TestClient, served
     for opacity, expected in (("0", rgb), ("1", colors)):
         answer = client.post("/overlay", **upload(encode_png(rgb)), data={"opacity": opacity})
         assert answer.headers["X-Model-Version"] == "1"
-        np.testing.assert_array_equal(decode_rgb(answer.content), expected)
+        np.testing.assert_array_equal(decode_image(answer.content), expected)
 
 
 @pytest.mark.parametrize("opacity", ["2", "-1", "nan", "much", ""])

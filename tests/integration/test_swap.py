@@ -19,7 +19,8 @@ from mlflow import MlflowClient
 
 from scripts.servers import running
 from streetseg.config.params import Params
-from streetseg.images.decode import decode_ids, encode_png
+from streetseg.images.decode import decode_ids
+from streetseg.images.encode import encode_png
 from streetseg.inference.segmenter import Segmenter
 from streetseg.registry.versions import CHAMPION
 from tests.conftest import Trained

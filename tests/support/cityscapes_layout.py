@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from streetseg.config.params import Params, load_params
-from streetseg.images.decode import encode_png
+from streetseg.images.encode import encode_png
 
 FRAMES = {"train": {"aachen": 3, "bochum": 2}, "val": {"munster": 2}}
 

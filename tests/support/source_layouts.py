@@ -12,7 +12,7 @@ import yaml
 
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.prepare import prepare
-from streetseg.images.decode import encode_png
+from streetseg.images.encode import encode_png
 from tests.support.cityscapes_layout import small_recipe
 
 SIZE = (32, 64)

@@ -25,7 +25,9 @@ from streetseg.client import retry as patience
 from streetseg.client.folder import Folder
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
-from streetseg.images.decode import blend, decode_upload, encode_palette_png, encode_png
+from streetseg.images.decode import decode_image
+from streetseg.images.encode import encode_palette_png, encode_png
+from streetseg.images.resize import blend
 from tests.conftest import Trained
 from tests.support.faulty_server import drop, drop_midway, faulty_server, say
 from tests.support.live_service import LiveService, live_service
@@ -144,7 +146,7 @@ def test_a_folder_is_asked_about_and_gone_on_with(
         assert len(found) == 5, "and nothing unfinished"
         for path in found:
             name = str(path.relative_to(tmp_path / "masks")).removesuffix("_mask.png")
-            ids = model.predict(decode_upload((folder / name).read_bytes(), 1e6))
+            ids = model.predict(decode_image((folder / name).read_bytes()))
             assert path.read_bytes() == encode_palette_png(ids, model.labels.palette)
         found[0].unlink()
         again = service.folder(folder, tmp_path / "masks", parallel=1)

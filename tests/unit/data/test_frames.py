@@ -13,7 +13,7 @@ import pytest
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.frames import ids_in, perceptual_hash
 from streetseg.data.prepare import prepare
-from streetseg.images.decode import resize_rgb
+from streetseg.images.resize import resize_rgb
 from tests.support.cityscapes_layout import put, small_recipe
 
 

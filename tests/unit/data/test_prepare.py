@@ -17,7 +17,9 @@ from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.labels import LabelSpace
 from streetseg.data.prepare import prepare
-from streetseg.images.decode import decode_ids, encode_png, resize_rgb
+from streetseg.images.decode import decode_ids
+from streetseg.images.encode import encode_png
+from streetseg.images.resize import resize_rgb
 from tests.support.cityscapes_layout import (
     digests,
     image_path,

@@ -21,7 +21,7 @@ from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.prepare import prepare
-from streetseg.images.decode import encode_png
+from streetseg.images.encode import encode_png
 from tests.support.cityscapes_layout import (
     digests,
     image_path,

@@ -28,7 +28,7 @@ from streetseg.data_quality.explore import (
     explore,
     sampled,
 )
-from streetseg.images.decode import encode_png
+from streetseg.images.encode import encode_png
 from tests.conftest import Command
 from tests.support import source_layouts
 from tests.support.cityscapes_layout import image_path, label_path, put, small_recipe, write_frames

@@ -22,7 +22,8 @@ from streetseg.data.prepare import prepare
 from streetseg.data.versions import reference
 from streetseg.data_quality import validation
 from streetseg.data_quality.validation import Validation, validate
-from streetseg.images.decode import decode_ids, decode_rgb, encode_png
+from streetseg.images.decode import decode_ids, decode_image, read_image
+from streetseg.images.encode import encode_png
 from tests.support import source_layouts
 from tests.support.cityscapes_layout import image_path, label_path, put, small_recipe, write_frames
 
@@ -278,7 +279,7 @@ def plant_near_duplicate(
     """Overwrite an image of val with a changed one of train; returns their paths."""
     original = sorted(streets.glob("leftImg8bit/train/*/*.png"))[3]
     copied = sorted(streets.glob("leftImg8bit/val/*/*.png"))[1]
-    copied.write_bytes(encode_png(change(decode_rgb(original.read_bytes()))))
+    copied.write_bytes(encode_png(change(decode_image(original.read_bytes()))))
     in_train, in_val = (path.relative_to(streets).as_posix() for path in (original, copied))
     return in_train, in_val
 
@@ -362,7 +363,7 @@ def test_a_blank_picture_is_a_warning(tmp_path: Path, value: int, said: str) -> 
 
 def changed_photo(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], object]:
     def spoil(source: Path) -> None:
-        (source / PHOTO).write_bytes(encode_png(change(decode_rgb((source / PHOTO).read_bytes()))))
+        (source / PHOTO).write_bytes(encode_png(change(read_image(source / PHOTO))))
 
     return spoil
 
@@ -391,7 +392,7 @@ def test_a_picture_unlike_the_rest_of_its_split_is_a_warning(
 def test_a_split_that_is_darker_as_a_whole_holds_no_outliers(tmp_path: Path) -> None:
     def night(source: Path) -> None:
         for path in source.glob("leftImg8bit/val/*/*.png"):
-            path.write_bytes(encode_png(decode_rgb(path.read_bytes()) // 3))
+            path.write_bytes(encode_png(decode_image(path.read_bytes()) // 3))
 
     assert check(prepared(tmp_path, night)).warnings == []
 

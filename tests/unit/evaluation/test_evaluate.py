@@ -16,7 +16,7 @@ from streetseg.data.prepare import prepare
 from streetseg.data.sources import load_source
 from streetseg.evaluation.evaluate import evaluate
 from streetseg.evaluation.masks import score_folders
-from streetseg.images.decode import encode_png
+from streetseg.images.encode import encode_png
 from streetseg.inference.segmenter import Segmenter, softmax
 from streetseg.metrics.calibration import Calibration
 from streetseg.metrics.confusion import category_miou, representative_ids
@@ -31,12 +31,12 @@ def evaluation(trained: Trained) -> dict:
 def test_it_equals_scoring_the_masks_that_would_be_served(
     trained: Trained, cityscapes: Path, evaluation: dict, tmp_path: Path
 ) -> None:
-    from streetseg.images.decode import decode_rgb
+    from streetseg.images.decode import decode_image
 
     model = Segmenter(trained.artifact)
     for frame in load_source("cityscapes").find(cityscapes):
         if frame.split == "val":
-            categories = model.predict(decode_rgb(frame.image.read_bytes()))
+            categories = model.predict(decode_image(frame.image.read_bytes()))
             mask = representative_ids(model.labels)[categories]
             (tmp_path / f"{frame.name}.png").write_bytes(encode_png(mask))
     masks = score_folders(tmp_path, cityscapes / "gtFine" / "val", model.labels)

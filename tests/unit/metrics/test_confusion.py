@@ -11,7 +11,7 @@ from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as offic
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import Category, Label, LabelSpace
 from streetseg.evaluation.masks import score_folders
-from streetseg.images.decode import encode_png
+from streetseg.images.encode import encode_png
 from streetseg.metrics.confusion import (
     category_miou,
     confusion_matrix,

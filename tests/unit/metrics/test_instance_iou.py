@@ -9,7 +9,7 @@ from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as offic
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
 from streetseg.evaluation.masks import MaskScores, score_folders
-from streetseg.images.decode import encode_png
+from streetseg.images.encode import encode_png
 from streetseg.metrics.confusion import representative_ids
 from streetseg.metrics.instance_iou import instance_categories
 

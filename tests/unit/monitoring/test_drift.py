@@ -14,7 +14,7 @@ from streetseg.config.params import Serve
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.labels import LabelSpace
-from streetseg.images.decode import resize_rgb
+from streetseg.images.resize import resize_rgb
 from streetseg.inference.artifact import read_labels
 from streetseg.inference.segmenter import Segmenter, softmax
 from streetseg.monitoring.drift import (

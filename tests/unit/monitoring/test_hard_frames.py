@@ -16,7 +16,7 @@ import pytest
 import xxhash
 
 from streetseg.config.params import Serve
-from streetseg.images.decode import encode_png
+from streetseg.images.encode import encode_png
 from streetseg.images.headers import SIGNATURES
 from streetseg.monitoring import hard_frames
 from streetseg.monitoring.drift import Observation

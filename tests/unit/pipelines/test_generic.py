@@ -26,7 +26,7 @@ from streetseg.config.params import Params, parse_overrides
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset, data_version
 from streetseg.evaluation.gate import judge
-from streetseg.images.decode import encode_png
+from streetseg.images.encode import encode_png
 from streetseg.registry.promotion import promote
 from streetseg.registry.register import register
 from streetseg.tracking.read import trained_on

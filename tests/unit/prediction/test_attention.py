@@ -13,7 +13,8 @@ import torch
 from streetseg.config.params import Model, Params
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
-from streetseg.images.decode import encode_png, resize_rgb
+from streetseg.images.encode import encode_png
+from streetseg.images.resize import resize_rgb
 from streetseg.models.build import build_model
 from streetseg.models.load import load_torch
 from streetseg.models.save import save_artifact
@@ -118,7 +119,7 @@ def test_another_decoder_on_such_an_encoder_has_it() -> None:
         (("a.png", "--at", "300,0"), "the pixel 300,0 is outside the image of 300x150"),
         (("a.png", "--at", "middle"), "--at middle: give x,y in pixels"),
         (("a.png", "--out", "o.pdf"), "cannot write o.pdf: name a .png"),
-        (("b.png",), "b.png cannot be decoded"),
+        (("b.png",), "b.png is not an image"),
         (("c.png",), "cannot read c.png: No such file or directory"),
     ],
 )

@@ -21,7 +21,8 @@ import pytest
 from streetseg import cli
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.storage import Storage
-from streetseg.images.decode import decode_ids, decode_rgb, encode_palette_png, encode_png
+from streetseg.images.decode import decode_ids, decode_image
+from streetseg.images.encode import encode_palette_png, encode_png
 from streetseg.images.paths import mask_name
 from streetseg.inference.artifact import weights_sha256
 from streetseg.inference.segmenter import Segmenter
@@ -37,7 +38,7 @@ BAD = {
     "day/broken.png": "is not an image",
     "day/cut.png": "is truncated",
     "large.png": "is 300x200 = 0 megapixels, at most 0.05 are taken",
-    "other.png": "is BMP: send PNG, JPEG, WEBP",
+    "other.png": "is BMP: use PNG, JPEG or WebP",
 }
 LIMIT = {"max_megapixels": 0.05}
 
@@ -93,7 +94,7 @@ def test_each_picture_has_a_mask_of_its_own_size_at_the_same_path(
     assert sorted(made) == [f"{name}_mask.png" for name in GOOD], "a.png and a.jpg do not meet"
     segmenter = Segmenter(trained.artifact)
     for name in GOOD:
-        categories = segmenter.predict(decode_rgb((source / name).read_bytes()))
+        categories = segmenter.predict(decode_image((source / name).read_bytes()))
         assert made[mask_name(name)] == encode_palette_png(categories, segmenter.labels.palette)
     assert not list(Path(done.destination).rglob("*.partial"))
 
@@ -204,7 +205,7 @@ def test_a_call_that_is_stopped_is_gone_on_with(
         return predict(self, rgb)
 
     monkeypatch.setattr(Segmenter, "predict", interrupted)
-    with pytest.raises(StoppedError, match=r"stopped after .* of 9 pictures: the same command"):
+    with pytest.raises(StoppedError, match=r"stopped after .* of 9 images: the same command"):
         segment_folder(str(source), str(out), trained.artifact, "models:/tiny/7", **LIMIT)
     assert len(masks(out)) == 3
     assert not (out / "summary.json").exists(), "that comes last"
@@ -312,7 +313,7 @@ def test_if_nothing_can_be_used_that_is_said(trained: Trained, tmp_path: Path) -
     (tmp_path / "pictures").mkdir()
     for name in ("x.png", "y.jpg"):
         (tmp_path / "pictures" / name).write_bytes(b"nothing")
-    with pytest.raises(StreetsegError, match=r"none of the 2 pictures .* x\.png, is not an image"):
+    with pytest.raises(StreetsegError, match=r"none of the 2 images .* x\.png, is not an image"):
         segment_folder(str(tmp_path / "pictures"), str(tmp_path / "masks"), trained.artifact)
     assert not (tmp_path / "masks" / "summary.json").exists()
 

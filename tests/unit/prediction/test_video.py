@@ -17,7 +17,9 @@ import pytest
 from PIL import Image
 
 from streetseg.core.errors import StreetsegError
-from streetseg.images.decode import blend, decode_ids, decode_rgb, encode_png
+from streetseg.images.decode import decode_ids, decode_image
+from streetseg.images.encode import encode_png
+from streetseg.images.resize import blend
 from streetseg.inference.segmenter import Segmenter
 from streetseg.prediction.video import Smoother, segment_film
 from streetseg.prediction.video_files import MARKER, new_film, open_film
@@ -100,7 +102,7 @@ def test_the_overlay_is_the_frame_in_the_categories_colours(
     segment_film(source, out, segmenter, opacity=0.3, legend=False)
     assert sorted(path.name for path in out.glob("*.png"))[-1] == "000011.png"
     for number, rgb in enumerate(frames, 1):  # 2.png comes before 10.png
-        seen = decode_rgb((out / f"{number:06}.png").read_bytes())
+        seen = decode_image((out / f"{number:06}.png").read_bytes())
         colors = colorize(segmenter.predict(rgb), segmenter.labels)
         np.testing.assert_array_equal(seen, blend(rgb, colors, 0.3))
 
@@ -226,7 +228,7 @@ def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         ("list.mp4", "o.mp4", "list.mp4 is no video that can be read"),
         ("empty", "o.mp4", "empty holds no frames (.png, .jpg, .jpeg, .webp)"),
         ("mixed", "o.mp4", "mixed: frame 2 is 80x48, those before are 160x96"),
-        ("broken", "o.mp4", "broken/1.png cannot be decoded"),
+        ("broken", "o.mp4", "broken/1.png is not an image"),
         ("a.mp4", "o.mkv", "o.mkv: name a .mp4, a .gif or a folder"),
         ("a.mp4", "a.mp4", "need places of their own"),
         ("a.mp4", "mixed", "holds no film.json, so it is not replaced"),

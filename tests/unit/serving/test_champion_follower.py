@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
-from streetseg.images.decode import encode_png
+from streetseg.images.encode import encode_png
 from streetseg.inference.segmenter import Segmenter
 from streetseg.registry.local_copies import KEPT, VERSION, LocalCopies, copy_model
 from streetseg.registry.versions import CHAMPION

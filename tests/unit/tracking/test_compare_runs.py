@@ -325,13 +325,13 @@ def test_eighteen_runs_have_lines_of_their_own(store: Path) -> None:
 
 
 def test_the_pictures_are_of_the_best_epoch(store: Path, tmp_path: Path) -> None:
-    from streetseg.images.decode import decode_rgb
+    from streetseg.images.decode import decode_image
 
     one, other, broken = (compared(store, name).runs[0] for name in (WITH, WITHOUT, BROKEN))
     assert one.picture is not None
     assert other.picture is not None
-    assert decode_rgb(one.picture)[0, 0, 0] == 60 * 3
-    assert decode_rgb(other.picture)[0, 0, 0] == 60 * 1
+    assert decode_image(one.picture)[0, 0, 0] == 60 * 3
+    assert decode_image(other.picture)[0, 0, 0] == 60 * 1
     shown = section(page_of(compared(store, WITH, BROKEN), tmp_path), "Predictions")
     assert shown.count("data:image/jpeg") == 1
     assert "The run has no image." in shown

@@ -10,22 +10,18 @@ import pytest
 from PIL import Image
 
 from streetseg.images import headers
-from streetseg.images.decode import (
-    BadImageError,
-    TooLargeImageError,
-    UnsupportedImageError,
-    decode_upload,
-)
+from streetseg.images.decode import decode_image
+from streetseg.images.errors import BadImageError, TooLargeImageError, UnsupportedImageError
 from tests.support.png_files import chunk
 from tests.support.unusual_images import SCENE, UnusualImage, encode, unusual_images
 
-LIMIT = 1e6
+LIMIT = 1_000_000
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.mark.parametrize("odd", unusual_images(), ids=lambda odd: odd.name)
 def test_an_odd_picture_is_read_upright_and_in_its_colours(odd: UnusualImage) -> None:
-    rgb = decode_upload(odd.data, LIMIT)
+    rgb = decode_image(odd.data, max_pixels=LIMIT)
     assert (rgb.shape, rgb.dtype) == (odd.upright.shape, np.uint8)
     assert rgb.flags.c_contiguous
     assert np.abs(rgb.astype(int) - odd.upright).max() <= odd.tolerance
@@ -47,10 +43,10 @@ WHOLE = {
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_picture_that_is_cut_anywhere_is_refused(name: str) -> None:
     data = WHOLE[name]
-    decode_upload(data, LIMIT)
+    decode_image(data, max_pixels=LIMIT)
     for length in {*range(0, len(data), max(len(data) // 200, 1)), len(data) - 1, len(data) - 2}:
         with pytest.raises(BadImageError):
-            decode_upload(data[:length], LIMIT)
+            decode_image(data[:length], max_pixels=LIMIT)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
@@ -62,22 +58,22 @@ def test_a_png_whose_pixels_end_early_is_refused(mode: str) -> None:
     parts += [chunk(b"PLTE", bytes(768))] if mode == "P" else []
     parts += [chunk(b"IDAT", rows), chunk(b"IEND", b"")]
     with pytest.raises(BadImageError):
-        decode_upload(PNG + b"".join(parts), LIMIT)
+        decode_image(PNG + b"".join(parts), max_pixels=LIMIT)
 
 
 def test_the_size_is_judged_before_anything_is_decoded() -> None:
     for side in (1001, 30_000, 2**31 - 1, 2**32 - 1):
         header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
         with pytest.raises(TooLargeImageError, match=f"is {side}x{side}"):
-            decode_upload(PNG + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""), LIMIT)
+            decode_image(PNG + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""), max_pixels=LIMIT)
 
 
 def test_metadata_is_not_read_however_much_it_would_be() -> None:
     zeros = zlib.compress(bytes(7_900_000), 9)
     text = b"".join(chunk(b"zTXt", b"%d\0\0" % at + zeros) for at in range(500))
     whole = WHOLE["gray.png"]
-    rgb = decode_upload(whole[:33] + text + whole[33:], LIMIT)
-    np.testing.assert_array_equal(rgb, decode_upload(whole, LIMIT))
+    rgb = decode_image(whole[:33] + text + whole[33:], max_pixels=LIMIT)
+    np.testing.assert_array_equal(rgb, decode_image(whole, max_pixels=LIMIT))
 
 
 @pytest.mark.parametrize(
@@ -92,19 +88,19 @@ def test_metadata_is_not_read_however_much_it_would_be() -> None:
 )
 def test_a_structure_that_nobody_writes_is_refused(data: bytes, said: str) -> None:
     with pytest.raises(BadImageError, match=said):
-        decode_upload(data, LIMIT)
+        decode_image(data, max_pixels=LIMIT)
 
 
 def test_scans_are_counted_by_the_pixels_they_go_over(monkeypatch: pytest.MonkeyPatch) -> None:
     progressive = WHOLE["progressive.jpg"]
-    decode_upload(progressive, LIMIT)
+    decode_image(progressive, max_pixels=LIMIT)
     monkeypatch.setattr(headers, "MAX_SCANNED_PIXELS", 20 * SCENE.shape[0] * SCENE.shape[1])
-    decode_upload(progressive, LIMIT)
+    decode_image(progressive, max_pixels=LIMIT)
     with pytest.raises(BadImageError, match="too many scans"):
-        decode_upload(progressive[:-2] + b"\xff\xda\0\2" * 20 + b"\xff\xd9", LIMIT)
+        decode_image(progressive[:-2] + b"\xff\xda\0\2" * 20 + b"\xff\xd9", max_pixels=LIMIT)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "ICO", "AVIF", "PDF"])
 def test_another_format_is_named(kind: str) -> None:
-    with pytest.raises(UnsupportedImageError, match=f"is {kind}: send PNG, JPEG, WEBP"):
-        decode_upload(encode(Image.fromarray(SCENE), kind), LIMIT)
+    with pytest.raises(UnsupportedImageError, match=f"is {kind}: use PNG, JPEG or WebP"):
+        decode_image(encode(Image.fromarray(SCENE), kind), max_pixels=LIMIT)
