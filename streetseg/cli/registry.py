@@ -64,8 +64,8 @@ def pull(
     from streetseg.registry.local_copies import copy_model, read_version_info
 
     copied = copy_model(model, load(params, set_).registry, folder)
-    told = read_version_info(copied)
-    print(f"{told['name']} version {told['version']} in {copied}")
+    info = read_version_info(copied)
+    print(f"{info.name} version {info.version} in {copied}")
 
 
 @app.command()

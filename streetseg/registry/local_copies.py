@@ -11,11 +11,12 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from streetseg.config.params import Registry
 from streetseg.core.atomic_files import atomic_folder
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, one_line
 from streetseg.inference.artifact import read_config
 from streetseg.registry.versions import ModelVersion, describe, download
 from streetseg.tracking.store import connect, name_and_version
@@ -52,23 +53,40 @@ def copy_model(uri: str, registry: Registry, destination: Path) -> Path:
     return destination
 
 
-def read_version_info(folder: Path) -> dict[str, Any]:
-    """What the registry said of the version in a folder; of a model that was never registered,
-    what its artifact says.
+class VersionInfo(BaseModel):
+    """A registered version as its local copy describes it (``version.json``)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+    run_id: str
+    data_version: str | None
+    git_revision: str | None
+    pipeline_run: str | None = None
+    metrics: dict[str, float] = {}
+
+
+def read_version_info(folder: Path) -> VersionInfo:
+    """Describe the version in a folder; for a model that was never registered, from its artifact.
 
     Raises:
-        StreetsegError: the folder is no model artifact, or what is said in it is damaged.
+        StreetsegError: the folder is no model artifact, or its ``version.json`` is damaged.
     """
     config = read_config(folder)
     path = folder / VERSION
     if not path.exists():
-        keys = ("run_id", "data_version", "git_revision")
-        unregistered = {"name": folder.resolve().name, "version": "unregistered"}
-        return {**unregistered, **{key: config[key] for key in keys}, "metrics": {}}
+        return VersionInfo(
+            name=folder.resolve().name,
+            version="unregistered",
+            run_id=config["run_id"],
+            data_version=config["data_version"],
+            git_revision=config["git_revision"],
+        )
     try:
-        return json.loads(path.read_text())
+        return VersionInfo.model_validate_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise StreetsegError(f"{path} cannot be read: {error}") from None
+        raise StreetsegError(f"{path} cannot be read: {one_line(error)}") from None
 
 
 class LocalCopies:

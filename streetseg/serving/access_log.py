@@ -1,4 +1,4 @@
-"""What every request meets first: its id, the log, the metrics, and headers that browsers obey."""
+"""Wraps every request: its id, the access log, metrics, and safe headers for browsers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from streetseg.serving.tracing import span
 
 REQUEST_ID = "X-Request-Id"
 MODEL_VERSION = "X-Model-Version"
-QUIET = ("/healthz", "/livez", "/readyz", "/metrics")
-"""Asked all the time, by machines: not logged."""
+UNLOGGED = ("/healthz", "/livez", "/readyz", "/metrics")
+"""Paths that machines poll all the time."""
 
 SAFE_HEADERS = {
     "Cache-Control": "no-store",
@@ -28,136 +28,142 @@ SAFE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Of each answer that does not set its own (OWASP Secure Headers Project)."""
+"""Set on every response that does not set its own (OWASP Secure Headers Project)."""
 
-access = logging.getLogger("streetseg.access")
+access_log = logging.getLogger("streetseg.access")
 
 
 class AccessLogMiddleware:
-    """Gives each request an id, and tells the log, Prometheus and OpenTelemetry how it went.
+    """Gives each request an id, and reports it to the log, Prometheus and OpenTelemetry.
 
-    Errors that a framework words in plain text become ``{"error": ...}``; an exception becomes a
-    500 whose id leads to the traceback in the log.
+    Error responses of any framework become ``{"error": ...}``. An exception becomes a 500 whose id
+    leads to the traceback in the log.
     """
 
     def __init__(
-        self, app: ASGIApp, routes: frozenset[str], version: Callable[[], str] = str
+        self, app: ASGIApp, paths: frozenset[str], model_version: Callable[[], str] = str
     ) -> None:
-        """Stand before an app.
+        """Wrap an application.
 
         Args:
-            app: what is behind.
-            routes: its paths; others are counted, and traced, as ``other``.
-            version: tells which model answers, for answers that do not say so.
+            app: what answers the requests.
+            paths: that it serves; others are counted, and traced, as ``other``.
+            model_version: the version that answers, for responses that do not name one.
         """
         self._app = app
-        self._routes = routes
-        self._version = version
+        self._paths = paths
+        self._model_version = model_version
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and its answer back."""
+        """Pass a request on, and its response back."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        began = time.perf_counter()
+        started = time.perf_counter()
         headers = Headers(scope=scope)
-        told = _Told(headers.get(REQUEST_ID, ""), self._version, send)
-        route = scope["path"] if scope["path"] in self._routes else "other"
-        asked = {"url.path": scope["path"]}
-        with span(f"{scope['method']} {route}", headers, asked) as trace:
+        response = ResponseWrapper(headers.get(REQUEST_ID, ""), self._model_version, send)
+        route = scope["path"] if scope["path"] in self._paths else "other"
+        attributes = {"url.path": scope["path"]}
+        with span(f"{scope['method']} {route}", headers, attributes) as trace_id:
             try:
-                await self._app(scope, receive, told.send)
+                await self._app(scope, receive, response.send)
             except Exception:
-                if told.status:
+                if response.status:
                     raise
-                logging.getLogger("streetseg.serving").exception("request %s failed", told.id)
-                await told.fail()
+                logger = logging.getLogger("streetseg.serving")
+                logger.exception("request %s failed", response.request_id)
+                await response.send_internal_error()
             finally:
-                self._log(scope, route, told, time.perf_counter() - began, trace)
+                self._log(scope, route, response, time.perf_counter() - started, trace_id)
 
-    def _log(self, scope: Scope, route: str, told: _Told, seconds: float, trace: str) -> None:
-        path, status = scope["path"], told.status or 499
-        if path in QUIET:
+    def _log(
+        self, scope: Scope, route: str, response: ResponseWrapper, seconds: float, trace_id: str
+    ) -> None:
+        path, status = scope["path"], response.status or 499
+        if path in UNLOGGED:
             return
         metrics().requests.labels(route, str(status)).observe(seconds)
         if status >= 400:
             metrics().errors.labels(str(status)).inc()
         entry = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "request_id": told.id,
+            "request_id": response.request_id,
             "method": scope["method"],
             "path": path,
             "status": status,
             "milliseconds": round(1000 * seconds, 1),
-            "model_version": told.version,
-            "error": told.error,
-            "trace_id": trace,
+            "model_version": response.model_version,
+            "error": response.error,
+            "trace_id": trace_id,
         }
-        access.info(json.dumps({key: value for key, value in entry.items() if value != ""}))
+        access_log.info(json.dumps({key: value for key, value in entry.items() if value != ""}))
 
 
-class _Told:
-    """An answer on its way back: what it says, made safe."""
+class ResponseWrapper:
+    """Passes a response on: adds headers, and turns any error body into ``{"error": ...}``.
 
-    def __init__(self, request_id: str, version: Callable[[], str], send: Send) -> None:
-        usable = re.fullmatch(r"[\w.-]{1,64}", request_id, re.ASCII)
-        self.id = request_id if usable else uuid.uuid4().hex
-        self.status, self.version, self.error = 0, "", ""
-        self._model = version
+    Attributes:
+        request_id: the client's ``X-Request-Id`` if it is usable, else a new one.
+        status: 0 until the response has started.
+        model_version: the version that the response names; empty if none.
+        error: the message of an error response; empty for others.
+    """
+
+    def __init__(self, request_id: str, current_version: Callable[[], str], send: Send) -> None:
+        """Wrap ``send``."""
+        is_usable = re.fullmatch(r"[\w.-]{1,64}", request_id, re.ASCII)
+        self.request_id = request_id if is_usable else uuid.uuid4().hex
+        self.status, self.model_version, self.error = 0, "", ""
+        self._current_version = current_version
         self._send = send
-        self._held: Message | None = None
-        self._body = b""
+        self._error_start: Message | None = None
+        self._error_body = b""
 
     async def send(self, message: Message) -> None:
-        """Send on, with the headers; an error waits for its words."""
+        """Send on; an error is held back until its body is complete."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
-            headers[REQUEST_ID] = self.id
+            headers[REQUEST_ID] = self.request_id
             for name, value in SAFE_HEADERS.items():
                 headers.setdefault(name, value)
-            if version := headers.get(MODEL_VERSION) or self._model():
-                headers[MODEL_VERSION] = self.version = version
+            if version := headers.get(MODEL_VERSION) or self._current_version():
+                headers[MODEL_VERSION] = self.model_version = version
             if self.status >= 400:
-                self._held = message
+                self._error_start = message
                 return
-        elif self._held is not None:
-            self._body += message.get("body", b"")
+        elif self._error_start is not None:
+            self._error_body += message.get("body", b"")
             if message.get("more_body"):
                 return
-            return await self._send_error()
+            return await self._send_error(self._error_start)
         await self._send(message)
 
-    async def fail(self) -> None:
+    async def send_internal_error(self) -> None:
         """Answer with a 500."""
         await self.send({"type": "http.response.start", "status": 500, "headers": []})
         await self.send({"type": "http.response.body", "body": b""})
 
-    async def _send_error(self) -> None:
-        start, self._held = self._held, None
-        assert start is not None
-        self.error = self._words()
-        self._body = json.dumps({"error": self.error}).encode()
+    async def _send_error(self, start: Message) -> None:
+        self._error_start = None
+        self.error = self._error_message()
+        body = json.dumps({"error": self.error}).encode()
         headers = MutableHeaders(scope=start)
         headers["Content-Type"] = "application/json"
-        headers["Content-Length"] = str(len(self._body))
+        headers["Content-Length"] = str(len(body))
         await self._send(start)
-        await self._send({"type": "http.response.body", "body": self._body})
+        await self._send({"type": "http.response.body", "body": body})
 
-    def _words(self) -> str:
-        """What to say of an error, from what was said."""
+    def _error_message(self) -> str:
         if self.status == 500:
-            return f"something is wrong in the service: its log has more under {self.id}"
+            return f"something is wrong in the service: its log has more under {self.request_id}"
         try:
-            told = json.loads(self._body)
-            if details := told.get("detail"):  # what pydantic said to BentoML
-                return "; ".join(f"the field '{each['loc'][0]}': {each['msg']}" for each in details)
-            return str(told["error"])
-        except (ValueError, LookupError, TypeError, AttributeError):
-            return self._body.decode(errors="replace").strip() or "the request failed"
+            return str(json.loads(self._error_body)["error"])
+        except (ValueError, LookupError, TypeError):
+            return self._error_body.decode(errors="replace").strip() or "the request failed"
 
 
-def log_lines() -> None:
-    """Write what the service tells to standard error: requests as JSON, one a line."""
+def set_up_logging() -> None:
+    """Log to standard error: requests as JSON, one a line, and the service's own messages."""
     for name, layout in (
         ("streetseg.access", "%(message)s"),
         ("streetseg.serving", "%(asctime)s %(levelname)s %(message)s"),

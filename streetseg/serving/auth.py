@@ -1,4 +1,4 @@
-"""Who may ask: bearer tokens (RFC 6750), and the signature of MLflow's webhooks."""
+"""Authentication: bearer tokens (RFC 6750), and the signature of MLflow's webhooks."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from streetseg.core.errors import StreetsegError
 
 TOKENS, TOKENS_FILE = "STREETSEG_TOKENS", "STREETSEG_TOKENS_FILE"
 WEBHOOK_SECRET = "STREETSEG_WEBHOOK_SECRET"
-WEBHOOK_AGE = 300
-"""Seconds after which a signed webhook is taken for a repetition."""
+MAX_WEBHOOK_AGE_S = 300
+"""An older webhook is taken for a replay."""
 
 
 def bearer_tokens(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The tokens that may ask; none means that everybody may.
+    """The tokens that are accepted; an empty list means that no token is needed.
 
-    They are in ``STREETSEG_TOKENS``, separated by commas, or one a line in the file that
-    ``STREETSEG_TOKENS_FILE`` names.
+    They are listed in ``STREETSEG_TOKENS``, separated by commas, or in the file that
+    ``STREETSEG_TOKENS_FILE`` names, one a line.
 
     Raises:
         StreetsegError: the file cannot be read, or no token is usable.
@@ -46,24 +46,26 @@ def bearer_tokens(environment: Mapping[str, str] = os.environ) -> list[str]:
     return tokens
 
 
-def may_ask(authorization: str, tokens: Sequence[str]) -> bool:
-    """Whether an ``Authorization`` header carries one of the tokens, or none is needed."""
-    scheme, _, given = authorization.partition(" ")
-    known = [hmac.compare_digest(given.strip().encode(), token.encode()) for token in tokens]
-    return not tokens or (scheme.lower() == "bearer" and any(known))
+def is_authorized(authorization: str, tokens: Sequence[str]) -> bool:
+    """Whether an ``Authorization`` header carries one of the tokens, or none is required."""
+    scheme, _, token = authorization.partition(" ")
+    matches = [hmac.compare_digest(token.strip().encode(), valid.encode()) for valid in tokens]
+    return not tokens or (scheme.lower() == "bearer" and any(matches))
 
 
 def is_signed(body: bytes, headers: Mapping[str, str], secret: str) -> bool:
-    """Whether MLflow signed a webhook with the secret within the last five minutes.
+    """Whether MLflow signed a webhook with the secret during the last five minutes.
 
-    The signature is HMAC-SHA256 of ``delivery.timestamp.body`` (MLflow's documentation of webhooks,
+    The signature is HMAC-SHA256 of ``delivery.timestamp.body`` (MLflow documentation, Webhooks,
     "HMAC signature verification").
     """
     delivery = headers.get("X-MLflow-Delivery-Id", "")
-    sent = headers.get("X-MLflow-Timestamp", "")
-    if not re.fullmatch(r"[0-9]{1,12}", sent) or abs(time.time() - int(sent)) > WEBHOOK_AGE:
+    timestamp = headers.get("X-MLflow-Timestamp", "")
+    if not re.fullmatch(r"[0-9]{1,12}", timestamp):
         return False
-    signed = f"{delivery}.{sent}.".encode() + body
+    if abs(time.time() - int(timestamp)) > MAX_WEBHOOK_AGE_S:
+        return False
+    signed = f"{delivery}.{timestamp}.".encode() + body
     digest = hmac.new(secret.encode(), signed, hashlib.sha256).digest()
     expected = f"v1,{base64.b64encode(digest).decode()}"
     return hmac.compare_digest(expected.encode(), headers.get("X-MLflow-Signature", "").encode())

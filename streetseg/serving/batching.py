@@ -1,4 +1,4 @@
-"""Pictures of different requests, looked at together."""
+"""Runs the network on images of several requests at once."""
 
 from __future__ import annotations
 
@@ -15,61 +15,61 @@ from streetseg.serving.metrics import metrics
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _Pending:
     image: np.ndarray
-    answer: asyncio.Future[np.ndarray]
+    output: asyncio.Future[np.ndarray]
     since: float = field(default_factory=time.perf_counter)
 
 
 class Batcher:
-    """Collects images while the network is busy, and gives it all that wait, up to a limit.
+    """Collects images while the network is busy, then runs it on all of them, up to a limit.
 
-    Nothing waits for a batch to fill: an image that comes alone is looked at alone, and the more
-    come at once the larger the batches are.
+    No image waits for a batch to fill: an image that arrives alone runs alone, and batches grow
+    with the load.
     """
 
-    def __init__(self, run: Callable[[np.ndarray], np.ndarray], largest: int) -> None:
+    def __init__(self, run: Callable[[np.ndarray], np.ndarray], max_batch: int) -> None:
         """Batch for a network, which gets a thread of its own.
 
         Args:
-            run: takes uint8[N, h, w, 3], gives an array of N answers.
-            largest: most images of a batch.
+            run: takes uint8[N, h, w, 3] and returns an array of N outputs.
+            max_batch: the most images in a batch.
         """
         self._run = run
-        self._largest = largest
-        self._thread = ThreadPoolExecutor(1, "network")  # ends when nothing holds the batcher
-        self._waiting: deque[_Waiting] = deque()
+        self._max_batch = max_batch
+        self._thread = ThreadPoolExecutor(1, "network")  # ends when nothing refers to the batcher
+        self._pending: deque[_Pending] = deque()
         self._worker: asyncio.Task[None] | None = None
 
     async def __call__(self, image: np.ndarray) -> np.ndarray:
-        """The network's answer to uint8[h, w, 3]; whoever stops waiting takes the image away."""
-        answer = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(image, answer))
+        """The network's output for uint8[h, w, 3]; a cancelled caller's image is dropped."""
+        output = asyncio.get_running_loop().create_future()
+        self._pending.append(_Pending(image, output))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
-        return await answer
+        return await output
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while batch := self._next_batch():
             try:
-                images = np.stack([waiting.image for waiting in batch])
-                answers = await loop.run_in_executor(self._thread, self._timed_run, images)
-                for waiting, answer in zip(batch, answers, strict=True):
-                    if not waiting.answer.done():
-                        waiting.answer.set_result(answer)
+                images = np.stack([pending.image for pending in batch])
+                outputs = await loop.run_in_executor(self._thread, self._timed_run, images)
+                for pending, output in zip(batch, outputs, strict=True):
+                    if not pending.output.done():
+                        pending.output.set_result(output)
             except Exception as error:
-                for waiting in batch:
-                    if not waiting.answer.done():
-                        waiting.answer.set_exception(error)
+                for pending in batch:
+                    if not pending.output.done():
+                        pending.output.set_exception(error)
 
-    def _next_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        while self._waiting and len(batch) < self._largest:
-            waiting = self._waiting.popleft()
-            if not waiting.answer.done():
-                batch.append(waiting)
-                metrics().queue.labels("network").observe(time.perf_counter() - waiting.since)
+    def _next_batch(self) -> list[_Pending]:
+        batch: list[_Pending] = []
+        while self._pending and len(batch) < self._max_batch:
+            pending = self._pending.popleft()
+            if not pending.output.done():
+                batch.append(pending)
+                metrics().queue.labels("network").observe(time.perf_counter() - pending.since)
         return batch
 
     def _timed_run(self, images: np.ndarray) -> np.ndarray:

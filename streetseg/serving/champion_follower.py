@@ -1,4 +1,4 @@
-"""The model that answers: always the champion, changed between two requests."""
+"""Keeps the registry's champion loaded, and swaps models between two requests."""
 
 from __future__ import annotations
 
@@ -13,93 +13,68 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from streetseg.config.params import Params
 from streetseg.core.errors import NoSuchVersionError, StreetsegError, one_line
-from streetseg.inference.segmenter import Segmenter
-from streetseg.inference.self_check import check_onnx
-from streetseg.registry.local_copies import LocalCopies, read_version_info
+from streetseg.core.retry import Backoff
+from streetseg.registry.local_copies import LocalCopies
 from streetseg.registry.versions import CHAMPION, ModelVersion, find
-from streetseg.serving.batching import Batcher
-from streetseg.serving.engine import threads_of
 from streetseg.serving.metrics import metrics
-from streetseg.serving.observer import Observer
+from streetseg.serving.served_model import ServedModel, open_model
 from streetseg.tracking.store import connect, sqlite_path, store_of
 
 logger = logging.getLogger("streetseg.serving")
 
 MAX_PAUSE_S = 300.0
-"""Seconds, at most, between two tries to load a version, or a copy, that could not be loaded."""
+"""Longest pause between two attempts to load a version, or a local copy, that failed to load."""
+NO_MODEL_POLL_S = 2.0
+"""Longest pause between two polls while there is no model to answer with."""
 
 
-@dataclass
-class _Pause:
-    """Between two tries; twice as long each time, up to ``MAX_PAUSE_S``."""
+class _RetryTimer:
+    """Says when the next attempt is due, with exponential back-off."""
 
-    seconds: float
-    until: float = 0.0
-    """On the monotonic clock."""
+    def __init__(self, first_s: float) -> None:
+        self._backoff = Backoff(first_s, MAX_PAUSE_S)
+        self._due_at = 0.0
 
     @property
-    def over(self) -> bool:
-        return time.monotonic() >= self.until
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._due_at
 
-    def begin(self) -> None:
-        self.until = time.monotonic() + min(self.seconds, MAX_PAUSE_S)
-        self.seconds *= 2
+    def postpone(self) -> None:
+        self._due_at = time.monotonic() + self._backoff.next()
 
 
-@dataclass
-class _Refusal:
-    """A version that could not be loaded, and why."""
+@dataclass(frozen=True)
+class _FailedVersion:
+    """A version that could not be loaded."""
 
     version: str
-    words: str
-    pause: _Pause
-
-
-@dataclass(frozen=True, eq=False)
-class ServedModel:
-    """A version that was loaded, warmed and checked."""
-
-    segmenter: Segmenter
-    told: dict[str, Any]
-    """As ``GET /model`` tells it."""
-    batcher: Batcher
-    """Gives the logits float32[C, h, w] of an image uint8[h, w, 3] at the network's size."""
-    watch: Observer
-
-    @property
-    def version(self) -> str:
-        """Its number in the registry."""
-        return self.told["version"]
-
-    def is_version(self, other: ModelVersion) -> bool:
-        """Whether it is that version, of that registry."""
-        return (self.version, self.told["run_id"]) == (other.version, other.run_id)
+    problem: str
+    retry: _RetryTimer
 
 
 class ChampionFollower:
-    """Holds the champion, and looks again and again whether it is still that version.
+    """Polls the registry and holds the model that answers.
 
-    A new champion is loaded beside the old one, warmed, compared with its stored example, and then
-    takes its place; requests that the old one has begun it also ends. If the new one cannot be
-    loaded, or the registry does not answer, the old one stays and ``problem`` says why. After a
-    restart without the registry the version that served last is taken from this machine.
+    A new champion is loaded beside the old model, warmed up, checked against its stored example,
+    and then replaces it. The old model finishes the requests that it has begun. If the champion
+    cannot be loaded, or the registry is unreachable, the current model stays and ``problem`` says
+    why. After a restart without the registry, the version that served last is loaded from its local
+    copy.
 
     Attributes:
-        current: what answers; None as long as there is nothing.
+        current: the model that answers; None while there is none.
         problem: why ``current`` is not, or may not be, the champion; empty if all is well.
-        checked: when the registry was last asked and answered; None if never.
+        checked: when the registry answered last; None if never.
     """
 
     def __init__(self, params: Params, folder: Path = Path()) -> None:
-        """Follow ``registry.model_name``, or hold the model in ``serve.model`` alone.
+        """Follow ``registry.model_name``, or serve the model in ``serve.model`` and no other.
 
         Args:
             params: the recipe.
-            folder: to which the path ``serve.model`` is relative.
+            folder: what the path ``serve.model`` is relative to.
         """
         self.current: ServedModel | None = None
         self.problem = "the champion is being loaded"
@@ -107,48 +82,53 @@ class ChampionFollower:
         self._params = params
         self._folder = folder
         self._aliases: list[str] = []
-        self._refusal: _Refusal | None = None
-        self._rest = _Pause(params.serve.poll_seconds)
-        self._woken, self._ended = threading.Event(), threading.Event()
+        self._failed: _FailedVersion | None = None
+        self._cache_retry = _RetryTimer(params.serve.poll_seconds)
+        self._poll_requested, self._stopped = threading.Event(), threading.Event()
 
     @cached_property
     def _copies(self) -> LocalCopies:
-        """Made with the first look: a model that is held needs none."""
+        """Created by the first poll: a pinned model needs no cache."""
         return LocalCopies(Path(self._params.serve.cache), self._params.registry)
 
+    @property
+    def version(self) -> str:
+        """The version that answers; empty if there is none."""
+        return self.current.version if self.current else ""
+
     def start(self) -> None:
-        """Look once, then on in a thread of its own."""
+        """Load a model, then keep following the champion in a background thread."""
         if self._params.serve.model:
-            self._hold(self._folder / self._params.serve.model)
+            self._load_pinned(self._folder / self._params.serve.model)
             return
-        # A service asks again in a few seconds: MLflow's own patience is minutes.
+        # The next poll comes in a few seconds, whereas MLflow's own retries take minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        self.look()
+        self.poll()
         threading.Thread(target=self._follow, name="follow-champion", daemon=True).start()
 
-    def wake(self) -> None:
-        """Look now: somebody says that the champion moved."""
-        self._refusal = None
-        self._woken.set()
+    def poll_now(self) -> None:
+        """Poll without waiting for the interval: the champion is said to have changed."""
+        self._failed = None
+        self._poll_requested.set()
 
     def stop(self) -> None:
-        """End the thread."""
-        self._ended.set()
-        self._woken.set()
+        """End the background thread."""
+        self._stopped.set()
+        self._poll_requested.set()
 
-    def look(self) -> None:
-        """Ask the registry once, and change the model if the champion is another."""
+    def poll(self) -> None:
+        """Ask the registry once, and swap the model if the champion is another version."""
         problem = ""
         try:
-            self._take(self._champion())
+            self._load_champion(self._find_champion())
         except NoSuchVersionError as error:
             problem = f"{error}; the service takes it as soon as there is one"
         except StreetsegError as error:
             problem = str(error)
             if self.current is None:
-                self._take_last()
-        except Exception as error:  # the thread must live on
+                self._load_cached()
+        except Exception as error:  # the thread must survive
             problem = f"{type(error).__name__}: {one_line(error)}"
             logger.exception("the champion could not be followed")
         if problem and problem != self.problem:
@@ -156,8 +136,8 @@ class ChampionFollower:
         self.problem = problem
         metrics().followed.set(0 if problem else 1)
 
-    def told(self) -> dict[str, Any]:
-        """How following goes, as ``GET /model`` tells it."""
+    def status(self) -> dict[str, Any]:
+        """The follower's part of ``GET /model``."""
         checked = self.checked.isoformat(timespec="seconds") if self.checked else None
         return {
             "aliases": self._aliases,
@@ -168,14 +148,13 @@ class ChampionFollower:
     def _follow(self) -> None:
         while True:
             pause = self._params.serve.poll_seconds * random.uniform(0.8, 1.2)
-            self._woken.wait(pause if self.current else min(pause, 2.0))
-            self._woken.clear()
-            if self._ended.is_set():
+            self._poll_requested.wait(pause if self.current else min(pause, NO_MODEL_POLL_S))
+            self._poll_requested.clear()
+            if self._stopped.is_set():
                 return
-            self.look()
+            self.poll()
 
-    def _champion(self) -> ModelVersion:
-        """The version that is champion now."""
+    def _find_champion(self) -> ModelVersion:
         registry = self._params.registry
         if (database := sqlite_path(store_of(registry))) and not database.exists():
             raise StreetsegError(
@@ -185,96 +164,73 @@ class ChampionFollower:
         self.checked = datetime.now(UTC)
         return champion
 
-    def _take(self, champion: ModelVersion) -> None:
-        version = champion.version
+    def _load_champion(self, champion: ModelVersion) -> None:
+        """Swap to the champion unless it answers already or has failed a short while ago."""
         if self.current and self.current.is_version(champion):
             self._aliases = champion.aliases
             return
-        refusal = self._refusal  # which another thread may take back
-        if refusal and refusal.version != version:
-            refusal = None
-        if refusal and not refusal.pause.over:
-            raise StreetsegError(refusal.words)
+        failed = self._failed  # read once: another thread may reset it
+        if failed and failed.version != champion.version:
+            failed = None
+        if failed and not failed.retry.is_due:
+            raise StreetsegError(failed.problem)
         try:
             model = self._open_copy(champion)
         except Exception as error:
             metrics().swaps.labels("failed").inc()
-            stays = f"; version {self.current.version} goes on" if self.current else ""
-            words = f"the champion, version {version}, cannot be loaded: {one_line(error, 400)}"
-            pause = refusal.pause if refusal else _Pause(self._params.serve.poll_seconds)
-            pause.begin()
-            self._refusal = _Refusal(version, words + stays, pause)
-            raise StreetsegError(words + stays) from None
-        self._refusal = None
+            reason = one_line(error, 400)
+            problem = f"the champion, version {champion.version}, cannot be loaded: {reason}"
+            if self.current:
+                problem += f"; version {self.current.version} goes on"
+            retry = failed.retry if failed else _RetryTimer(self._params.serve.poll_seconds)
+            retry.postpone()
+            self._failed = _FailedVersion(champion.version, problem, retry)
+            raise StreetsegError(problem) from None
+        self._failed = None
         self._aliases = champion.aliases
-        self._answer_with(model)
+        self._swap(model)
         self._copies.used(model.segmenter.artifact)
 
-    def _take_last(self) -> None:
-        """Answer with the version that served last, if it is on this machine."""
-        if not self._rest.over:
+    def _load_cached(self) -> None:
+        """Answer with the version that served last, if there is a local copy of it."""
+        if not self._cache_retry.is_due:
             return
         try:
             for folder in self._copies.latest():
                 try:
                     model = open_model(folder, self._params)
-                except Exception as error:  # whatever a damaged file leads to
+                except Exception as error:  # a damaged file may raise anything
                     logger.error("%s cannot be opened: %s", folder, one_line(error))
                     continue
-                return self._answer_with(model)
-        except Exception:  # the thread must live on
-            logger.exception("the version that served last cannot be taken")
-        self._rest.begin()
+                return self._swap(model)
+        except Exception:  # the thread must survive
+            logger.exception("the version that served last cannot be loaded")
+        self._cache_retry.postpone()
 
-    def _answer_with(self, model: ServedModel) -> None:
-        before, self.current = self.current, model
-        if before:
-            metrics().version.labels(before.told["name"], before.version).set(0)
-        metrics().version.labels(model.told["name"], model.version).set(1)
-        metrics().swaps.labels("loaded").inc()
-        logger.info(
-            "version %s answers now; before it: %s", model.version, before and before.version
-        )
-
-    def _open_copy(self, version: ModelVersion) -> ServedModel:
-        was_here = self._copies.folder(version).exists()
+    def _load_pinned(self, folder: Path) -> None:
         try:
-            return open_model(self._copies.fetch(version), self._params)
-        except Exception:
-            if not was_here:
-                self._copies.drop(version)
-                raise
-        self._copies.drop(version)  # damaged: the registry's may be whole
-        return open_model(self._copies.fetch(version), self._params)
-
-    def _hold(self, folder: Path) -> None:
-        try:
-            self._answer_with(open_model(folder, self._params))
+            self._swap(open_model(folder, self._params))
             self.problem = ""
             metrics().followed.set(1)
-        except Exception as error:  # whatever a damaged file leads to
+        except Exception as error:  # a damaged file may raise anything
             self.problem = f"serve.model: {folder} cannot be served: {one_line(error, 400)}"
             logger.error(self.problem)
 
+    def _open_copy(self, version: ModelVersion) -> ServedModel:
+        """Open the local copy of a version; a damaged one is fetched again."""
+        was_cached = self._copies.folder(version).exists()
+        try:
+            return open_model(self._copies.fetch(version), self._params)
+        except Exception:
+            self._copies.drop(version)
+            if not was_cached:
+                raise
+        return open_model(self._copies.fetch(version), self._params)
 
-def open_model(folder: Path, params: Params) -> ServedModel:
-    """Load a model, check it on its stored example, and run it once in each size of batch.
-
-    Raises:
-        StreetsegError: it cannot be loaded, or computes something else than it should.
-    """
-    settings = params.serve
-    segmenter = Segmenter(folder, threads=threads_of(settings))
-    check_onnx(folder, segmenter)
-    for size in range(2, settings.batch_size + 1):
-        segmenter.logits(np.zeros((size, *segmenter.size, 3), np.uint8))
-    told = {
-        **read_version_info(folder),
-        "size": list(segmenter.size),
-        "device": segmenter.device,
-        "precision": segmenter.precision,
-        "serving_since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "label_space": segmenter.labels.to_dict(),
-    }
-    batcher = Batcher(segmenter.logits, settings.batch_size)
-    return ServedModel(segmenter, told, batcher, Observer(segmenter, told["version"], settings))
+    def _swap(self, model: ServedModel) -> None:
+        old, self.current = self.current, model
+        if old:
+            metrics().version.labels(old.info.name, old.version).set(0)
+        metrics().version.labels(model.info.name, model.version).set(1)
+        metrics().swaps.labels("loaded").inc()
+        logger.info("version %s answers now; before it: %s", model.version, old and old.version)

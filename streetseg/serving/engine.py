@@ -1,4 +1,4 @@
-"""From the bytes of an upload to an answer: decode, look, and say what was seen."""
+"""From an upload to a response body: decode, segment, encode."""
 
 from __future__ import annotations
 
@@ -6,116 +6,92 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from streetseg.config.params import Serve
-from streetseg.core.parallel import cores
 from streetseg.images.decode import decode_image
 from streetseg.images.resize import resize_rgb
-from streetseg.inference.upsampling import categories_at
 from streetseg.serving.metrics import metrics
+from streetseg.serving.segmented import Segmented
+from streetseg.serving.served_model import ServedModel, threads_per_worker
 from streetseg.serving.tracing import span
 
-if TYPE_CHECKING:
-    from streetseg.serving.champion_follower import ServedModel
-
 Result = TypeVar("Result")
-
-
-def threads_of(settings: Serve) -> int:
-    """``serve.threads``, or the worker's part of the cores."""
-    return settings.threads or max(1, cores() // settings.workers)
 
 
 class TooSlowError(Exception):
     """An answer took longer than ``serve.timeout``."""
 
 
-@dataclass(frozen=True)
-class Segmented:
-    """What was seen in an image."""
-
-    data: bytes
-    """The upload."""
-    small: np.ndarray
-    """The image at the network's size, uint8[h, w, 3]."""
-    logits: np.ndarray
-    """float32[C, h, w]."""
-    size: tuple[int, int]
-    """(height, width) of the image."""
-
-    def categories(self) -> np.ndarray:
-        """Category ids uint8[H, W]."""
-        return categories_at(self.logits, self.size)
-
-
 class Engine:
-    """Works on several uploads at once: a thread for each core to decode, as many to encode.
+    """Processes several uploads at once: one decoding and one encoding thread for each core.
 
-    Images are decoded and masks encoded while the network looks at a batch. A whole image is in
-    memory only as long as a thread works on it: what waits is the upload and its small version.
+    Images are decoded and masks encoded while the network runs on a batch. A full-size image is in
+    memory only while a thread works on it. While a request waits, it holds its upload and the
+    resized image.
     """
 
     def __init__(self, settings: Serve) -> None:
-        """Make the threads."""
+        """Start the thread pools."""
         self._settings = settings
-        self._decoding = ThreadPoolExecutor(threads_of(settings), "decode")
-        self._encoding = ThreadPoolExecutor(threads_of(settings), "encode")
+        threads = threads_per_worker(settings)
+        self._decoders = ThreadPoolExecutor(threads, "decode")
+        self._encoders = ThreadPoolExecutor(threads, "encode")
 
     def close(self) -> None:
         """End the threads."""
-        self._decoding.shutdown(wait=False, cancel_futures=True)
-        self._encoding.shutdown(wait=False, cancel_futures=True)
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._encoders.shutdown(wait=False, cancel_futures=True)
 
     async def answer(
-        self, data: bytes, model: ServedModel, respond: Callable[[Segmented], Result]
+        self, upload: bytes, model: ServedModel, encode: Callable[[Segmented], Result]
     ) -> Result:
-        """Segment an upload and make an answer of it.
+        """Segment an upload and encode the result.
 
         Args:
-            data: PNG, JPEG or WebP.
+            upload: PNG, JPEG or WebP.
             model: what segments it.
-            respond: makes the answer; runs in a thread.
+            encode: makes the response body; runs in a thread.
 
         Raises:
-            BadImageError: the upload is no image that is taken.
+            BadImageError: the upload is not an image that the service accepts.
             TooSlowError: it took longer than ``serve.timeout``.
         """
         try:
             async with asyncio.timeout(self._settings.timeout):
-                seen = await self._segment(data, model)
-                return await _in_thread(self._encoding, "encode", lambda: respond(seen))
+                segmented = await self._segment(upload, model)
+                return await _run_stage(self._encoders, "encode", lambda: encode(segmented))
         except TimeoutError:
             raise TooSlowError(
                 f"no answer within {self._settings.timeout:g} seconds: try again later"
             ) from None
 
-    async def _segment(self, data: bytes, model: ServedModel) -> Segmented:
+    async def _segment(self, upload: bytes, model: ServedModel) -> Segmented:
         def decode() -> tuple[np.ndarray, tuple[int, int]]:
-            rgb = self.decode(data)
+            rgb = self.decode(upload)
             return resize_rgb(rgb, model.segmenter.size), (rgb.shape[0], rgb.shape[1])
 
-        small, size = await _in_thread(self._decoding, "decode", decode)
+        resized, size = await _run_stage(self._decoders, "decode", decode)
         with span("segment"):
-            return Segmented(data, small, await model.batcher(small), size)
+            return Segmented(upload, resized, await model.batcher(resized), size)
 
-    def decode(self, data: bytes) -> np.ndarray:
+    def decode(self, upload: bytes) -> np.ndarray:
         """The image of an upload, RGB uint8[H, W, 3].
 
         Raises:
-            BadImageError: it is no image that is taken.
+            BadImageError: it is not an image that the service accepts.
         """
-        return decode_image(data, max_pixels=int(self._settings.max_megapixels * 1e6))
+        return decode_image(upload, max_pixels=int(self._settings.max_megapixels * 1e6))
 
 
-async def _in_thread(threads: Executor, stage: str, work: Callable[[], Result]) -> Result:
-    asked = time.perf_counter()
+async def _run_stage(threads: Executor, stage: str, work: Callable[[], Result]) -> Result:
+    """Run one stage in a thread; its waiting and working times go to Prometheus."""
+    queued = time.perf_counter()
 
     def timed() -> Result:
-        metrics().queue.labels(stage).observe(time.perf_counter() - asked)
+        metrics().queue.labels(stage).observe(time.perf_counter() - queued)
         with metrics().stage.labels(stage).time():
             return work()
 

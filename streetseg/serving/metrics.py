@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
 
 
 class Metrics:
-    """The metrics, each made once in a process.
+    """All metrics of the service.
 
-    ``prometheus_client`` is imported here and not above: BentoML sets up the folder through which
-    its worker processes share their figures before it may be loaded.
+    ``prometheus_client`` is imported when they are created: BentoML must first set up the folder
+    through which worker processes share their figures.
     """
 
     def __init__(self) -> None:
-        """Make them."""
+        """Register them; possible once in a process."""
         from prometheus_client import Counter, Gauge, Histogram
 
         def histogram(

@@ -1,4 +1,4 @@
-"""What is noted of each image: drift, frames that are hard, and figures for Prometheus."""
+"""Records every answered image: drift, hard frames, and figures for Prometheus."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from streetseg.config.params import Serve
 from streetseg.inference.segmenter import Segmenter
 from streetseg.monitoring.drift import DriftWatch, Reference, feature_names, observe
 from streetseg.monitoring.hard_frames import HardFrames
-from streetseg.serving.engine import Segmented
 from streetseg.serving.metrics import metrics
+from streetseg.serving.segmented import Segmented
 
 PSI_EVERY = 50
-"""Pictures after which the drift is computed anew for Prometheus."""
+"""Images between two updates of the drift gauges."""
 
 
 class Observer:
-    """Watches one model version. Thread-safe."""
+    """Observes what one model version answers. Thread-safe."""
 
     def __init__(self, segmenter: Segmenter, version: str, settings: Serve) -> None:
-        """Begin with nothing seen.
+        """Start with an empty drift window.
 
         Raises:
-            StreetsegError: the model's reference is damaged.
+            StreetsegError: the model's drift reference is damaged.
         """
         self._categories = segmenter.labels.names
         reference = Reference.load(segmenter.artifact)
         self.drift = DriftWatch(self._categories, reference, settings.drift_window)
         self._hard_frames = HardFrames(settings, self._categories, version)
         self._count = count(1)
-        for name in feature_names(self._categories):  # another version's values hold no longer
+        for name in feature_names(self._categories):  # the previous version's values are outdated
             metrics().drift.labels(name).set(nan)
 
-    def see(self, seen: Segmented) -> None:
-        """Note what was seen in an image."""
-        observation = observe(seen.small, seen.logits)
+    def observe(self, segmented: Segmented) -> None:
+        """Record one image and the network's answer to it."""
+        observation = observe(segmented.resized, segmented.logits)
         self.drift.add(observation)
-        self._hard_frames.offer(seen.data, observation)
+        self._hard_frames.offer(segmented.upload, observation)
         metrics().confidence.observe(observation.confidence)
         for category, share in zip(self._categories, observation.shares, strict=True):
             metrics().share.labels(category).observe(float(share))

@@ -1,7 +1,8 @@
-"""The API in OpenAPI: what BentoML knows of it, and what it does not: examples, errors, tokens."""
+"""The OpenAPI document of the service, with examples, errors and authentication."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from streetseg import __version__
@@ -12,7 +13,9 @@ DESCRIPTION = """Segments street scenes: each pixel of an image gets one of the 
     curl -F image=@street.jpg http://127.0.0.1:3000/segment -o mask.png
 
 Images are PNG, JPEG or WebP; their EXIF orientation is applied. Each answer carries
-`X-Model-Version`; each error is `{"error": "..."}`.
+`X-Model-Version`; each error is `{{"error": "..."}}`.
+
+A request may have {megabytes:g} megabytes, an image {megapixels:g} megapixels.
 """
 
 MODEL = {"name": "street-segmenter", "version": "3", "data_version": "3f2c9a….dir"}
@@ -45,21 +48,13 @@ DRIFT_EXAMPLE = {
     "window": 1000,
     "features": {"brightness": {"verdict": "stable", "psi": 0.03}},
 }
-ANSWERS: dict[str, dict[str, Any]] = {
-    "/segment": {
-        "description": "Palette PNG of the size of the image: it shows the categories' colours, "
-        "and its palette indices are their ids."
-    },
-    "/overlay": {"description": "PNG: the image under the categories' colours."},
-    "/describe": {"description": "Shares, 0 to 1.", "example": DESCRIPTION_EXAMPLE},
-    "/segment_batch": {"description": "One result each, in order.", "example": BATCH_EXAMPLE},
-}
-ERRORS = {
+UNAUTHORIZED = {401: "send a valid token: 'Authorization: Bearer TOKEN'"}
+UNAVAILABLE = {503: "too many images at once: try again in a second"}
+UPLOAD_ERRORS = {
     400: "the field 'image' is not an image",
     408: "the upload did not arrive within 30 seconds",
     413: "at most 20 megabytes are taken",
     415: "the field 'image' is GIF: use PNG, JPEG or WebP",
-    503: "too many images at once: try again in a second",
 }
 
 API_POLICY = (
@@ -80,89 +75,121 @@ API_PAGE = """<!DOCTYPE html>
 <script src="static_content/swagger-initializer.js"></script>
 </html>
 """
-"""Swagger UI as BentoML brings it along; BentoML's own page asks a server elsewhere."""
+"""Swagger UI from BentoML's own files; BentoML's page loads it from another server."""
+
+IMAGE = {"type": "string", "format": "binary"}
+PNG = {"image/png": {"schema": IMAGE}}
 
 
-def complete(spec: dict[str, Any], settings: Serve, *, tokens: bool) -> dict[str, Any]:
-    """The specification that BentoML makes, with what it leaves out.
+def openapi_document(settings: Serve, *, tokens: bool) -> dict[str, Any]:
+    """OpenAPI 3.0 of all public routes.
 
     Args:
-        spec: OpenAPI 3, as BentoML makes it from the service's methods.
-        settings: the limits, which are told.
-        tokens: whether a token is needed.
+        settings: the limits that it states.
+        tokens: whether requests need a token.
     """
-    paths = spec["paths"]
-    for path, answer in ANSWERS.items():
-        operation = paths[path]["post"]
-        (media,) = operation["responses"][200]["content"].values()
-        if "example" in answer:
-            media["example"] = answer["example"]
-        operation["responses"] = {
-            200: operation["responses"][200]
-            | {"description": answer["description"], "headers": _version_header()},
-            **_errors(tokens),
-        }
-    upload = paths["/overlay"]["post"]["requestBody"]["content"]["multipart/form-data"]
-    upload["schema"]["properties"]["opacity"] |= {"minimum": 0, "maximum": 1}
-    batch = paths["/segment_batch"]["post"]["requestBody"]["content"]["multipart/form-data"]
-    batch["schema"]["properties"]["images"] |= {
+    several = {
+        "type": "array",
+        "items": IMAGE,
         "minItems": 1,
         "maxItems": settings.max_images_per_request,
     }
-    paths["/model"] = _get("Which model answers, and where it comes from.", MODEL_EXAMPLE, tokens)
-    paths["/drift"] = _get(
-        "What was sent lately beside what the model was scored on.", DRIFT_EXAMPLE, tokens
-    )
+    opacity = {"type": "number", "default": 0.5, "minimum": 0, "maximum": 1}
+    errors = UNAVAILABLE | (UNAUTHORIZED if tokens else {})
+    paths = {
+        "/segment": _post(
+            "Category ids of an image, as a palette PNG of its size.",
+            {"image": IMAGE},
+            PNG,
+            errors,
+        ),
+        "/overlay": _post(
+            "The image under the colours of its categories, as PNG.",
+            {"image": IMAGE, "opacity": opacity},
+            PNG,
+            errors,
+        ),
+        "/describe": _post(
+            "The size of an image, and the fraction of its pixels in each category, 0 to 1.",
+            {"image": IMAGE},
+            _json(DESCRIPTION_EXAMPLE),
+            errors,
+        ),
+        "/segment_batch": _post(
+            "Category ids of several images, in their order; an unusable image has its error.",
+            {"images": several},
+            _json(BATCH_EXAMPLE),
+            errors,
+        ),
+        "/model": _get(
+            "The model that answers, and where it comes from.", _json(MODEL_EXAMPLE), errors
+        ),
+        "/drift": _get(
+            "Recent images compared with those that the model was evaluated on.",
+            _json(DRIFT_EXAMPLE),
+            errors,
+        ),
+        "/metrics": _get("Metrics for Prometheus.", {"text/plain": {}}, errors),
+        "/livez": _get("200 while the process is alive; `/healthz` is the same.", {}, {}),
+        "/readyz": _get("200 while there is a model to answer with.", {}, UNAVAILABLE),
+    }
     error = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-    components: dict[str, Any] = {"schemas": {"Error": error}}
-    complete_spec = {
-        "openapi": spec["openapi"],
+    limits = {"megabytes": settings.max_megabytes, "megapixels": settings.max_megapixels}
+    document: dict[str, Any] = {
+        "openapi": "3.0.2",
         "info": {
             "title": "Street segmenter",
             "version": __version__,
-            "description": f"{DESCRIPTION}\nA request may have {settings.max_megabytes:g} "
-            f"megabytes, an image {settings.max_megapixels:g} megapixels.",
+            "description": DESCRIPTION.format(**limits),
         },
-        "servers": spec["servers"],
-        "tags": spec["tags"],
+        "servers": [{"url": "."}],
         "paths": paths,
-        "components": components,
+        "components": {"schemas": {"Error": error}},
     }
     if tokens:
-        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        complete_spec["security"] = [{"token": []}]
-    return complete_spec
+        scheme = {"type": "http", "scheme": "bearer"}
+        document["components"]["securitySchemes"] = {"token": scheme}
+        document["security"] = [{"token": []}]
+    return document
 
 
-def _get(about: str, example: dict[str, Any], tokens: bool) -> dict[str, Any]:
-    media = {"schema": {"type": "object"}, "example": example}
+def _post(
+    summary: str,
+    fields: Mapping[str, Any],
+    content: Mapping[str, Any],
+    errors: Mapping[int, str],
+) -> dict[str, Any]:
+    """A route that takes a form whose first field is required."""
+    form = {"type": "object", "required": list(fields)[:1], "properties": dict(fields)}
+    body = {"required": True, "content": {"multipart/form-data": {"schema": form}}}
+    return {
+        "post": {"requestBody": body, **_operation(summary, content, {**UPLOAD_ERRORS, **errors})}
+    }
+
+
+def _get(summary: str, content: Mapping[str, Any], errors: Mapping[int, str]) -> dict[str, Any]:
+    return {"get": _operation(summary, content, errors)}
+
+
+def _operation(
+    summary: str, content: Mapping[str, Any], errors: Mapping[int, str]
+) -> dict[str, Any]:
+    version = {"description": "The model version that answered", "schema": {"type": "string"}}
     answer = {
-        "description": about,
-        "headers": _version_header(),
-        "content": {"application/json": media},
+        "description": summary,
+        "headers": {"X-Model-Version": version},
+        "content": dict(content),
     }
-    errors = {status: told for status, told in _errors(tokens).items() if status in (401, 503)}
-    return {
-        "get": {
-            "description": about,
-            "tags": ["Service APIs"],
-            "responses": {200: answer, **errors},
-        }
-    }
-
-
-def _version_header() -> dict[str, Any]:
-    about = "The version in the registry that answered"
-    return {"X-Model-Version": {"description": about, "schema": {"type": "string"}}}
-
-
-def _errors(tokens: bool) -> dict[int, Any]:
-    told = ERRORS | ({401: "send a valid token: 'Authorization: Bearer TOKEN'"} if tokens else {})
     schema = {"$ref": "#/components/schemas/Error"}
-    return {
-        status: {
-            "description": example,
-            "content": {"application/json": {"schema": schema, "example": {"error": example}}},
+    refusals = {
+        str(status): {
+            "description": message,
+            "content": {"application/json": {"schema": schema, "example": {"error": message}}},
         }
-        for status, example in sorted(told.items())
+        for status, message in sorted(errors.items())
     }
+    return {"description": summary, "responses": {"200": answer, **refusals}}
+
+
+def _json(example: Mapping[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": {"type": "object"}, "example": example}}

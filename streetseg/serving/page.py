@@ -1,6 +1,6 @@
-"""The page on which a person tries the model: plain files, two calls, nothing from elsewhere.
+"""The page for trying the model in a browser: static files that load nothing from other servers.
 
-It asks ``GET /model`` and ``POST /segment``, and shows the mask over the image. The samples are
+It calls ``GET /model`` and ``POST /segment``, and shows the mask over the image. The samples were
 drawn by :func:`streetseg.synth.render_scene`, from the seeds in their names.
 """
 
@@ -20,7 +20,7 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Content-Security-Policy of the page: only what this server sends is run or shown."""
+"""Content-Security-Policy of the page: it runs and shows only what this server sends."""
 
 PAGE_HEADERS = {
     "Content-Security-Policy": PAGE_POLICY,
@@ -28,16 +28,16 @@ PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-"""A browser asks each time whether its copy is still the right one, so that no two releases mix."""
+"""Browsers revalidate their copies each time, so that files of two releases never mix."""
 
 
 class PageFiles(StaticFiles):
-    """The files of the page, with its headers."""
+    """The page's files, with its headers."""
 
     def file_response(
         self, full_path: os.PathLike[str] | str, *arguments: object, **options: object
     ) -> Response:
-        """A file, or that the browser's copy is still the right one."""
+        """A file, or 304 if the browser's copy is current."""
         response = super().file_response(full_path, *arguments, **options)  # type: ignore[arg-type]
         response.headers.update(PAGE_HEADERS)
         return response
@@ -52,4 +52,4 @@ PAGE_ROUTES: list[BaseRoute] = [
     Route("/", show_page),
     Mount("/page", PageFiles(directory=PAGE)),
 ]
-"""The page at ``/``, and what it is made of under ``/page``."""
+"""The page at ``/``, and its files under ``/page``."""

@@ -1,7 +1,8 @@
-"""What was seen in an image, in the forms in which it is asked for."""
+"""Encodes a segmented image as a response body."""
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import numpy as np
@@ -9,23 +10,30 @@ import numpy as np
 from streetseg.data.labels import LabelSpace
 from streetseg.images.encode import encode_palette_png, encode_png
 from streetseg.images.resize import blend
-from streetseg.serving.engine import Segmented
+from streetseg.serving.segmented import Segmented
 
 
-def mask_png(seen: Segmented, labels: LabelSpace) -> bytes:
+def mask_png(segmented: Segmented, labels: LabelSpace) -> bytes:
     """A palette PNG of category ids at the image's size."""
-    return encode_palette_png(seen.categories(), labels.palette)
+    return encode_palette_png(segmented.categories(), labels.palette)
 
 
-def overlay_png(seen: Segmented, labels: LabelSpace, rgb: np.ndarray, opacity: float) -> bytes:
+def mask_json(segmented: Segmented, labels: LabelSpace) -> dict[str, Any]:
+    """The size of the image, and its mask as PNG in base64."""
+    mask = base64.b64encode(mask_png(segmented, labels)).decode()
+    return {"width": segmented.size[1], "height": segmented.size[0], "mask": mask}
+
+
+def overlay_png(segmented: Segmented, labels: LabelSpace, rgb: np.ndarray, opacity: float) -> bytes:
     """The image ``rgb`` uint8[H, W, 3] under the categories' colours, as PNG."""
-    return encode_png(blend(rgb, labels.palette[seen.categories()], opacity), compression=1)
+    colors = labels.palette[segmented.categories()]
+    return encode_png(blend(rgb, colors, opacity), compression=1)
 
 
-def description(seen: Segmented, labels: LabelSpace) -> dict[str, Any]:
-    """The size of the image, and the fraction of each category in it, 0 to 1."""
-    height, width = seen.size
-    counts = np.bincount(seen.categories().ravel(), minlength=len(labels.categories))
+def description(segmented: Segmented, labels: LabelSpace) -> dict[str, Any]:
+    """The size of the image, and the fraction of its pixels in each category, 0 to 1."""
+    height, width = segmented.size
+    counts = np.bincount(segmented.categories().ravel(), minlength=len(labels.categories))
     classes = [
         {
             "id": number,

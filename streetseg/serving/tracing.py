@@ -1,4 +1,4 @@
-"""Spans for OpenTelemetry, if the environment says where they go."""
+"""OpenTelemetry spans, exported if the environment names a collector."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 
 
 def set_up_tracing(environment: Mapping[str, str] = os.environ) -> bool:
-    """Send spans by OTLP over HTTP if ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set.
+    """Export spans by OTLP over HTTP if ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set.
 
-    OpenTelemetry's other variables hold too, such as ``OTEL_SERVICE_NAME`` and
+    OpenTelemetry's other variables apply too, such as ``OTEL_SERVICE_NAME`` and
     ``OTEL_TRACES_SAMPLER`` (OpenTelemetry specification, "Environment Variable Specification").
+
+    Returns:
+        Whether spans are exported.
     """
     if not any(environment.get(name) for name in ENDPOINTS):
         return False
@@ -36,20 +39,20 @@ def span(
     headers: Mapping[str, str] | None = None,
     attributes: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
-    """A span around the block; costs next to nothing when nothing is configured.
+    """Record a span around the block; nearly free if nothing is exported.
 
     Args:
-        name: of what the block does.
-        headers: of a request, which may name the caller's span (W3C Trace Context).
-        attributes: what else to note.
+        name: what the block does.
+        headers: request headers, which may name the caller's span (W3C Trace Context).
+        attributes: further attributes of the span.
 
     Yields:
-        The id of the trace, 32 hexadecimal digits; empty if none is recorded.
+        The trace id, 32 hexadecimal digits; empty if none is recorded.
     """
     from opentelemetry import propagate, trace
 
     context = propagate.extract(headers) if headers is not None else None
     tracer = trace.get_tracer("streetseg")
     with tracer.start_as_current_span(name, context, attributes=attributes) as current:
-        told = current.get_span_context()
-        yield f"{told.trace_id:032x}" if current.is_recording() else ""
+        trace_id = current.get_span_context().trace_id
+        yield f"{trace_id:032x}" if current.is_recording() else ""

@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from bentoml.exceptions import BentoMLConfigException
 from mlflow.webhooks.delivery import _generate_hmac_signature
 from PIL import Image
 from starlette.testclient import TestClient
@@ -342,6 +343,25 @@ def test_without_a_champion_the_service_says_so(tmp_path: Path) -> None:
     assert [segment[0], model[0], ready[0]] == [503, 503, 503]
     assert "there is no registry at" in json.loads(segment[1])["error"]
     assert segment == model
+
+
+def test_a_wrong_setting_is_one_line_of_bentoml_and_an_exception_for_an_importer(
+    served: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREETSEG_SET", "serve.timeout=soon")
+    done = subprocess.run(
+        ["bentoml", "serve", "service:StreetSegmenter"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "serve.timeout = 'soon': input should be a valid number" in done.stderr
+    assert "Traceback" not in done.stderr
+    monkeypatch.delitem(sys.modules, "service")
+    with pytest.raises(BentoMLConfigException, match=r"serve\.timeout"):
+        importlib.import_module("service")
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature
 
 from streetseg.core.errors import StreetsegError
-from streetseg.serving.auth import bearer_tokens, is_signed, may_ask
+from streetseg.serving.auth import bearer_tokens, is_authorized, is_signed
 
 
 def test_tokens_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
@@ -46,8 +46,8 @@ def test_unusable_tokens_do_not_open_the_service_to_all(given: str, tmp_path: Pa
     ],
 )
 def test_one_of_the_tokens_is_needed(authorization: str, allowed: bool) -> None:
-    assert may_ask(authorization, ["one", "two"]) is allowed
-    assert may_ask(authorization, []) is True
+    assert is_authorized(authorization, ["one", "two"]) is allowed
+    assert is_authorized(authorization, []) is True
 
 
 def headers(body: str, sent: int, secret: str = "s3cret") -> dict[str, str]:

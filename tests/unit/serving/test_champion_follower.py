@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import math
 import shutil
 import tempfile
 import threading
@@ -25,7 +24,7 @@ from streetseg.images.encode import encode_png
 from streetseg.inference.segmenter import Segmenter
 from streetseg.registry.local_copies import KEPT, VERSION, LocalCopies, copy_model
 from streetseg.registry.versions import CHAMPION
-from streetseg.serving.champion_follower import ChampionFollower, _Pause, _Refusal
+from streetseg.serving.champion_follower import ChampionFollower, _FailedVersion, _RetryTimer
 from streetseg.serving.engine import Engine
 from tests.conftest import Trained
 from tests.support.serving_registry import broken, registered, rolled
@@ -91,7 +90,7 @@ def test_it_takes_the_champion_and_follows_it(
         promote("1")
         until(lambda: answering(follower) == "1")
         assert follower.current is not first
-        assert follower.told()["champion_checked"] is not None
+        assert follower.status()["champion_checked"] is not None
     finally:
         follower.stop()
 
@@ -102,7 +101,7 @@ def test_each_version_answers_as_itself(recipe: Params, promote: Callable[[str],
     masks = []
     for version in ("1", "2"):
         promote(version)
-        follower.look()
+        follower.poll()
         assert follower.current is not None
         masks.append(follower.current.segmenter.predict(rgb))
     np.testing.assert_array_equal((masks[0] + 1) % 8, masks[1])
@@ -112,18 +111,18 @@ def test_a_version_that_computes_something_else_does_not_take_over(
     recipe: Params, promote: Callable[[str], None]
 ) -> None:
     follower = ChampionFollower(recipe)
-    follower.look()
+    follower.poll()
     promote("3")
-    follower.look()
+    follower.poll()
     assert answering(follower) == "1"
     assert "version 3, cannot be loaded" in follower.problem
     assert "differs" in follower.problem
     assert "version 1 goes on" in follower.problem
-    said = follower.problem
-    follower.look()
-    assert follower.problem == said, "it is not loaded again at each look"
+    problem = follower.problem
+    follower.poll()
+    assert follower.problem == problem, "it is not loaded again at each poll"
     promote("2")
-    follower.look()
+    follower.poll()
     assert (answering(follower), follower.problem) == ("2", "")
 
 
@@ -133,26 +132,26 @@ def test_a_refused_version_is_told_again_after_a_rollback(
     follower = ChampionFollower(recipe.override({"serve.poll_seconds": 60}))
     for version in ("1", "3", "1", "3"):
         promote(version)
-        follower.look()
+        follower.poll()
     assert "version 3, cannot be loaded" in follower.problem, "also while it is not tried again"
 
 
 def test_the_old_model_leaves_the_memory(recipe: Params, promote: Callable[[str], None]) -> None:
     follower = ChampionFollower(recipe)
-    follower.look()
+    follower.poll()
     assert follower.current is not None
     old = weakref.ref(follower.current.segmenter)
     small = np.zeros((*follower.current.segmenter.size, 3), np.uint8)
     asyncio.run(Engine(recipe.serve).answer(encode_png(small), follower.current, lambda seen: 0))
     promote("2")
-    follower.look()
+    follower.poll()
     gc.collect()
     assert old() is None
 
 
 def test_processes_that_start_together_copy_once(recipe: Params) -> None:
     followers = [ChampionFollower(recipe) for _ in range(3)]
-    threads = [threading.Thread(target=follower.look) for follower in followers]
+    threads = [threading.Thread(target=follower.poll) for follower in followers]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -163,7 +162,7 @@ def test_processes_that_start_together_copy_once(recipe: Params) -> None:
 def test_a_cache_that_cannot_be_written_is_done_without(recipe: Params, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     follower = ChampionFollower(recipe.override({"serve.cache": str(tmp_path / "file" / "cache")}))
-    follower.look()
+    follower.poll()
     assert (answering(follower), follower.problem) == ("1", "")
 
 
@@ -173,7 +172,7 @@ def test_what_was_downloaded_is_not_left_behind(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    ChampionFollower(recipe).look()
+    ChampionFollower(recipe).poll()
     assert list(scratch.iterdir()) == []
 
 
@@ -182,11 +181,11 @@ def test_no_champion_yet_is_said_and_it_is_taken_when_it_comes(
 ) -> None:
     registry[1].delete_registered_model_alias("followed", CHAMPION)
     follower = ChampionFollower(recipe)
-    follower.look()
+    follower.poll()
     assert follower.current is None
     assert "champion" in follower.problem
     promote("2")
-    follower.look()
+    follower.poll()
     assert (answering(follower), follower.problem) == ("2", "")
 
 
@@ -194,32 +193,32 @@ def test_without_the_registry_the_last_version_goes_on_also_after_a_restart(
     recipe: Params, tmp_path: Path
 ) -> None:
     """The registry is a file here; another test takes a server away."""
-    ChampionFollower(recipe).look()
+    ChampionFollower(recipe).poll()
     away = recipe.override({"registry.tracking_uri": f"sqlite:///{tmp_path / 'away.db'}"})
     restarted = ChampionFollower(away)
-    restarted.look()
+    restarted.poll()
     assert answering(restarted) == "1"
     assert "there is no registry" in restarted.problem
     assert restarted.current is not None
-    assert restarted.current.told["metrics"] == {}
-    assert not (tmp_path / "away.db").exists(), "looking makes no registry"
+    assert restarted.current.info.metrics == {}
+    assert not (tmp_path / "away.db").exists(), "polling creates no registry"
 
 
 def test_without_registry_and_copy_it_says_what_to_do(recipe: Params, tmp_path: Path) -> None:
     away = recipe.override({"registry.tracking_uri": f"sqlite:///{tmp_path / 'away.db'}"})
     follower = ChampionFollower(away)
-    follower.look()
+    follower.poll()
     assert follower.current is None
     assert "set MLFLOW_TRACKING_URI" in follower.problem
 
 
 @pytest.mark.parametrize("damaged", ["model.onnx", "labels.json", "config.json", VERSION])
 def test_a_damaged_copy_is_fetched_again(recipe: Params, damaged: str) -> None:
-    ChampionFollower(recipe).look()
+    ChampionFollower(recipe).poll()
     (copy,) = LocalCopies(Path(recipe.serve.cache), recipe.registry).latest()
     (copy / damaged).write_bytes((copy / damaged).read_bytes()[:20])
     follower = ChampionFollower(recipe)
-    follower.look()
+    follower.poll()
     assert (answering(follower), follower.problem) == ("1", "")
 
 
@@ -227,14 +226,14 @@ def test_a_damaged_copy_is_passed_over_while_the_registry_is_away(
     recipe: Params, promote: Callable[[str], None], tmp_path: Path
 ) -> None:
     follower = ChampionFollower(recipe)
-    follower.look()
+    follower.poll()
     promote("2")
-    follower.look()
+    follower.poll()
     second, _ = LocalCopies(Path(recipe.serve.cache), recipe.registry).latest()
     (second / "model.onnx").write_bytes(b"")
     away = recipe.override({"registry.tracking_uri": f"sqlite:///{tmp_path / 'away.db'}"})
     restarted = ChampionFollower(away)
-    restarted.look()
+    restarted.poll()
     assert answering(restarted) == "1"
 
 
@@ -249,7 +248,7 @@ def away(tmp_path: Path) -> Params:
     )
 
 
-def test_a_damaged_copy_is_not_opened_again_at_each_look(
+def test_a_damaged_copy_is_not_opened_again_at_each_poll(
     away: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
@@ -264,7 +263,7 @@ def test_a_damaged_copy_is_not_opened_again_at_each_look(
     (copy / VERSION).touch()
     follower = ChampionFollower(away)
     for _ in range(3):
-        follower.look()
+        follower.poll()
     assert follower.current is None
     assert opened == [copy]
 
@@ -277,7 +276,7 @@ def test_a_fallback_that_fails_leaves_the_follower_alive(
 
     monkeypatch.setattr(LocalCopies, "latest", fail)
     follower = ChampionFollower(away)
-    follower.look()
+    follower.poll()
     assert "there is no registry" in follower.problem
 
 
@@ -290,21 +289,22 @@ def test_a_copy_that_another_process_removes_meanwhile_is_passed_over(away: Para
     assert copies.latest() == [there]
 
 
-def test_a_refusal_that_is_taken_back_during_a_look_does_no_harm(away: Params) -> None:
+def test_a_refusal_that_is_taken_back_during_a_poll_does_no_harm(away: Params) -> None:
     class Woken(ChampionFollower):
         """Another thread takes the refusal back once it has been read."""
 
-        noted: ClassVar = [_Refusal("1", "damaged", _Pause(1.0, math.inf))]
-        _refusal = property(  # type: ignore[assignment]
+        noted: ClassVar = [_FailedVersion("1", "damaged", _RetryTimer(60))]
+        noted[0].retry.postpone()
+        _failed = property(  # type: ignore[assignment]
             lambda self: self.noted.pop() if self.noted else None, lambda *_: None
         )
 
     with pytest.raises(StreetsegError, match=r"^damaged$"):
-        Woken(away)._take(SimpleNamespace(version="1"))  # type: ignore[arg-type]
+        Woken(away)._load_champion(SimpleNamespace(version="1"))  # type: ignore[arg-type]
 
 
 def test_only_the_last_few_versions_are_kept(recipe: Params) -> None:
-    ChampionFollower(recipe).look()
+    ChampionFollower(recipe).poll()
     copies = LocalCopies(Path(recipe.serve.cache), recipe.registry)
     (first,) = copies.latest()
     for number in range(10, 13):
@@ -316,11 +316,11 @@ def test_only_the_last_few_versions_are_kept(recipe: Params) -> None:
 def test_version_1_of_another_registry_is_another_model(
     recipe: Params, trained: Trained, tmp_path: Path
 ) -> None:
-    ChampionFollower(recipe).look()
+    ChampionFollower(recipe).poll()
     other = recipe.override({"registry.tracking_uri": f"sqlite:///{tmp_path / 'other.db'}"})
     registered(other, {"1": rolled(trained.artifact, tmp_path / "rolled")})
     follower, rgb = ChampionFollower(other), np.zeros((64, 128, 3), np.uint8)
-    follower.look()
+    follower.poll()
     assert follower.current is not None
     expected = Segmenter(tmp_path / "rolled").predict(rgb)
     np.testing.assert_array_equal(follower.current.segmenter.predict(rgb), expected)
@@ -336,7 +336,7 @@ def test_a_folder_is_served_whatever_the_champion_is(
     follower = ChampionFollower(recipe.override({"serve.model": str(folder)}))
     follower.start()
     assert (answering(follower), follower.problem) == ("1", "")
-    assert follower.told()["champion_checked"] is None
+    assert follower.status()["champion_checked"] is None
 
 
 @pytest.mark.parametrize("missing", ["config.json", "labels.json", "model.onnx"])
@@ -355,5 +355,5 @@ def test_a_model_that_was_never_registered_says_so(recipe: Params, trained: Trai
     follower = ChampionFollower(recipe.override({"serve.model": str(trained.artifact)}))
     follower.start()
     assert follower.current is not None
-    assert follower.current.told["version"] == "unregistered"
-    assert follower.current.told["run_id"] == trained.run_id
+    assert follower.current.info.version == "unregistered"
+    assert follower.current.info.run_id == trained.run_id

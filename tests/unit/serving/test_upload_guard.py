@@ -20,7 +20,7 @@ from starlette.routing import Route
 from streetseg.config.params import Serve
 from streetseg.serving.access_log import AccessLogMiddleware
 from streetseg.serving.tracing import set_up_tracing, span
-from streetseg.serving.upload_guard import Upload, UploadMiddleware
+from streetseg.serving.upload_guard import UploadFields, UploadMiddleware
 
 FILES = {"image": ("a.png", b"picture")}
 
@@ -29,10 +29,9 @@ def guarded(settings: Serve, tokens: tuple[str, ...] = ()) -> httpx.AsyncClient:
     """A client of an app that answers an upload once ``app.go`` is set."""
 
     async def segment(request: Request) -> Response:
-        async with request.form() as form:
-            data = await form["image"].read()  # type: ignore[union-attr]
+        (image,) = request.state.upload.images
         await go.wait()
-        return JSONResponse({"bytes": len(data)})
+        return JSONResponse({"bytes": len(image)})
 
     async def fail(_: Request) -> Response:
         raise RuntimeError("secret detail")
@@ -44,7 +43,7 @@ def guarded(settings: Serve, tokens: tuple[str, ...] = ()) -> httpx.AsyncClient:
         Route("/", lambda _: JSONResponse({})),
     ]
     app = UploadMiddleware(
-        Starlette(routes=routes), {"/segment": Upload("image")}, settings, tokens
+        Starlette(routes=routes), {"/segment": UploadFields("image")}, settings, tokens
     )
     front = AccessLogMiddleware(app, frozenset(["/segment"]))
     client = httpx.AsyncClient(
