@@ -35,11 +35,11 @@ from streetseg.data.labels import IGNORE
 from streetseg.data.prepare import prepare
 from streetseg.models.build import build_model, network_name
 from streetseg.training.augmentation import augment_on_device
-from streetseg.training.device import choose_device, forward_pass
+from streetseg.training.device import choose_device, training_forward
 from streetseg.training.initial_state import initial_state
 from streetseg.training.loader import EpochBatches, training_loader
-from streetseg.training.losses import balancing_weights, segmentation_loss
-from streetseg.training.optimization import optimizer_step, set_trainable
+from streetseg.training.losses import category_weights, segmentation_loss
+from streetseg.training.optimization import freeze_encoder, optimizer_step
 
 Step = Callable[[Tensor, Tensor], None]
 """Learns from a batch of images and categories on the device."""
@@ -66,16 +66,17 @@ ON_GPU: list[tuple[dict[str, Any], float]] = [
 
 def our_step(params: Params, dataset: PreparedDataset, device: torch.device) -> Step:
     """A step of ``streetseg train``."""
-    recipe = params.train
-    state = initial_state(params, dataset, batches=1, device=device)
-    set_trainable(state.model, 1 - recipe.unfreeze)
-    forward = forward_pass(state.model, recipe, device)
+    settings = params.train
+    state = initial_state(params, dataset, batches_per_epoch=1, device=device)
+    state.model.train()
+    freeze_encoder(state.model, 1 - settings.unfreeze)
+    forward = training_forward(state.model, settings, device)
     pixels = np.ones(len(dataset.labels.names))
-    weights = balancing_weights(pixels, recipe.loss.class_weight_power).to(device)
+    weights = category_weights(pixels, settings.loss.class_weight_power).to(device)
 
     def learn(images: Tensor, categories: Tensor) -> None:
-        segmentation_loss(forward(images), categories, recipe.loss, weights).backward()
-        optimizer_step(state, recipe)
+        segmentation_loss(forward(images), categories, settings.loss, weights).backward()
+        optimizer_step(state, settings)
 
     return learn
 

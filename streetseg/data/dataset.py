@@ -87,6 +87,11 @@ class PreparedDataset:
         names = [f"pixels_{name}" for name in self.labels.names if name != "void"]
         return self.index[names].sum(axis=1)
 
+    def category_pixels(self, rows: np.ndarray) -> np.ndarray:
+        """How many pixels of each category the frames of ``rows`` have together: int64[C]."""
+        names = [f"pixels_{name}" for name in self.labels.names]
+        return self.index.iloc[rows][names].sum().to_numpy()
+
     def evenly_spaced_rows(self, frames: int) -> list[int]:
         """At most so many rows, evenly through the dataset, which is in order of split and city."""
         rows = np.linspace(0, len(self.index) - 1, min(frames, len(self.index)))

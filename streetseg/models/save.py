@@ -40,7 +40,7 @@ def save_artifact(
         destination: the folder to write.
         run_id: the run that trained it.
         epoch: of which the weights are.
-        trained_on: what :func:`frames_learnt` says; None if it is not known.
+        trained_on: what :func:`images_trained_on` says; None if it is not known.
 
     Raises:
         StreetsegError: the folder cannot be written, or the exported graph computes something else.
@@ -77,7 +77,9 @@ def save_example(model: SegmentationModel, image: np.ndarray, folder: Path) -> N
     (folder / EXAMPLE).write_bytes(save(example))
 
 
-def frames_learnt(dataset: PreparedDataset, inherited: Collection[str] | None) -> set[str] | None:
+def images_trained_on(
+    dataset: PreparedDataset, inherited: Collection[str] | None
+) -> set[str] | None:
     """The images that a model was trained on once it is trained on a dataset.
 
     Args:

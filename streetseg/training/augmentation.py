@@ -1,8 +1,7 @@
 """Random changes of training frames.
 
-Where frames are loaded, weather, geometry and the faults of cameras change the pixels
-(albumentations, uint8). Flips and colours are only *drawn* there; :func:`augment_on_device` changes
-the pixels on the device that trains.
+The loader changes pixels by weather, geometry and camera faults (albumentations, uint8). It only
+*draws* flips and colours; :func:`augment_on_device` applies those on the device that trains.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from streetseg.config.params import Augment
-    from streetseg.training.loader import Batch
+    from streetseg.training.batch import Batch
 
 GRAY = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in brightness (ITU-R BT.601)."""
 YIQ = np.array([GRAY, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-"""From RGB to luma and the two axes of chroma (NTSC), in which a turn changes the hue alone."""
+"""From RGB to luma and the two axes of chroma (NTSC); rotating the chroma changes only the hue."""
 RGB_OF_YIQ = np.linalg.inv(YIQ)
 
 
 class RandomZoom(A.DualTransform):
-    """Zoom at a random place: a window of the frame is resized to the size that is asked for.
+    """A random window of the frame, resized to the output size.
 
-    Where the window is larger than the frame, the rest is black, and ``IGNORE`` in the mask. Only
-    the part that is seen is resized, which takes a third of the time of warping the frame.
+    Where the window is larger than the frame, the output is black, and ``IGNORE`` in the mask. Only
+    the visible part is resized, which takes a third of the time of warping the frame.
     """
 
     def __init__(
@@ -47,15 +46,15 @@ class RandomZoom(A.DualTransform):
         rare: float = 0.0,
         categories: tuple[int, ...] = (),
     ) -> None:
-        """Draw the zoom from ``scale`` (smallest, largest), as often above 1 as its range is.
+        """Draw the zoom uniformly from ``scale`` (smallest, largest).
 
         Args:
-            scale: lengths in the result, as a fraction of those in the frame.
-            size: (height, width) of the result; None for those of the frame.
-            rare: probability that the window is laid over a pixel of a category drawn evenly from
-                those in the frame: the class-uniform sampling of Zhu et al., "Improving Semantic
+            scale: length in the output as a fraction of the length in the frame.
+            size: (height, width) of the output; None for the frame's.
+            rare: probability that the window contains a pixel of a category drawn evenly from those
+                in the frame: the class-uniform sampling of Zhu et al., "Improving Semantic
                 Segmentation via Video Propagation and Label Relaxation", CVPR 2019, in one frame.
-            categories: ids of those that may be drawn.
+            categories: ids of the categories that may be drawn.
         """
         super().__init__(p=0.0 if scale == (1, 1) and size is None else 1.0)
         self.scale = scale
@@ -66,82 +65,92 @@ class RandomZoom(A.DualTransform):
     def get_params_dependent_on_data(
         self, params: dict[str, Any], data: dict[str, Any]
     ) -> dict[str, Any]:
-        """Size of the result, and rows and columns of what is seen, in the frame and there."""
+        """The output size, the visible area of the frame, and where it goes in the output."""
         frame = params["shape"][:2]
         size = self.size or frame
         zoom = self.py_random.uniform(*self.scale)
-        place = self.py_random.random(), self.py_random.random()
+        position = self.py_random.random(), self.py_random.random()
         rare = self.py_random.random() < self.rare
         pixel = (self._rare_pixel(data["mask"]) if rare else None) or (None, None)
         rows, columns = (
-            _along(*axis, zoom) for axis in zip(frame, size, place, pixel, strict=True)
+            _window(*axis, zoom) for axis in zip(frame, size, position, pixel, strict=True)
         )
-        seen, shown = zip(rows, columns, strict=True)
-        return {"size": size, "seen": seen, "shown": shown}
+        source, target = zip(rows, columns, strict=True)
+        return {"size": size, "source": source, "target": target}
 
     def _rare_pixel(self, mask: np.ndarray) -> tuple[int, int] | None:
-        """Row and column of a pixel of a category of the mask; None if it shows none of them."""
+        """Row and column of a pixel of a drawn category; None if the mask has none of them."""
         pixels = cv2.calcHist([mask], [0], None, [256], [0, 256])
         present = [category for category in self.categories if pixels[category]]
         if not present:
             return None
-        where = np.flatnonzero(mask == self.py_random.choice(present))
-        return divmod(int(self.py_random.choice(where)), mask.shape[1])
+        candidates = np.flatnonzero(mask == self.py_random.choice(present))
+        return divmod(int(self.py_random.choice(candidates)), mask.shape[1])
 
     def apply(
         self,
         img: np.ndarray,
         size: tuple[int, int],
-        seen: tuple[slice, slice],
-        shown: tuple[slice, slice],
+        source: tuple[slice, slice],
+        target: tuple[slice, slice],
         **_: Any,
     ) -> np.ndarray:
         """The zoomed image: uint8[height, width, 3]."""
-        whole = np.zeros((*size, 3), np.uint8)
-        area = whole[shown]
-        cv2.resize(img[seen], area.shape[1::-1], dst=area)
-        return whole
+        output = np.zeros((*size, 3), np.uint8)
+        visible = output[target]
+        cv2.resize(img[source], visible.shape[1::-1], dst=visible)
+        return output
 
     def apply_to_mask(
         self,
         mask: np.ndarray,
         size: tuple[int, int],
-        seen: tuple[slice, slice],
-        shown: tuple[slice, slice],
+        source: tuple[slice, slice],
+        target: tuple[slice, slice],
         **_: Any,
     ) -> np.ndarray:
-        """The zoomed mask: uint8[height, width]; ids are never mixed."""
-        whole = np.full(size, IGNORE, np.uint8)
-        whole[shown] = resize_ids(mask[seen], whole[shown].shape)
-        return whole
+        """The zoomed mask: uint8[height, width], by nearest neighbour."""
+        output = np.full(size, IGNORE, np.uint8)
+        output[target] = resize_ids(mask[source], output[target].shape)
+        return output
 
 
-def _along(
-    frame: int, size: int, place: float, pixel: int | None, zoom: float
+def _window(
+    frame: int, size: int, position: float, pixel: int | None, zoom: float
 ) -> tuple[slice, slice]:
-    """What is seen of one axis of the frame, with ``pixel`` in it, and where it is shown."""
+    """The window along one axis: the visible part of the frame, and its place in the output.
+
+    Args:
+        frame: length of the frame.
+        size: length of the output.
+        position: of the window in the frame, or of the frame in the window, from 0 to 1.
+        pixel: a coordinate that must be visible; None for any.
+        zoom: length in the output as a fraction of the length in the frame.
+    """
     window = max(round(size / zoom), 1)
-    seen = min(window, frame)
+    visible = min(window, frame)
     shown = size if window <= frame else max(round(frame * zoom), 1)
-    first, last = 0, frame - seen
+    first, last = 0, frame - visible
     if pixel is not None:
-        first, last = max(first, pixel - seen + 1), min(last, pixel)
-    start, corner = first + round(place * (last - first)), round(place * (size - shown))
-    return slice(start, start + seen), slice(corner, corner + shown)
+        first, last = max(first, pixel - visible + 1), min(last, pixel)
+    start, corner = first + round(position * (last - first)), round(position * (size - shown))
+    return slice(start, start + visible), slice(corner, corner + shown)
 
 
 def build_augmentation(params: Augment, size: tuple[int, int], labels: LabelSpace) -> A.Compose:
-    """The changes made where frames are loaded.
+    """The changes that the loader makes, each with its probability.
 
-    Weather comes first: it belongs to the scene, whose horizon geometry moves. It maps ``image``
-    uint8[H, W, 3] and ``mask`` uint8[H, W] to these types, of the crop's size if there is one. Let
-    all transforms draw from one stream (``set_random_state``): ``set_random_seed`` gives the same
-    numbers to each, so that what has the same probability would come together or not at all.
+    Maps ``image`` uint8[H, W, 3] and ``mask`` uint8[H, W] to the same types, at the crop's size if
+    there is one. Weather comes before geometry, because fog depends on where the horizon is.
+
+    Seed the result with ``set_random_state``, so that all transforms draw from one stream. With
+    ``set_random_seed`` each would draw the same numbers, and changes of the same probability would
+    always occur together.
 
     Args:
-        params: what is changed how much.
+        params: the augmentation settings.
         size: (height, width) of the frames.
-        labels: of the mask's categories; the one named void is not sought by rare crops.
+        labels: the label space of the masks; rare crops do not look for the category void.
 
     Raises:
         StreetsegError: the crop is larger than the frames.
@@ -151,7 +160,7 @@ def build_augmentation(params: Augment, size: tuple[int, int], labels: LabelSpac
             f"train.augment.crop = {list(params.crop)} is larger than the prepared frames, "
             f"{list(size)}: choose a smaller crop or a larger prepare.size"
         )
-    sought = tuple(number for number, name in enumerate(labels.names) if name != "void")
+    categories = tuple(number for number, name in enumerate(labels.names) if name != "void")
     return A.Compose(
         [
             WeatherOverlay(fog, p=params.fog),
@@ -166,7 +175,7 @@ def build_augmentation(params: Augment, size: tuple[int, int], labels: LabelSpac
                 p=1.0 if params.rotate or params.shear else 0.0,
             ),
             A.Perspective(scale=(0.02, 0.06), fill_mask=IGNORE, p=params.perspective),
-            RandomZoom(params.scale, params.crop, params.rare_crop, sought),
+            RandomZoom(params.scale, params.crop, params.rare_crop, categories),
             A.GaussianBlur(sigma_limit=(0.3, 1.2), blur_limit=0, p=params.blur),
             A.Sharpen(alpha=(0.1, 0.4), lightness=(1, 1), p=params.sharpen),
             A.GaussNoise(std_range=(0.01, 0.04), p=params.noise),
@@ -177,32 +186,32 @@ def build_augmentation(params: Augment, size: tuple[int, int], labels: LabelSpac
 def draw_color(params: Augment, random: np.random.Generator) -> np.ndarray:
     """A random change of colours: float32[3, 4], a matrix on RGB 0..255 and an offset.
 
-    Brightness scales, contrast stretches about mid-grey, saturation mixes with the grey of the
-    pixel (ITU-R BT.601), hue turns the chroma plane of YIQ.
+    Brightness scales, contrast scales about mid-grey, saturation blends with the luma of the pixel
+    (ITU-R BT.601), hue rotates the chroma plane of YIQ.
     """
     brightness, contrast, saturation = (
-        1 + random.uniform(-most, most)
-        for most in (params.brightness, params.contrast, params.saturation)
+        1 + random.uniform(-limit, limit)
+        for limit in (params.brightness, params.contrast, params.saturation)
     )
     angle = 2 * math.pi * random.uniform(-params.hue, params.hue)
     cos, sin = math.cos(angle), math.sin(angle)
-    turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
-    mixed = saturation * np.eye(3) + (1 - saturation) * GRAY
-    change = np.empty((3, 4), np.float32)
-    change[:, :3] = contrast * brightness * RGB_OF_YIQ @ turn @ YIQ @ mixed
-    change[:, 3] = 127.5 * (1 - contrast)
-    return change
+    rotate = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    saturate = saturation * np.eye(3) + (1 - saturation) * GRAY
+    color = np.empty((3, 4), np.float32)
+    color[:, :3] = contrast * brightness * RGB_OF_YIQ @ rotate @ YIQ @ saturate
+    color[:, 3] = 127.5 * (1 - contrast)
+    return color
 
 
 def recolor(images: Tensor, colors: Tensor) -> Tensor:
-    """Change the colours of uint8[N, H, W, 3] as float32[N, 3, 4] says: float32 on 0..255."""
+    """Apply the colour changes float32[N, 3, 4] to uint8[N, H, W, 3]: float32 on 0..255."""
     pixels = images.flatten(1, 2).float()
-    changed = pixels @ colors[:, :, :3].mT + colors[:, None, :, 3]
-    return changed.clamp_(0, 255).view(images.shape)
+    recolored = pixels @ colors[:, :, :3].mT + colors[:, None, :, 3]
+    return recolored.clamp_(0, 255).view(images.shape)
 
 
 def augment_on_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Move a batch to ``device``; flip and recolour it there.
+    """Move a batch to ``device``, and flip and recolour it there.
 
     Returns:
         Pixels float32[N, H, W, 3] on 0..255 and categories int64[N, H, W].

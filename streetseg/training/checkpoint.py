@@ -1,10 +1,10 @@
-"""Where training is, kept on disk so that an interrupted one goes on from there."""
+"""The state of a training, and the file from which a stopped one resumes."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -19,16 +19,17 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from streetseg.config.params import Params
+from streetseg.config.renamed import RENAMED
 from streetseg.core.atomic_files import os_reason, unfinished_path
 from streetseg.core.errors import StoppedError, StreetsegError, one_line
 from streetseg.data.dataset import PreparedDataset
 from streetseg.models.build import SegmentationModel
 from streetseg.training.distributed import ALONE, World
 
-INCIDENTAL = ("device", "num_workers", "patience", "checkpoint_minutes", "checkpoint")
-"""Keys of train that may change while a training is stopped."""
+CHANGEABLE = ("device", "num_workers", "patience", "checkpoint_minutes", "checkpoint")
+"""Keys of train that may change between a stop and the resumption."""
 MODULES = ("model", "optimizer", "schedule", "average")
-NUMBERS = (
+VALUES = (
     "run_id",
     "init_from",
     "inherited",
@@ -44,26 +45,26 @@ NUMBERS = (
 
 @dataclass
 class TrainingState:
-    """All that the next step depends on."""
+    """Everything that the next step depends on."""
 
     model: SegmentationModel
     optimizer: torch.optim.Optimizer
     schedule: LRScheduler
     average: AveragedModel | None
-    """A moving average of the weights, if one is kept."""
+    """A moving average of the weights, if ``train.ema`` is set."""
     run_id: str | None = None
     init_from: str | None = None
-    """The model, by its version, whose weights it began with."""
+    """The model version that the weights were initialised from."""
     inherited: list[str] | None = field(default_factory=list)
-    """Hashes of the images which that model was trained on; None if it does not say."""
+    """Hashes of the images that version was trained on; None if it does not record them."""
     epoch: int = 1
     """The epoch in progress."""
     step: int = 0
-    """Batches of it that are done."""
+    """Batches of this epoch that are done."""
     losses: list[Tensor] = field(default_factory=list)
-    """The loss of each of them."""
+    """The loss of each of these batches."""
     miou: float = -1.0
-    """On the held-out frames, after the last whole epoch; -1 before there is one."""
+    """On the held-out frames after the last complete epoch; -1 before the first."""
     best_miou: float = -1.0
     best_epoch: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
@@ -73,53 +74,73 @@ class TrainingState:
         """The mean loss of the epoch in progress."""
         return float(torch.stack(self.losses).mean())
 
+    @property
+    def eval_model(self) -> SegmentationModel:
+        """The model to evaluate and keep: the averaged one if there is one."""
+        return self.average.module if self.average else self.model  # type: ignore[return-value]
+
+    @property
+    def improved(self) -> bool:
+        """Whether the last epoch scored better than the best before it."""
+        return self.miou > self.best_miou
+
+    def keep_best(self) -> None:
+        """Remember the current epoch and its weights as the best."""
+        self.best_miou, self.best_epoch = self.miou, self.epoch
+        self.best_weights = copy.deepcopy(self.eval_model.state_dict())
+
+    def begin_next_epoch(self) -> None:
+        """Count one epoch on, with no batch done."""
+        self.epoch, self.step, self.losses = self.epoch + 1, 0, []
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and tensors."""
+        """Plain values and tensors."""
         modules = {name: getattr(self, name) for name in MODULES}
         return {
             **{name: module.state_dict() for name, module in modules.items() if module is not None},
-            **{name: getattr(self, name) for name in NUMBERS},
+            **{name: getattr(self, name) for name in VALUES},
         }
 
     def restore(self, stored: dict[str, Any]) -> None:
-        """Become what :meth:`to_dict` described."""
+        """Take on the state that :meth:`to_dict` wrote."""
         for name in MODULES:
             if (module := getattr(self, name)) is not None:
                 module.load_state_dict(stored[name])
-        for name in NUMBERS:
+        for name in VALUES:
             setattr(self, name, stored[name])
         device = next(self.model.parameters()).device
         self.losses = [loss.to(device) for loss in self.losses]
 
 
 class Checkpoint:
-    """A file with a training state, for one recipe on one data version.
+    """A file with the state of a training, bound to its settings and data version.
 
-    The first of the processes that train together writes it, all of them read it.
+    The main process writes it, all processes read it.
     """
 
     def __init__(
         self, path: Path, params: Params, dataset: PreparedDataset, world: World = ALONE
     ) -> None:
-        """Keep the state in ``path``, at most every ``train.checkpoint_minutes``."""
-        recipe = params.train.model_dump(mode="json", exclude=set(INCIDENTAL))
-        told = [params.model.model_dump(), recipe, dataset.version]
+        """Use the file ``path``; it is due every ``train.checkpoint_minutes``."""
+        settings = params.train.model_dump(mode="json", exclude=set(CHANGEABLE))
+        bound_to = json.dumps([params.model.model_dump(), settings, dataset.version])
         self.path = path
         self.world = world
-        self.fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()
-        self.seconds = 60 * params.train.checkpoint_minutes
-        self.saved = time.monotonic()
+        self.fingerprint = _sha256(bound_to)
+        self.former_fingerprint = _sha256(_with_former_names(bound_to))
+        self.interval_s = 60 * params.train.checkpoint_minutes
+        self.saved_at = time.monotonic()
 
     @property
     def due(self) -> bool:
-        """Whether the last one is old enough."""
-        return time.monotonic() - self.saved >= self.seconds
+        """Whether the last one is old enough to write another."""
+        return time.monotonic() - self.saved_at >= self.interval_s
 
     def save(self, state: TrainingState) -> None:
-        """Write the state, whole or not at all.
+        """Write the state atomically.
 
         Raises:
-            StreetsegError: it cannot be written; the one before is kept.
+            StreetsegError: the file cannot be written; the previous one is kept.
         """
         random = self.world.gather(_random_state())
         if self.world.is_main_process:
@@ -132,22 +153,22 @@ class Checkpoint:
                 unfinished.rename(self.path)
             except (OSError, RuntimeError) as error:
                 unfinished.unlink(missing_ok=True)
-                # torch says where in its own code; Python's file said why
+                # torch's error names a line of its own code, its context the reason
                 cause = error.__context__ if isinstance(error, RuntimeError) else error
                 reason = os_reason(cause) if isinstance(cause, OSError) else one_line(error)
                 raise StreetsegError(
                     f"cannot write the checkpoint {self.path}: {reason}: make room, or set "
-                    "train.checkpoint to another place; an earlier one is kept"
+                    "train.checkpoint to another path; the previous checkpoint is kept"
                 ) from None
         self.world.wait()
-        self.saved = time.monotonic()
+        self.saved_at = time.monotonic()
 
     @contextmanager
     def save_on_error(self, state: TrainingState) -> Iterator[None]:
-        """Save the state if the block fails in any process, and stop them all.
+        """Save the state if the block fails in any process, and stop all processes.
 
         Raises:
-            StoppedError: it failed; training goes on from the state.
+            StoppedError: the block failed; the training can be resumed.
         """
         failure = None
         try:
@@ -157,61 +178,75 @@ class Checkpoint:
         if self.world.any(failure is not None)[0]:
             self.save(state)
             raise StoppedError(
-                f"{failure or 'another process failed'}: the same command goes on from {self.path}"
+                f"{failure or 'another process failed'}: run the same command to resume from "
+                f"{self.path}"
             )
 
     def load(self) -> dict[str, Any] | None:
-        """What :meth:`save` wrote for this recipe and data; None if there is none.
+        """Read what :meth:`save` wrote for these settings and data; None if there is nothing.
 
-        A checkpoint of something else, or of an older release that kept less, is set aside.
+        A checkpoint of other settings, or of a release that stored less, is renamed.
 
         Raises:
-            StreetsegError: the file is no checkpoint, or not all processes see it.
+            StreetsegError: the file is no checkpoint, or some processes do not have it.
         """
-        seen = self.world.gather(self.path.exists())
-        if not any(seen):
+        exists = self.world.gather(self.path.exists())
+        if not any(exists):
             return None
-        if not all(seen):
+        if not all(exists):
             raise StreetsegError(
-                f"{self.path} is there for some of the processes only: set train.checkpoint to a "
-                "place that all machines share"
+                f"only some of the processes can read {self.path}: set train.checkpoint to a path "
+                "that all machines share"
             )
         try:
-            with zipfile.ZipFile(self.path) as file:  # torch does not look at the checksums
+            with zipfile.ZipFile(self.path) as file:  # torch does not verify the checksums
                 if damaged := file.testzip():
                     raise zipfile.BadZipFile(damaged)
             stored = torch.load(self.path, weights_only=True, map_location="cpu")
             fingerprint = stored.pop("fingerprint", None)
-        except Exception:  # of torch, of zip, of the system: whatever it holds, it is no checkpoint
+        except Exception:  # torch, zipfile and the system fail in many ways
             raise StreetsegError(
-                f"{self.path} is no checkpoint, or damaged: remove it to start anew"
+                f"{self.path} is damaged or not a checkpoint: delete it to start over"
             ) from None
-        if fingerprint != self.fingerprint or not stored.keys() >= {*NUMBERS}:
+        known = fingerprint in (self.fingerprint, self.former_fingerprint)
+        if not known or not stored.keys() >= {*VALUES}:
             self.world.wait()  # until all have read it
-            aside = self.path.with_name(f"{self.path.name}.old")
+            renamed = self.path.with_name(f"{self.path.name}.old")
             if self.world.is_main_process:
-                self.path.replace(aside)
-                print(
-                    f"{self.path} is of other settings, data or release: starting anew, it is now "
-                    f"{aside}",
-                    file=sys.stderr,
-                )
+                self.path.replace(renamed)
+            self.world.print(
+                f"{self.path} was written with other settings, data or release: starting over; "
+                f"it is now {renamed}"
+            )
             return None
         return stored
 
     def restore(self, state: TrainingState, stored: dict[str, Any]) -> None:
-        """Let ``state`` become what :meth:`load` gave."""
+        """Set ``state`` and the random generators to what :meth:`load` returned."""
         state.restore(stored)
         if self.world.rank < len(stored["random"]):
             _set_random_state(stored["random"][self.world.rank])
+        self.world.print(f"resuming in epoch {state.epoch} after batch {state.step}")
 
     def remove(self) -> None:
-        """There is nothing left to go on with."""
+        """Delete the file: the training is complete."""
         self.path.unlink(missing_ok=True)
 
 
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _with_former_names(settings: str) -> str:
+    """Settings in JSON, under the key names of older releases."""
+    for former, current in RENAMED.items():
+        key, former_key = current.rpartition(".")[2], former.rpartition(".")[2]
+        settings = settings.replace(f'"{key}":', f'"{former_key}":')
+    return settings
+
+
 def _random_state() -> list[Tensor]:
-    """Of the generators on the CPU and on the GPU in use."""
+    """The states of the generators on the CPU and on the GPU in use."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if _on_gpu() else [])]
 
 

@@ -1,8 +1,7 @@
-"""The device that trains: which, how exactly it computes, and what to do if it is too small."""
+"""The device that trains: its choice, its precision, and its errors in the user's terms."""
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,14 +13,14 @@ from streetseg.core.errors import StreetsegError, one_line
 from streetseg.training.distributed import ALONE, World
 
 WORKER_FAILED = ("DataLoader worker (pid", "file </torch_")
-"""What PyTorch says of a worker that was killed, and of one that finds ``/dev/shm`` full."""
+"""How PyTorch reports a worker that was killed, and one that finds ``/dev/shm`` full."""
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device of a name; ``auto`` is the GPU of this process if there is one.
+    """The device called ``name``; ``auto`` is this process's GPU if there is one, else the CPU.
 
     Raises:
-        StreetsegError: it cannot be used.
+        StreetsegError: the device cannot be used.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -37,96 +36,73 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type to compute in; ``auto`` is bfloat16 on GPUs that compute in it."""
+    """The type to compute in; ``auto`` is bfloat16 on GPUs with native support, else float32."""
     if name == "auto":
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if fast else torch.float32
+        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
-def in_precision(
-    model: Callable[..., Tensor], recipe: Train, device: torch.device
+def with_autocast(
+    model: Callable[..., Tensor], settings: Train, device: torch.device
 ) -> Callable[..., Tensor]:
-    """``model``, computing in the precision of the recipe."""
-    precision = choose_precision(recipe.precision, device)
+    """``model``, computing in ``train.precision``."""
+    precision = choose_precision(settings.precision, device)
     return torch.autocast(device.type, precision, enabled=precision != torch.float32)(model)
 
 
-def forward_pass(
-    model: nn.Module, recipe: Train, device: torch.device, world: World = ALONE
+def training_forward(
+    model: nn.Module, settings: Train, device: torch.device, world: World = ALONE
 ) -> Callable[..., Tensor]:
-    """``model`` as a step of training calls it: over all processes, compiled if asked to be."""
+    """The forward pass of a training step: distributed, compiled and in autocast, as configured.
+
+    Build it again after changing which parameters are trainable.
+    """
     forward = world.wrap_ddp(model)
-    return in_precision(torch.compile(forward) if recipe.compile else forward, recipe, device)
+    return with_autocast(torch.compile(forward) if settings.compile else forward, settings, device)
 
 
 @contextmanager
-def memory_advice(recipe: Train, attempt: Callable[[int], object] | None) -> Iterator[None]:
-    """Turn running out of memory into a line that says what fits, or what to lower.
+def translate_torch_errors(settings: Train, processes: int = 1) -> Iterator[None]:
+    """Turn PyTorch errors that a setting can cure into one line that names the setting.
 
     Args:
-        recipe: what was asked for.
-        attempt: takes a step with so many frames, to try what fits; None if it cannot be tried.
+        settings: the settings of the training.
+        processes: how many train together; the suggested batch size is a multiple of it.
+
+    Raises:
+        StreetsegError: out of memory, a failed worker, a failed compilation, or a batch too small
+            for batch normalisation.
     """
     try:
         yield
-    except RuntimeError as error:
-        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            reason = one_line(error)
-            raise StreetsegError(f"train.compile=true cannot be used here: {reason}") from None
-        if any(sign in str(error) for sign in WORKER_FAILED):
-            raise StreetsegError(
-                "a worker of the loader failed, most likely for want of memory or of /dev/shm: "
-                "lower train.num_workers; the same command goes on from the last checkpoint"
-            ) from None
-        if not _out_of_memory(error):
-            raise
-        traceback.clear_frames(error.__traceback__)  # they hold what filled the memory
-    except ValueError as error:
-        if not _too_few_to_normalise(error):
-            raise
-        raise StreetsegError(
-            f"train.batch_size={recipe.batch_size} is too small: batch normalisation cannot learn "
-            "from one frame, so each process needs two"
-        ) from None
-    else:
-        return
-    size = recipe.batch_size
-    fits = _largest(attempt, size) if attempt else size // 2
-    if not fits:
-        advice = "no batch fits: choose a smaller network, prepare.size or train.augment.crop"
-    else:
-        steps = -(-size * recipe.accumulation_steps // fits)
-        advice = (
-            f"{'the largest batch that fits is' if attempt else 'try'} train.batch_size={fits}; "
-            f"with train.accumulation_steps={steps} a step learns from as many frames as now"
+    except (RuntimeError, ValueError) as error:
+        if advice := _advice(error, settings, processes):
+            raise StreetsegError(advice) from None
+        raise
+
+
+def _advice(error: Exception, settings: Train, processes: int) -> str | None:
+    message, size = str(error), settings.batch_size
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return f"train.compile=true cannot be used here: {one_line(error)}"
+    if any(sign in message for sign in WORKER_FAILED):
+        return (
+            "a worker of the loader failed, probably for lack of memory or of /dev/shm: lower "
+            "train.num_workers; run the same command to resume from the last checkpoint"
         )
-    raise StreetsegError(f"out of memory with train.batch_size={size}: {advice}")
-
-
-def _largest(attempt: Callable[[int], object], too_large: int) -> int:
-    """The largest batch that fits, by bisection; 0 if none does."""
-    fits = 0
-    while too_large - fits > 1:
-        size = (fits + too_large) // 2
-        torch.cuda.empty_cache()
-        try:
-            attempt(size)
-            fits = size
-        except (RuntimeError, ValueError) as error:
-            if _too_few_to_normalise(error):
-                return fits
-            if not _out_of_memory(error):
-                raise
-            traceback.clear_frames(error.__traceback__)
-            too_large = size
-    return fits
-
-
-def _too_few_to_normalise(error: Exception) -> bool:
-    return "Expected more than 1 value per channel" in str(error)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether a GPU's memory is exhausted, or this machine's (of which PyTorch only speaks)."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    if "Expected more than 1 value per channel" in message:
+        return (
+            f"train.batch_size={size} is too small: batch normalisation cannot learn from one "
+            "frame, so each process needs two"
+        )
+    # On a CPU the allocator raises a plain RuntimeError.
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in message:
+        smaller = size // 2 // processes * processes
+        if not smaller:
+            hint = "choose a smaller network, prepare.size or train.augment.crop"
+        else:
+            steps = -(-size * settings.accumulation_steps // smaller)
+            hint = f"try {smaller} with train.accumulation_steps={steps}"
+        return f"out of memory with train.batch_size={size}: {hint}"
+    return None

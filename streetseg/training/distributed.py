@@ -1,12 +1,13 @@
 """Several processes that train one network, started by ``torchrun``.
 
-Each takes its fraction of every batch and of the held-out frames. Losses, gradients and scores are
-those of the whole, so that a recipe means the same on one device and on eight.
+Each takes its part of every batch and of the held-out frames. Losses, gradients and scores are
+those of all parts together, so a recipe means the same on one device and on eight.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,11 +40,15 @@ class World:
         """Whether this is the process that logs, prints and writes files."""
         return self.rank == 0
 
-    def sync_model(self, model: Network) -> Network:
-        """``model`` with the weights of the first process, and batch statistics over all of them.
+    def print(self, line: str) -> None:
+        """Print a line on standard error, in the main process only."""
+        if self.is_main_process:
+            print(line, file=sys.stderr)
 
-        Batch statistics are those of each process alone on a CPU, for PyTorch joins them on GPUs
-        only.
+    def sync_model(self, model: Network) -> Network:
+        """``model`` with the weights of the first process, and synchronised batch normalisation.
+
+        On a CPU each process normalises by its own batch: PyTorch's SyncBatchNorm needs GPUs.
         """
         if self.size == 1:
             return model
@@ -61,17 +66,17 @@ class World:
                 dist.broadcast(tensor.data, src=0)
 
     def wrap_ddp(self, model: nn.Module) -> nn.Module:
-        """``model``, its gradients averaged over the processes in the backward pass.
+        """``model`` with gradients averaged over the processes in the backward pass.
 
-        To be asked for anew when other weights are to be trained.
+        Wrap it again after changing which parameters are trainable.
         """
         if self.size == 1:
             return model
-        # A static graph may hold layers that lead nowhere, as some encoders of smp do.
+        # Only a static graph may have unused layers, as some encoders of smp do.
         return nn.parallel.DistributedDataParallel(model, static_graph=True)
 
     def any(self, *flags: bool) -> list[bool]:
-        """Whether each flag is raised in any process."""
+        """Whether each flag is true in any process."""
         if self.size == 1:
             return list(flags)
         raised = torch.tensor(flags, dtype=torch.int32)
@@ -87,7 +92,7 @@ class World:
         return total.numpy()
 
     def gather(self, value: Any) -> list[Any]:
-        """The value of each process, in order of rank."""
+        """The values of all processes, in order of rank."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -95,7 +100,7 @@ class World:
         return values
 
     def wait(self) -> None:
-        """Let every process come to this point."""
+        """Wait until every process has reached this point."""
         if self.size > 1:
             dist.barrier()
 
@@ -113,18 +118,18 @@ def process_group() -> Iterator[World]:
     """Join the processes that ``torchrun`` started; without it there is one.
 
     Raises:
-        StreetsegError: they do not find each other.
+        StreetsegError: they cannot connect to each other.
     """
     if STARTED_BY_TORCHRUN not in os.environ:
         yield ALONE
         return
     try:
-        # Tensors of a CPU and of a GPU each travel their own way.
+        # gloo carries the tensors on CPUs, NCCL those on GPUs.
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StreetsegError(
-            f"the processes of torchrun do not find each other: {reason}"
+            f"the processes of torchrun cannot connect to each other: {reason}"
         ) from None
     try:
         yield World(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))
@@ -133,14 +138,14 @@ def process_group() -> Iterator[World]:
 
 
 def all_reduce_sum(total: Tensor) -> Tensor:
-    """The sum of a tensor over the processes, whose gradient is right once it is averaged.
+    """The sum of a tensor over the processes, differentiable with respect to this process's part.
 
-    Gradients are averaged over the processes, so that each one's own part must count as often as
-    there are processes.
+    DDP averages gradients over the processes, so the gradient of the own part is multiplied by
+    their number.
     """
     if not dist.is_initialized():
         return total
-    whole = total.detach().clone()
-    dist.all_reduce(whole)
+    summed = total.detach().clone()
+    dist.all_reduce(summed)
     own = total * dist.get_world_size()
-    return own + (whole - own).detach()
+    return own + (summed - own).detach()

@@ -1,4 +1,4 @@
-"""What a training begins with."""
+"""The state in which a training begins."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from streetseg.training.optimization import build_average, build_optimizer, buil
 def initial_state(
     params: Params,
     dataset: PreparedDataset,
-    batches: int,
+    batches_per_epoch: int,
     device: torch.device,
     world: World = ALONE,
     resumed: bool = False,
 ) -> TrainingState:
-    """The state before the first step.
+    """Build model, optimizer, schedule and average for the first step.
 
     Args:
         params: the recipe.
-        dataset: what to train on.
-        batches: of an epoch.
-        device: where the network is to be.
+        dataset: the frames to train on.
+        batches_per_epoch: the length of the loader.
+        device: where to put the model.
         world: the processes that train together.
-        resumed: whether a checkpoint holds the weights, so that none need be had from elsewhere.
+        resumed: whether a checkpoint will overwrite the weights, so that none are loaded here.
 
     Raises:
-        StreetsegError: unknown network or model to begin with, or one that does not fit the frames.
+        StreetsegError: unknown network, unknown model in ``model.init_from``, or one that does not
+            fit the frames.
     """
-    recipe, start = params.train, None if resumed else params.model.init_from
+    settings, start = params.train, None if resumed else params.model.init_from
     start = start and resolve_alias(start, params.registry)
     architecture = params.model
     if resumed or start:
@@ -49,17 +50,16 @@ def initial_state(
         artifact = artifact_folder(start, params.registry)
         load_weights(model, artifact, dataset.labels)
         inherited = read_trained_on(artifact)
-    for size in {dataset.size, recipe.augment.crop or dataset.size}:
+    for size in {dataset.size, settings.augment.crop or dataset.size}:
         check_size(model, size)
     model = world.sync_model(model.to(device)).to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(model, recipe)
-    updates = recipe.epochs * math.ceil(batches / recipe.accumulation_steps)
-    schedule = build_schedule(optimizer, recipe, updates)
+    optimizer = build_optimizer(model, settings)
+    steps = settings.epochs * math.ceil(batches_per_epoch / settings.accumulation_steps)
     return TrainingState(
         model,
         optimizer,
-        schedule,
-        build_average(model, recipe.ema),
+        build_schedule(optimizer, settings, steps),
+        build_average(model, settings.ema),
         init_from=start,
         inherited=None if inherited is None else sorted(inherited),
     )

@@ -1,8 +1,14 @@
-"""What training minimises.
+"""The loss functions of training.
 
 Every loss takes logits float[N, C, H, W] and categories int64[N, H, W] of category ids or
-``IGNORE``, and gives a scalar: 0 where no pixel is labelled. Half-precision logits are raised to
+``IGNORE``, and returns a scalar: 0 if no pixel is labelled. Half-precision logits are cast to
 float32 first. Sums are over the batch of all processes that train together.
+
+``segmentation_models_pytorch.losses`` differs in ways that change training: ``DiceLoss`` and
+``TverskyLoss`` divide by the number of all classes, so a class that is absent from the batch counts
+as perfect; ``SoftCrossEntropyLoss`` averages over ignored pixels too; the multiclass ``FocalLoss``
+is one-vs-all by sigmoid; and under DDP each averages per process, so that the loss depends on how
+the batch is divided.
 """
 
 from __future__ import annotations
@@ -17,21 +23,21 @@ from streetseg.data.labels import IGNORE
 from streetseg.training.distributed import all_reduce_sum
 
 EPS = 1e-6
-"""What keeps a quotient or a root finite; below it nothing is trained."""
+"""Keeps quotients and roots finite."""
 
 
 def segmentation_loss(
     logits: Tensor, categories: Tensor, params: Loss, weights: Tensor | None = None
 ) -> Tensor:
-    """The weighted sum of the losses that the params ask for.
+    """The weighted sum of the losses whose weight is not 0.
 
     Args:
         logits: float[N, C, H, W].
         categories: int64[N, H, W] of category ids, or ``IGNORE``.
-        params: the weights of the terms, and their settings.
+        params: the weights of the losses, and their settings.
         weights: float32[C], the weight of each category in the cross-entropy; None for 1.
     """
-    batch = _exact(logits), categories
+    batch = _float32(logits), categories
     alpha, beta = params.tversky_alpha, params.tversky_beta
     terms = {
         "cross_entropy": lambda: cross_entropy(
@@ -50,16 +56,16 @@ def segmentation_loss(
     return sum((weight * term() for weight, term in weighted if weight), batch[0].new_zeros(()))
 
 
-def balancing_weights(pixels: np.ndarray, balance: float) -> Tensor:
+def category_weights(pixels: np.ndarray, power: float) -> Tensor:
     """Weights that make rare categories count more: float32[C], 1 for the average pixel.
 
     Args:
         pixels: int64[C], how many pixels each category has in the training frames.
-        balance: 0 for equal weights, 1 for weights inverse to the fraction of pixels.
+        power: 0 for equal weights, 1 for weights inverse to the fraction of pixels.
     """
-    shares = np.maximum(pixels / pixels.sum(), 1e-4)
-    weights = shares**-balance
-    return torch.from_numpy(weights / (weights * shares).sum()).float()
+    fractions = np.maximum(pixels / pixels.sum(), 1e-4)
+    weights = fractions**-power
+    return torch.from_numpy(weights / (weights * fractions).sum()).float()
 
 
 def cross_entropy(
@@ -69,18 +75,18 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     ohem_share: float = 1.0,
 ) -> Tensor:
-    """Mean cross-entropy over the labelled pixels, or over the hardest of them.
+    """Mean cross-entropy over the labelled pixels, or over the hardest fraction of them.
 
     Args:
         logits: float[N, C, H, W].
         categories: int64[N, H, W].
         weights: float32[C]: each pixel counts as much as its category's weight; None for 1.
-        label_smoothing: fraction of the truth that is spread over all categories alike (Szegedy et
+        label_smoothing: fraction of the truth that is spread evenly over all categories (Szegedy et
             al., Rethinking the Inception Architecture, 2016, section 7).
-        ohem_share: fraction of the labelled pixels, of each process, that count: those with the
-            highest loss, before weights (online hard example mining, Shrivastava et al., 2016).
+        ohem_share: fraction of each process's labelled pixels that count: those with the highest
+            unweighted loss (online hard example mining, Shrivastava et al., 2016).
     """
-    logits, labelled = _exact(logits), categories != IGNORE
+    logits, labelled = _float32(logits), categories != IGNORE
     losses = F.cross_entropy(
         logits, categories, ignore_index=IGNORE, reduction="none", label_smoothing=label_smoothing
     )
@@ -93,23 +99,23 @@ def cross_entropy(
 
 
 def focal_loss(logits: Tensor, categories: Tensor, gamma: float = 2.0) -> Tensor:
-    """Mean of (1 - p)^gamma times the cross-entropy, p the probability of the truth.
+    """Mean of (1 - p)^gamma times the cross-entropy, p the probability of the true category.
 
     Lin et al., Focal Loss for Dense Object Detection (2017), eq. 4, with a softmax over the
-    categories in place of the paper's sigmoid.
+    categories instead of the paper's sigmoid.
     """
-    logits, labelled = _exact(logits), categories != IGNORE
+    logits, labelled = _float32(logits), categories != IGNORE
     losses = F.cross_entropy(logits, categories, ignore_index=IGNORE, reduction="none")
-    easiness = (-torch.expm1(-losses)).clamp(min=EPS) ** gamma
-    return _mean(easiness * losses, labelled)
+    modulation = (-torch.expm1(-losses)).clamp(min=EPS) ** gamma
+    return _mean(modulation * losses, labelled)
 
 
 def bce_loss(logits: Tensor, categories: Tensor) -> Tensor:
     """Binary cross-entropy of each category against all others, by sigmoid.
 
-    The mean over labelled pixels and categories.
+    The mean is over labelled pixels and categories.
     """
-    logits = _exact(logits)
+    logits = _float32(logits)
     truth, labelled = _one_hot(categories, logits)
     losses = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * labelled
     return _mean(losses, labelled.expand_as(losses))
@@ -118,8 +124,8 @@ def bce_loss(logits: Tensor, categories: Tensor) -> Tensor:
 def dice_loss(logits: Tensor, categories: Tensor) -> Tensor:
     """One minus the soft Dice score, averaged over the categories present in the batch.
 
-    Dice over the pixels of the whole batch, as in Milletari et al., V-Net (2016), eq. 2, with
-    plain sums in the denominator.
+    Dice is taken over all pixels of the batch, as in Milletari et al., V-Net (2016), eq. 2, with
+    plain sums instead of squares in the denominator.
     """
     return tversky_loss(logits, categories, alpha=0.5, beta=0.5)
 
@@ -133,12 +139,12 @@ def tversky_loss(logits: Tensor, categories: Tensor, alpha: float, beta: float) 
     """One minus the Tversky index, averaged over the categories present in the batch.
 
     Salehi et al., Tversky Loss Function for Image Segmentation Using 3D Fully Convolutional Deep
-    Networks (2017), eq. 3, over the pixels of the whole batch.
+    Networks (2017), eq. 3, over all pixels of the batch.
 
     Args:
         logits: float[N, C, H, W].
         categories: int64[N, H, W].
-        alpha: weight of false positives; as in this paper, others swap the two letters.
+        alpha: weight of false positives, as in this paper; other papers swap the two letters.
         beta: weight of false negatives.
     """
     index, present = _tversky(logits, categories, alpha, beta)
@@ -161,18 +167,18 @@ def _tversky(
     logits: Tensor, categories: Tensor, alpha: float, beta: float
 ) -> tuple[Tensor, Tensor]:
     """Tversky index float[C] and presence bool[C] of each category, by soft counts of pixels."""
-    logits = _exact(logits)
+    logits = _float32(logits)
     truth, labelled = _one_hot(categories, logits)
     probability = logits.softmax(dim=1) * labelled
     counts = [pixels.sum(dim=(0, 2, 3)) for pixels in (probability * truth, probability, truth)]
-    hit, predicted, there = all_reduce_sum(torch.stack(counts))
-    # hit + alpha * (predicted - hit) + beta * (there - hit), without the differences
-    whole = (1 - alpha - beta) * hit + alpha * predicted + beta * there
-    return hit / whole.clamp(min=EPS), there > 0
+    hit, predicted, actual = all_reduce_sum(torch.stack(counts))
+    # hit + alpha * (predicted - hit) + beta * (actual - hit), without differences of large numbers
+    denominator = (1 - alpha - beta) * hit + alpha * predicted + beta * actual
+    return hit / denominator.clamp(min=EPS), actual > 0
 
 
 def _mean(losses: Tensor, counts: Tensor) -> Tensor:
-    """The sum of all losses over the sum of all counts."""
+    """The sum of the losses divided by the sum of the counts."""
     total, number = all_reduce_sum(torch.stack([losses.sum(), counts.sum().to(losses.dtype)]))
     return total / number.clamp(min=EPS)
 
@@ -181,22 +187,22 @@ def _mean_over(present: Tensor, losses: Tensor) -> Tensor:
     return torch.where(present, losses, 0).sum() / present.sum().clamp(min=1)
 
 
-def _hardest(losses: Tensor, labelled: Tensor, share: float) -> Tensor:
-    """Where the highest losses among the labelled pixels are: bool[N, H, W], at least one."""
+def _hardest(losses: Tensor, labelled: Tensor, fraction: float) -> Tensor:
+    """The labelled pixels with the highest losses, at least one: bool[N, H, W]."""
     order = losses.detach().where(labelled, -1).flatten().argsort(descending=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)
-    return (rank < (share * labelled.sum()).round().clamp(min=1)).view_as(labelled)
+    return (rank < (fraction * labelled.sum()).round().clamp(min=1)).view_as(labelled)
 
 
 def _one_hot(categories: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Truth [N, C, H, W] and labelled [N, 1, H, W], both 0 or 1 in the type of the logits."""
+    """Truth [N, C, H, W] and labelled [N, 1, H, W], both 0 or 1, in the type of the logits."""
     labelled = categories != IGNORE
     truth = F.one_hot(categories.where(labelled, 0), logits.shape[1]).movedim(-1, 1)
     labelled = labelled.unsqueeze(1)
     return (truth * labelled).to(logits.dtype), labelled.to(logits.dtype)
 
 
-def _exact(logits: Tensor) -> Tensor:
-    """The logits in float32, or float64 where they came so."""
+def _float32(logits: Tensor) -> Tensor:
+    """The logits in float32; float64 stays."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""How weights move: which do, the optimiser, its learning rates, and the average kept of them."""
+"""Optimizer, learning-rate schedule, weight averaging, and freezing the encoder."""
 
 from __future__ import annotations
 
@@ -14,97 +14,97 @@ from streetseg.models.build import SegmentationModel
 from streetseg.training.checkpoint import TrainingState
 
 POLY_POWER = 0.9
-"""Of the poly schedule (Chen et al., DeepLab, 2017, section 4.1.3)."""
-RATES = 12
-"""How many learning rates the layers of an encoder share."""
+"""Exponent of the poly schedule (Chen et al., DeepLab, 2017, section 4.1.3)."""
+LEARNING_RATES = 12
+"""Number of distinct learning rates among the layers of an encoder."""
 
 
-def build_optimizer(model: SegmentationModel, recipe: Train) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter, 2019), the encoder with learning rates of its own.
+def build_optimizer(model: SegmentationModel, settings: Train) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter, 2019) with layer-wise learning rates in the encoder.
 
     They rise geometrically from its first layer to its last, as in Bao et al., BEiT (2022). Biases
-    and what scales a normalisation do not decay.
+    and normalisation parameters have no weight decay.
     """
-    layers = _layers(model.encoder)
-    shares: dict[nn.Parameter, float] = {}
+    layers = _encoder_layers(model)
+    scale_of: dict[nn.Parameter, float] = {}
     for number, layer in enumerate(layers):
-        depth = number * RATES // len(layers) / (RATES - 1)
+        depth = number * LEARNING_RATES // len(layers) / (LEARNING_RATES - 1)
         for parameter in layer.parameters(recurse=False):
-            shares[parameter] = recipe.encoder_lr_scale * recipe.layer_decay ** (1 - depth)
+            scale_of[parameter] = settings.encoder_lr_scale * settings.layer_decay ** (1 - depth)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in model.parameters():
-        decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((shares.get(parameter, 1.0), decay), []).append(parameter)
+        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((scale_of.get(parameter, 1.0), decay), []).append(parameter)
     return torch.optim.AdamW(
         [
-            {"params": parameters, "lr": recipe.learning_rate * share, "weight_decay": decay}
-            for (share, decay), parameters in groups.items()
+            {"params": parameters, "lr": settings.learning_rate * scale, "weight_decay": decay}
+            for (scale, decay), parameters in groups.items()
         ]
     )
 
 
-def _layers(encoder: nn.Module) -> list[nn.Module]:
-    """The parts of an encoder that hold parameters of their own, from the input on."""
+def _encoder_layers(model: SegmentationModel) -> list[nn.Module]:
+    """The modules of the encoder that have parameters of their own, in order from the input."""
     return [
         layer
-        for layer in encoder.modules()
+        for layer in model.encoder.modules()
         if next(layer.parameters(recurse=False), None) is not None
     ]
 
 
-def set_trainable(model: SegmentationModel, share: float) -> None:
-    """Put ``model`` in training mode, but for a fraction of its encoder's layers from the input on.
+def freeze_encoder(model: SegmentationModel, fraction: float) -> None:
+    """Freeze a fraction of the encoder's layers, counted from the input, and unfreeze the rest.
 
-    Frozen layers keep their weights and, if they normalise batches, their statistics, as a layer
-    that is not trainable does in Keras.
+    A frozen layer is put in eval mode, so that batch normalisation keeps its statistics. The mode
+    of all other layers stays: call ``model.train()`` before.
 
     Raises:
         StreetsegError: the network has no encoder to freeze.
     """
-    model.train()
-    layers = _layers(model.encoder)
-    if share and not layers:
+    layers = _encoder_layers(model)
+    if fraction and not layers:
         raise StreetsegError(
-            "train.freeze_epochs and train.unfreeze apply to networks with an encoder, which this "
-            "one has not"
+            "train.freeze_epochs and train.unfreeze apply only to networks with an encoder, and "
+            "this one has none"
         )
-    frozen = round(share * len(layers))
+    frozen = round(fraction * len(layers))
     for number, layer in enumerate(layers):
-        layer.training = number >= frozen
+        if number < frozen:
+            layer.training = False
         for parameter in layer.parameters(recurse=False):
             parameter.requires_grad = number >= frozen
 
 
-def build_schedule(optimizer: torch.optim.Optimizer, recipe: Train, steps: int) -> LambdaLR:
-    """Learning rates that rise linearly for a ``warmup_fraction`` of the steps, then fall to 0.
+def build_schedule(optimizer: torch.optim.Optimizer, settings: Train, steps: int) -> LambdaLR:
+    """A linear warm-up over a ``warmup_fraction`` of the steps, then a decay to 0.
 
-    The fall is half a cosine (Loshchilov and Hutter, SGDR, 2017, eq. 5, without restarts) or
+    The decay is half a cosine (Loshchilov and Hutter, SGDR, 2017, eq. 5, without restarts) or
     ``(1 - fraction of the steps)^0.9`` (poly).
     """
-    warmup = max(1, round(recipe.warmup_fraction * steps))
+    warmup = max(1, round(settings.warmup_fraction * steps))
 
     def factor(step: int) -> float:
         if step < warmup:
             return (step + 1) / warmup
-        done = min(1.0, (step - warmup) / max(1, steps - warmup))
-        if recipe.schedule == "poly":
-            return (1 - done) ** POLY_POWER
-        return 0.5 * (1 + float(np.cos(np.pi * done)))
+        progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+        if settings.schedule == "poly":
+            return (1 - progress) ** POLY_POWER
+        return 0.5 * (1 + float(np.cos(np.pi * progress)))
 
     return LambdaLR(optimizer, factor)
 
 
 def build_average(model: nn.Module, decay: float) -> AveragedModel | None:
-    """An exponential moving average of the weights, buffers included; None for a decay of 0."""
+    """An exponential moving average of weights and buffers; None for a decay of 0."""
     if decay == 0:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
-def optimizer_step(state: TrainingState, recipe: Train) -> None:
-    """Let the weights follow the gradients, and forget these."""
-    if recipe.gradient_clip:
-        nn.utils.clip_grad_norm_(state.model.parameters(), recipe.gradient_clip)
+def optimizer_step(state: TrainingState, settings: Train) -> None:
+    """Clip the gradients, update weights, learning rate and average, and clear the gradients."""
+    if settings.gradient_clip:
+        nn.utils.clip_grad_norm_(state.model.parameters(), settings.gradient_clip)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     state.schedule.step()

@@ -1,4 +1,4 @@
-"""Predictions on held-out frames, as training logs them after each epoch."""
+"""Predictions on held-out frames, logged by the training."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from streetseg.models.build import SegmentationModel
 from streetseg.reports.drawing import colorize, write_text
 
 HEADING = 22
-"""Height in pixels of the line that names the columns."""
+"""Height in pixels of the column headings."""
 
 
 def prediction_panel(
     model: SegmentationModel, dataset: PreparedDataset, rows: Sequence[int] | np.ndarray
 ) -> np.ndarray:
-    """Frame, truth and prediction under their names, a row for each frame: uint8[H, W, 3]."""
+    """Frame, truth and prediction side by side, a row for each frame: uint8[H, W, 3].
+
+    The model is left in eval mode.
+    """
+    model.eval()
     width = dataset.size[1]
     heading = np.full((HEADING, 3 * width, 3), 255, np.uint8)
     for column, name in enumerate(("frame", "truth", "prediction")):
@@ -27,9 +31,9 @@ def prediction_panel(
     for row in rows:
         image = np.array(dataset.image(row))
         with torch.inference_mode():
-            logits = model.eval()(torch.from_numpy(image)[None].to(model.mean.device))
+            logits = model(torch.from_numpy(image)[None].to(model.mean.device))
         predicted = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
         truth = dataset.categories(row)
-        pictures = [image, *(colorize(ids, dataset.labels) for ids in (truth, predicted))]
-        strips.append(np.concatenate(pictures, axis=1))
+        masks = (colorize(ids, dataset.labels) for ids in (truth, predicted))
+        strips.append(np.concatenate([image, *masks], axis=1))
     return np.concatenate(strips, axis=0)

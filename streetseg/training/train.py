@@ -1,48 +1,47 @@
-"""Training: one loop, read from top to bottom."""
+"""The training loop."""
 
 from __future__ import annotations
 
-import copy
-import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import cast
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch.utils.data import DataLoader
 
-from streetseg.config.params import Params
+from streetseg.config.params import Params, Train
 from streetseg.core.atomic_files import ensure_replaceable, lock_destination
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.progress import Throughput, track
 from streetseg.core.signals import stop_requests
 from streetseg.data.dataset import PreparedDataset
-from streetseg.models.build import SegmentationModel
-from streetseg.models.save import frames_learnt, save_artifact
+from streetseg.models.save import images_trained_on, save_artifact
 from streetseg.tracking.record import Run, training_run
 from streetseg.training.augmentation import augment_on_device
+from streetseg.training.batch import Batch
 from streetseg.training.checkpoint import Checkpoint, TrainingState
-from streetseg.training.device import choose_device, forward_pass, in_precision, memory_advice
+from streetseg.training.device import choose_device, training_forward, translate_torch_errors
 from streetseg.training.distributed import World, process_group
 from streetseg.training.initial_state import initial_state
 from streetseg.training.loader import EpochBatches, training_loader
-from streetseg.training.losses import balancing_weights, segmentation_loss
-from streetseg.training.optimization import optimizer_step, set_trainable
+from streetseg.training.losses import category_weights, segmentation_loss
+from streetseg.training.optimization import freeze_encoder, optimizer_step
 from streetseg.training.preview import prediction_panel
 from streetseg.training.selection import selection_miou, split_for_selection
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What training leaves."""
+    """The result of a training."""
 
     artifact: Path
     run_id: str
     best_epoch: int
     selection_miou: float
-    """mIoU over the categories of the held-out training frames, at prepared size."""
+    """mIoU over the categories on the held-out training frames, at prepared size."""
 
 
 def train(
@@ -51,23 +50,23 @@ def train(
     destination: Path,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> TrainedModel:
-    """Train a network on the train split and write the best epoch as a model artifact.
+    """Train a network on the train split and write its best epoch as a model artifact.
 
-    The best epoch is chosen on frames held out of the *train* split, so that the evaluation split
-    has no part in it. A training that was stopped goes on where it was, to the same weights as if
-    it had been left alone. Under ``torchrun`` its processes train together.
+    The best epoch is chosen on frames held out of the *train* split, so the evaluation split has no
+    influence on it. A training that was stopped resumes from its checkpoint and ends with the same
+    weights as one that was not. Under ``torchrun`` all processes train one network together.
 
     Args:
         params: the recipe.
-        dataset: what to train on.
+        dataset: the frames to train on.
         destination: the folder of the artifact.
-        on_epoch: told the number of each epoch that ends and its mIoU on the held-out frames; what
-            it raises ends the training.
+        on_epoch: called after each epoch with its number and its mIoU on the held-out frames; an
+            exception from it ends the training.
 
     Raises:
-        StreetsegError: unknown network, no such device, too few frames, too little memory, a loss
-            that is not finite, a request to stop, or the destination is something else or another
-            process is training it.
+        StreetsegError: unknown network, unusable device, too few frames, out of memory, a loss that
+            is not finite, a request to stop, or a destination that holds something else or is being
+            trained by another process.
     """
     ensure_replaceable(destination, "config.json")
     with (
@@ -84,140 +83,174 @@ def _train(
     on_epoch: Callable[[int, float], None] | None,
     world: World,
 ) -> TrainedModel:
-    recipe = params.train
-    torch.manual_seed(recipe.seed + world.rank)
-    device = choose_device(recipe.device, world.local_rank)
-    rows, held_out = split_for_selection(dataset, recipe.holdout_fraction)
-    batches = EpochBatches(rows, recipe.batch_size, recipe.seed, world)
-    loader = training_loader(dataset, batches, recipe.augment, recipe.num_workers)
-    beside = destination.with_name(f"{destination.name}.checkpoint")
-    checkpoint = Checkpoint(recipe.checkpoint or beside, params, dataset, world)
+    settings = params.train
+    torch.manual_seed(settings.seed + world.rank)
+    device = choose_device(settings.device, world.local_rank)
+    rows, held_out = split_for_selection(dataset, settings.holdout_fraction)
+    batches = EpochBatches(rows, settings.batch_size, settings.seed, world)
+    loader = training_loader(dataset, batches, settings.augment, settings.num_workers)
+    pixels = dataset.category_pixels(rows)
+    weights = category_weights(pixels, settings.loss.class_weight_power).to(device)
+    path = settings.checkpoint or destination.with_name(f"{destination.name}.checkpoint")
+    checkpoint = Checkpoint(path, params, dataset, world)
     stored = checkpoint.load()
     state = initial_state(params, dataset, len(loader), device, world, resumed=stored is not None)
     if stored:
         checkpoint.restore(state, stored)
-        if world.is_main_process:
-            print(f"going on from epoch {state.epoch}, batch {state.step}", file=sys.stderr)
     params = params.override(
         {"prepare.size": list(dataset.size), "model.init_from": state.init_from}
     )
-    model = state.model
-    judged = cast(SegmentationModel, state.average.module) if state.average else model
-    pixels = dataset.index.iloc[rows][[f"pixels_{name}" for name in dataset.labels.names]].sum()
-    weights = balancing_weights(pixels.to_numpy(), recipe.loss.class_weight_power).to(device)
-    forward: Callable[..., Tensor] = model
-    whole = Throughput(recipe.epochs * len(loader), (state.epoch - 1) * len(loader) + state.step)
-    speed = Throughput(len(loader), state.step)
-
-    def learn(images: Tensor, categories: Tensor) -> Tensor:
-        loss = segmentation_loss(forward(images), categories, recipe.loss, weights)
-        before = state.step - state.step % recipe.accumulation_steps
-        (loss / min(recipe.accumulation_steps, len(loader) - before)).backward()
-        return loss.detach()
-
-    def attempt(frames: int) -> None:
-        blank = torch.zeros(frames, *(recipe.augment.crop or dataset.size), 3, device=device)
-        learn(blank, blank[..., 0].long())
-        optimizer_step(state, recipe)
-
-    def how_it_goes() -> str:
-        miou = f"{state.miou:.3f}" if state.miou >= 0 else "-"
-        return (
-            f"loss {state.mean_loss:.3f}  held-out mIoU {miou}  "
-            f"{speed.rate * recipe.batch_size:.1f} frames/s  {whole.left} left"
-        )
-
-    def keep_or_stop() -> None:
-        stop, due = world.any(bool(requests), checkpoint.due)
-        if stop or due:
-            _require_finite(state, batches, dataset)
-            checkpoint.save(state)
-        if stop:
-            raise StoppedError(
-                f"stopped by {requests[0] if requests else 'another process'} in epoch "
-                f"{state.epoch} after batch {state.step}: the same command goes on from "
-                f"{checkpoint.path}"
-            )
+    first_epoch = state.epoch
+    total = Throughput(settings.epochs * len(loader), (first_epoch - 1) * len(loader) + state.step)
 
     with (
-        training_run(params, dataset, state.run_id)
-        if world.is_main_process
-        else nullcontext(Run("")) as run,
-        memory_advice(recipe, attempt if world.size == 1 else None),
+        open_run(params, dataset, state, world) as run,
+        translate_torch_errors(settings, world.size),
         stop_requests() as requests,
     ):
-        state.run_id, began = run.id, state.epoch
-        while state.epoch <= recipe.epochs and state.epoch - state.best_epoch <= recipe.patience:
-            set_trainable(model, 1 if state.epoch <= recipe.freeze_epochs else 1 - recipe.unfreeze)
-            if state.epoch in (began, recipe.freeze_epochs + 1):
-                forward = forward_pass(model, recipe, device, world)
-            batches.begin(state.epoch, state.step)
+        for epoch in range(first_epoch, settings.epochs + 1):
+            if epoch - state.best_epoch > settings.patience:
+                world.print(f"no better since epoch {state.best_epoch}: stopped early")
+                break
+            state.model.train()
+            frozen = 1 if epoch <= settings.freeze_epochs else 1 - settings.unfreeze
+            freeze_encoder(state.model, frozen)
+            if epoch in (first_epoch, settings.freeze_epochs + 1):
+                forward = training_forward(state.model, settings, device, world)
+            batches.begin(epoch, state.step)
             speed = Throughput(len(loader), state.step)
-            for batch in track(
-                loader,
-                total=len(loader) - state.step,
-                description=f"epoch {state.epoch}/{recipe.epochs}",
-                transient=True,
-                status=how_it_goes,
-                shown=world.is_main_process,
-            ):
-                state.losses.append(learn(*augment_on_device(batch, device)))
-                state.step += 1
-                speed.done, whole.done = state.step, whole.done + 1
-                if state.step % recipe.accumulation_steps == 0 or state.step == len(loader):
-                    optimizer_step(state, recipe)
-                    keep_or_stop()
+            status = partial(status_line, state, speed, total, settings.batch_size)
 
-            _require_finite(state, batches, dataset)
+            for batch in progress_bar(loader, state, settings, status, world):
+                images, categories = augment_on_device(batch, device)
+                loss = segmentation_loss(forward(images), categories, settings.loss, weights)
+                (loss / batches_in_step(state.step, len(loader), settings)).backward()
+                state.losses.append(loss.detach())
+                state.step += 1
+                speed.done, total.done = state.step, total.done + 1
+                if state.step % settings.accumulation_steps == 0 or state.step == len(loader):
+                    optimizer_step(state, settings)
+                    checkpoint_if_due(checkpoint, state, requests, batches, dataset)
+
+            require_finite(state, batches, dataset)
             speed.stop()
-            look = in_precision(judged, recipe, device)
-            state.miou = selection_miou(judged, dataset, held_out, recipe.batch_size, look, world)
-            better = state.miou > state.best_miou
-            if world.is_main_process:
-                print(f"epoch {state.epoch}/{recipe.epochs}  {how_it_goes()}", file=sys.stderr)
+            state.miou = selection_miou(state.eval_model, dataset, held_out, settings, world)
+            world.print(f"epoch {epoch}/{settings.epochs}  {status()}")
             with checkpoint.save_on_error(state):
-                if world.is_main_process:
-                    run.log(
-                        state.epoch,
-                        loss=state.mean_loss,
-                        selection_miou=state.miou,
-                        learning_rate=float(state.schedule.get_last_lr()[-1]),
-                        frames_per_second=speed.rate * recipe.batch_size,
-                    )
-                    if better:
-                        panel = prediction_panel(judged, dataset, held_out[:3])
-                        run.picture(f"epoch_{state.epoch:03d}", panel)
-            if better:
-                state.best_miou, state.best_epoch = state.miou, state.epoch
-                state.best_weights = copy.deepcopy(judged.state_dict())
+                if run:
+                    log_epoch(run, state, speed.rate * settings.batch_size, dataset, held_out[:3])
+            if state.improved:
+                state.keep_best()
             if on_epoch:
-                on_epoch(state.epoch, state.miou)
-            state.epoch, state.step, state.losses = state.epoch + 1, 0, []
-            keep_or_stop()
+                on_epoch(epoch, state.miou)
+            state.begin_next_epoch()
+            checkpoint_if_due(checkpoint, state, requests, batches, dataset)
 
         with checkpoint.save_on_error(state):
-            if world.is_main_process:
+            if run:
                 run.log(state.best_epoch, best_selection_miou=state.best_miou)
-        if world.is_main_process:
-            if state.epoch <= recipe.epochs:
-                print(f"no better since epoch {state.best_epoch}: stopped early", file=sys.stderr)
-            model.load_state_dict(state.best_weights)
-            save_artifact(
-                model.cpu().eval(),
-                dataset,
-                params,
-                destination,
-                run_id=run.id,
-                epoch=state.best_epoch,
-                trained_on=frames_learnt(dataset, state.inherited),
-            )
+        if run:
+            save_best(state, dataset, params, destination)
             checkpoint.remove()
-    run_id, *_ = world.gather(run.id)  # after the first process has written the artifact
+    run_id, *_ = world.gather(state.run_id)  # waits for the artifact
     return TrainedModel(destination, run_id, state.best_epoch, state.best_miou)
 
 
-def _require_finite(state: TrainingState, batches: EpochBatches, dataset: PreparedDataset) -> None:
-    """Stop at a loss that is no number, and say of which frames it is; likewise at such weights."""
+@contextmanager
+def open_run(
+    params: Params, dataset: PreparedDataset, state: TrainingState, world: World
+) -> Iterator[Run | None]:
+    """The MLflow run of the training, new or resumed; None in all but the main process."""
+    if not world.is_main_process:
+        yield None
+        return
+    with training_run(params, dataset, state.run_id) as run:
+        state.run_id = run.id
+        yield run
+
+
+def progress_bar(
+    loader: DataLoader[Batch],
+    state: TrainingState,
+    settings: Train,
+    status: Callable[[], str],
+    world: World,
+) -> Iterator[Batch]:
+    """The batches of an epoch that are not done yet, with a progress bar in the main process."""
+    return track(
+        loader,
+        total=len(loader) - state.step,
+        description=f"epoch {state.epoch}/{settings.epochs}",
+        transient=True,
+        status=status,
+        shown=world.is_main_process,
+    )
+
+
+def status_line(state: TrainingState, speed: Throughput, total: Throughput, batch_size: int) -> str:
+    """Loss, score, speed and time left, for the terminal."""
+    miou = f"{state.miou:.3f}" if state.miou >= 0 else "-"
+    return (
+        f"loss {state.mean_loss:.3f}  held-out mIoU {miou}  "
+        f"{speed.rate * batch_size:.1f} frames/s  {total.left} left"
+    )
+
+
+def batches_in_step(done: int, batches: int, settings: Train) -> int:
+    """How many batches the optimizer step in progress accumulates; the last may have fewer."""
+    first = done - done % settings.accumulation_steps
+    return min(settings.accumulation_steps, batches - first)
+
+
+def log_epoch(
+    run: Run,
+    state: TrainingState,
+    frames_per_second: float,
+    dataset: PreparedDataset,
+    panel_rows: np.ndarray,
+) -> None:
+    """Log the metrics of the epoch, and predictions on ``panel_rows`` if it is the best so far."""
+    run.log(
+        state.epoch,
+        loss=state.mean_loss,
+        selection_miou=state.miou,
+        learning_rate=float(state.schedule.get_last_lr()[-1]),
+        frames_per_second=frames_per_second,
+    )
+    if state.improved:
+        panel = prediction_panel(state.eval_model, dataset, panel_rows)
+        run.picture(f"epoch_{state.epoch:03d}", panel)
+
+
+def checkpoint_if_due(
+    checkpoint: Checkpoint,
+    state: TrainingState,
+    requests: list[str],
+    batches: EpochBatches,
+    dataset: PreparedDataset,
+) -> None:
+    """Save the state if the checkpoint is due or a stop was requested, in any process.
+
+    Raises:
+        StoppedError: a stop was requested.
+    """
+    stop, due = checkpoint.world.any(bool(requests), checkpoint.due)
+    if stop or due:
+        require_finite(state, batches, dataset)
+        checkpoint.save(state)
+    if stop:
+        raise StoppedError(
+            f"stopped by {requests[0] if requests else 'another process'} in epoch {state.epoch} "
+            f"after batch {state.step}: run the same command to resume from {checkpoint.path}"
+        )
+
+
+def require_finite(state: TrainingState, batches: EpochBatches, dataset: PreparedDataset) -> None:
+    """Require finite losses and weights.
+
+    Raises:
+        StreetsegError: a loss is not, with the frames of its batch, or a weight is not.
+    """
     if state.losses and len(wrong := (~torch.isfinite(torch.stack(state.losses))).nonzero()):
         batch = int(wrong[0])
         frames = dataset.index["frame"].iloc[batches.rows_of(state.epoch, batch)]
@@ -230,3 +263,20 @@ def _require_finite(state: TrainingState, batches: EpochBatches, dataset: Prepar
             f"weights are no longer finite in epoch {state.epoch} after batch {state.step}: lower "
             "train.learning_rate, or set train.gradient_clip"
         )
+
+
+def save_best(
+    state: TrainingState, dataset: PreparedDataset, params: Params, destination: Path
+) -> None:
+    """Write the weights of the best epoch as a model artifact."""
+    assert state.run_id is not None
+    state.model.load_state_dict(state.best_weights)
+    save_artifact(
+        state.model.cpu().eval(),
+        dataset,
+        params,
+        destination,
+        run_id=state.run_id,
+        epoch=state.best_epoch,
+        trained_on=images_trained_on(dataset, state.inherited),
+    )

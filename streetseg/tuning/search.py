@@ -42,7 +42,7 @@ from streetseg.core.errors import StoppedError, StreetsegError, one_line
 from streetseg.core.signals import stop_requests
 from streetseg.data.dataset import PreparedDataset
 from streetseg.tracking.record import end_as_pruned, search_run
-from streetseg.training.checkpoint import INCIDENTAL
+from streetseg.training.checkpoint import CHANGEABLE
 from streetseg.training.train import train
 from streetseg.tuning.report import write_tuning_page
 
@@ -50,7 +50,7 @@ FAILURES = 3
 """Trials that fail one after another before the search gives up."""
 IMPORTANCE_FROM = 10
 """Complete trials from which on it is said how much each setting matters."""
-NOT_SEARCHED = "holdout_fraction", *INCIDENTAL
+NOT_SEARCHED = "holdout_fraction", *CHANGEABLE
 """Keys of train that are not searched: the score would be of other frames, or the same."""
 
 
@@ -215,7 +215,7 @@ def _open_study(params: Params, dataset: PreparedDataset, folder: Path) -> optun
 def _what_matters(params: Params) -> Params:
     """The part of a recipe that the scores of its trials depend on."""
     usual = Train()
-    incidental = {name: getattr(usual, name) for name in INCIDENTAL}
+    incidental = {name: getattr(usual, name) for name in CHANGEABLE}
     return Params(
         model=params.model,
         train=params.train.model_copy(update=incidental),

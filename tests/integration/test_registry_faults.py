@@ -350,7 +350,7 @@ def test_a_training_whose_registry_stays_away_goes_on_later_without_a_loss(
     with pytest.raises(StoppedError) as caught:
         train(recipe, dataset, tmp_path / "model")
     checkpoint = tmp_path / "model.checkpoint"
-    assert str(caught.value).endswith(f": the same command goes on from {checkpoint}")
+    assert str(caught.value).endswith(f": run the same command to resume from {checkpoint}")
     assert line.url.removeprefix("http://127.0.0.1:") in str(caught.value)
     assert "\n" not in str(caught.value)
     stored = torch.load(checkpoint, weights_only=True)
@@ -359,7 +359,7 @@ def test_a_training_whose_registry_stays_away_goes_on_later_without_a_loss(
 
     line.mend()
     resumed = train(recipe, dataset, tmp_path / "model")
-    assert "going on from epoch" in capsys.readouterr().err
+    assert "resuming in epoch" in capsys.readouterr().err
     assert resumed.run_id == stored["run_id"]
     assert set(epochs_of(resumed.run_id, recipe)) == {1, 2, 3}
     assert resumed.selection_miou == undisturbed.selection_miou
@@ -392,6 +392,6 @@ def test_processes_that_train_together_stop_together_when_the_registry_is_away(
     running = torchrun(2, settings, tmp_path / "model")
     _, said = running.communicate()
     assert running.returncode != 0
-    assert f"goes on from {tmp_path / 'model.checkpoint'}" in said
+    assert f"to resume from {tmp_path / 'model.checkpoint'}" in said
     stored = torch.load(tmp_path / "model.checkpoint", weights_only=True)
     assert len(stored["random"]) == 2, "of both"

@@ -18,7 +18,7 @@ from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.self_check import check_onnx
 from streetseg.inference.upsampling import categories_at
 from streetseg.models.load import load_torch
-from streetseg.models.save import frames_learnt
+from streetseg.models.save import images_trained_on
 from tests.conftest import SIZE, Trained
 
 SAFE = {
@@ -53,10 +53,10 @@ def test_it_knows_the_pictures_it_learnt_from(trained: Trained, dataset: Prepare
 
 
 def test_it_knows_those_of_the_model_it_began_with_too(dataset: PreparedDataset) -> None:
-    own = frames_learnt(dataset, [])
+    own = images_trained_on(dataset, [])
     assert own == set(dataset.index["image_hash"][dataset.rows("train")])
-    assert frames_learnt(dataset, ["earlier"]) == {*own, "earlier"}
-    assert frames_learnt(dataset, None) is None, "unknown is not none"
+    assert images_trained_on(dataset, ["earlier"]) == {*own, "earlier"}
+    assert images_trained_on(dataset, None) is None, "unknown is not none"
 
 
 def test_onnx_runtime_and_pytorch_agree_on_any_batch(

@@ -18,7 +18,7 @@ from streetseg.training.augmentation import (
     draw_color,
     recolor,
 )
-from streetseg.training.loader import Batch
+from streetseg.training.batch import Batch
 from streetseg.training.weather import WeatherOverlay, dirt, fog, rain, shadow, sun_flare
 
 SIZE = (64, 128)

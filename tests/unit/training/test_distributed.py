@@ -123,5 +123,5 @@ def test_one_of_them_speaks_and_writes(recipe: Path, alone: Path, together: Toge
 
 def test_when_one_is_asked_to_stop_all_do_and_say_how_to_go_on(together: Together) -> None:
     assert "stopped by SIGTERM in epoch" in together.stopped
-    assert "the same command goes on from" in together.stopped
-    assert "going on from epoch" in together.said
+    assert "run the same command to resume from" in together.stopped
+    assert "resuming in epoch" in together.said

@@ -19,7 +19,7 @@ from streetseg.config.params import Augment, Train
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.training.augmentation import augment_on_device
-from streetseg.training.device import memory_advice
+from streetseg.training.device import translate_torch_errors
 from streetseg.training.distributed import World
 from streetseg.training.loader import AugmentedFrames, EpochBatches, training_loader
 
@@ -48,7 +48,7 @@ if __name__ == "__main__":
         raise ZeroDivisionError("between batches")
 """
 
-WORKER_FAILED = r"failed, .* /dev/shm: lower train\.num_workers; the same command goes on"
+WORKER_FAILED = r"failed, .* /dev/shm: lower train\.num_workers; run the same command to resume"
 
 
 @contextmanager
@@ -151,8 +151,8 @@ def test_processes_share_every_batch_out_without_loss_or_repetition() -> None:
 @pytest.mark.parametrize(
     ("rows", "batch_size", "message"),
     [
-        (8, 6, "train.batch_size=6 cannot be shared out evenly among 4 processes"),
-        (3, 4, "3 frames to learn from are too few for 4 processes"),
+        (8, 6, "train.batch_size=6 cannot be divided evenly among 4 processes"),
+        (3, 4, "3 training frames are too few for 4 processes"),
     ],
 )
 def test_what_cannot_be_shared_out_is_said(rows: int, batch_size: int, message: str) -> None:
@@ -197,7 +197,7 @@ def test_a_worker_that_is_killed_is_one_clear_line(
     monkeypatch.setattr(PreparedDataset, "image", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=0)
     loader = training_loader(dataset, batches, Augment(), workers=1)
-    with pytest.raises(StreetsegError, match=WORKER_FAILED), memory_advice(Train(), None):
+    with pytest.raises(StreetsegError, match=WORKER_FAILED), translate_torch_errors(Train()):
         list(loader)
 
 
@@ -206,7 +206,7 @@ def test_a_worker_without_room_for_a_batch_is_one_clear_line(dataset: PreparedDa
     loader = training_loader(dataset, batches, Augment(), workers=1)
     with (
         pytest.raises(StreetsegError, match=WORKER_FAILED),
-        memory_advice(Train(), None),
+        translate_torch_errors(Train()),
         largest_file(50_000),
     ):
         list(loader)

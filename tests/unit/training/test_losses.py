@@ -14,8 +14,8 @@ from torch import Tensor
 from streetseg.config.params import Loss
 from streetseg.data.labels import IGNORE
 from streetseg.training.losses import (
-    balancing_weights,
     bce_loss,
+    category_weights,
     cross_entropy,
     dice_loss,
     focal_loss,
@@ -253,13 +253,13 @@ def test_by_default_it_is_cross_entropy_and_dice() -> None:
 
 def test_balance_goes_from_all_pixels_alike_to_all_categories_alike() -> None:
     pixels = np.array([90, 10])
-    assert balancing_weights(pixels, 0).tolist() == [1, 1]
+    assert category_weights(pixels, 0).tolist() == [1, 1]
     torch.testing.assert_close(
-        balancing_weights(pixels, 1) * torch.tensor([0.9, 0.1]), torch.tensor([0.5, 0.5])
+        category_weights(pixels, 1) * torch.tensor([0.9, 0.1]), torch.tensor([0.5, 0.5])
     )
-    weights = balancing_weights(pixels, 0.5)
+    weights = category_weights(pixels, 0.5)
     assert weights[1] / weights[0] == pytest.approx(3, rel=1e-5)
 
 
 def test_a_category_without_a_pixel_gets_a_finite_weight() -> None:
-    assert torch.isfinite(balancing_weights(np.array([100, 0]), 1)).all()
+    assert torch.isfinite(category_weights(np.array([100, 0]), 1)).all()

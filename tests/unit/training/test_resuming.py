@@ -66,7 +66,7 @@ def test_what_does_not_matter_to_the_weights_may_change_while_a_training_is_stop
     alone: TrainedModel,
 ) -> None:
     at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(StreetsegError, match="goes on from"):
+    with pytest.raises(StreetsegError, match="to resume from"):
         train(params.override(STOPPABLE), dataset, tmp_path / "model")
     run = connect(params.registry).search_runs(
         [connect(params.registry).get_experiment_by_name("streetseg").experiment_id], max_results=1
@@ -119,7 +119,7 @@ def test_a_stopped_training_ends_with_the_weights_of_one_left_alone(
             train(recipe, dataset, tmp_path / "model")
     else:
         at_step(step, lambda: os.kill(os.getpid(), signal.Signals[end]))
-        with pytest.raises(StreetsegError, match=f"stopped by {end} in epoch .*goes on from"):
+        with pytest.raises(StreetsegError, match=f"stopped by {end} in epoch .*to resume from"):
             train(recipe, dataset, tmp_path / "model")
     assert not (tmp_path / "model").exists()
     resumed = train(recipe, dataset, tmp_path / "model")
@@ -163,7 +163,7 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
         fresh.artifact
     )
     assert (
-        "is of other settings, data or release: starting anew, it is now" in capsys.readouterr().err
+        "was written with other settings, data or release: starting over" in capsys.readouterr().err
     )
     assert (tmp_path / "model.checkpoint.old").is_file()
 
@@ -172,7 +172,7 @@ def test_what_is_no_checkpoint_is_not_unpickled(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     (tmp_path / "model.checkpoint").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(StreetsegError, match=r"model\.checkpoint is no checkpoint, or damaged: re"):
+    with pytest.raises(StreetsegError, match=r"model\.checkpoint is damaged or not a checkpoint"):
         train(params, dataset, tmp_path / "model")
 
 
@@ -184,7 +184,9 @@ def test_a_damaged_checkpoint_is_not_gone_on_with(
     stored = bytearray(checkpoint.path.read_bytes())
     stored[len(stored) // 2] ^= 255
     checkpoint.path.write_bytes(stored)
-    with pytest.raises(StreetsegError, match="or damaged: remove it to start anew"):
+    with pytest.raises(
+        StreetsegError, match="damaged or not a checkpoint: delete it to start over"
+    ):
         checkpoint.load()
 
 
@@ -217,7 +219,7 @@ def test_a_tensor_is_no_checkpoint(
 ) -> None:
     checkpoint = Checkpoint(tmp_path / "model.checkpoint", params, dataset)
     torch.save(torch.zeros(3), checkpoint.path)
-    with pytest.raises(StreetsegError, match=r"model\.checkpoint is no checkpoint, or damaged: re"):
+    with pytest.raises(StreetsegError, match=r"model\.checkpoint is damaged or not a checkpoint"):
         checkpoint.load()
 
 

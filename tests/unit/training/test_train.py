@@ -19,7 +19,7 @@ from streetseg.registry.register import register
 from streetseg.tracking.record import training_run
 from streetseg.tracking.store import connect
 from streetseg.training.checkpoint import TrainingState
-from streetseg.training.losses import segmentation_loss
+from streetseg.training.device import translate_torch_errors
 from streetseg.training.optimization import build_average, build_optimizer, build_schedule
 from streetseg.training.preview import HEADING
 from streetseg.training.selection import split_for_selection
@@ -322,7 +322,7 @@ def test_weights_that_are_not_finite_are_not_kept(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken(state: TrainingState, recipe: Train) -> None:
+    def broken(state: TrainingState, settings: Train) -> None:
         next(state.model.parameters()).data.fill_(float("nan"))
 
     monkeypatch.setattr("streetseg.training.train.optimizer_step", broken)
@@ -344,32 +344,45 @@ def test_what_the_system_says_of_a_training_is_not_said_of_its_record(
 
 
 @pytest.mark.parametrize(
-    ("fits", "advice"),
+    ("settings", "advice"),
     [
+        ({"train.batch_size": 4}, r"4: try 2 with train\.accumulation_steps=2"),
         (
-            3,
-            r"the largest batch that fits is train\.batch_size=3; with train\.accumulation_steps=2",
+            {"train.batch_size": 5, "train.accumulation_steps": 3},
+            r"5: try 2 with train\.accumulation_steps=8",
         ),
-        (0, "no batch fits: choose a smaller network"),
+        ({"train.batch_size": 1}, "1: choose a smaller network"),
     ],
 )
-def test_out_of_memory_names_the_largest_batch_that_fits(
+def test_out_of_memory_suggests_half_the_batch(
     params: Params,
     dataset: PreparedDataset,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    fits: int,
+    settings: dict[str, int],
     advice: str,
 ) -> None:
-    def small(logits: torch.Tensor, *rest: object) -> torch.Tensor:
-        if len(logits) > fits:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return segmentation_loss(logits, *rest)
+    def exhausted(*arguments: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("streetseg.training.train.segmentation_loss", small)
-    with pytest.raises(StreetsegError, match=rf"out of memory with train\.batch_size=4: {advice}"):
-        train(params, dataset, tmp_path / "model")
+    monkeypatch.setattr("streetseg.training.train.segmentation_loss", exhausted)
+    with pytest.raises(StreetsegError, match=rf"out of memory with train\.batch_size={advice}"):
+        train(params.override(settings), dataset, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "processes", "advice"),
+    [(10, 2, r"try 4 with train\.accumulation_steps=3"), (8, 8, "choose a smaller network")],
+)
+def test_the_suggested_batch_can_be_divided_among_the_processes(
+    batch_size: int, processes: int, advice: str
+) -> None:
+    with (
+        pytest.raises(StreetsegError, match=advice),
+        translate_torch_errors(Train(batch_size=batch_size), processes),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_what_is_no_model_is_refused_before_anything_is_learnt(

@@ -163,11 +163,11 @@ def test_a_stopped_search_ends_like_one_left_alone(
         else:
             assert running.returncode == -signal.SIGKILL
             assert "trial 0 goes on" in said
-            assert "going on from epoch" in said
+            assert "resuming in epoch" in said
     resumed = tune(recipe, dataset, out)
     said = capsys.readouterr().err
     assert "trial 1 goes on" in said
-    assert "going on from epoch" in said
+    assert "resuming in epoch" in said
     assert resumed.trials == search.trials
     assert not (out / "trials").exists()
     runs = children(recipe, resumed.run_id)
