@@ -71,10 +71,10 @@ def explore(
             with page.sampled(settings, frames) as (sample, survey):
                 page.explore(sample, settings, out, survey)
         else:
-            comparison = page.compare(before, dataset, against) if against else None
-            page.explore(dataset, settings, out, comparison=comparison)
-            if comparison:
-                print(comparison)
+            changes = page.compare(before, dataset, against) if against else None
+            page.explore(dataset, settings, out, changes=changes)
+            if changes:
+                print(changes)
     print(out)
 
 
@@ -122,8 +122,8 @@ def validate(
     settings = load(params, set_)
     dataset = PreparedDataset(settings.data.prepared)
     with reference(settings) as usual:
-        found = validate_data(dataset, settings.validation, report, usual)
-    for warning in found.warnings:
+        validation = validate_data(dataset, settings.validation, report, usual)
+    for warning in validation.warnings:
         print(f"warning: {warning}")
-    found.require()
-    print(f"{len(found.outcomes)} checks, {len(found.warnings)} warnings: {report}")
+    validation.require()
+    print(f"{len(validation.results)} checks, {len(validation.warnings)} warnings: {report}")

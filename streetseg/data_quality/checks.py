@@ -1,9 +1,10 @@
-"""What a prepared dataset is checked for: tables about it, and bounds on their columns."""
+"""Checks of a prepared dataset: tables about it, and bounds on their columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,120 +15,126 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.data.sources import SPLITS
 
 SMALL_SHARE = 0.001
-"""A share may always be this far outside the reference's range: a few pixels tell nothing."""
+"""Tolerance beyond the reference's range of a fraction, because a few pixels mean nothing."""
 
 CHUNK = 128
-"""Frames that are compared with all others at once."""
+"""Frames per block of the comparison with all training frames."""
 
 CRITICAL, WARNING = "critical", "warning"
 
 
 @dataclass(frozen=True)
 class Check:
-    """A bound on a column of one of the tables about a dataset, and what breaking it means."""
+    """Bounds on a column of one of the tables about a dataset, and what breaking them means."""
 
     table: str
     column: str
     severity: str
     meaning: str
-    least: float | None = None
-    most: float | None = None
-    named_by: str = "name"
-    """The column that tells which rows break it."""
+    minimum: float | None = None
+    maximum: float | None = None
+    name_column: str = "name"
+    """The column that names the rows in a message."""
 
 
-def checks(params: Validate, cities_are_places: bool) -> Iterator[Check]:
-    """Every check, with the bounds that the params set."""
-    darkest, brightest = params.brightness
-    yield Check("splits", "frames_short", CRITICAL, "a split has too few frames", most=0)
-    yield Check(
-        "splits",
+def checks(params: Validate, cities_are_places: bool) -> list[Check]:
+    """All checks, with the bounds that the settings give."""
+    return [
+        *_split_checks(params, cities_are_places),
+        Check("skipped", "skipped", WARNING, "a frame could not be used", maximum=0),
+        *_frame_checks(params),
+        Check(
+            "neighbours",
+            "bits",
+            WARNING,
+            "an image is nearly the same as one in another split, which flatters the score",
+            minimum=params.near_duplicate_bits + 1,
+        ),
+        Check(
+            "categories",
+            "frames",
+            WARNING,
+            f"a category is in fewer than {params.min_category_frames} frames, too few for its "
+            "score to mean much",
+            minimum=params.min_category_frames,
+        ),
+        Check(
+            "labels",
+            "frames",
+            WARNING,
+            "a label that the benchmark scores never occurs",
+            minimum=1,
+        ),
+        Check(
+            "shares",
+            "outside",
+            WARNING,
+            "the fraction of a category in a city is outside the range of the reference's cities",
+            maximum=0,
+        ),
+    ]
+
+
+def _split_checks(params: Validate, cities_are_places: bool) -> Iterator[Check]:
+    splits = partial(Check, "splits")
+    yield splits("frames_short", CRITICAL, "a split has too few frames", maximum=0)
+    yield splits(
         "skipped_share",
         CRITICAL,
         f"more than {params.max_skipped:.0%} of a split could not be used",
-        most=params.max_skipped,
-    )
-    yield Check("skipped", "skipped", WARNING, "a frame could not be used", most=0)
-    yield Check("frames", "with_this_name", CRITICAL, "frames share a name", most=1)
-    yield Check("frames", "splits_of_image", CRITICAL, "an image is in more than one split", most=1)
-    yield Check(
-        "neighbours",
-        "bits",
-        WARNING,
-        "an image is nearly the same as one in another split, which flatters the score",
-        least=params.near_duplicate_bits + 1,
+        maximum=params.max_skipped,
     )
     if cities_are_places:
-        yield Check("cities", "splits", WARNING, "a city is in more than one split", most=1)
-        yield Check(
-            "splits",
+        yield Check("cities", "splits", WARNING, "a city is in more than one split", maximum=1)
+        yield splits(
             "single_city",
             WARNING,
-            "a split has one city only, so its score is of that city",
-            most=0,
+            "a split has only one city, so its score holds for that city alone",
+            maximum=0,
         )
+
+
+def _frame_checks(params: Validate) -> Iterator[Check]:
+    frames = partial(Check, "frames")
+    labels = partial(Check, "frames", name_column="label")
+    darkest, brightest = params.brightness
+    yield frames("with_this_name", CRITICAL, "frames share a name", maximum=1)
+    yield frames("splits_of_image", CRITICAL, "an image is in more than one split", maximum=1)
     if params.source_size:
         height, width = params.source_size
-        yield Check("frames", "other_size", CRITICAL, f"a frame is not {width}x{height}", most=0)
+        yield frames("other_size", CRITICAL, f"a frame is not {width}x{height}", maximum=0)
     else:
-        yield Check("frames", "other_size", WARNING, "frames differ in size", most=0)
-    yield Check(
-        "frames",
+        yield frames("other_size", WARNING, "frames differ in size", maximum=0)
+    yield frames(
         "aspect_change",
         WARNING,
         f"resizing changes the aspect by more than {params.max_aspect_change:.0%}",
-        most=params.max_aspect_change,
+        maximum=params.max_aspect_change,
     )
-    yield Check(
-        "frames",
-        "unknown_ids",
-        CRITICAL,
-        "a label holds ids that are not defined",
-        most=0,
-        named_by="label",
-    )
-    yield Check("frames", "labelled_pixels", CRITICAL, "a label is all void", 1, named_by="label")
-    yield Check(
-        "frames",
+    yield labels("unknown_ids", CRITICAL, "a label holds ids that are not defined", maximum=0)
+    yield labels("labelled_pixels", CRITICAL, "a label is all void", minimum=1)
+    yield labels(
         "void_share",
         WARNING,
         f"more than {params.max_void_share:.0%} of a label is void",
-        most=params.max_void_share,
-        named_by="label",
+        maximum=params.max_void_share,
     )
-    yield Check("frames", "brightness", WARNING, "an image is nearly black", darkest)
-    yield Check("frames", "brightness", WARNING, "an image is nearly white", most=brightest)
-    yield Check("frames", "sharpness", WARNING, "an image is blank or blurred", params.sharpness)
-    for column, what in (("brightness", "bright or dark"), ("sharpness", "sharp or blurred")):
-        yield Check(
-            "frames",
+    yield frames("brightness", WARNING, "an image is nearly black", minimum=darkest)
+    yield frames("brightness", WARNING, "an image is nearly white", maximum=brightest)
+    yield frames("sharpness", WARNING, "an image is blank or blurred", minimum=params.sharpness)
+    for column, quality in (("brightness", "bright or dark"), ("sharpness", "sharp or blurred")):
+        yield frames(
             f"{column}_deviation",
             WARNING,
-            f"an image is far more {what} than the rest of its split",
-            most=params.max_deviation,
+            f"an image is far more {quality} than the rest of its split",
+            maximum=params.max_deviation,
         )
-    yield Check(
-        "categories",
-        "frames",
-        WARNING,
-        f"a category is in fewer than {params.min_category_frames} frames, too few for its score "
-        "to mean much",
-        params.min_category_frames,
-    )
-    yield Check("labels", "frames", WARNING, "a label that the benchmark scores never occurs", 1)
-    yield Check(
-        "shares",
-        "outside",
-        WARNING,
-        "the fraction of a category in a city is outside what the reference's cities hold",
-        most=0,
-    )
 
 
 def tables(
     dataset: PreparedDataset, params: Validate, reference: PreparedDataset | None
 ) -> dict[str, pd.DataFrame]:
-    """What is checked, by name; the rows of ``frames`` are those of the index."""
+    """The tables that the checks are about, by name. ``frames`` has the rows of the index."""
     return {
         "frames": _frames(dataset, params),
         "skipped": pd.DataFrame(
@@ -143,39 +150,40 @@ def tables(
 
 
 def near_duplicates(index: pd.DataFrame, bits: int) -> pd.DataFrame:
-    """Frames outside train beside the train frame that is nearest, if it is very near.
+    """Frames of other splits whose nearest training frame is a near duplicate.
 
-    Near is a perceptual hash that differs in at most ``bits`` of 256. Files that are equal to the
-    last byte are not among them.
+    Near duplicates have perceptual hashes that differ in at most ``bits`` of 256 bits. Identical
+    files are left out, since another check reports them.
 
     Returns:
-        Columns ``name``, ``row`` and ``other`` (rows of the index), and ``bits``.
+        Columns ``name``, ``row`` and ``other`` (rows of the index), and ``bits``, the distance.
     """
     columns = ["name", "row", "other", "bits"]
     if bits < 0:
         return pd.DataFrame(columns=columns)
-    bytes_ = np.frombuffer(bytes.fromhex("".join(index["phash"])), np.uint8)
-    signs = np.unpackbits(bytes_.reshape(len(index), -1), axis=1).astype(np.float32) * 2 - 1
+    hashes = np.frombuffer(bytes.fromhex("".join(index["phash"])), np.uint8)
+    signs = np.unpackbits(hashes.reshape(len(index), -1), axis=1).astype(np.float32) * 2 - 1
     split, content = index["split"].to_numpy(), index["image_hash"].to_numpy()
     images = index["image"].to_numpy()
     train, others = np.flatnonzero(split == "train"), np.flatnonzero(split != "train")
     signs_of_train = signs[train].T
-    found = []
+    duplicates = []
     for rows in np.split(others, range(CHUNK, len(others), CHUNK)) if train.size else ():
-        alike = signs[rows] @ signs_of_train  # number of equal bits less that of unequal ones
-        nearest = alike.argmax(axis=1)
-        distance = (signs.shape[1] - alike[np.arange(len(rows)), nearest]) / 2
-        for row, near, apart in zip(rows, train[nearest], distance, strict=True):
-            if apart <= bits and content[near] != content[row]:
-                found.append((f"{images[row]} and {images[near]}", row, near, int(apart)))
-    return pd.DataFrame(found, columns=columns)
+        similarity = signs[rows] @ signs_of_train  # equal bits minus unequal bits
+        nearest = similarity.argmax(axis=1)
+        distances = (signs.shape[1] - similarity[np.arange(len(rows)), nearest]) / 2
+        for row, other, distance in zip(rows, train[nearest], distances, strict=True):
+            if distance <= bits and content[other] != content[row]:
+                name = f"{images[row]} and {images[other]}"
+                duplicates.append((name, row, other, int(distance)))
+    return pd.DataFrame(duplicates, columns=columns)
 
 
 def require_same_categories(reference: PreparedDataset, dataset: PreparedDataset) -> None:
-    """Stop if the two cannot be compared.
+    """Check that two datasets can be compared.
 
     Raises:
-        StreetsegError: naming both lists of categories.
+        StreetsegError: they have different categories.
     """
     if reference.labels.names != dataset.labels.names:
         raise StreetsegError(
@@ -189,7 +197,7 @@ def category_shares(dataset: PreparedDataset, by: list[str]) -> pd.DataFrame:
 
     Args:
         dataset: the dataset.
-        by: the columns of the index that tell the groups apart, such as split and city.
+        by: the columns of the index to group by, such as split and city.
     """
     columns = [f"pixels_{name}" for name in dataset.labels.names]
     sums = dataset.index.groupby(by)[columns].sum()
@@ -220,17 +228,17 @@ def _frames(dataset: PreparedDataset, params: Validate) -> pd.DataFrame:
 
 
 def _deviation(values: pd.Series) -> pd.Series:
-    """How many robust standard deviations each value is from the median.
+    """Distance of each value from the median, in robust standard deviations.
 
-    The standard deviation is taken as 1.4826 median absolute deviations, at least 5 % of the
-    median. Source: Rousseeuw and Croux, Alternatives to the Median Absolute Deviation, 1993.
+    The robust standard deviation is 1.4826 times the median absolute deviation, and at least 5 % of
+    the median. Source: Rousseeuw and Croux, Alternatives to the Median Absolute Deviation, 1993.
     """
     distance = (values - values.median()).abs()
     return distance / max(1.4826 * distance.median(), 0.05 * abs(values.median()), 1e-9)
 
 
 def split_table(dataset: PreparedDataset, params: Validate) -> pd.DataFrame:
-    """Frames, skipped frames and cities of each split."""
+    """The number of frames, skipped frames and cities of each split."""
     frames = dataset.index.groupby("split").size().reindex(SPLITS, fill_value=0)
     skipped = dataset.skipped.groupby("split").size().reindex(SPLITS, fill_value=0)
     cities = dataset.index.groupby("split")["city"].nunique().reindex(SPLITS, fill_value=0)
@@ -279,17 +287,17 @@ def _labels(dataset: PreparedDataset) -> pd.DataFrame:
 def _shares(
     dataset: PreparedDataset, params: Validate, reference: PreparedDataset | None
 ) -> pd.DataFrame:
-    """How far the fraction of each category in each city is outside the reference's range."""
+    """How far the fraction of each category in each city leaves the reference's range."""
     if reference is None:
         return pd.DataFrame({"name": pd.Series(dtype=object), "outside": pd.Series(dtype=float)})
-    shares, known = (category_shares(each, ["split", "city"]) for each in (dataset, reference))
-    low = known.min() * (1 - params.share_tolerance) - SMALL_SHARE
-    high = known.max() * (1 + params.share_tolerance) + SMALL_SHARE
+    shares, usual = (category_shares(each, ["split", "city"]) for each in (dataset, reference))
+    low = usual.min() * (1 - params.share_tolerance) - SMALL_SHARE
+    high = usual.max() * (1 + params.share_tolerance) + SMALL_SHARE
     outside = (low - shares).clip(lower=0) + (shares - high).clip(lower=0)
     rows = [
         {
             "name": f"{name} in {split}/{city}: {shares[name].iloc[row]:.2%}, reference "
-            f"{known[name].min():.2%} to {known[name].max():.2%}",
+            f"{usual[name].min():.2%} to {usual[name].max():.2%}",
             "outside": outside[name].iloc[row],
         }
         for row, (split, city) in enumerate(shares.index.tolist())

@@ -1,4 +1,4 @@
-"""A page about a data set that a person would show to a colleague."""
+"""A page about a dataset: counts, class fractions, samples, augmentation and offenders."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ from streetseg.training.augmentation import augment_on_device
 from streetseg.training.loader import AugmentedFrames
 
 SAMPLES, AUGMENTED, DRAWS, EXTREMES = 12, 3, 4, 3
-"""Frames shown as samples, augmented, how often each, and frames at either end of a measure."""
+"""Frames shown as samples and with augmentation, augmentations of each, and extreme frames."""
 
 
 @dataclass(frozen=True)
-class Comparison:
+class DataChanges:
     """What changed from one data version to another."""
 
     against: str
+    """The name of the earlier version."""
     sizes: tuple[tuple[int, int], tuple[int, int]]
     """(height, width) of the prepared images before and now."""
-    came: list[str]
-    went: list[str]
+    added: list[str]
+    removed: list[str]
     changed: list[str]
-    """Frames of the same name whose image or labels differ."""
+    """Frames of the same name whose image or label differs."""
     shares: pd.DataFrame
-    """A row for each split and category: ``before``, ``now`` and ``moved``."""
+    """Fractions of the pixels: a row for each split and category with the columns ``before``,
+    ``now`` and ``change``."""
 
     def __str__(self) -> str:
         (height, width), (new_height, new_width) = self.sizes
@@ -47,66 +49,71 @@ class Comparison:
             f", {width}x{height} became {new_width}x{new_height}" if len({*self.sizes}) > 1 else ""
         )
         return (
-            f"since {self.against}: {len(self.came)} frames came, {len(self.went)} went, "
+            f"since {self.against}: {len(self.added)} frames added, {len(self.removed)} removed, "
             f"{len(self.changed)} changed{sizes}"
         )
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a whole source without decoding it."""
+    """What the file names of a source say, without decoding its images."""
 
     counts: pd.DataFrame
-    """Frames of each city (row) in each split (column)."""
+    """The number of frames of each city (row) in each split (column)."""
     incomplete: list[str]
-    """Pictures that are missing beside their partner, below the root."""
+    """Missing files of frames that have only an image or only a label, relative to the root."""
 
 
 @contextmanager
 def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Survey]]:
-    """Prepare a sample of the source in a scratch folder, skipping what cannot be used.
+    """Prepare a sample of the source in a temporary folder, without unusable frames.
 
     Args:
-        params: the source is ``params.data``.
-        frames: how many to take, evenly through each split.
+        params: ``params.data`` says where the source is.
+        frames: the size of the sample, taken evenly from each split.
 
     Yields:
-        The sample, and what is known of the whole source.
+        The sample, and the survey of the complete source.
 
     Raises:
-        StreetsegError: no source there, or not one frame of it can be used.
+        StreetsegError: there is no source, or none of the sampled frames can be used.
     """
     source = load_source(params.data.source)
-    found = source.find(params.data.root)
+    all_frames = source.find(params.data.root)
     root = params.data.root
     missing = [
         path.relative_to(root).as_posix()
-        for frame in found
+        for frame in all_frames
         for path in (frame.image, frame.label)
         if not path.exists()
     ]
-    names = pd.DataFrame({"split": [f.split for f in found], "city": [f.city for f in found]})
-    taken: list[int] = []
+    groups = pd.DataFrame({"split": f.split, "city": f.city} for f in all_frames)
+    sample: list[int] = []
     for split in SPLITS:
-        rows = np.flatnonzero(names["split"] == split)
-        number = min(len(rows), max(1, round(frames * len(rows) / len(found))))
-        taken += rows[np.linspace(0, len(rows) - 1, number).round().astype(int)].tolist()
+        rows = np.flatnonzero(groups["split"] == split)
+        count = min(len(rows), max(1, round(frames * len(rows) / len(all_frames))))
+        sample += rows[np.linspace(0, len(rows) - 1, count).round().astype(int)].tolist()
     skipping = params.prepare.model_copy(update={"on_error": "skip"})
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_dataset(
             source,
-            [found[number] for number in taken],
+            [all_frames[row] for row in sample],
             params.model_copy(update={"prepare": skipping}),
             Path(scratch) / "sample",
         )
-        yield PreparedDataset(folder), Survey(_counts(names), missing)
+        yield PreparedDataset(folder), Survey(_counts(groups), missing)
 
 
-def compare(before: PreparedDataset, now: PreparedDataset, against: str) -> Comparison:
-    """Say which frames came, went and changed, and how the class shares moved.
+def compare(before: PreparedDataset, now: PreparedDataset, against: str) -> DataChanges:
+    """Find the frames that were added, removed and changed, and the changes of class fractions.
+
+    Args:
+        before: the earlier version.
+        now: the current version.
+        against: the name of the earlier version.
 
     Raises:
-        StreetsegError: the two have other categories.
+        StreetsegError: the two have different categories.
     """
     require_same_categories(before, now)
     content = ["image_hash", "label_hash"]
@@ -119,13 +126,13 @@ def compare(before: PreparedDataset, now: PreparedDataset, against: str) -> Comp
             "now": category_shares(now, ["split"]).stack(),
         }
     ).fillna(0.0)
-    return Comparison(
+    return DataChanges(
         against=against,
         sizes=(before.size, now.size),
-        came=_names(new.index.difference(old.index)),
-        went=_names(old.index.difference(new.index)),
+        added=_names(new.index.difference(old.index)),
+        removed=_names(old.index.difference(new.index)),
         changed=_names(both[differ.to_numpy()]),
-        shares=shares.assign(moved=shares["now"] - shares["before"]),
+        shares=shares.assign(change=shares["now"] - shares["before"]),
     )
 
 
@@ -134,21 +141,21 @@ def explore(
     params: Params,
     page: Path,
     survey: Survey | None = None,
-    comparison: Comparison | None = None,
+    changes: DataChanges | None = None,
 ) -> None:
     """Write the page.
 
     Args:
-        dataset: prepared, or a prepared sample of a source.
-        params: bounds of the checks and the augmentation to show.
+        dataset: a prepared dataset, or a prepared sample of a source.
+        params: the bounds of the checks, and the augmentation to show.
         page: the HTML file to write.
-        survey: what is known of the whole source, if the dataset is a sample of it.
-        comparison: what changed since another version.
+        survey: the survey of the source, if the dataset is a sample of it.
+        changes: what changed since another version.
     """
-    outcomes = [
-        outcome
-        for outcome in check(dataset, params.validation).outcomes
-        if outcome.offenders and outcome.check.table in ("frames", "skipped", "neighbours")
+    failures = [
+        result
+        for result in check(dataset, params.validation).results
+        if result.offenders and result.check.table in ("frames", "skipped", "neighbours")
     ]
     write_page(
         page,
@@ -166,21 +173,21 @@ def explore(
             for row in dataset.evenly_spaced_rows(AUGMENTED)
         ],
         extremes=_extremes(dataset),
-        outcomes=outcomes,
-        comparison=comparison,
+        failures=failures,
+        changes=changes,
         listed=LISTED,
         shown=SHOWN,
         thumbnail=lambda row: thumbnail(dataset, row),
     )
 
 
-def _counts(names: pd.DataFrame) -> pd.DataFrame:
-    counts = pd.crosstab(names["city"], names["split"])
+def _counts(frames: pd.DataFrame) -> pd.DataFrame:
+    counts = pd.crosstab(frames["city"], frames["split"])
     return counts.reindex(columns=[split for split in SPLITS if split in counts])
 
 
 def _augmentations(dataset: PreparedDataset, row: int, recipe: Train) -> list[str]:
-    """The frame and what training sees of it in the first epochs, each above its labels."""
+    """A frame, and what training sees of it in the first epochs, each above its labels."""
     frames = AugmentedFrames(dataset, recipe.augment, recipe.seed)
     batch = frames[[(epoch, row) for epoch in range(1, DRAWS + 1)]]
     pixels, categories = (
@@ -194,7 +201,7 @@ def _augmentations(dataset: PreparedDataset, row: int, recipe: Train) -> list[st
 
 
 def _extremes(dataset: PreparedDataset) -> list[tuple[str, list[int]]]:
-    """Frames at either end of a measure."""
+    """The frames with the lowest values of some measures."""
     index = dataset.index
     ends: Sequence[tuple[str, pd.Series]] = (
         ("darkest", index["brightness"]),

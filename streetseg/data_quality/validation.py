@@ -1,4 +1,4 @@
-"""Checks of a prepared dataset before a model is trained on it (Great Expectations)."""
+"""Checks of a prepared dataset before training, run by Great Expectations."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from great_expectations.data_context import AbstractDataContext
 
 NAMED, LISTED, SHOWN = 3, 200, 6
-"""Offenders named in a message, listed on the page, and shown there as images."""
+"""How many offenders a message names, the page lists, and the page shows as images."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckResult:
     """A check and the rows that break it."""
 
     check: Check
     offenders: list[str]
     rows: list[int]
-    """Rows of the index to look at, if the offenders are frames."""
+    """Rows of the index to show, if the offenders are frames."""
 
     def __str__(self) -> str:
         more = len(self.offenders) - NAMED
@@ -50,31 +50,31 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Validation:
-    """The outcome of every check."""
+    """The result of every check."""
 
-    outcomes: list[Outcome]
+    results: list[CheckResult]
 
     @property
     def critical(self) -> list[str]:
-        """Reasons not to train on this dataset."""
+        """Failures that make training on this dataset pointless."""
         return self._failed(CRITICAL)
 
     @property
     def warnings(self) -> list[str]:
-        """Things to know before trusting a score."""
+        """Failures to know about before trusting a score."""
         return self._failed(WARNING)
 
     def require(self) -> None:
-        """Stop if there is a critical failure.
+        """Raise an error if there is a critical failure.
 
         Raises:
-            StreetsegError: naming the failures.
+            StreetsegError: names every critical failure.
         """
         if self.critical:
             raise StreetsegError("the data is not fit to train on: " + "; ".join(self.critical))
 
     def _failed(self, severity: str) -> list[str]:
-        return [str(o) for o in self.outcomes if o.offenders and o.check.severity == severity]
+        return [str(r) for r in self.results if r.offenders and r.check.severity == severity]
 
 
 def check(
@@ -84,22 +84,22 @@ def check(
 
     Args:
         dataset: the dataset.
-        params: bounds.
-        reference: a dataset whose cities say which class shares are usual.
+        params: the bounds.
+        reference: a dataset whose cities give the usual range of each category's fraction.
 
     Raises:
-        StreetsegError: the reference has other categories.
+        StreetsegError: the reference has different categories.
     """
     if reference:
         require_same_categories(reference, dataset)
     context = _context()
-    every = list(checks(params, dataset.cities_are_places))
-    outcomes = [
-        outcome
+    all_checks = checks(params, dataset.cities_are_places)
+    results = [
+        result
         for name, table in tables(dataset, params, reference).items()
-        for outcome in _run(context, name, table, [check for check in every if check.table == name])
+        for result in _run(context, name, table, [c for c in all_checks if c.table == name])
     ]
-    return Validation(sorted(outcomes, key=lambda o: (not o.offenders, o.check.severity)))
+    return Validation(sorted(results, key=lambda r: (not r.offenders, r.check.severity)))
 
 
 def validate(
@@ -108,21 +108,21 @@ def validate(
     page: Path,
     reference: PreparedDataset | None = None,
 ) -> Validation:
-    """Check as :func:`check` does, and write the outcome as an HTML page with thumbnails."""
-    found = check(dataset, params, reference)
+    """Check as :func:`check` does, and write the results as an HTML page with thumbnails."""
+    validation = check(dataset, params, reference)
     write_page(
         page,
         "validation.html.j2",
         dataset=dataset,
-        outcomes=found.outcomes,
-        counts=Counter(o.check.severity if o.offenders else "passed" for o in found.outcomes),
+        results=validation.results,
+        counts=Counter(r.check.severity if r.offenders else "passed" for r in validation.results),
         splits=split_table(dataset, params),
         reference=params.reference,
         listed=LISTED,
         shown=SHOWN,
         thumbnail=lambda row: thumbnail(dataset, row),
     )
-    return found
+    return validation
 
 
 def _context() -> AbstractDataContext:
@@ -137,20 +137,20 @@ def _context() -> AbstractDataContext:
 
 def _run(
     context: AbstractDataContext, name: str, table: pd.DataFrame, checks: list[Check]
-) -> list[Outcome]:
-    """Hold a table against its checks."""
+) -> list[CheckResult]:
+    """Run the checks of a table."""
     import great_expectations as gx
     from great_expectations.expectations.metadata_types import FailureSeverity
 
     if table.empty or not checks:
-        return [Outcome(check, [], []) for check in checks]
+        return [CheckResult(check, [], []) for check in checks]
     suite = gx.ExpectationSuite(
         name=name,
         expectations=[
             gx.expectations.ExpectColumnValuesToBeBetween(
                 column=check.column,
-                min_value=check.least,
-                max_value=check.most,
+                min_value=check.minimum,
+                max_value=check.maximum,
                 severity=FailureSeverity(check.severity),
                 meta={"check": number},
             )
@@ -159,27 +159,27 @@ def _run(
     )
     numbered = table.reset_index(drop=True).rename_axis("number").reset_index()
     batch = context.data_sources.pandas_default.read_dataframe(numbered)
-    how: dict[str, Any] = {
+    result_format: dict[str, Any] = {
         "result_format": "COMPLETE",
         "unexpected_index_column_names": ["number"],
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        results = batch.validate(suite, result_format=how).results
-    return [_outcome(result, checks, table) for result in results]
+        results = batch.validate(suite, result_format=result_format).results
+    return [_check_result(result, checks, table) for result in results]
 
 
-def _outcome(
+def _check_result(
     result: ExpectationValidationResult, checks: list[Check], table: pd.DataFrame
-) -> Outcome:
+) -> CheckResult:
     assert result.expectation_config is not None
     check = checks[result.expectation_config.meta["check"]]
     if result.exception_info.get("raised_exception"):
         raise RuntimeError(f"{check.table}: {check.column}: {result.exception_info}")
     numbers = [row["number"] for row in result.result.get("unexpected_index_list") or []]
-    names = table[check.named_by].iloc[numbers].tolist()
+    names = table[check.name_column].iloc[numbers].tolist()
     rows = {
         "frames": numbers,
         "neighbours": table.iloc[numbers].filter(["row", "other"]).to_numpy().ravel().tolist(),
     }
-    return Outcome(check, names, rows.get(check.table, []))
+    return CheckResult(check, names, rows.get(check.table, []))

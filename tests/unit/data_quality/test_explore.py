@@ -23,7 +23,7 @@ from streetseg.data_quality.explore import (
     AUGMENTED,
     DRAWS,
     SAMPLES,
-    Comparison,
+    DataChanges,
     compare,
     explore,
     sampled,
@@ -72,9 +72,9 @@ def page_of_source(settings: Params, page: Path, frames: int = 100) -> str:
 
 
 def page_of_prepared(
-    dataset: PreparedDataset, settings: Params, page: Path, comparison: Comparison | None = None
+    dataset: PreparedDataset, settings: Params, page: Path, changes: DataChanges | None = None
 ) -> str:
-    explore(dataset, settings, page, comparison=comparison)
+    explore(dataset, settings, page, changes=changes)
     return page.read_text()
 
 
@@ -137,7 +137,7 @@ def test_native_sizes_are_counted(source: Path, settings: Params, tmp_path: Path
 def test_class_shares_are_those_of_the_pixels(settings: Params, tmp_path: Path) -> None:
     dataset = PreparedDataset(prepare(settings))
     page = section(
-        page_of_prepared(dataset, settings, tmp_path / "page.html"), "Class shares by split"
+        page_of_prepared(dataset, settings, tmp_path / "page.html"), "Class distribution by split"
     )
     said = np.array(re.findall(r"<td>([\d.]+) %</td>", page), float).reshape(-1, 2)
     for column, split in enumerate(("train", "val")):
@@ -216,7 +216,7 @@ def test_each_layout_has_its_page(name: str, tmp_path: Path) -> None:
         assert len(sample.index) == survey.counts.to_numpy().sum()
         assert not len(sample.skipped)
         for category in sample.labels.names:
-            assert category in section(page, "Class shares by split")
+            assert category in section(page, "Class distribution by split")
         heading = "city" if sample.cities_are_places else "group"
         assert f"<thead><tr><th>{heading}</th><th>train</th><th>val</th></tr></thead>" in page
         for city in survey.counts.index:
@@ -286,7 +286,7 @@ Versions = tuple[PreparedDataset, PreparedDataset]
 
 @pytest.fixture
 def versions(source: Path, tmp_path: Path) -> Versions:
-    """Data before and after: frames that came, went, moved and changed."""
+    """Data before and after: frames that were added, removed, moved and changed."""
     before = PreparedDataset(prepare(small_recipe(source, tmp_path / "before")))
     image_path(source, "train", FIRST).unlink()
     label_path(source, "train", FIRST).unlink()
@@ -302,55 +302,55 @@ def versions(source: Path, tmp_path: Path) -> Versions:
     return before, PreparedDataset(prepare(small_recipe(source, tmp_path / "after")))
 
 
-def test_frames_that_came_went_and_changed_are_named(versions: Versions) -> None:
-    comparison = compare(*versions, "v1")
-    assert comparison.came == ["val/bochum_000000_000000", "val/munster_000000_000009"]
-    assert comparison.went == [f"train/{FIRST}", "train/bochum_000000_000000"]
-    assert comparison.changed == [f"train/{SECOND}", f"train/{THIRD}"]
+def test_added_removed_and_changed_frames_are_named(versions: Versions) -> None:
+    changes = compare(*versions, "v1")
+    assert changes.added == ["val/bochum_000000_000000", "val/munster_000000_000009"]
+    assert changes.removed == [f"train/{FIRST}", "train/bochum_000000_000000"]
+    assert changes.changed == [f"train/{SECOND}", f"train/{THIRD}"]
 
 
-def test_shares_move_by_what_the_pixels_moved(versions: Versions) -> None:
+def test_fractions_change_by_what_the_pixels_changed(versions: Versions) -> None:
     before, now = versions
     shares = compare(before, now, "v1").shares
     for split in ("train", "val"):
         of_split = shares.loc[split].loc[now.labels.names]
-        assert of_split["moved"].sum() == pytest.approx(0, abs=1e-9)
-        moved = shares_of(now, split) - shares_of(before, split)
-        assert abs(moved).max() > 0.001
-        assert of_split["moved"].to_numpy() == pytest.approx(moved, abs=1e-9)
+        assert of_split["change"].sum() == pytest.approx(0, abs=1e-9)
+        change = shares_of(now, split) - shares_of(before, split)
+        assert abs(change).max() > 0.001
+        assert of_split["change"].to_numpy() == pytest.approx(change, abs=1e-9)
         assert of_split["now"].to_numpy() == pytest.approx(shares_of(now, split), abs=1e-9)
 
 
 def test_nothing_changed_between_a_version_and_itself(versions: Versions) -> None:
-    comparison = compare(versions[0], versions[0], "v1")
-    assert (comparison.came, comparison.went, comparison.changed) == ([], [], [])
-    assert not comparison.shares["moved"].any()
+    changes = compare(versions[0], versions[0], "v1")
+    assert (changes.added, changes.removed, changes.changed) == ([], [], [])
+    assert not changes.shares["change"].any()
 
 
-def test_a_split_that_went_is_compared_too(versions: Versions) -> None:
+def test_a_removed_split_is_compared_too(versions: Versions) -> None:
     before, now = versions
     now.index = now.index[now.index["split"] == "train"].reset_index(drop=True)
-    comparison = compare(before, now, "v1")
-    assert not comparison.came
-    assert sum(name.startswith("val/") for name in comparison.went) == 4
-    assert not comparison.shares.loc["val"]["now"].any()
+    changes = compare(before, now, "v1")
+    assert not changes.added
+    assert sum(name.startswith("val/") for name in changes.removed) == 4
+    assert not changes.shares.loc["val"]["now"].any()
 
 
 def test_the_comparison_is_on_the_page(
     versions: Versions, settings: Params, tmp_path: Path
 ) -> None:
-    comparison = compare(*versions, "<i>v1</i>")
-    page = page_of_prepared(versions[1], settings, tmp_path / "page.html", comparison)
+    changes = compare(*versions, "<i>v1</i>")
+    page = page_of_prepared(versions[1], settings, tmp_path / "page.html", changes)
     since = section(page, "Since")
     assert "&lt;i&gt;v1&lt;/i&gt;" in since
-    for title in ("frames came", "frames went", "frames changed"):
+    for title in ("frames added", "frames removed", "frames changed"):
         assert f"{title}: <b>2</b>" in since
     assert f"<code>train/{FIRST}</code>" in since
-    sky = comparison.shares.loc[("train", "sky")]
-    assert sky["moved"] > 0.05
+    sky = changes.shares.loc[("train", "sky")]
+    assert sky["change"] > 0.05
     numbers = f"<td>{sky['before']:.2%}</td><td>{sky['now']:.2%}</td>".replace("%", " %")
     assert f"<td>sky</td><td>train</td>{numbers}" in since
-    assert f"<td>{sky['moved'] * 100:+.2f}</td>" in since
+    assert f"<td>{sky['change'] * 100:+.2f}</td>" in since
 
 
 def test_the_command_compares_with_an_index_alone(versions: Versions, tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_the_command_compares_with_an_index_alone(versions: Versions, tmp_path: 
     assert called.exit_code == 0
     said = called.output.splitlines()
     assert said[-2:] == [
-        f"since {before.path}: 2 frames came, 2 went, 2 changed",
+        f"since {before.path}: 2 frames added, 2 removed, 2 changed",
         str(out),
     ]
     assert f"<code>{before.path}</code>" in out.read_text()
@@ -413,7 +413,7 @@ def test_the_ends_of_the_scale_are_named(source: Path, settings: Params, tmp_pat
         plain = encode_png(np.full((*SIZE, 3), value, np.uint8))
         image_path(source, "train", name).write_bytes(plain)
     void_label(source)
-    page = section(page_of_source(settings, tmp_path / "page.html"), "At the ends")
+    page = section(page_of_source(settings, tmp_path / "page.html"), "Extreme frames")
     first = dict(re.findall(r'<p class="soft">([^<]+)</p>.*?<figcaption>(\w+):', page, re.DOTALL))
     assert first["darkest"] == FIRST
     assert first["brightest"] == THIRD

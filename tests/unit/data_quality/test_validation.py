@@ -319,7 +319,7 @@ def test_a_city_in_two_splits_is_a_warning(tmp_path: Path) -> None:
 def test_a_single_city_is_a_warning(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, frames={"train": {"aachen": 16}, "val": {"munster": 4, "ulm": 4}})
     assert check(dataset).warnings == [
-        "a split has one city only, so its score is of that city (train)"
+        "a split has only one city, so its score holds for that city alone (train)"
     ]
 
 
@@ -344,7 +344,7 @@ def test_recordings_are_places(tmp_path: Path) -> None:
     dataset = prepared_from(source, tmp_path / "prepared", data__source="carla-13")
     assert sorted(about_cities(check(dataset))) == [
         "a city is in more than one split (all)",
-        "a split has one city only, so its score is of that city (train, val)",
+        "a split has only one city, so its score holds for that city alone (train, val)",
     ]
 
 
@@ -483,10 +483,10 @@ def page_of(folder: Path, dataset: PreparedDataset, **bounds: Any) -> str:
 
 def test_the_page_puts_failures_first_and_counts_them(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, leak)
-    outcomes = check(dataset, source_size=SIZE).outcomes
+    results = check(dataset, source_size=SIZE).results
     page = page_of(tmp_path, dataset, source_size=SIZE)
     counts = re.findall(r'<span class="mark \w+">(\d+) (\w+)</span>', page)
-    assert counts == [("1", "critical"), ("0", "warning"), (str(len(outcomes) - 1), "passed")]
+    assert counts == [("1", "critical"), ("0", "warning"), (str(len(results) - 1), "passed")]
     assert "A critical failure stops the pipeline." in page
     assert "<td>train</td><td>18</td><td>2</td><td>0</td>" in page
     assert dataset.version in page
