@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from streetseg.cli.option_groups import option_groups
 from streetseg.cli.options import (
     PARAMS,
     ModelUri,
@@ -20,80 +22,87 @@ from streetseg.cli.options import (
 from streetseg.core.errors import StreetsegError
 
 
+@dataclass(frozen=True)
+class VideoFlags:
+    """How the video is segmented and drawn."""
+
+    opacity: Annotated[float, typer.Option(min=0, max=1, help="Of the colours.")] = 0.5
+    legend: Annotated[
+        bool, typer.Option(help="A strip below with the categories and their fractions.")
+    ] = True
+    stamp: Annotated[
+        bool, typer.Option("--stamp", help="Write the model's version on every frame.")
+    ] = False
+    smoothing: Annotated[
+        float,
+        typer.Option(help="Weight of previous frames, 0 to below 1; lags by w / (1 - w) frames."),
+    ] = 0.0
+    fps: Annotated[
+        float | None, typer.Option(min=0.1, max=240, help="Of a folder of frames; 25 by default.")
+    ] = None
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder for the masks: category ids as 000001.png, ...")
+    ] = None
+
+
 @app.command()
+@option_groups
 def video(
     source: Annotated[
         Path,
         typer.Argument(metavar="IN", help="MP4, MOV, AVI, WebM, MKV, GIF, or a folder of frames."),
     ],
     destination: Annotated[Path, typer.Argument(metavar="OUT", help=".mp4, .gif, or a folder.")],
+    flags: VideoFlags,
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
     model: ModelUri = None,
-    opacity: Annotated[float, typer.Option(min=0, max=1, help="Of the colours.")] = 0.5,
-    legend: Annotated[
-        bool, typer.Option(help="A strip below with the categories and their shares.")
-    ] = True,
-    stamp: Annotated[
-        bool, typer.Option("--stamp", help="Write the model's version on every frame.")
-    ] = False,
-    smoothing: Annotated[
-        float,
-        typer.Option(help="Weight of the frames before, 0 to below 1; lags by w / (1 - w) frames."),
-    ] = 0.0,
-    fps: Annotated[
-        float | None, typer.Option(min=0.1, max=240, help="Of a folder of frames; 25 if not given.")
-    ] = None,
-    masks: Annotated[
-        Path | None, typer.Option(help="Folder for the masks: category ids as 000001.png, ...")
-    ] = None,
 ) -> None:
     """Segment a video and lay the categories' colours over it.
 
     Frame rate and size stay; sound is dropped. MP4 is MPEG-4 Part 2, for players, not for browsers.
-    A folder gets one PNG a frame. OUT is replaced, and only once it is whole. If a video is cut
+    A folder gets one PNG per frame. OUT is replaced once the new one is complete. If a video is cut
     off, what can be read is written, with a warning.
 
-    Smoothing averages over the frames of a scene: less flicker, but it follows late.
+    Smoothing averages over the frames of a scene: less flicker, but masks lag behind.
     """
     import streetseg
-    from streetseg.prediction.video import segment_film
+    from streetseg.prediction.video import VideoOptions, segment_video
     from streetseg.registry.versions import resolve_alias
 
     settings = load(params, set_)
-    exact = resolve_alias(model_or_champion(model, settings), settings.registry)
-    segmenter = streetseg.load(exact, settings.registry)
-    done = segment_film(
-        source,
-        destination,
-        segmenter,
-        opacity=opacity,
-        legend=legend,
-        stamp=exact.removeprefix("models:/") if stamp else "",
-        smoothing=smoothing,
-        rate=fps,
-        masks=masks,
+    uri = resolve_alias(model_or_champion(model, settings), settings.registry)
+    segmenter = streetseg.load(uri, settings.registry)
+    options = VideoOptions(
+        opacity=flags.opacity,
+        legend=flags.legend,
+        stamp=uri.removeprefix("models:/") if flags.stamp else "",
+        smoothing=flags.smoothing,
+        rate=flags.fps,
+        masks=flags.masks,
     )
-    if done.cut_off:
+    result = segment_video(source, destination, segmenter, options)
+    if result.cut_off:
         print(
-            f"warning: {source} seems cut off: {done.frames} of {done.told} frames could be read",
+            f"warning: {source} seems cut off: {result.frames} of {result.expected_frames} frames "
+            "could be read",
             file=sys.stderr,
         )
     print(
-        f"{done.destination}: {done.frames} frames at {done.rate:g} frames/s, segmented at "
-        f"{done.frames_per_second:.1f} frames/s on {segmenter.device}"
+        f"{result.destination}: {result.frames} frames at {result.rate:g} frames/s, segmented at "
+        f"{result.frames_per_second:.1f} frames/s on {segmenter.device}"
     )
 
 
 @app.command()
 def attention(
-    image: Annotated[Path, typer.Argument(help="Picture: PNG, JPEG or WebP.")],
+    image: Annotated[Path, typer.Argument(help="Image: PNG, JPEG or WebP.")],
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
     model: ModelUri = None,
     at: Annotated[
         str | None,
-        typer.Option(metavar="X,Y", help="Pixel of the image that asks; else its centre."),
+        typer.Option(metavar="X,Y", help="The query pixel; the centre by default."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("outputs/attention.png"),
 ) -> None:
@@ -107,7 +116,7 @@ def attention(
     settings = load(params, set_)
     rgb = read_image(image)
     pixel = _pixel(at) if at else (rgb.shape[1] // 2, rgb.shape[0] // 2)
-    from streetseg.prediction.attention import (  # slow, so after what may fail at once
+    from streetseg.prediction.attention import (  # slow to import, so after the quick checks
         attend,
         write_attention,
     )
