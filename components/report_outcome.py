@@ -1,4 +1,4 @@
-"""Component: tell a webhook how a run ended."""
+"""Component: post the outcome of a run to a webhook."""
 
 from kfp import dsl
 
@@ -9,12 +9,18 @@ from components import component
 def report_outcome(
     pipeline: str, run: str, run_id: str, status: dsl.PipelineTaskFinalStatus
 ) -> None:
-    """Post the outcome to STREETSEG_WEBHOOK_URL; a webhook that fails does not fail the run."""
+    """Post the outcome to STREETSEG_WEBHOOK_URL, in up to three tries.
+
+    A webhook that fails does not fail the run. The warning about it does not show the URL, which is
+    a secret: whoever has it may post.
+    """
     import os
     import sys
 
-    from components.webhook import post
+    import requests
+    from urllib3 import Retry
 
+    url = os.environ.get("STREETSEG_WEBHOOK_URL", "")
     outcome = {
         "pipeline": pipeline,
         "run": run,
@@ -22,6 +28,30 @@ def report_outcome(
         "state": status.state,
         "error": status.error_message or "",
     }
-    problem = post(os.environ.get("STREETSEG_WEBHOOK_URL", ""), outcome)
+    retry = Retry(
+        total=2,
+        redirect=False,
+        backoff_factor=2,  # seconds
+        allowed_methods={"POST"},
+        status_forcelist=range(400, 600),
+        raise_on_status=False,
+        respect_retry_after_header=False,
+    )
+    problem = ""
+    with requests.Session() as session:
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retry))
+        try:
+            answer = session.post(url, json=outcome, timeout=10, allow_redirects=False)
+            if answer.status_code >= 300:
+                problem = f"the webhook answers with status {answer.status_code}"
+        except ValueError:  # requests' errors about the URL
+            problem = "the webhook's secret has no key 'url' with a valid http:// or https:// URL"
+        except OSError as error:
+            cause: BaseException = error
+            while cause.__context__:
+                cause = cause.__context__
+            reason = getattr(cause, "strerror", None) or type(cause).__name__
+            problem = f"the webhook does not answer: {reason}"
     if problem:
         print(f"warning: the outcome is not reported: {problem}", file=sys.stderr)

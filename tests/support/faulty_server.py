@@ -1,4 +1,4 @@
-"""An HTTP server that misbehaves as it is told, to see what its clients make of it."""
+"""An HTTP server that misbehaves by a script, to test its clients."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ Fault = Callable[[BaseHTTPRequestHandler], None]
 
 @dataclass
 class FaultyServer:
-    """What it will answer, and what it was asked."""
+    """What it will answer, and the requests that it got."""
 
     url: str = ""
     script: list[Fault] = field(default_factory=list)
     """An answer for each request in turn; the last one stays."""
     seen: list[dict[str, str]] = field(default_factory=list)
     """The headers of each request, with ``path``."""
+    bodies: list[bytes] = field(default_factory=list)
+    """The body of each request."""
 
 
 def say(status: int, body: dict | bytes = b"", **headers: str) -> Fault:
-    """Answer so; an underscore in the name of a header stands for a hyphen."""
+    """Answer with this; an underscore in the name of a header stands for a hyphen."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -39,12 +41,12 @@ def say(status: int, body: dict | bytes = b"", **headers: str) -> Fault:
 
 
 def drop(request: BaseHTTPRequestHandler) -> None:
-    """Close the connection without a word."""
+    """Close the connection without an answer."""
     request.close_connection = True
 
 
 def drop_midway(request: BaseHTTPRequestHandler) -> None:
-    """Promise more than is sent."""
+    """Announce more than is sent."""
     request.send_response(200)
     request.send_header("Content-Length", "1000")
     request.end_headers()
@@ -62,8 +64,9 @@ def faulty_server(*script: Fault) -> Iterator[FaultyServer]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             with lock:
+                state.bodies.append(body)
                 state.seen.append({**dict(self.headers), "path": self.path})
                 fault = state.script.pop(0) if len(state.script) > 1 else state.script[0]
             fault(self)
