@@ -21,22 +21,15 @@ def train_job(
     import json
     from pathlib import Path
 
+    from components.trainjob.manifest import TrainJobSpec
     from components.trainjob.run import train_on_cluster
     from streetseg.config.params import Params
     from streetseg.core.errors import exit_on_error
 
     params = Params.model_validate(settings)
+    job = TrainJobSpec(claim=claim, nodes=nodes, gpus=gpus, runtime=runtime, mount=mount)
     with exit_on_error():
-        trained = train_on_cluster(
-            params,
-            Path(dataset.path),
-            Path(model.path),
-            nodes=nodes,
-            gpus=gpus,
-            runtime=runtime,
-            claim=claim,
-            mount=Path(mount),
-        )
+        trained = train_on_cluster(params, Path(dataset.path), Path(model.path), job)
     model.metadata["run_id"] = trained.run_id
     metrics.log_metric("selection_miou", trained.selection_miou)
     metrics.log_metric("best_epoch", trained.best_epoch)

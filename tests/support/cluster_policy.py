@@ -400,8 +400,8 @@ def grants_no_more_than_the_code_asks_for(objects: list[Object]) -> Iterator[str
 
 
 def api_calls() -> set[tuple[str, str, str]]:
-    """Group, resource and verb of every call in components/trainjob/kubeflow_trainer.py."""
-    text = (REPOSITORY / "components/trainjob/kubeflow_trainer.py").read_text()
+    """Group, resource and verb of every call in components/trainjob/api.py."""
+    text = (REPOSITORY / "components/trainjob/api.py").read_text()
     trainjobs = re.findall(r"\.(\w+)_namespaced_custom_object\b", text)
     core = re.findall(r"\.(\w+)_namespaced_(\w+)", text)
     return {("trainer.kubeflow.org", "trainjobs", verb) for verb in trainjobs} | {

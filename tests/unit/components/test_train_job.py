@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import pytest
 import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
-from components.trainjob import kubeflow_trainer
-from components.trainjob.kubeflow_trainer import TrainJobs, describe_job, owner_of
+from components.trainjob import api
+from components.trainjob.api import TrainJobs
+from components.trainjob.manifest import TrainJobSpec, build_manifest, owner_of
 from components.trainjob.run import train_on_cluster
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
@@ -77,18 +79,16 @@ def start(
 ) -> Start:
     """Train on the cluster, with one process."""
 
-    def run(**changes: object) -> Any:
-        asked = {"nodes": 1, "gpus": 0, "runtime": "torch-distributed", "claim": "training-claim"}
-        asked |= {"mount": volume, **changes}
-        return train_on_cluster(one_epoch, dataset.path, tmp_path / "model", **asked)  # type: ignore[arg-type]
+    def run(**changes: Any) -> Any:
+        spec = replace(TrainJobSpec("training-claim", gpus=0, mount=str(volume)), **changes)
+        return train_on_cluster(one_epoch, dataset.path, tmp_path / "model", spec)
 
     return run
 
 
-def manifest(**changes: object) -> dict:
-    asked = {"nodes": 2, "gpus": 4, "runtime": "torch-distributed", "claim": "training-claim"}
-    asked |= {"mount": Path("/mnt/training"), **changes}
-    return describe_job(NAME, POD, ["torchrun", "-m", "streetseg"], **asked)  # type: ignore[arg-type]
+def manifest(**changes: Any) -> dict:
+    spec = replace(TrainJobSpec("training-claim", nodes=2, gpus=4), **changes)
+    return build_manifest(NAME, POD, ["torchrun", "-m", "streetseg"], spec)
 
 
 def pods_of(job: dict) -> dict:
@@ -159,18 +159,16 @@ def test_the_component_trains_through_a_job_and_takes_the_model_back(
     """The step of the pipeline, run by kfp in a process of its own."""
     from kfp import dsl
 
+    from components.train_job import train_job
     from pipelines.local.run import run_locally
-    from pipelines.training import on_cluster
 
-    step = on_cluster(
-        "training-claim", nodes=1, gpus=0, runtime="torch-distributed", mount=str(volume)
-    )
+    spec = asdict(TrainJobSpec("training-claim", gpus=0, mount=str(volume)))
     tree = one_epoch.to_dict()
 
     @dsl.pipeline(name="training-alone")
     def alone():  # type: ignore[no-untyped-def]  # kfp reads no annotation of text
         brought = dsl.importer(artifact_uri=str(dataset.path), artifact_class=dsl.Dataset)
-        step(dataset=brought.output, settings=tree)
+        train_job(dataset=brought.output, settings=tree, **spec)
 
     lines: list[str] = []
     done = run_locally(alone, {}, tmp_path / "run", lines.append)
@@ -261,12 +259,13 @@ def test_a_step_that_is_told_to_end_deletes_the_job_and_leaves_the_checkpoint(
     cluster.command = ["sleep", "60"]
     program = f"""
 from pathlib import Path
+from components.trainjob.manifest import TrainJobSpec
 from components.trainjob.run import train_on_cluster
 from streetseg.config.params import Params
 from streetseg.core.errors import exit_on_error
 with exit_on_error():
     train_on_cluster(Params(), Path({str(dataset.path)!r}), Path({str(tmp_path / "model")!r}),
-        nodes=1, gpus=0, runtime="torch-distributed", claim="c", mount=Path({str(volume)!r}))
+        TrainJobSpec("c", gpus=0, mount={str(volume)!r}))
 """
     step = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -319,7 +318,7 @@ def test_an_api_that_is_away_for_a_while_is_waited_for(cluster: FakeCluster, sta
 def test_an_api_that_stays_away_is_not_waited_for_forever(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kubeflow_trainer, "SILENCE", 0)
+    monkeypatch.setattr(api, "MAX_SILENCE_S", 0)
     cluster.refuses = 503
     with pytest.raises(StreetsegError, match=r"refuses \(503\): not now"):
         TrainJobs().wait(NAME)
@@ -384,7 +383,7 @@ def test_outside_of_a_pipeline_is_one_clear_line(
 
 def test_a_volume_that_is_not_mounted_is_one_clear_line(start: Start, tmp_path: Path) -> None:
     with pytest.raises(StreetsegError, match="the claim training-claim must be mounted there"):
-        start(mount=tmp_path / "nowhere")
+        start(mount=str(tmp_path / "nowhere"))
 
 
 def test_the_service_account_is_given_no_more_than_the_step_asks_for() -> None:
