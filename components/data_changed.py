@@ -1,4 +1,4 @@
-"""Component: has the data moved since the last training?"""
+"""Component: has the data changed since the last training?"""
 
 from typing import NamedTuple
 
@@ -6,12 +6,10 @@ from components import component
 
 
 @component
-def moved(data_version: str, recipe: str, overrides: dict) -> NamedTuple(  # type: ignore[valid-type]
-    "Data", [("moved", bool), ("data_version", str)]
+def data_changed(data_version: str, recipe: str, overrides: dict) -> NamedTuple(  # type: ignore[valid-type]
+    "Data", [("changed", bool), ("data_version", str)]
 ):
-    """Settle the data version, and ask MLflow whether a model of it has been judged already."""
-    from collections import namedtuple
-
+    """Resolve the data version, and ask MLflow whether a model of it has been judged already."""
     from streetseg.config.params import load_recipe
     from streetseg.core.errors import exit_on_error
     from streetseg.data.versions import resolve
@@ -22,5 +20,4 @@ def moved(data_version: str, recipe: str, overrides: dict) -> NamedTuple(  # typ
         version = resolve(data_version, params.data.repository)
         run = trained_on(params.registry, version)
     print(f"data version {version}: {f'trained on in run {run}' if run else 'new'}")
-    Data = namedtuple("Data", ["moved", "data_version"])
-    return Data(run is None, version)
+    return (run is None, version)

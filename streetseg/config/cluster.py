@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -13,37 +13,46 @@ from streetseg.config.yaml_files import Section
 BYTES = {"": 1, "M": 10**6, "G": 10**9, "T": 10**12}
 BYTES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
-StepName = Literal[
-    "default",
-    "moved",
-    "configure",
-    "fetch",
-    "fetch-model",
-    "validate",
-    "train",
-    "train-job",
-    "evaluate",
-    "gate",
-    "register",
-    "report-closed-gate",
-    "segment",
-    "report-outcome",
-]
+SECRETS_OF: dict[str, tuple[str, ...]] = {
+    "data-changed": ("mlflow", "git"),
+    "configure": ("mlflow", "git"),
+    "fetch": ("storage",),
+    "fetch-model": ("mlflow", "storage"),
+    "validate": ("storage",),
+    "train": ("mlflow", "storage"),
+    "train-job": ("mlflow", "storage"),
+    "evaluate": ("mlflow", "storage"),
+    "gate": ("mlflow", "storage"),
+    "register": ("mlflow", "storage"),
+    "report-closed-gate": (),
+    "segment": ("storage",),
+    "report-outcome": (),
+}
+"""Every step of the pipelines, and which of ``cluster.secrets`` it gets.
+
+``mlflow`` is for steps that call MLflow, ``storage`` for those that read the DVC remote or MLflow's
+files, which may be in the same kind of store, ``git`` for those that look up a revision.
+"""
+
+if TYPE_CHECKING:
+    StepName = str
+else:
+    StepName = Literal["default", *SECRETS_OF]
 
 
-def cores(cpu: str) -> Decimal:
+def _cores(cpu: str) -> Decimal:
     """CPU cores of a quantity such as ``2``, ``0.5`` or ``500m``."""
     return Decimal(cpu[:-1]) / 1000 if cpu.endswith("m") else Decimal(cpu)
 
 
-def size(memory: str) -> int:
+def _bytes(memory: str) -> int:
     """Bytes of a quantity such as ``8Gi`` or ``512M``."""
     number, unit = re.fullmatch(r"(\d+)(\D*)", memory).groups()  # type: ignore[union-attr]
     return int(number) * BYTES[unit]
 
 
 def _cpu(text: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d{1,3})?|\d+m", text) or not cores(text):
+    if not re.fullmatch(r"\d+(\.\d{1,3})?|\d+m", text) or not _cores(text):
         raise ValueError("write cores above 0, such as 2, 0.5 or 500m")
     return text
 
@@ -73,7 +82,7 @@ Variable = Annotated[str, AfterValidator(_variable)]
 
 
 class Resources(Section):
-    """Request and limit of a pod: what it is promised, and what it may not exceed."""
+    """Request (what a pod is promised) and limit (what it may not exceed)."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
@@ -82,9 +91,9 @@ class Resources(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> Resources:
-        if cores(self.cpu[0]) > cores(self.cpu[1]):
+        if _cores(self.cpu[0]) > _cores(self.cpu[1]):
             raise ValueError("cpu must be [request, limit], the limit no less")
-        if size(self.memory[0]) > size(self.memory[1]):
+        if _bytes(self.memory[0]) > _bytes(self.memory[1]):
             raise ValueError("memory must be [request, limit], the limit no less")
         return self
 
@@ -106,7 +115,7 @@ class Gpu(Section):
 
 
 class Toleration(Section):
-    """A taint of nodes that does not keep the training step away."""
+    """A taint of nodes on which the training step may run all the same."""
 
     key: str | None = None
     operator: Literal["Equal", "Exists"] = "Equal"
@@ -115,7 +124,7 @@ class Toleration(Section):
     toleration_seconds: int | None = None
 
     @model_validator(mode="after")
-    def _possible(self) -> Toleration:
+    def _consistent(self) -> Toleration:
         if self.operator == "Exists" and self.value:
             raise ValueError("a toleration with operator Exists takes no value")
         if self.operator == "Equal" and not self.key:
@@ -133,7 +142,7 @@ class Secret(Section):
 
 
 class Secrets(Section):
-    """What the steps need to reach what is outside of the pipeline; each secret may be absent."""
+    """Credentials for what is outside of the cluster; each secret may be absent."""
 
     mlflow: Secret = Secret(
         name="streetseg-mlflow",
@@ -170,13 +179,13 @@ class Cluster(Section):
 
     @field_validator("steps", mode="before")
     @classmethod
-    def _over_the_usual(cls, steps: Any) -> Any:
-        """A step that is not named keeps its usual resources."""
+    def _over_defaults(cls, steps: Any) -> Any:
+        """A step that is not named keeps its default resources."""
         return {**STEPS, **steps} if isinstance(steps, dict) else steps
 
     @model_validator(mode="after")
-    def _fits(self) -> Cluster:
-        if size(self.shared_memory) >= size(self.resources("train").memory[1]):
+    def _shared_memory_fits(self) -> Cluster:
+        if _bytes(self.shared_memory) >= _bytes(self.resources("train").memory[1]):
             raise ValueError(
                 "shared_memory is taken from the memory of the step: it must be below the limit "
                 "of steps.train.memory"
@@ -184,10 +193,14 @@ class Cluster(Section):
         return self
 
     def resources(self, step: str) -> Resources:
-        """The resources of a step, else the default."""
-        return self.steps.get(step, self.steps["default"])  # type: ignore[call-overload]
+        """The resources of a step, or the default ones."""
+        return self.steps.get(step, self.steps["default"])
+
+    def secrets_of(self, step: str) -> list[Secret]:
+        """The secrets that a step gets."""
+        return [getattr(self.secrets, name) for name in SECRETS_OF[step]]
 
 
-def of_cluster(key: str) -> bool:
+def is_cluster_setting(key: str) -> bool:
     """Whether a key path is settled when a pipeline is compiled, not when it runs."""
     return key.split(".")[0] == "cluster"

@@ -17,6 +17,7 @@ RENAMED = {
     "serve.concurrency": "serve.max_concurrent_uploads",
     "tune.startup": "tune.n_startup_trials",
     "tune.warmup": "tune.n_warmup_steps",
+    "cluster.steps.moved": "cluster.steps.data-changed",
 }
 """Key path before and now. A file that holds the old name is refused with the new one."""
 

@@ -78,10 +78,10 @@ def validated(adapter: TypeAdapter[Typed], tree: dict[str, Any], origin: str) ->
 def _explain(error: ValidationError, origin: str, adapter: TypeAdapter[Any]) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
-    key = ".".join(path)
+    key = ".".join(path).removesuffix(".[key]")  # which marks a mistake in a key itself
+    if key in RENAMED:
+        return f"{origin}: '{key}' is now called '{RENAMED[key]}'"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        if key in RENAMED:
-            return f"{origin}: '{key}' is now called '{RENAMED[key]}'"
         allowed = _keys_at(adapter.json_schema(), path[:-1])
         close = difflib.get_close_matches(path[-1], allowed, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(allowed)}"

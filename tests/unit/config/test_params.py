@@ -95,9 +95,10 @@ def test_a_wrong_setting_is_one_line_with_the_key_and_what_is_allowed(
 def test_the_name_of_an_older_release_is_refused_with_the_new_one(old: str) -> None:
     with pytest.raises(StreetsegError, match=f"'{old}' is now called '{RENAMED[old]}'"):
         load_params(None, [f"{old}=1"])
-    load_params(
-        None, [f"{RENAMED[old]}=0.3" if "fraction" in RENAMED[old] else f"{RENAMED[old]}=1"]
-    )
+    value = "0.3" if "fraction" in RENAMED[old] else "1"
+    if "steps" in old:
+        value = "{cpu: [1, 2], memory: [1Gi, 2Gi]}"
+    load_params(None, [f"{RENAMED[old]}={value}"])
 
 
 def test_stored_settings_are_read_under_todays_names() -> None:
