@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 USER = 1000
 """Of the image."""
 SHARED_MEMORY = "2g"
-"""Size of ``/dev/shm``, through which the workers of the loader hand over batches."""
+"""Size of ``/dev/shm``, through which the workers of the data loader pass batches."""
 CREDENTIALS = "MLFLOW_TRACKING_", "MLFLOW_S3_", "AWS_"
-"""Beginnings of the variables that a container with a network is given."""
+"""Prefixes of the variables that a container with a network gets."""
 
 
 @contextmanager
-def engine_errors() -> Iterator[None]:
-    """Turn what Docker says into one line."""
+def docker_errors() -> Iterator[None]:
+    """Turn an error of Docker into one line."""
     from docker.errors import APIError, DockerException, ImageNotFound
 
     try:
@@ -55,12 +55,12 @@ def image_id() -> str:
     """
     import docker
 
-    with engine_errors():
+    with docker_errors():
         return str(docker.from_env().images.get(IMAGE).id)
 
 
 def local_paths(params: Params) -> dict[str, str]:
-    """The settings that name places on this machine, as they are called in a container too."""
+    """The settings that are paths on this machine, made absolute: containers see the same paths."""
     paths = {}
     if "://" not in params.data.remote:
         paths["data.remote"] = str(Path(params.data.remote).resolve())
@@ -72,12 +72,12 @@ def local_paths(params: Params) -> dict[str, str]:
 def docker_runner(
     params: Params, folder: Path, network: str = "bridge", gpus: bool = False
 ) -> DockerRunner:
-    """What kfp runs containers with.
+    """What kfp runs the steps with.
 
     Args:
         params: names the remote and the store, see :func:`local_paths`.
         folder: where the artifacts of the run go.
-        network: of Docker's, if one is needed.
+        network: Docker's network for containers that need one.
         gpus: whether containers see the machine's GPUs.
 
     Raises:
@@ -92,14 +92,13 @@ def docker_runner(
     remote, store = params.data.remote, store_of(params.registry)
     database = sqlite_path(store)
     if database:
-        home = str(database.parent)
         _user_of(database.parent)
-        mounts.append(Mount(home, home, type="bind"))
+        mounts.append(Mount(str(database.parent), str(database.parent), type="bind"))
     if "://" not in remote:
         mounts.append(Mount(remote, remote, type="bind", read_only=True))
     if "://" in remote or not database:
-        given = {name: v for name, v in os.environ.items() if name.startswith(CREDENTIALS)}
-        options = {"network_mode": network, "environment": given}
+        credentials = {name: v for name, v in os.environ.items() if name.startswith(CREDENTIALS)}
+        options = {"network_mode": network, "environment": credentials}
     host = urlsplit(store).hostname
     if host in ("127.0.0.1", "localhost") and network != "host":
         raise StreetsegError(
@@ -119,12 +118,12 @@ def docker_runner(
 
 
 def _user_of(folder: Path) -> str:
-    """Who writes to a folder in containers; it is made if need be."""
-    made = not folder.exists()
+    """The user of containers that write to a folder, which is created if need be."""
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     if os.getuid():
         return f"{os.getuid()}:{os.getgid()}"
-    if made:
+    if is_new:
         os.chown(folder, USER, USER)
     elif folder.stat().st_uid != USER:
         raise StreetsegError(

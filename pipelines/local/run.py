@@ -20,25 +20,29 @@ from streetseg.core.provenance import REPOSITORY
 CODE = ("streetseg", "components", "pipelines", "recipes", "requirements.lock")
 
 COLOR = re.compile(r"\x1b\[\d+m")
-STARTED = re.compile(r"Executing task '(?P<task>[\w-]+)'")
-ENDED = re.compile(r"Task '(?P<task>[\w-]+)' finished with status (?P<status>\w+)")
-CACHED = re.compile(r"Task (?P<task>[\w-]+) cache hit")
-LOG_LINE = re.compile(r"\d\d:\d\d:\d\d\.\d+ - ")
-FROM_COMPONENT = "    "
+TASK_EVENT = re.compile(
+    r"Executing task '(?P<started>[\w-]+)'"
+    r"|Task '(?P<ended>[\w-]+)' finished with status"
+    r"|Task (?P<cached>[\w-]+) cache hit"
+)
+"""What kfp logs of a task, and the only way in which it tells which tasks ran."""
+INDENT = "    "
+"""What kfp prints before the lines of a component."""
 NOISE = re.compile(r"\[KFP Executor|\S+\.py:\d+: \w*Warning|\d{4}/\d\d/\d\d |[\s{}\[\]\"]|$")
+"""Lines of a component that only its log needs."""
 
 
 @dataclass
 class LocalRun:
-    """What happened in a run."""
+    """How a run went."""
 
     succeeded: bool = False
     tasks: dict[str, float] = field(default_factory=dict)
-    """Seconds of each task that ran, in order; 0 for one whose outputs were still there."""
+    """Seconds of each task that ran, in order; 0 for one whose outputs were in the cache."""
     outputs: dict[str, Any] = field(default_factory=dict)
     """The outputs of the pipeline, if it succeeded."""
     error: str = ""
-    """The line with which a component gave up."""
+    """The error line of the component that failed."""
 
 
 def run_locally(
@@ -56,10 +60,10 @@ def run_locally(
     Args:
         pipeline: a function decorated with ``dsl.pipeline``.
         arguments: its parameters.
-        folder: where artifacts, the cache and the whole log (``log.txt``) go.
+        folder: where artifacts, the cache and the complete log (``log.txt``) go.
         show: called with each line worth reading while it runs; None prints it.
         runner: of :mod:`kfp.local`; None means processes with the packages of this one.
-        version: of what the runner runs, if that is not the code here.
+        version: of the code that the runner runs; empty for the code here.
     """
     from kfp import local
 
@@ -73,7 +77,7 @@ def run_locally(
     terminal = sys.stdout
     show = show or (lambda line: terminal.write(f"{line}\n") and terminal.flush())
     run = LocalRun()
-    with (folder / "log.txt").open("w") as log, _captured(_Reader(run, log, show)):
+    with (folder / "log.txt").open("w") as log, _observed(_Observer(run, log, show)):
         try:
             run.outputs = dict(pipeline(**arguments).outputs)
             run.succeeded = not run.error  # kfp may miss the status of a container that has gone
@@ -95,55 +99,63 @@ def code_fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-class _Reader(io.TextIOBase):
-    """Takes what kfp prints: keeps all of it, shows what people read, notes what happened."""
+class _Observer(io.TextIOBase):
+    """Follows a run by kfp's log records and by what components print, and logs both.
+
+    kfp.local offers neither callbacks nor results of tasks: all it has is its log, on the root
+    logger, beside the output of the components, on standard output.
+    """
 
     def __init__(self, run: LocalRun, log: IO[str], show: Callable[[str], object]) -> None:
         self.run, self.log, self.show = run, log, show
-        self.began: dict[str, float] = {}
-        self.rest = ""
+        self.started: dict[str, float] = {}
+        self.unfinished_line = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Take a log record of kfp, and keep it from its handlers, which print it."""
+        message = COLOR.sub("", record.getMessage())
+        self._keep(f"{time.strftime('%H:%M:%S')} {message}")
+        if event := TASK_EVENT.match(message):
+            task = event[event.lastgroup or ""]
+            if event.lastgroup == "started":
+                self.started[task] = time.monotonic()
+                self.show(f"» {task}")
+            elif event.lastgroup == "ended":
+                self.run.tasks[task] = round(time.monotonic() - self.started[task], 1)
+            else:
+                self.run.tasks[task] = 0.0
+                self.show(f"» {task} (unchanged)")
+        return False
 
     def write(self, text: str) -> int:
-        *lines, self.rest = (self.rest + text).split("\n")
+        """Take what is printed, which is the output of components but for some rules."""
+        *lines, self.unfinished_line = (self.unfinished_line + text).split("\n")
         for line in lines:
-            self._note(COLOR.sub("", line))
-        return len(text)
-
-    def _note(self, line: str) -> None:
-        self.log.write(line + "\n")
-        self.log.flush()
-        if started := STARTED.search(line):
-            self.began[started["task"]] = time.monotonic()
-            self.show(f"» {started['task']}")
-        elif ended := ENDED.search(line):
-            task = ended["task"]
-            if task in self.began:
-                self.run.tasks[task] = round(time.monotonic() - self.began[task], 1)
-        elif cached := CACHED.search(line):
-            self.run.tasks[cached["task"]] = 0.0
-            self.show(f"» {cached['task']} (unchanged)")
-        elif line.startswith(FROM_COMPONENT) and not LOG_LINE.match(line):
-            message = line.removeprefix(FROM_COMPONENT)
+            line = COLOR.sub("", line)
+            self._keep(line)
+            message = line.removeprefix(INDENT)
             if message.startswith("error: "):
                 self.run.error = message.removeprefix("error: ")
-            elif not NOISE.match(message) and self._is_running():
+            elif message != line and not NOISE.match(message):
                 self.show(f"  {message}")
+        return len(text)
 
-    def _is_running(self) -> bool:
-        return any(task not in self.run.tasks for task in self.began)
+    def _keep(self, line: str) -> None:
+        self.log.write(line + "\n")
+        self.log.flush()
 
 
 @contextlib.contextmanager
-def _captured(reader: _Reader) -> Iterator[None]:
-    """Send standard output and the root logger to ``reader``."""
+def _observed(observer: _Observer) -> Iterator[None]:
+    """Send standard output and the records of the root logger to ``observer``."""
     root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    root.handlers[:] = [logging.StreamHandler(reader)]
+    level = root.level
     root.setLevel(logging.INFO)
+    root.addFilter(observer.filter)
     try:
-        with contextlib.redirect_stdout(reader), warnings.catch_warnings():
+        with contextlib.redirect_stdout(observer), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        root.removeFilter(observer.filter)
         root.setLevel(level)
-        root.handlers[:] = handlers
