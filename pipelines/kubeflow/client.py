@@ -1,4 +1,4 @@
-"""A Kubeflow Pipelines v2 endpoint: uploading pipelines, starting and following their runs."""
+"""A client of Kubeflow Pipelines v2: uploads pipelines, starts and schedules their runs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from pipelines.kubeflow.connection import RefusedError, UnreachableError, connec
 from streetseg.core.errors import StreetsegError
 
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
-EVERY_S = 5.0
-"""How long to wait before asking again how a run goes."""
-PATIENCE = 24
-"""How many times in a row the endpoint may be out of reach while a run is followed."""
-FINAL = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+POLL_S = 5.0
+"""Seconds between two requests for the state of a run that is followed."""
+MAX_FAILED_POLLS = 24
+"""How many times in a row the endpoint may be unreachable while a run is followed."""
+FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 
-class Endpoint:
+class KubeflowClient:
     """The API of a Kubeflow Pipelines, as one user in one namespace."""
 
     def __init__(self, url: str, namespace: str, token_file: Path | None) -> None:
-        """Know where the API is; nothing is asked yet.
+        """Set the client up; nothing is sent yet.
 
         Args:
             url: with http:// or https://; empty for the endpoint of the cluster that this runs in.
@@ -35,7 +35,7 @@ class Endpoint:
             token_file: see :func:`pipelines.kubeflow.connection.connect`.
 
         Raises:
-            StreetsegError: no URL and no cluster, or no token where one should be.
+            StreetsegError: no URL and no cluster, or no token in the file.
         """
         if not url and "KUBERNETES_SERVICE_HOST" not in os.environ:
             raise StreetsegError("no endpoint is given: name one by --endpoint or KFP_ENDPOINT")
@@ -53,16 +53,16 @@ class Endpoint:
 
         Args:
             package: the YAML.
-            pipeline: whose version; created if there is none of this name.
+            pipeline: name of the pipeline, which is created if there is none.
 
         Returns:
             The version, and whether it is new.
         """
         digest = hashlib.sha256(package.read_bytes()).hexdigest()
         name = f"{pipeline}-{digest[:12]}"
-        pipeline_id = self._pipeline(pipeline)
-        if found := self._version(pipeline_id, name):
-            return found, False
+        pipeline_id = self._pipeline_id(pipeline)
+        if existing := self._find_version(pipeline_id, name):
+            return existing, False
         try:
             uploads = api.PipelineUploadServiceApi(self._connection)
             version = uploads.upload_pipeline_version(
@@ -71,8 +71,8 @@ class Endpoint:
         except RefusedError as error:
             if error.status != 409:
                 raise
-            if found := self._version(pipeline_id, name):  # uploaded by someone else just now
-                return found, False
+            if existing := self._find_version(pipeline_id, name):  # someone else's, just now
+                return existing, False
             raise StreetsegError(
                 f"{self.url} has a pipeline version '{name}' that does not belong to '{pipeline}': "
                 "delete it in the UI"
@@ -87,14 +87,8 @@ class Endpoint:
         parameters: Mapping[str, Any],
     ) -> api.V2beta1Run:
         """Start a run of a pipeline version in an experiment, which is created if need be."""
-        return self._runs.run_service_create_run(
-            api.V2beta1Run(
-                display_name=name,
-                experiment_id=self._experiment(experiment),
-                pipeline_version_reference=_reference(version),
-                runtime_config=api.V2beta1RuntimeConfig(parameters=dict(parameters)),
-            )
-        )
+        body = self._runnable(version, experiment, name, parameters)
+        return self._runs.run_service_create_run(api.V2beta1Run(**body))
 
     def run(self, run_id: str) -> api.V2beta1Run:
         """One run, with its tasks.
@@ -110,31 +104,31 @@ class Endpoint:
             raise
 
     def follow(self, run_id: str) -> Iterator[api.V2beta1Run]:
-        """Yield the run as it is, now and again until it has ended."""
-        misses = 0
+        """Yield the current state of a run every few seconds, until it has ended."""
+        failed = 0
         while True:
             try:
                 run = self.run(run_id)
             except UnreachableError:
-                misses += 1
-                if misses > PATIENCE:
+                failed += 1
+                if failed > MAX_FAILED_POLLS:
                     raise
             else:
-                misses = 0
+                failed = 0
                 yield run
-                if run.state in FINAL:
+                if run.state in FINAL_STATES:
                     return
-            time.sleep(EVERY_S)
+            time.sleep(POLL_S)
 
     def runs(self, experiment: str, last: int) -> list[api.V2beta1Run]:
         """The last runs of an experiment, the newest first; none if there is no such experiment."""
-        found = self._find_experiment(experiment)
-        if not found:
+        existing = self._find_experiment(experiment)
+        if not existing:
             return []
-        listed = self._runs.run_service_list_runs(
-            experiment_id=found.experiment_id, sort_by="created_at desc", page_size=last
+        page = self._runs.run_service_list_runs(
+            experiment_id=existing.experiment_id, sort_by="created_at desc", page_size=last
         )
-        return listed.runs or []
+        return page.runs or []
 
     def run_url(self, run_id: str) -> str:
         """Where the UI shows a run; ``KF_PIPELINES_UI_ENDPOINT`` if the UI is elsewhere."""
@@ -144,8 +138,7 @@ class Endpoint:
     def log(self, run_id: str, pod: str) -> str:
         """What a pod of a run has printed, as long as the cluster keeps it.
 
-        It is the route that the API server has for its log viewer: of all v2 servers, but outside
-        the documented API.
+        All v2 servers have this route for their log viewer, but it is not in the documented API.
         """
         self._connection.call_api(
             "/apis/v1alpha1/runs/{run}/nodes/{pod}/log",
@@ -164,24 +157,25 @@ class Endpoint:
         cron: str,
         parameters: Mapping[str, Any],
     ) -> bool:
-        """Run a pipeline version again and again; replaces the schedule of the same name.
+        """Run a pipeline version on a schedule, which replaces the one of the same name.
 
-        A run does not start while another of the schedule goes on, and none is made up for.
+        A run does not start while another of the schedule runs, and missed runs are not made up
+        for.
 
         Args:
             version: what to run.
-            experiment: where its runs are; created if need be.
+            experiment: of its runs; created if need be.
             name: of the schedule.
             cron: six fields, seconds first.
             parameters: of every run.
 
         Returns:
-            Whether there was one before.
+            Whether a schedule was replaced.
 
         Raises:
             StreetsegError: the schedule of this name is of another pipeline.
         """
-        former = self._recurring(name)
+        former = self._find_schedules(name)
         for each in former:
             if each.pipeline_version_reference.pipeline_id != version.pipeline_id:
                 raise StreetsegError(
@@ -190,10 +184,7 @@ class Endpoint:
                 )
         self._schedules.recurring_run_service_create_recurring_run(
             api.V2beta1RecurringRun(
-                display_name=name,
-                experiment_id=self._experiment(experiment),
-                pipeline_version_reference=_reference(version),
-                runtime_config=api.V2beta1RuntimeConfig(parameters=dict(parameters)),
+                **self._runnable(version, experiment, name, parameters),
                 trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=cron)),
                 mode="ENABLE",
                 max_concurrency="1",
@@ -204,25 +195,43 @@ class Endpoint:
         return bool(former)
 
     def unschedule(self, name: str) -> None:
-        """Delete a schedule; runs that it started go on.
+        """Delete a schedule; runs that it started continue.
 
         Raises:
             StreetsegError: there is none of this name.
         """
-        found = self._recurring(name)
-        if not found:
+        schedules = self._find_schedules(name)
+        if not schedules:
             raise StreetsegError(f"no schedule '{name}' at {self.url}")
-        self._delete(found)
+        self._delete(schedules)
 
-    def _pipeline(self, name: str) -> str:
+    def _runnable(
+        self,
+        version: api.V2beta1PipelineVersion,
+        experiment: str,
+        name: str,
+        parameters: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """What a run and a schedule have in common."""
+        return {
+            "display_name": name,
+            "experiment_id": self._experiment_id(experiment),
+            "pipeline_version_reference": api.V2beta1PipelineVersionReference(
+                pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
+            ),
+            "runtime_config": api.V2beta1RuntimeConfig(parameters=dict(parameters)),
+        }
+
+    def _pipeline_id(self, name: str) -> str:
+        """The id of a pipeline, which is created if there is none of this name."""
         try:
-            found = self._pipelines.pipeline_service_get_pipeline_by_name(name, **self._scope)
+            pipeline = self._pipelines.pipeline_service_get_pipeline_by_name(name, **self._scope)
         except RefusedError as error:
             if error.status != 404:
                 raise
-            made = api.V2beta1Pipeline(name=name, display_name=name, **self._scope)
+            new = api.V2beta1Pipeline(name=name, display_name=name, **self._scope)
             try:
-                found = self._pipelines.pipeline_service_create_pipeline(made)
+                pipeline = self._pipelines.pipeline_service_create_pipeline(new)
             except RefusedError as refusal:
                 if refusal.status != 409:
                     raise
@@ -230,46 +239,41 @@ class Endpoint:
                     f"the name '{name}' is taken at {self.url} by a pipeline that is not yours to "
                     "see: ask for access to it, or name your own --namespace"
                 ) from None
-        return found.pipeline_id
+        return pipeline.pipeline_id
 
-    def _version(self, pipeline_id: str, name: str) -> api.V2beta1PipelineVersion | None:
-        listed = self._pipelines.pipeline_service_list_pipeline_versions(
-            pipeline_id, filter=_named(name)
+    def _find_version(self, pipeline_id: str, name: str) -> api.V2beta1PipelineVersion | None:
+        page = self._pipelines.pipeline_service_list_pipeline_versions(
+            pipeline_id, filter=_has_name(name)
         )
-        return next(iter(listed.pipeline_versions or []), None)
+        return next(iter(page.pipeline_versions or []), None)
 
     def _find_experiment(self, name: str) -> api.V2beta1Experiment | None:
-        listed = self._experiments.experiment_service_list_experiments(
-            filter=_named(name), **self._scope
+        page = self._experiments.experiment_service_list_experiments(
+            filter=_has_name(name), **self._scope
         )
-        return next(iter(listed.experiments or []), None)
+        return next(iter(page.experiments or []), None)
 
-    def _experiment(self, name: str) -> str:
-        found = self._find_experiment(name)
-        if not found:
-            made = api.V2beta1Experiment(display_name=name, **self._scope)
-            found = self._experiments.experiment_service_create_experiment(made)
-        return found.experiment_id
+    def _experiment_id(self, name: str) -> str:
+        """The id of an experiment, which is created if there is none of this name."""
+        experiment = self._find_experiment(name)
+        if not experiment:
+            new = api.V2beta1Experiment(display_name=name, **self._scope)
+            experiment = self._experiments.experiment_service_create_experiment(new)
+        return experiment.experiment_id
 
-    def _recurring(self, name: str) -> list[api.V2beta1RecurringRun]:
-        listed = self._schedules.recurring_run_service_list_recurring_runs(
-            filter=_named(name), **self._scope
+    def _find_schedules(self, name: str) -> list[api.V2beta1RecurringRun]:
+        page = self._schedules.recurring_run_service_list_recurring_runs(
+            filter=_has_name(name), **self._scope
         )
-        return listed.recurring_runs or []
+        return page.recurring_runs or []
 
     def _delete(self, schedules: list[api.V2beta1RecurringRun]) -> None:
         for each in schedules:
             self._schedules.recurring_run_service_delete_recurring_run(each.recurring_run_id)
 
 
-def _named(name: str) -> str:
-    """The filter for what has this name."""
+def _has_name(name: str) -> str:
+    """The API's filter for things of this name."""
     return json.dumps(
         {"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]}
-    )
-
-
-def _reference(version: api.V2beta1PipelineVersion) -> api.V2beta1PipelineVersionReference:
-    return api.V2beta1PipelineVersionReference(
-        pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
     )

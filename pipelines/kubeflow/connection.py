@@ -1,11 +1,10 @@
-"""The way to a Kubeflow Pipelines endpoint: who asks, for how long, and what refusals mean."""
+"""The connection to a Kubeflow Pipelines endpoint: token, time limits and one-line errors."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,40 +18,40 @@ TIMEOUT_S = 30
 RETRIES = urllib3.Retry(
     connect=2, read=0, redirect=0, status=0, other=0, backoff_factor=0.2, raise_on_redirect=False
 )
-"""Only what has not reached the endpoint is sent again."""
+"""Only a request that has not reached the endpoint is sent again."""
 TOKEN_NEEDED = "a token is needed: put one in KFP_TOKEN, or in a file and name it by --token-file"
 
 
 class UnreachableError(StreetsegError):
-    """No answer, which may be otherwise in a moment."""
+    """The endpoint does not answer, but may in a moment."""
 
 
 class RefusedError(StreetsegError):
-    """An answer that is no success.
+    """The endpoint answers with an error.
 
     Attributes:
         status: of HTTP; 0 if it is not Kubeflow Pipelines that answers.
     """
 
     def __init__(self, status: int, message: str) -> None:
-        """An answer of this status; the message is for the user."""
+        """An answer with this status; the message is for the user."""
         super().__init__(message)
         self.status = status
 
 
 class Connection(kfp_server_api.ApiClient):
-    """The generated client with a time limit, one-line errors, and no way to a login page."""
+    """The generated client with a time limit and one-line errors, which follows no redirect."""
 
-    def request(self, method: str, url: str, **details: Any) -> Any:
+    def request(self, method: str, url: str, **options: Any) -> Any:
         """Send a request.
 
         Raises:
             UnreachableError: no answer.
-            RefusedError: an answer that is no success.
+            RefusedError: an error, a redirect, or a web page.
         """
         host = self.configuration.host
         try:
-            answer = super().request(method, url, **{**details, "_request_timeout": TIMEOUT_S})
+            answer = super().request(method, url, **{**options, "_request_timeout": TIMEOUT_S})
         except urllib3.exceptions.HTTPError as error:
             raise _no_answer(host, getattr(error, "reason", None) or error) from None
         except kfp_server_api.ApiException as error:
@@ -65,50 +64,44 @@ class Connection(kfp_server_api.ApiClient):
 
 
 def connect(url: str, token_file: Path | None) -> Connection:
-    """A connection; nothing is asked yet.
+    """A connection; nothing is sent yet.
 
     The token is that of ``token_file``, else of ``KFP_TOKEN``, else the one that Kubernetes mounts
     for Kubeflow Pipelines into a pod. A file is read again for each request, because such tokens
-    are renewed. ``SSL_CERT_FILE`` names other certificates to trust than the usual ones.
+    are renewed. ``SSL_CERT_FILE`` names the certificates to trust in place of the usual ones.
 
     Raises:
-        StreetsegError: not a URL, or no token where one should be.
+        StreetsegError: not a URL, or no token in the file.
     """
     if not url.startswith(("http://", "https://")):
         raise StreetsegError(f"endpoint {url}: write it with http:// or https://")
-    settings = kfp_server_api.Configuration(host=url)
-    settings.retries = RETRIES
-    settings.ssl_ca_cert = os.environ.get("SSL_CERT_FILE")
-    settings.api_key_prefix["authorization"] = "Bearer"
-    if token := _token(token_file):
 
-        def renew(configuration: kfp_server_api.Configuration) -> None:
-            configuration.api_key["authorization"] = token()
+    def set_token(configuration: kfp_server_api.Configuration) -> None:
+        if token := _read_token(token_file):
+            configuration.api_key["authorization"] = token
 
-        renew(settings)
-        settings.refresh_api_key_hook = renew
-    return Connection(settings)
-
-
-def _token(file: Path | None) -> Callable[[], str] | None:
-    """What reads the token; None if there is none."""
-    given = os.environ.get("KFP_TOKEN", "").strip()
-    mounted = Path(os.environ.get(KF_PIPELINES_SA_TOKEN_ENV) or KF_PIPELINES_SA_TOKEN_PATH)
-    if file is None and given:
-        return lambda: _one_word(given, "KFP_TOKEN")
-    path = file or (mounted if mounted.exists() else None)
-    return (lambda: _one_word(_read(path), str(path))) if path else None
+    configuration = kfp_server_api.Configuration(host=url)
+    configuration.retries = RETRIES
+    configuration.ssl_ca_cert = os.environ.get("SSL_CERT_FILE")
+    configuration.api_key_prefix["authorization"] = "Bearer"
+    configuration.refresh_api_key_hook = set_token
+    set_token(configuration)
+    return Connection(configuration)
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text"
-        raise StreetsegError(f"cannot read the token in {path}: {reason}") from None
-
-
-def _one_word(token: str, origin: str) -> str:
+def _read_token(file: Path | None) -> str | None:
+    """The token, or None if nothing names one."""
+    token, origin = os.environ.get("KFP_TOKEN", "").strip(), "KFP_TOKEN"
+    if file is None and not token:
+        file = Path(os.environ.get(KF_PIPELINES_SA_TOKEN_ENV) or KF_PIPELINES_SA_TOKEN_PATH)
+        if not file.exists():
+            return None
+    if file:
+        try:
+            token, origin = file.read_text().strip(), str(file)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a text"
+            raise StreetsegError(f"cannot read the token in {file}: {reason}") from None
     if not re.fullmatch(r"[!-~]+", token):
         raise StreetsegError(f"{origin} holds no token: it must be one word and nothing else")
     return token
@@ -117,8 +110,8 @@ def _one_word(token: str, origin: str) -> str:
 def _no_answer(host: str, error: Exception) -> StreetsegError:
     if isinstance(error, urllib3.exceptions.SSLError):
         return _untrusted(host, str(error))
-    late = isinstance(error, urllib3.exceptions.TimeoutError)
-    if late and not isinstance(error, urllib3.exceptions.NewConnectionError):
+    timed_out = isinstance(error, urllib3.exceptions.TimeoutError)
+    if timed_out and not isinstance(error, urllib3.exceptions.NewConnectionError):
         reason = f"no answer within {TIMEOUT_S} s"
     else:
         reason = str(error).rpartition(": ")[2].strip()
@@ -138,7 +131,7 @@ def _untrusted(host: str, reason: str) -> StreetsegError:
 
 
 def _refusal(host: str, error: kfp_server_api.ApiException) -> StreetsegError:
-    status, said = error.status, _message(error.body)
+    status, message = error.status, _message(error.body)
     if status == 0:
         return _untrusted(host, str(error.reason))
     if 300 <= status < 400:
@@ -153,25 +146,26 @@ def _refusal(host: str, error: kfp_server_api.ApiException) -> StreetsegError:
     if status == 403:
         return RefusedError(
             status,
-            f"{host} does not allow this (403{f', {said}' if said else ''}): check --namespace, "
-            "and that the token in KFP_TOKEN or --token-file is of someone who may use it",
+            f"{host} does not allow this (403{f', {message}' if message else ''}): check "
+            "--namespace, and that the token in KFP_TOKEN or --token-file is of someone who may "
+            "use it",
         )
     if status in (429, 502, 503, 504):
         return UnreachableError(f"{host} is not ready ({status}): try again in a moment")
-    if status == 404 and not said:
+    if status == 404 and not message:
         return RefusedError(
             0, f"{host} has no Kubeflow Pipelines API v2 (404): check the path of the endpoint"
         )
-    if status == 400 and "namespace" in said.lower():
-        said += ": name a --namespace in a multi-user Kubeflow, and none in a single-user one"
-    return RefusedError(status, f"{host} refuses ({status}){f': {said}' if said else ''}")
+    if status == 400 and "namespace" in message.lower():
+        message += ": name a --namespace in a multi-user Kubeflow, and none in a single-user one"
+    return RefusedError(status, f"{host} refuses ({status}){f': {message}' if message else ''}")
 
 
 def _message(body: bytes | None) -> str:
-    """What the API server says, in one line; empty for anything but its JSON."""
+    """The message of the API server in one line; empty for anything but its JSON."""
     try:
         tree = json.loads(body or b"")
-        said = tree.get("message") or tree.get("error_message") or tree.get("error") or ""
+        message = tree.get("message") or tree.get("error_message") or tree.get("error") or ""
     except (ValueError, AttributeError):
         return ""
-    return one_line(said, 300)
+    return one_line(message, 300)

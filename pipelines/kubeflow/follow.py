@@ -1,4 +1,4 @@
-"""Watching a Kubeflow run: a live table in a terminal, a line for each change in a log."""
+"""Following a Kubeflow run: a live table in a terminal, a line for each change in a log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import typer
 from rich.live import Live
 from rich.markup import escape
 
@@ -17,27 +16,27 @@ from streetseg.core.terminal import table_of
 if TYPE_CHECKING:
     from kfp_server_api import V2beta1Run
 
-    from pipelines.kubeflow.client import Endpoint
+    from pipelines.kubeflow.client import KubeflowClient
 
 
-def follow(endpoint: Endpoint, run_id: str) -> None:
-    """Show how a run goes until it ends.
+def follow(client: KubeflowClient, run_id: str) -> None:
+    """Show how a run goes until it ends; Ctrl-C exits with status 130 and leaves it running.
 
     Raises:
         StreetsegError: it did not succeed.
     """
-    show = _live if sys.stdout.isatty() else _lines
+    show = _show_table if sys.stdout.isatty() else _print_changes
     try:
-        run = show(endpoint.follow(run_id))
+        run = show(client.follow(run_id))
     except KeyboardInterrupt:
         print(f"\nthe run goes on; follow it again: python -m pipelines.training wait {run_id}")
-        raise typer.Exit(130) from None
+        sys.exit(130)
     if run.state != "SUCCEEDED":
         raise StreetsegError(f"{failure_of(run)}; see 'python -m pipelines.training logs {run_id}'")
     print(f"run {run_id} succeeded")
 
 
-def _live(runs: Iterator[V2beta1Run]) -> V2beta1Run:
+def _show_table(runs: Iterator[V2beta1Run]) -> V2beta1Run:
     with Live(table_of("step", "state", "duration")) as live:
         for run in runs:
             table = table_of("step", "state", "duration")
@@ -47,16 +46,16 @@ def _live(runs: Iterator[V2beta1Run]) -> V2beta1Run:
     return run
 
 
-def _lines(runs: Iterator[V2beta1Run]) -> V2beta1Run:
-    told: dict[str, str] = {}
+def _print_changes(runs: Iterator[V2beta1Run]) -> V2beta1Run:
+    states: dict[str, str] = {}
     for run in runs:
         for step in steps_of(run):
-            if told.get(step.name) != step.state:
-                told[step.name] = step.state
-                print(line(step), flush=True)
+            if states.get(step.name) != step.state:
+                states[step.name] = step.state
+                print(describe_step(step), flush=True)
     return run
 
 
-def line(step: Step) -> str:
-    """A step in words."""
+def describe_step(step: Step) -> str:
+    """Name, state and duration of a step, in one line."""
     return f"{step.name} {step.state}" + (f" ({step.duration})" if step.duration else "")

@@ -1,18 +1,17 @@
-"""What the tasks of a Kubeflow run tell: its steps, how they went, and which one failed."""
+"""The steps of a Kubeflow run, from its tasks: how they went, and which one failed."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from kfp_server_api import V2beta1PipelineTaskDetail, V2beta1Run
 
 NEVER = datetime.fromtimestamp(0, UTC)
 ATTEMPT = re.compile(r"\(\d+\)$")
 EXECUTOR = re.compile(r"executor(\(\d+\))?")
-"""What the API calls the pod in which a step's code runs, and its attempts."""
+"""The API's names for the pod in which the code of a step runs, and for its attempts."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +29,14 @@ class Step:
 
 
 def steps_of(run: V2beta1Run) -> list[Step]:
-    """The steps that have begun, in the order in which they did.
+    """The steps that have begun, in the order in which they began.
 
-    The API lists every node of the workflow: for each step a driver, which settles its inputs, and
-    a group of the step's name with its executor. A driver is told only if it failed.
+    The API lists every node of the workflow: for each step a driver, which resolves its inputs, and
+    a group of the step's name with its executor. A driver is listed only if it failed.
     """
     tasks = (run.run_details and run.run_details.task_details) or []
     by_node = {_node(task.pod_name): task for task in tasks}
-    found: dict[str, Step] = {}
+    steps: dict[str, Step] = {}
     for task in sorted(tasks, key=lambda task: (task.start_time or NEVER, task.task_id or "")):
         executor = _executor(task, by_node)
         failed_driver = task.state == "FAILED" and task.display_name.endswith("-driver")
@@ -45,35 +44,42 @@ def steps_of(run: V2beta1Run) -> list[Step]:
             continue
         name = ATTEMPT.sub("", task.display_name)
         cached = executor is not None and executor.state == "SKIPPED"
-        pod = "" if cached else (executor or task).pod_name
-        state = "cached" if cached else (task.state or "pending").lower()
-        error = " ".join(((task.error and task.error.message) or "").split())
-        duration = duration_of(task.start_time, task.end_time)
-        found[name] = Step(name, state, duration, pod, error)
-    return list(found.values())
+        steps[name] = Step(
+            name,
+            "cached" if cached else (task.state or "pending").lower(),
+            duration_of(task.start_time, task.end_time),
+            "" if cached else (executor or task).pod_name,
+            _error_of(task),
+        )
+    return list(steps.values())
 
 
 def failure_of(run: V2beta1Run) -> str:
-    """One line on a run that did not succeed: which step failed, and why as far as is known."""
-    ended = {"FAILED": "failed", "CANCELED": "was canceled"}.get(run.state, run.state.lower())
+    """One line on a run that did not succeed: which steps failed, and why if the API says so."""
+    outcome = {"FAILED": "failed", "CANCELED": "was canceled"}.get(run.state, run.state.lower())
     failed = [step for step in steps_of(run) if step.state == "failed"]
-    where = f" at {', '.join(step.name for step in failed)}" if failed else ""
-    why = next((step.error for step in failed if step.error), "") or (
-        " ".join(((run.error and run.error.message) or "").split())
-    )
-    return f"run {run.run_id} {ended}{where}{f': {why[:300]}' if why else ''}"
+    names = f" at {', '.join(step.name for step in failed)}" if failed else ""
+    reason = next((step.error for step in failed if step.error), "") or _error_of(run)
+    return f"run {run.run_id} {outcome}{names}{f': {reason[:300]}' if reason else ''}"
 
 
 def duration_of(start: datetime | None, end: datetime | None) -> timedelta | None:
-    """From start to end, or to now; the API says 1970 or the year 1 for what has not ended."""
+    """From start to end, or to now; the API gives 1970 or the year 1 for what has not ended."""
     if start is None or start <= NEVER:
         return None
     ended = end if end and end >= start else datetime.now(UTC)
     return timedelta(seconds=round((ended - start).total_seconds()))
 
 
-def _executor(task: Any, by_node: dict[str, Any]) -> V2beta1PipelineTaskDetail | None:
-    """The pod of a step, that of the last attempt if it was tried again."""
+def _error_of(task: V2beta1PipelineTaskDetail | V2beta1Run) -> str:
+    """The error of a task or run in one line; empty without one."""
+    return " ".join(((task.error and task.error.message) or "").split())
+
+
+def _executor(
+    task: V2beta1PipelineTaskDetail, by_node: dict[str, V2beta1PipelineTaskDetail]
+) -> V2beta1PipelineTaskDetail | None:
+    """The pod of a step: that of the last attempt, if there were several."""
     children = [by_node.get(_node(child.pod_name)) for child in task.child_tasks or []]
     pods = [child for child in children if child and EXECUTOR.fullmatch(child.display_name)]
     return (_executor(pods[-1], by_node) or pods[-1]) if pods else None
