@@ -6,7 +6,7 @@ from components import component
 
 
 @component
-def fetch_model(model: str, settings: dict, artifact: Output[Model]) -> str:
+def fetch_model(model: str, recipe: str, overrides: dict, artifact: Output[Model]) -> str:
     """Fetch a version from the registry; returns it by its number, which no promotion moves.
 
     The artifact carries that name (``models:/<name>/<version>``) as ``registered``.
@@ -14,12 +14,12 @@ def fetch_model(model: str, settings: dict, artifact: Output[Model]) -> str:
     import shutil
     from pathlib import Path
 
-    from streetseg.config.params import load_params
+    from streetseg.config.params import load_recipe
     from streetseg.core.errors import exit_on_error
     from streetseg.registry.versions import artifact_folder, resolve_alias
 
     with exit_on_error():
-        registry = load_params(overrides=settings).registry
+        registry = load_recipe(recipe, overrides).registry
         exact = resolve_alias(model, registry)
         shutil.copytree(artifact_folder(exact, registry), Path(artifact.path), dirs_exist_ok=True)
     artifact.metadata["registered"] = exact

@@ -10,14 +10,14 @@ def segment(
     model: Input[Model],
     source: str,
     destination: str,
-    settings: dict,
+    overrides: dict,
     masks: Output[Dataset],
     report: Output[HTML],
     metrics: Output[Metrics],
 ) -> None:
     """Write the masks and their table to the destination, or to the artifact if there is none.
 
-    With a destination, a retried step goes on where it was, and the artifact is the table alone.
+    With a destination, a retried step resumes, and the artifact holds the table alone.
     """
     import json
     from pathlib import Path
@@ -30,24 +30,24 @@ def segment(
 
     name, folder = model.metadata["registered"], Path(masks.path)
     with exit_on_error():
-        params = load_params(overrides=settings)
-        found = segment_folder(
+        params = load_params(overrides=overrides)
+        batch = segment_folder(
             source,
             destination or masks.path,
             Path(model.path),
             name,
             max_megapixels=params.serve.max_megapixels,
         )
-        write_batch_page(found, Path(report.path))
+        write_batch_page(batch, Path(report.path))
         if destination:
             folder.mkdir(parents=True, exist_ok=True)
             for file in (TABLE, SUMMARY):
                 (folder / file).write_bytes(Storage(destination).read(file))
-    masks.metadata |= {"registered": name, "destination": found.destination}
-    metrics.log_metric("pictures", len(found.rows))
-    metrics.log_metric("failed", len(found.failed))
-    if found.frames_per_second:
-        metrics.log_metric("frames_per_second", round(found.frames_per_second, 3))
-    for category, share in found.shares.items():
+    masks.metadata |= {"registered": name, "destination": batch.destination}
+    metrics.log_metric("pictures", len(batch.rows))
+    metrics.log_metric("failed", len(batch.failed))
+    if batch.frames_per_second:
+        metrics.log_metric("frames_per_second", round(batch.frames_per_second, 3))
+    for category, share in batch.shares.items():
         metrics.log_metric(f"share_{category}", share)
     Path(metrics.path).write_text(json.dumps(metrics.metadata))

@@ -7,7 +7,7 @@ from components import component
 
 @component
 def validate(dataset: Input[Dataset], settings: dict, report: Output[HTML]) -> list:
-    """Hold the dataset against its checks; stop the run on a critical one, return the warnings."""
+    """Check the dataset: a critical failure ends the run, warnings are returned."""
     import sys
     from pathlib import Path
 
@@ -18,11 +18,11 @@ def validate(dataset: Input[Dataset], settings: dict, report: Output[HTML]) -> l
     from streetseg.data_quality.validation import validate as validate_data
 
     params = Params.model_validate(settings)
-    with exit_on_error(), reference(params) as usual:
-        found = validate_data(
-            PreparedDataset(Path(dataset.path)), params.validation, Path(report.path), usual
+    with exit_on_error(), reference(params) as expected:
+        result = validate_data(
+            PreparedDataset(Path(dataset.path)), params.validation, Path(report.path), expected
         )
-        for warning in found.warnings:
+        for warning in result.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-        found.require()
-    return found.warnings
+        result.require()
+    return result.warnings

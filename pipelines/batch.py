@@ -7,11 +7,11 @@ from kfp import dsl
 
 from components.fetch_model import fetch_model
 from components.segment import segment
-from pipelines.pods import Place, no_pods
+from pipelines.pods import PodSetup, no_pods, uncached
 
 
-class Segmented(NamedTuple):
-    """What a run leaves."""
+class BatchOutputs(NamedTuple):
+    """The outputs of a run."""
 
     model: str
     masks: dsl.Dataset
@@ -19,11 +19,11 @@ class Segmented(NamedTuple):
     metrics: dsl.Metrics
 
 
-def batch_pipeline(place: Place = no_pods) -> Callable[..., Any]:
+def batch_pipeline(in_pod: PodSetup = no_pods) -> Callable[..., Any]:
     """The pipeline.
 
     Args:
-        place: Gives a task its pod, see :class:`pipelines.pods.Placement`.
+        in_pod: Gives a task its pod, see :class:`pipelines.pods.ClusterPods`.
     """
 
     @dsl.pipeline(
@@ -35,7 +35,7 @@ def batch_pipeline(place: Place = no_pods) -> Callable[..., Any]:
         destination: str = "",
         model: str = "models:/street-segmenter@champion",
         overrides: dict = {},  # noqa: B006 - kfp reads the default, nothing changes it
-    ) -> Segmented:
+    ) -> BatchOutputs:
         """Segment images.
 
         Args:
@@ -46,33 +46,30 @@ def batch_pipeline(place: Place = no_pods) -> Callable[..., Any]:
             model: A version in the registry, models:/NAME@ALIAS or models:/NAME/VERSION.
             overrides: Any setting by key path, such as {"serve.max_megapixels": 80}.
         """
-        fetched = place(
-            fetch_model(model=model, settings=overrides).set_caching_options(
-                enable_caching=False  # the alias may have moved
+        fetched = in_pod(  # not cached: the alias may have moved
+            uncached(fetch_model(model=model, recipe="default", overrides=overrides))
+        )
+        segmented = in_pod(  # not cached: there may be other images by now
+            uncached(
+                segment(
+                    model=fetched.outputs["artifact"],
+                    source=source,
+                    destination=destination,
+                    overrides=overrides,
+                )
             )
         )
-        done = place(
-            segment(
-                model=fetched.outputs["artifact"],
-                source=source,
-                destination=destination,
-                settings=overrides,
-            ).set_caching_options(enable_caching=False)  # there may be other images by now
-        )
-        return Segmented(
+        return BatchOutputs(
             fetched.outputs["Output"],
-            done.outputs["masks"],
-            done.outputs["report"],
-            done.outputs["metrics"],
+            segmented.outputs["masks"],
+            segmented.outputs["report"],
+            segmented.outputs["metrics"],
         )
 
     return street_segmentation_batch
 
 
-street_segmentation_batch = batch_pipeline()
-
-
 if __name__ == "__main__":
     from pipelines.cli.generic import main
 
-    main(street_segmentation_batch)
+    main(batch_pipeline)

@@ -10,11 +10,11 @@ from components.evaluate import evaluate
 from components.fetch import fetch
 from components.fetch_model import fetch_model
 from components.validate import validate
-from pipelines.pods import Place, no_pods
+from pipelines.pods import PodSetup, no_pods, uncached
 
 
-class Scored(NamedTuple):
-    """What a run leaves."""
+class EvaluationOutputs(NamedTuple):
+    """The outputs of a run."""
 
     model: str
     data_version: str
@@ -22,11 +22,11 @@ class Scored(NamedTuple):
     evaluation: dsl.Artifact
 
 
-def evaluation_pipeline(place: Place = no_pods) -> Callable[..., Any]:
+def evaluation_pipeline(in_pod: PodSetup = no_pods) -> Callable[..., Any]:
     """The pipeline.
 
     Args:
-        place: Gives a task its pod, see :class:`pipelines.pods.Placement`.
+        in_pod: Gives a task its pod, see :class:`pipelines.pods.ClusterPods`.
     """
 
     @dsl.pipeline(
@@ -38,7 +38,7 @@ def evaluation_pipeline(place: Place = no_pods) -> Callable[..., Any]:
         model: str = "models:/street-segmenter@champion",
         recipe: str = "default",
         overrides: dict = {},  # noqa: B006 - kfp reads the default, nothing changes it
-    ) -> Scored:
+    ) -> EvaluationOutputs:
         """Score a version on any data version that is prepared at its size and for its labels.
 
         Args:
@@ -49,45 +49,36 @@ def evaluation_pipeline(place: Place = no_pods) -> Callable[..., Any]:
                 data and for how it is scored.
             overrides: Any other setting by key path, such as {"evaluate.tta": ["flip"]}.
         """
-        settings = place(
-            configure(
-                data_version=data_version,
-                recipe=recipe,
-                epochs=0,
-                miou_floor=-1.0,
-                model_name="",
-                auto_promote=False,
-                fail_on_gate=False,
-                overrides=overrides,
-            ).set_caching_options(enable_caching=False)
+        settings = in_pod(
+            uncached(configure(data_version=data_version, recipe=recipe, overrides=overrides))
         ).outputs
-        chosen = place(
-            fetch_model(model=model, settings=settings["registry"]).set_caching_options(
-                enable_caching=False  # the alias may have moved
+        fetched_model = in_pod(  # not cached: the alias may have moved
+            uncached(fetch_model(model=model, recipe=recipe, overrides=overrides))
+        )
+        fetched = in_pod(fetch(data_version=settings["data_version"], remote=settings["remote"]))
+        dataset = fetched.outputs["dataset"]
+        validated = in_pod(validate(dataset=dataset, settings=settings["validation"]))
+        scored = in_pod(  # not cached: the champion may be another by now
+            uncached(
+                evaluate(
+                    model=fetched_model.outputs["artifact"],
+                    dataset=dataset,
+                    settings=settings["evaluation"],
+                )
             )
         )
-        fetched = place(fetch(data_version=settings["data_version"], remote=settings["remote"]))
-        dataset = fetched.outputs["dataset"]
-        checked = place(validate(dataset=dataset, settings=settings["validation"]))
-        scored = place(
-            evaluate(
-                model=chosen.outputs["artifact"], dataset=dataset, settings=settings["evaluation"]
-            ).set_caching_options(enable_caching=False)  # the champion may be another by now
-        ).after(checked)
-        return Scored(
-            chosen.outputs["Output"],
+        scored.after(validated)
+        return EvaluationOutputs(
+            fetched_model.outputs["Output"],
             settings["data_version"],
-            checked.outputs["report"],
+            validated.outputs["report"],
             scored.outputs["evaluation"],
         )
 
     return street_segmentation_evaluation
 
 
-street_segmentation_evaluation = evaluation_pipeline()
-
-
 if __name__ == "__main__":
     from pipelines.cli.generic import main
 
-    main(street_segmentation_evaluation)
+    main(evaluation_pipeline)

@@ -1,4 +1,4 @@
-"""What the pod of each step gets: the params of the section ``cluster``, put on kfp's tasks."""
+"""The pods of the steps: the section ``cluster`` of the params, applied to kfp's tasks."""
 
 import inspect
 from collections.abc import Callable
@@ -10,41 +10,18 @@ from components.report_outcome import report_outcome
 from streetseg.config.cluster import Cluster, Secret
 
 DATA_CACHE = "/mnt/data-cache"
-"""Where the step that fetches has the volume of ``cluster.data_cache``."""
-MLFLOW = {
-    "moved",
-    "configure",
-    "fetch-model",
-    "train",
-    "train-job",
-    "evaluate",
-    "gate",
-    "register",
-}
-"""Steps that ask MLflow."""
-STORAGE = {
-    "fetch",
-    "fetch-model",
-    "validate",
-    "train",
-    "train-job",
-    "evaluate",
-    "gate",
-    "register",
-    "segment",
-}
-"""Steps that read the DVC remote, or files of MLflow's that are in the same kind of store."""
-GIT = {"moved", "configure"}
-"""Steps that look up a git revision."""
+"""Where the step ``fetch`` mounts the volume of ``cluster.data_cache``."""
 RETRIES = {"fetch": 3, "fetch-model": 3, "register": 3, "train-job": 2, "segment": 2}
-"""Steps that may do better the next time: others do the same again, or their work from the start.
+"""Steps that may succeed when run again: others would fail again, or start their work afresh.
 
-A train job goes on from its checkpoint and a batch from its table, while the pod of ``train`` takes
-its checkpoint with it.
+A train job resumes from its checkpoint and a batch from its table, while the checkpoint of
+``train`` is lost with its pod.
 """
 
-Place = Callable[[dsl.PipelineTask], dsl.PipelineTask]
-"""Gives a task its pod."""
+PodSetup = Callable[[dsl.PipelineTask], dsl.PipelineTask]
+"""Gives a task its pod, and returns the task."""
+PipelineFactory = Callable[[PodSetup], Any]
+"""Makes a pipeline whose tasks get their pods from the argument."""
 
 
 def no_pods(task: dsl.PipelineTask) -> dsl.PipelineTask:
@@ -52,63 +29,67 @@ def no_pods(task: dsl.PipelineTask) -> dsl.PipelineTask:
     return task
 
 
-class Placement:
-    """Puts the steps of a pipeline into pods."""
+def uncached(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Run a task each time, even if its inputs are the same as before."""
+    return task.set_caching_options(enable_caching=False)
+
+
+class ClusterPods:
+    """The pods that ``cluster`` in the params describes."""
 
     def __init__(self, cluster: Cluster) -> None:
-        """Pods as the params say."""
+        """Pods of this cluster."""
         self.cluster = cluster
 
-    def place(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
-        """Give a task what the params say of the step of its name."""
+    def set_up(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """Give a task the resources, retries, secrets and volumes of the step of its name."""
         step, cluster = task.name, self.cluster
         resources = cluster.resources(step)
         task.set_cpu_request(resources.cpu[0]).set_cpu_limit(resources.cpu[1])
         task.set_memory_request(resources.memory[0]).set_memory_limit(resources.memory[1])
         if step in RETRIES:
             task.set_retry(RETRIES[step], "30s", 2, "600s")
-        if step in MLFLOW:
-            _use(task, cluster.secrets.mlflow)
-        if step in STORAGE:
-            _use(task, cluster.secrets.storage)
-        if step in GIT:
-            _use(task, cluster.secrets.git)
+        for secret in cluster.secrets_of(step):
+            _add_secret(task, secret)
         if step == "train":
-            self._place_training(task)
+            self._set_up_training(task)
         if step == "fetch" and cluster.data_cache:
             task.set_env_variable("STREETSEG_DATA_CACHE", DATA_CACHE)
             kubernetes.mount_pvc(task, cluster.data_cache, DATA_CACHE)
         return task
 
     def with_exit_report(self, pipeline: Any) -> Any:
-        """The same pipeline with a last step that tells ``cluster.webhook_secret`` how it ended.
+        """The same pipeline with a last step that posts the outcome to ``cluster.webhook_secret``.
 
         It takes the same parameters and has no outputs, because kfp lets none out of an exit
         handler. Without the setting it is the pipeline itself.
         """
-        name = self.cluster.webhook_secret
-        if name is None:
+        secret = self.cluster.webhook_secret
+        if secret is None:
             return pipeline
-        inner = pipeline.pipeline_func
+        function = pipeline.pipeline_func
+        signature = inspect.signature(function).replace(return_annotation=None)
 
-        def whole(*values: Any) -> None:
-            told = report_outcome(
-                pipeline=pipeline.name,
-                run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-                run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-            ).set_caching_options(enable_caching=False)
-            self.place(told)
-            kubernetes.use_secret_as_env(
-                told, name, {"url": "STREETSEG_WEBHOOK_URL"}, optional=True
+        def reported(*values: Any) -> None:
+            report = uncached(
+                report_outcome(
+                    pipeline=pipeline.name,
+                    run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+                    run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+                )
             )
-            with dsl.ExitHandler(told, name="reported"):
+            self.set_up(report)
+            kubernetes.use_secret_as_env(
+                report, secret, {"url": "STREETSEG_WEBHOOK_URL"}, optional=True
+            )
+            with dsl.ExitHandler(report, name="reported"):
                 pipeline(**dict(zip(signature.parameters, values, strict=True)))
 
-        signature = inspect.signature(inner).replace(return_annotation=None)
-        whole.__signature__, whole.__doc__ = signature, inner.__doc__  # type: ignore[attr-defined]
-        return dsl.pipeline(whole, name=pipeline.name, description=pipeline.description)
+        reported.__signature__, reported.__doc__ = signature, function.__doc__  # type: ignore[attr-defined]
+        return dsl.pipeline(reported, name=pipeline.name, description=pipeline.description)
 
-    def _place_training(self, task: dsl.PipelineTask) -> None:
+    def _set_up_training(self, task: dsl.PipelineTask) -> None:
+        """Accelerators, nodes and shared memory."""
         cluster = self.cluster
         if cluster.gpu.count:
             task.set_accelerator_type(cluster.gpu.type).set_accelerator_limit(cluster.gpu.count)
@@ -121,6 +102,6 @@ class Placement:
         )
 
 
-def _use(task: dsl.PipelineTask, secret: Secret) -> None:
+def _add_secret(task: dsl.PipelineTask, secret: Secret) -> None:
     variables = {key: key for key in secret.keys}
     kubernetes.use_secret_as_env(task, secret.name, variables, optional=True)

@@ -1,27 +1,27 @@
-"""The scheduled pipeline: the training pipeline, wherever the data has moved."""
+"""The scheduled pipeline: the training pipeline, run if the data has changed."""
 
 from collections.abc import Callable
 from typing import Any
 
 from kfp import dsl
 
-from components.data_changed import moved
-from pipelines.pods import Place, no_pods
-from pipelines.training import street_segmentation_training
+from components.data_changed import data_changed
+from pipelines.pods import PipelineFactory, PodSetup, no_pods, uncached
 
 
-def scheduled_pipeline(training: Any, place: Place = no_pods) -> Callable[..., Any]:
-    """The pipeline around a training pipeline, such as one that trains on a cluster.
+def scheduled_pipeline(training: PipelineFactory, in_pod: PodSetup = no_pods) -> Callable[..., Any]:
+    """The pipeline around a training pipeline.
 
     Args:
-        training: The training pipeline.
-        place: Gives a task its pod, see :class:`pipelines.pods.Placement`.
+        training: Makes the training pipeline.
+        in_pod: Gives a task its pod, see :class:`pipelines.pods.ClusterPods`.
     """
+    train = training(in_pod)
 
     @dsl.pipeline(
         name="street-segmentation-scheduled",
-        description="Train a street-scene segmentation model if the data has moved since the last "
-        "training.",
+        description="Train a street-scene segmentation model if the data has changed since the "
+        "last training.",
     )
     def street_segmentation_scheduled(
         data_version: str = "main",
@@ -33,7 +33,7 @@ def scheduled_pipeline(training: Any, place: Place = no_pods) -> Callable[..., A
         fail_on_gate: bool = False,
         overrides: dict = {},  # noqa: B006 - kfp reads the default, nothing changes it
     ) -> None:
-        """Train where no finished run of the MLflow experiment was trained on the data yet.
+        """Train if no finished run of the MLflow experiment was trained on the data yet.
 
         Args:
             data_version: Git revision whose dvc.lock names the data, such as "main"; or the md5
@@ -42,18 +42,18 @@ def scheduled_pipeline(training: Any, place: Place = no_pods) -> Callable[..., A
             epochs: Passes over the training frames; 0 for as many as the recipe says.
             miou_floor: Lowest mean IoU (0 to 1) that is registered; -1 for what the recipe says.
             model_name: Registered model to add a version to; empty for what the recipe says.
-            auto_promote: Make the new version champion at once, so that services answer with it.
-            fail_on_gate: Mark the run as failed if the gate is closed.
+            auto_promote: Make the new version champion at once, so that services answer with it;
+                false for what the recipe says.
+            fail_on_gate: Mark the run as failed if the gate is closed; false for what the recipe
+                says.
             overrides: Any other setting by key path, such as {"train.batch_size": 16}.
         """
-        data = place(
-            moved(
-                data_version=data_version, recipe=recipe, overrides=overrides
-            ).set_caching_options(enable_caching=False)
-        )
-        with dsl.If(data.outputs["moved"] == True, name="moved"):  # noqa: E712
-            training(
-                data_version=data.outputs["data_version"],
+        data = in_pod(
+            uncached(data_changed(data_version=data_version, recipe=recipe, overrides=overrides))
+        ).outputs
+        with dsl.If(data["changed"] == True, name="data-changed"):  # noqa: E712
+            train(
+                data_version=data["data_version"],
                 recipe=recipe,
                 epochs=epochs,
                 miou_floor=miou_floor,
@@ -64,6 +64,3 @@ def scheduled_pipeline(training: Any, place: Place = no_pods) -> Callable[..., A
             )
 
     return street_segmentation_scheduled
-
-
-street_segmentation_scheduled = scheduled_pipeline(street_segmentation_training)

@@ -1,9 +1,11 @@
 """The training pipeline: from a data version to a registered model."""
 
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from typing import Any, NamedTuple
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 
 from components.configure import configure
 from components.evaluate import evaluate
@@ -12,17 +14,13 @@ from components.gate import gate, report_closed_gate
 from components.register import register
 from components.train import train
 from components.train_job import train_job
+from components.trainjob.manifest import TrainJobSpec
 from components.validate import validate
-from pipelines.pods import Place, no_pods
-
-MOUNT = "/mnt/training"
-"""Where a cluster's training has its volume."""
-
-Step = Callable[..., dsl.PipelineTask]
+from pipelines.pods import PodSetup, no_pods, uncached
 
 
-class Outcome(NamedTuple):
-    """What a run leaves, whether the gate is open or closed."""
+class TrainingOutputs(NamedTuple):
+    """The outputs of a run, whether the gate is open or closed."""
 
     data_version: str
     validation: dsl.HTML
@@ -31,35 +29,16 @@ class Outcome(NamedTuple):
     reasons: list
 
 
-def on_cluster(volume: str, nodes: int, gpus: int, runtime: str, mount: str = MOUNT) -> Step:
-    """A training step that a Kubeflow TrainJob does.
-
-    Args:
-        volume: Persistent volume claim (ReadWriteMany) through which the dataset goes to the pods
-            and the model comes back.
-        nodes: Pods.
-        gpus: GPUs of each pod, 0 for none.
-        runtime: ClusterTrainingRuntime to start from.
-        mount: Where the volume is, in the step and in the pods.
-    """
-    from kfp import kubernetes
-
-    def step(**inputs: Any) -> dsl.PipelineTask:
-        task = train_job(
-            **inputs, nodes=nodes, gpus=gpus, runtime=runtime, claim=volume, mount=mount
-        )
-        return kubernetes.mount_pvc(task, pvc_name=volume, mount_path=mount)
-
-    return step
-
-
-def training_pipeline(train_step: Step = train, place: Place = no_pods) -> Callable[..., Any]:
+def training_pipeline(
+    in_pod: PodSetup = no_pods, job: TrainJobSpec | None = None
+) -> Callable[..., Any]:
     """The pipeline.
 
     Args:
-        train_step: What trains; takes ``dataset`` and ``settings``.
-        place: Gives a task its pod, see :class:`pipelines.pods.Placement`.
+        in_pod: Gives a task its pod, see :class:`pipelines.pods.ClusterPods`.
+        job: The TrainJob that trains; None to train in the pod of the step.
     """
+    train_step = partial(_train_in_job, job) if job else train
 
     @dsl.pipeline(
         name="street-segmentation-training",
@@ -75,7 +54,7 @@ def training_pipeline(train_step: Step = train, place: Place = no_pods) -> Calla
         auto_promote: bool = False,
         fail_on_gate: bool = False,
         overrides: dict = {},  # noqa: B006 - kfp reads the default, nothing changes it
-    ) -> Outcome:
+    ) -> TrainingOutputs:
         """Train a street-scene segmentation model.
 
         Args:
@@ -85,61 +64,69 @@ def training_pipeline(train_step: Step = train, place: Place = no_pods) -> Calla
             epochs: Passes over the training frames; 0 for as many as the recipe says.
             miou_floor: Lowest mean IoU (0 to 1) that is registered; -1 for what the recipe says.
             model_name: Registered model to add a version to; empty for what the recipe says.
-            auto_promote: Make the new version champion at once, so that services answer with it.
-            fail_on_gate: Mark the run as failed if the gate is closed.
+            auto_promote: Make the new version champion at once, so that services answer with it;
+                false for what the recipe says.
+            fail_on_gate: Mark the run as failed if the gate is closed; false for what the recipe
+                says.
             overrides: Any other setting by key path, such as {"train.batch_size": 16}.
         """
-        settings = place(
-            configure(
-                data_version=data_version,
-                recipe=recipe,
-                epochs=epochs,
-                miou_floor=miou_floor,
-                model_name=model_name,
-                auto_promote=auto_promote,
-                fail_on_gate=fail_on_gate,
-                overrides=overrides,
-            ).set_caching_options(enable_caching=False)
+        settings = in_pod(
+            uncached(
+                configure(
+                    data_version=data_version,
+                    recipe=recipe,
+                    epochs=epochs,
+                    miou_floor=miou_floor,
+                    model_name=model_name,
+                    auto_promote=auto_promote,
+                    fail_on_gate=fail_on_gate,
+                    overrides=overrides,
+                )
+            )
         ).outputs
-        fetched = place(fetch(data_version=settings["data_version"], remote=settings["remote"]))
+        fetched = in_pod(fetch(data_version=settings["data_version"], remote=settings["remote"]))
         dataset = fetched.outputs["dataset"]
-        checked = place(validate(dataset=dataset, settings=settings["validation"]))
-        trained = place(train_step(dataset=dataset, settings=settings["training"])).after(checked)
-        scored = place(
-            evaluate(
-                model=trained.outputs["model"], dataset=dataset, settings=settings["evaluation"]
-            ).set_caching_options(enable_caching=False)  # the champion may be another by now
+        validated = in_pod(validate(dataset=dataset, settings=settings["validation"]))
+        trained = in_pod(train_step(dataset=dataset, settings=settings["training"]))
+        trained.after(validated)
+        model = trained.outputs["model"]
+        scored = in_pod(  # not cached: the champion may be another by now
+            uncached(evaluate(model=model, dataset=dataset, settings=settings["evaluation"]))
         )
-        judged = place(
-            gate(
-                evaluation=scored.outputs["evaluation"], settings=settings["gate"]
-            ).set_caching_options(enable_caching=False)  # MLflow keeps the verdict
+        evaluation = scored.outputs["evaluation"]
+        judged = in_pod(  # not cached: MLflow keeps the verdict
+            uncached(gate(evaluation=evaluation, settings=settings["gate"]))
         )
         with dsl.If(judged.outputs["passed"] == True, name="gate-open"):  # noqa: E712
-            place(
-                register(
-                    model=trained.outputs["model"],
-                    evaluation=scored.outputs["evaluation"],
-                    judged=judged.outputs["judged"],
-                    settings=settings["registry"],
-                    pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-                ).set_caching_options(enable_caching=False)
+            in_pod(
+                uncached(
+                    register(
+                        model=model,
+                        evaluation=evaluation,
+                        judged=judged.outputs["judged"],
+                        settings=settings["registry"],
+                        pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+                    )
+                )
             )
         with dsl.Else(name="gate-closed"):
-            place(
-                report_closed_gate(
-                    reasons=judged.outputs["reasons"], settings=settings["gate"]
-                ).set_caching_options(enable_caching=False)
-            )
-        return Outcome(
+            reasons = judged.outputs["reasons"]
+            in_pod(uncached(report_closed_gate(reasons=reasons, settings=settings["gate"])))
+        return TrainingOutputs(
             settings["data_version"],
-            checked.outputs["report"],
-            scored.outputs["evaluation"],
+            validated.outputs["report"],
+            evaluation,
             judged.outputs["passed"],
             judged.outputs["reasons"],
         )
 
     return street_segmentation_training
+
+
+def _train_in_job(job: TrainJobSpec, **inputs: Any) -> dsl.PipelineTask:
+    """The training step as a Kubeflow TrainJob."""
+    task = train_job(**inputs, **asdict(job))
+    return kubernetes.mount_pvc(task, pvc_name=job.claim, mount_path=job.mount)
 
 
 street_segmentation_training = training_pipeline()
@@ -148,5 +135,6 @@ street_segmentation_training = training_pipeline()
 
 if __name__ == "__main__":
     from pipelines.cli.training import main
+    from pipelines.scheduled import scheduled_pipeline
 
-    main()
+    main(training_pipeline, partial(scheduled_pipeline, training_pipeline))

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from components import IMAGE
-from pipelines.compile import (
-    SCHEDULED,
-    TRAINING,
-    compile_pipeline,
-    read_cluster,
+from pipelines.cli.options import (
+    EXPERIMENT,
+    Connection,
+    Experiment,
+    Package,
+    RunId,
+    ScheduledInputs,
+    TrainingInputs,
+    Wait,
 )
-from pipelines.kubeflow.follow import follow, line
-from streetseg.config.cluster import of_cluster
+from pipelines.compile import compile_pipeline, read_cluster
+from pipelines.kubeflow.follow import describe_step, follow
+from pipelines.pods import PipelineFactory, no_pods
+from streetseg.cli.option_groups import option_groups
+from streetseg.config.cluster import is_cluster_setting
 from streetseg.config.params import PARAMS
 from streetseg.core.errors import StreetsegError
 from streetseg.core.terminal import print_table, table_of
@@ -27,85 +33,29 @@ from streetseg.core.terminal import print_table, table_of
 if TYPE_CHECKING:
     from kfp_server_api import V2beta1PipelineVersion
 
-    from pipelines.kubeflow.client import Endpoint
-
-Url = Annotated[
-    str,
-    typer.Option(
-        "--endpoint",
-        envvar="KFP_ENDPOINT",
-        help="URL of Kubeflow Pipelines; inside a cluster it is found without.",
-    ),
-]
-Namespace = Annotated[
-    str, typer.Option(envvar="KFP_NAMESPACE", help="Your profile in a multi-user Kubeflow.")
-]
-TokenFile = Annotated[
-    Path | None, typer.Option(help="A file with the token, if it is not in KFP_TOKEN.")
-]
-Experiment = Annotated[str, typer.Option(help="Experiment of the runs; created if need be.")]
-Package = Annotated[
-    Path | None,
-    typer.Option(
-        exists=True,
-        dir_okay=False,
-        help="A YAML that was compiled before; the pipeline of this project if not given.",
-    ),
-]
-DataVersion = Annotated[
-    str, typer.Option(help="<md5>.dir, or a git revision; the one in ./dvc.lock if not given.")
-]
-Recipe = Annotated[str | None, typer.Option(help="A file in recipes/, or 'default'.")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training frames.")]
-MiouFloor = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Lowest mean IoU that is registered.")
-]
-ModelName = Annotated[str | None, typer.Option(help="Registered model to add a version to.")]
-AutoPromote = Annotated[
-    bool, typer.Option("--auto-promote", help="Make the new version champion at once.")
-]
-FailOnGate = Annotated[
-    bool, typer.Option("--fail-on-gate", help="Mark the run as failed if the gate is closed.")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override one setting of the recipe, or of cluster in params.yaml.",
-    ),
-]
-ClusterParams = Annotated[
-    Path, typer.Option("--params", metavar="FILE", help="Its section cluster says what pods get.")
-]
-ClusterSettings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override one setting, such as cluster.gpu.count=1."
-    ),
-]
-Wait = Annotated[bool, typer.Option("--wait", help="Follow the run, and exit by its outcome.")]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its URL.")]
+    from pipelines.kubeflow.client import KubeflowClient
 
 app = typer.Typer()
 
 
+@dataclass(frozen=True)
+class Pipelines:
+    """The pipelines of the commands: they come from ``pipelines.training`` as typer's context."""
+
+    training: PipelineFactory
+    scheduled: PipelineFactory
+
+
 @app.command()
+@option_groups
 def submit(
-    data_version: DataVersion = "",
-    recipe: Recipe = None,
-    epochs: Epochs = None,
-    miou_floor: MiouFloor = None,
-    model_name: ModelName = None,
-    auto_promote: AutoPromote = False,
-    fail_on_gate: FailOnGate = False,
-    set_: Settings = None,
-    experiment: Experiment = "street-segmentation",
+    context: typer.Context,
+    *,
+    inputs: TrainingInputs,
+    experiment: Experiment = EXPERIMENT,
     package: Package = None,
     wait_: Wait = False,
-    endpoint: Url = "",
-    namespace: Namespace = "",
-    token_file: TokenFile = None,
+    connection: Connection,
 ) -> None:
     """Start a run of the training pipeline on Kubeflow.
 
@@ -113,34 +63,27 @@ def submit(
     """
     from streetseg.data.versions import locked_version
 
-    data_version = data_version or locked_version(Path("dvc.lock"))
-    overrides, pods = split_settings(set_)
-    parameters = _parameters(
-        overrides,
-        data_version=data_version,
-        recipe=recipe,
-        epochs=epochs,
-        miou_floor=miou_floor,
-        model_name=model_name,
-        auto_promote=auto_promote,
-        fail_on_gate=fail_on_gate,
-    )
-    there = _endpoint(endpoint, namespace, token_file)
-    name = f"{recipe or 'default'} on {data_version[:8]}"
-    with _package(package, TRAINING, pods) as yaml:
-        start(there, yaml, TRAINING, experiment, name, parameters, wait_)
+    data_version = inputs.data_version or locked_version(Path("dvc.lock"))
+    overrides, cluster = split_settings(inputs.settings)
+    parameters = replace(inputs, data_version=data_version).parameters(overrides)
+    client = connection.client()
+    name = f"{inputs.recipe or 'default'} on {data_version[:8]}"
+    version = upload(client, context.obj.training, cluster, package)
+    start(client, version, experiment, name, parameters, wait_)
 
 
 @app.command()
-def wait(
-    run: RunId, endpoint: Url = "", namespace: Namespace = "", token_file: TokenFile = None
-) -> None:
+@option_groups
+def wait(run: RunId, *, connection: Connection) -> None:
     """Follow a run to its end: status 0 if it succeeds, 1 if not. Ctrl-C leaves it going."""
-    follow(_endpoint(endpoint, namespace, token_file), _id(run))
+    follow(connection.client(), _id(run))
 
 
 @app.command()
+@option_groups
 def schedule(
+    context: typer.Context,
+    *,
     cron: Annotated[
         str,
         typer.Option(
@@ -149,31 +92,20 @@ def schedule(
             "the time zone of the server, most often UTC.",
         ),
     ] = "",
-    data_version: Annotated[
-        str, typer.Option(help="Git revision whose dvc.lock names the data each time.")
-    ] = "main",
-    recipe: Recipe = None,
-    epochs: Epochs = None,
-    miou_floor: MiouFloor = None,
-    model_name: ModelName = None,
-    auto_promote: AutoPromote = False,
-    fail_on_gate: FailOnGate = False,
-    set_: Settings = None,
+    inputs: ScheduledInputs,
     name: Annotated[str, typer.Option(help="Name of the schedule.")] = "street-segmentation",
     delete: Annotated[bool, typer.Option("--delete", help="Delete the schedule instead.")] = False,
-    experiment: Experiment = "street-segmentation",
+    experiment: Experiment = EXPERIMENT,
     package: Package = None,
-    endpoint: Url = "",
-    namespace: Namespace = "",
-    token_file: TokenFile = None,
+    connection: Connection,
 ) -> None:
     """Train again and again on Kubeflow, whenever the data has moved; else a run does nothing.
 
     A schedule of the same name is replaced.
     """
-    there = _endpoint(endpoint, namespace, token_file)
+    client = connection.client()
     if delete:
-        there.unschedule(name)
+        client.unschedule(name)
         print(f"schedule '{name}' deleted")
         return
     if len(cron.split()) != 6:
@@ -181,40 +113,30 @@ def schedule(
             f"--cron '{cron}' has {len(cron.split())} fields: Kubeflow reads six, the first for "
             "the seconds, such as '0 0 3 * * *' for daily at 3:00"
         )
-    overrides, pods = split_settings(set_)
-    parameters = _parameters(
-        overrides,
-        data_version=data_version,
-        recipe=recipe,
-        epochs=epochs,
-        miou_floor=miou_floor,
-        model_name=model_name,
-        auto_promote=auto_promote,
-        fail_on_gate=fail_on_gate,
-    )
-    with _package(package, SCHEDULED, pods) as yaml:
-        version = _upload(there, yaml, SCHEDULED)
-    replaced = there.schedule(version, experiment, name, cron, parameters)
+    overrides, cluster = split_settings(inputs.settings)
+    parameters = inputs.parameters(overrides)
+    version = upload(client, context.obj.scheduled, cluster, package)
+    replaced = client.schedule(version, experiment, name, cron, parameters)
     print(f"schedule '{name}' {'replaced' if replaced else 'created'}: {cron}")
 
 
 @app.command("list")
+@option_groups
 def list_runs(
-    experiment: Experiment = "street-segmentation",
+    experiment: Experiment = EXPERIMENT,
     last: Annotated[int, typer.Option(min=1, max=200, help="How many.")] = 10,
-    endpoint: Url = "",
-    namespace: Namespace = "",
-    token_file: TokenFile = None,
+    *,
+    connection: Connection,
 ) -> None:
     """The last runs on Kubeflow, the newest first."""
     from rich.markup import escape
 
     from pipelines.kubeflow.run_steps import duration_of
 
-    there = _endpoint(endpoint, namespace, token_file)
-    runs = there.runs(experiment, last)
+    client = connection.client()
+    runs = client.runs(experiment, last)
     if not runs:
-        print(f"the experiment '{experiment}' has no runs at {there.url}")
+        print(f"the experiment '{experiment}' has no runs at {client.url}")
         return
     table = table_of("run", "state", "started", "duration", "data version", "url")
     for run in runs:
@@ -225,146 +147,123 @@ def list_runs(
             f"{run.created_at.astimezone():%Y-%m-%d %H:%M}",
             str(duration_of(run.created_at, run.finished_at)),
             escape(str(parameters.get("data_version", "-"))),
-            there.run_url(run.run_id),
+            client.run_url(run.run_id),
         )
     print_table(table)
 
 
 @app.command()
+@option_groups
 def logs(
     run: RunId,
     step: Annotated[str, typer.Option(help="This step alone.")] = "",
-    endpoint: Url = "",
-    namespace: Namespace = "",
-    token_file: TokenFile = None,
+    *,
+    connection: Connection,
 ) -> None:
     """State, error and log of each step of a run on Kubeflow."""
     from pipelines.kubeflow.run_steps import steps_of
 
-    there = _endpoint(endpoint, namespace, token_file)
-    found = there.run(_id(run))
-    steps = steps_of(found)
+    client = connection.client()
+    details = client.run(_id(run))
+    run_id = details.run_id
+    steps = steps_of(details)
     chosen = [each for each in steps if step in ("", each.name)]
     if step and not chosen:
         names = ", ".join(each.name for each in steps) or "none so far"
-        raise StreetsegError(f"run {found.run_id} has no step '{step}': it has {names}")
-    print(f"run {found.run_id} {(found.state or 'pending').lower()}: {there.run_url(found.run_id)}")
+        raise StreetsegError(f"run {run_id} has no step '{step}': it has {names}")
+    print(f"run {run_id} {(details.state or 'pending').lower()}: {client.run_url(run_id)}")
     for each in chosen:
-        print(f"\n{line(each)}{f': {each.error}' if each.error else ''}")
+        print(f"\n{describe_step(each)}{f': {each.error}' if each.error else ''}")
         if each.pod:
-            print(_log(there, found.run_id, each.pod))
+            print(_log(client, run_id, each.pod))
+
+
+def split_settings(texts: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The overrides in ``--set``: those of the run, and those of ``cluster``."""
+    from streetseg.config.params import parse_overrides
+
+    overrides = parse_overrides(texts or [])
+    cluster = {key: value for key, value in overrides.items() if is_cluster_setting(key)}
+    return {key: overrides[key] for key in overrides if key not in cluster}, cluster
+
+
+def upload(
+    client: KubeflowClient,
+    pipeline: PipelineFactory,
+    overrides: dict[str, Any],
+    package: Path | None = None,
+) -> V2beta1PipelineVersion:
+    """Upload a pipeline unless its very content is there already, and return its version.
+
+    Args:
+        client: where.
+        pipeline: makes the pipeline.
+        overrides: of ``cluster`` in ``params.yaml``.
+        package: the YAML of the pipeline; None to compile it now.
+
+    Raises:
+        StreetsegError: the endpoint refuses, or there are overrides for a compiled pipeline.
+    """
+    name = pipeline(no_pods).name
+    if package and overrides:
+        raise StreetsegError(
+            f"--set {next(iter(overrides))}: {package} is compiled already; give it to 'compile'"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        if package is None:
+            package = Path(scratch) / f"{name}.yaml"
+            cluster = read_cluster(PARAMS, overrides)
+            _warn_of_local_image(IMAGE)
+            compile_pipeline(pipeline, cluster, package)
+        version, is_new = client.upload(package, name)
+    print(f"pipeline version {version.display_name} {'uploaded' if is_new else 'is there already'}")
+    return version
 
 
 def start(
-    endpoint: Endpoint,
-    package: Path,
-    pipeline: str,
+    client: KubeflowClient,
+    version: V2beta1PipelineVersion,
     experiment: str,
     name: str,
     parameters: dict[str, Any],
-    followed: bool,
+    wait_for_end: bool,
 ) -> None:
-    """Upload a pipeline if it has changed, start a run of it, and follow that if asked to.
-
-    Args:
-        endpoint: where.
-        package: the YAML.
-        pipeline: its name.
-        experiment: that of the run.
-        name: what to call the run.
-        parameters: inputs of the pipeline.
-        followed: whether to wait for the end.
+    """Start a run of a pipeline version, and follow it to its end if ``wait_for_end``.
 
     Raises:
         StreetsegError: the endpoint refuses, or the run that is followed did not succeed.
     """
-    version = _upload(endpoint, package, pipeline)
-    run = endpoint.start(version, experiment, name, parameters)
-    print(f"run {run.run_id}: {endpoint.run_url(run.run_id)}", flush=True)
-    if followed:
-        follow(endpoint, run.run_id)
+    run = client.start(version, experiment, name, parameters)
+    print(f"run {run.run_id}: {client.run_url(run.run_id)}", flush=True)
+    if wait_for_end:
+        follow(client, run.run_id)
 
 
-@contextmanager
-def compiled(pipeline: str, overrides: dict[str, Any]) -> Iterator[Path]:
-    """The YAML of a pipeline as it is now, with the pods of ``params.yaml`` and ``overrides``."""
-    cluster = read_cluster(PARAMS, overrides)
-    if not _names_registry(IMAGE):
+def _warn_of_local_image(image: str) -> None:
+    """Print a warning if the name of an image begins with no registry, as Docker reads it."""
+    host, slash, _ = image.partition("/")
+    if not slash or not ("." in host or ":" in host):
         print(
-            f"warning: the image {IMAGE} names no registry that a cluster could pull it from: set "
+            f"warning: the image {image} names no registry that a cluster could pull it from: set "
             "STREETSEG_IMAGE to the one that was pushed",
             file=sys.stderr,
         )
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / f"{pipeline}.yaml"
-        compile_pipeline(pipeline, cluster, path)
-        yield path
 
 
-def _names_registry(image: str) -> bool:
-    """Whether the name of an image begins with that of a registry, as Docker reads it."""
-    host, slash, _ = image.partition("/")
-    return bool(slash) and ("." in host or ":" in host)
-
-
-def _log(endpoint: Endpoint, run_id: str, pod: str) -> str:
+def _log(client: KubeflowClient, run_id: str, pod: str) -> str:
     """What a pod printed, or how to ask Kubernetes for it."""
     from pipelines.kubeflow.connection import RefusedError
 
     try:
-        return endpoint.log(run_id, pod).rstrip()
+        return client.log(run_id, pod).rstrip()
     except RefusedError as error:
-        where = endpoint.namespace or "kubeflow"
+        namespace = client.namespace or "kubeflow"
         return (
             f"no log from the endpoint: {error}\n"
-            f"as long as the pod is there: kubectl -n {where} logs {pod} -c main"
+            f"as long as the pod is there: kubectl -n {namespace} logs {pod} -c main"
         )
-
-
-def _endpoint(url: str, namespace: str, token_file: Path | None) -> Endpoint:
-    from pipelines.kubeflow.client import Endpoint
-
-    return Endpoint(url, namespace, token_file)
-
-
-def split_settings(texts: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What ``--set`` says to the run, and to the compiler."""
-    from streetseg.config.params import parse_overrides
-
-    overrides = parse_overrides(texts or [])
-    late = {key: value for key, value in overrides.items() if not of_cluster(key)}
-    return late, {key: value for key, value in overrides.items() if of_cluster(key)}
-
-
-def _parameters(overrides: dict[str, Any], **named: Any) -> dict[str, Any]:
-    """What is given, as parameters of the pipeline; a mistake in it is found here and now."""
-    from streetseg.config.params import load_recipe
-
-    load_recipe(named["recipe"] or "default", overrides)
-    given = {key: value for key, value in named.items() if value is not None and value is not False}
-    return {**given, "overrides": overrides} if overrides else given
-
-
-@contextmanager
-def _package(given: Path | None, pipeline: str, overrides: dict[str, Any]) -> Iterator[Path]:
-    """The YAML to upload: the one that is given, or of the pipeline as it is now."""
-    if given and overrides:
-        raise StreetsegError(
-            f"--set {next(iter(overrides))}: {given} is compiled already; give it to 'compile'"
-        )
-    if given:
-        yield given
-        return
-    with compiled(pipeline, overrides) as path:
-        yield path
-
-
-def _upload(endpoint: Endpoint, package: Path, pipeline: str) -> V2beta1PipelineVersion:
-    version, new = endpoint.upload(package, pipeline)
-    print(f"pipeline version {version.display_name} {'uploaded' if new else 'is there already'}")
-    return version
 
 
 def _id(run: str) -> str:
-    """The id that ends a run's URL, or is all there is."""
+    """The id of a run, from its URL or itself."""
     return run.rstrip("/").rpartition("/")[2]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines import compile as build
-from pipelines.cli import kubeflow as remote
-from pipelines.cli.kubeflow import ClusterParams, ClusterSettings, DataVersion
-from streetseg.config.params import PARAMS
+from components import IMAGE
+from components.trainjob.manifest import TrainJobSpec
+from pipelines.cli import kubeflow
+from pipelines.cli.options import ClusterParams, ClusterSettings, DataVersion
+from pipelines.compile import compile_pipeline, read_cluster
+from pipelines.pods import PipelineFactory, no_pods
+from streetseg.config.params import PARAMS, parse_overrides
 from streetseg.core.errors import StreetsegError, exit_on_error
 from streetseg.core.telemetry import disable_telemetry
 
@@ -32,7 +36,8 @@ app = typer.Typer(
 
 
 @app.command("compile")
-def compile_pipeline(
+def compile_training(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="The YAML to write.")] = Path(
         "outputs/street-segmentation-training.yaml"
     ),
@@ -56,20 +61,17 @@ def compile_pipeline(
 
     Training is one step on one machine, or with --volume a TrainJob on many.
     """
-    from components import IMAGE
-    from pipelines.training import on_cluster
-    from streetseg.config.params import parse_overrides
-
     if volume is None and (nodes, gpus) != (1, 1):
         raise typer.BadParameter("--nodes and --gpus are of a TrainJob: name its --volume too")
-    cluster = build.read_cluster(params, parse_overrides(set_ or []))
-    step = on_cluster(volume, nodes, gpus, runtime) if volume else None
-    build.compile_pipeline(build.TRAINING, cluster, out, step)
+    cluster = read_cluster(params, parse_overrides(set_ or []))
+    job = TrainJobSpec(volume, nodes, gpus, runtime) if volume else None
+    compile_pipeline(partial(context.obj.training, job=job), cluster, out)
     print(f"{out}: components run on the image {IMAGE}")
 
 
 @app.command()
 def run(
+    context: typer.Context,
     data_version: DataVersion = "",
     recipe: Annotated[str, typer.Option(help="A file in recipes/, or 'default'.")] = "default",
     set_: Annotated[
@@ -94,44 +96,44 @@ def run(
     Containers have no network unless the remote or MLflow is reached through one.
     """
     from pipelines.local.run import run_locally
-    from pipelines.training import street_segmentation_training
-    from streetseg.config.params import load_recipe, parse_overrides
+    from streetseg.config.params import load_recipe
     from streetseg.data.versions import locked_version, resolve
 
     if runner is Runner.LOCAL and (gpus or network != "bridge"):
         raise typer.BadParameter("--gpus and --network are of containers: name --runner docker too")
+    pipeline = context.obj.training(no_pods)
     overrides = parse_overrides(set_ or [])
     data_version = data_version or locked_version(Path("dvc.lock"))
+    arguments = {"data_version": data_version, "recipe": recipe, "overrides": overrides}
     if runner is Runner.LOCAL:
-        arguments = {"data_version": data_version, "recipe": recipe, "overrides": overrides}
-        outcome = run_locally(street_segmentation_training, arguments, folder)
+        outcome = run_locally(pipeline, arguments, folder)
     else:
-        from pipelines.local.docker import docker_runner, engine_errors, image_id, local_paths
+        from pipelines.local.docker import docker_errors, docker_runner, image_id, local_paths
 
         image = image_id()
         params = load_recipe(recipe, overrides)
         paths = local_paths(params)
-        arguments = {
-            "data_version": resolve(data_version, params.data.repository),
-            "recipe": recipe,
-            "overrides": overrides | paths,
-        }
+        arguments["data_version"] = resolve(data_version, params.data.repository)
+        arguments["overrides"] = overrides | paths
         containers = docker_runner(params.override(paths), folder, network, gpus)
-        with engine_errors():
-            outcome = run_locally(
-                street_segmentation_training, arguments, folder, runner=containers, version=image
-            )
+        with docker_errors():
+            outcome = run_locally(pipeline, arguments, folder, runner=containers, version=image)
     if not outcome.succeeded:
         raise StreetsegError(outcome.error)
     for reason in outcome.outputs["reasons"]:
         print(f"gate {'open' if outcome.outputs['passed'] else 'closed'}: {reason}")
 
 
-app.add_typer(remote.app)
+app.add_typer(kubeflow.app)
 
 
-def main() -> None:
-    """Run the command line: status 0 done, 1 failed with one clear line, 2 wrong usage."""
+def main(training: PipelineFactory, scheduled: PipelineFactory) -> None:
+    """Run the command line: status 0 done, 1 failed with one clear line, 2 wrong usage.
+
+    Args:
+        training: makes the training pipeline; takes a ``job`` too, a :class:`TrainJobSpec`.
+        scheduled: makes the pipeline of ``schedule``.
+    """
     disable_telemetry()
     with exit_on_error():
-        app()
+        app(obj=kubeflow.Pipelines(training, scheduled))

@@ -17,11 +17,12 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from components.fetch_model import fetch_model
-from pipelines.batch import street_segmentation_batch
+from pipelines.batch import batch_pipeline
 from pipelines.cli.generic import main, read_inputs
 from pipelines.cli.training import app
-from pipelines.evaluation import street_segmentation_evaluation
+from pipelines.evaluation import evaluation_pipeline
 from pipelines.local.run import LocalRun, run_locally
+from pipelines.pods import PipelineFactory, no_pods
 from streetseg.config.params import Params, parse_overrides
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset, data_version
@@ -38,7 +39,7 @@ from tests.support.repositories import fill_remote
 
 NAME = "in-pipelines"
 CHAMPION = f"models:/{NAME}@champion"
-PIPELINES = (street_segmentation_batch, street_segmentation_evaluation)
+PIPELINES = (batch_pipeline, evaluation_pipeline)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def run(champion: Params, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
 
 def test_a_folder_is_segmented_into_an_artifact(run: Callable[..., Run], frames: Path) -> None:
-    found = run(street_segmentation_batch, source=str(frames))
+    found = run(batch_pipeline(), source=str(frames))
     assert found.done.succeeded, found.done.error
     assert list(found.done.tasks) == ["fetch-model", "segment"]
     assert found.done.outputs["model"] == f"models:/{NAME}/1"
@@ -124,12 +125,13 @@ def test_a_folder_is_segmented_into_an_artifact(run: Callable[..., Run], frames:
 def test_a_mistake_ends_a_run_with_one_line(
     run: Callable[..., Run], champion: Params, tmp_path: Path
 ) -> None:
-    wrong = run(street_segmentation_batch, source=str(tmp_path))
+    wrong = run(batch_pipeline(), source=str(tmp_path))
     assert not wrong.done.succeeded
     assert wrong.done.error.startswith(f"{tmp_path} holds no images")
     store = {"registry.tracking_uri": champion.registry.tracking_uri}
+    artifact = Model(uri=str(tmp_path / "model"))
     with pytest.raises(SystemExit, match=f"error: .* no model '{NAME}' with version '7'"):
-        fetch_model.python_func(f"models:/{NAME}/7", store, Model(uri=str(tmp_path / "model")))
+        fetch_model.python_func(f"models:/{NAME}/7", "default", store, artifact)
 
 
 @pytest.mark.slow
@@ -140,7 +142,7 @@ def test_a_version_is_scored_in_a_run_of_its_own(
     client = connect(champion.registry)
     before = client.get_run(trained.run_id).to_dictionary()
     data = {"data.remote": place, "evaluate.tta": ["flip"]}
-    found = run(street_segmentation_evaluation, data_version=version, overrides=data)
+    found = run(evaluation_pipeline(), data_version=version, overrides=data)
     assert found.done.succeeded, found.done.error
     assert set(found.done.tasks) == {"configure", "fetch-model", "fetch", "validate", "evaluate"}
 
@@ -189,28 +191,28 @@ def call(
     """Call the command line of a pipeline; returns what it printed."""
     monkeypatch.chdir(tmp_path)
 
-    def run(pipeline: Any, *arguments: str) -> str:
+    def run(factory: PipelineFactory, *arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["pipeline", *arguments])
         with pytest.raises(SystemExit) as ended:
-            main(pipeline)
+            main(factory)
         assert ended.value.code in (0, None), ended.value.code
         return capsys.readouterr().out
 
     return run
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda pipeline: pipeline.name)
-def test_every_input_has_a_description(call: Callable[..., str], pipeline: Any) -> None:
-    said = call(pipeline, "compile", "--out", "pipeline.yaml")
+@pytest.mark.parametrize("factory", PIPELINES, ids=["batch", "evaluation"])
+def test_every_input_has_a_description(call: Callable[..., str], factory: PipelineFactory) -> None:
+    said = call(factory, "compile", "--out", "pipeline.yaml")
     assert said.startswith("pipeline.yaml: components run on the image")
     compiled = next(yaml.safe_load_all(Path("pipeline.yaml").read_text()))
-    assert compiled["pipelineInfo"]["name"] == pipeline.name
+    assert compiled["pipelineInfo"]["name"] == factory(no_pods).name
     assert compiled["pipelineInfo"]["description"]
     inputs = compiled["root"]["inputDefinitions"]["parameters"]
     assert all(entry["description"] for entry in inputs.values())
     required = [name for name, entry in inputs.items() if "defaultValue" not in entry]
     assert len(required) == 1
-    told = " ".join(call(pipeline, "run", "--help").split())
+    told = " ".join(call(factory, "run", "--help").split())
     for name in inputs.keys() - {"overrides"}:
         assert f"{name}=..." in told
 
@@ -221,12 +223,12 @@ def test_a_run_with_a_destination_goes_on_there(
 ) -> None:
     store = f"registry.tracking_uri={champion.registry.tracking_uri}"
     given = (f"source={frames}", "destination=masks", f"model={CHAMPION}")
-    said = call(street_segmentation_batch, "run", *given, "--set", store, "--folder", "out")
+    said = call(batch_pipeline, "run", *given, "--set", store, "--folder", "out")
     assert f"model: models:/{NAME}/1" in said
     assert len(list(Path("masks").glob("*_mask.png"))) == 3
 
     where = str(Path("masks").resolve())
-    again = run(street_segmentation_batch, source=str(frames), destination=where)
+    again = run(batch_pipeline(), source=str(frames), destination=where)
     left = Path(again.done.outputs["masks"].path)
     assert {path.name for path in left.iterdir()} == {"summary.csv", "summary.json"}
     assert again.metadata("masks")["destination"] == where
@@ -247,7 +249,7 @@ def test_a_pipeline_is_submitted_with_what_is_given(
     call: Callable[..., str], kubeflow: FakeKubeflow
 ) -> None:
     given = ("source=s3://frames/drive", "--set", "serve.max_megapixels=80")
-    said = call(street_segmentation_batch, "submit", *given)
+    said = call(batch_pipeline, "submit", *given)
     (pipeline,) = kubeflow.pipelines.values()
     assert pipeline["name"] == "street-segmentation-batch"
     (run,) = kubeflow.runs.values()
@@ -270,7 +272,7 @@ def test_a_pipeline_is_submitted_with_what_is_given(
 def test_a_wrong_input_is_found_at_once(given: list[str], said: str) -> None:
     sets = given[given.index("--set") + 1 :] if "--set" in given else []
     with pytest.raises(StreetsegError, match=said):
-        read_inputs(street_segmentation_batch, given[:1], parse_overrides(sets))
+        read_inputs(batch_pipeline(), given[:1], parse_overrides(sets))
 
 
 @pytest.mark.parametrize("option", [["--gpus"], ["--network", "host"]])

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,12 @@ from kfp_server_api import (
     V2beta1RunDetails,
 )
 
-from pipelines.cli import kubeflow as remote
-from pipelines.cli import training as cli
-from pipelines.kubeflow import client as endpoint
-from pipelines.kubeflow import connection
+from pipelines.cli import kubeflow as commands
+from pipelines.cli.training import main
+from pipelines.kubeflow import client, connection
 from pipelines.kubeflow.run_steps import steps_of
+from pipelines.scheduled import scheduled_pipeline
+from pipelines.training import training_pipeline
 from scripts.servers import free_port
 from streetseg.core.provenance import REPOSITORY
 from tests.support.kfp_api import NAMESPACE, TOKEN, FakeKubeflow
@@ -74,15 +76,15 @@ def call(
     monkeypatch.setenv("KFP_ENDPOINT", kubeflow.url)
     monkeypatch.setenv("KFP_NAMESPACE", NAMESPACE)
     monkeypatch.setenv("KFP_TOKEN", TOKEN)
-    monkeypatch.setattr(endpoint, "EVERY_S", 0.001)
-    monkeypatch.setattr(remote, "IMAGE", "registry.example/streetseg-train:0.1.0")
+    monkeypatch.setattr(client, "POLL_S", 0.001)
+    monkeypatch.setattr(commands, "IMAGE", "registry.example/streetseg-train:0.1.0")
 
     def run(*arguments: str) -> Called:
         monkeypatch.setattr(sys, "argv", ["training", *arguments])
         capsys.readouterr()
         status: Any = 0
         try:
-            cli.main()
+            main(training_pipeline, partial(scheduled_pipeline, training_pipeline))
         except SystemExit as ended:
             status = ended.code
         said = capsys.readouterr()
@@ -300,7 +302,7 @@ def test_waiting_outlasts_a_restart_of_the_endpoint(
         if len(naps) == 3:
             kubeflow.answer = None
 
-    monkeypatch.setattr(endpoint.time, "sleep", nap)
+    monkeypatch.setattr(client.time, "sleep", nap)
     assert call("wait", submitted).status == 0
     kubeflow.answer = (503, {}, "no healthy upstream")
     assert call("wait", submitted).err.startswith(f"error: {kubeflow.url} is not ready (503)")
@@ -615,7 +617,7 @@ def test_a_certificate_must_be_trusted(
 def test_an_image_that_no_cluster_can_pull_is_a_warning(
     call: Callable[..., Called], monkeypatch: pytest.MonkeyPatch, image: str, warned: bool
 ) -> None:
-    monkeypatch.setattr(remote, "IMAGE", image)
+    monkeypatch.setattr(commands, "IMAGE", image)
     for command in (("submit", "--data-version", DATA), ("schedule", "--cron", "0 0 3 * * *")):
         done = call(*command)
         assert done.status == 0

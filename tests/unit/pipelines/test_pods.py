@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,27 @@ import yaml
 from kfp.components import load_component_from_text
 
 from components.configure import configure
-from pipelines.cli import training as cli
-from pipelines.compile import BATCH, EVALUATION, SCHEDULED, TRAINING, compile_pipeline, read_cluster
-from pipelines.training import on_cluster
+from components.trainjob.manifest import TrainJobSpec
+from pipelines.batch import batch_pipeline
+from pipelines.cli.training import main
+from pipelines.compile import compile_pipeline, read_cluster
+from pipelines.evaluation import evaluation_pipeline
+from pipelines.pods import PipelineFactory
+from pipelines.scheduled import scheduled_pipeline
+from pipelines.training import training_pipeline
 from streetseg import __version__
 from streetseg.config.cluster import Cluster
 from streetseg.config.params import PARAMS, load_params
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import REPOSITORY
 
+SCHEDULED = partial(scheduled_pipeline, training_pipeline)
+PIPELINES: dict[str, PipelineFactory] = {
+    "training": training_pipeline,
+    "scheduled": SCHEDULED,
+    "batch": batch_pipeline,
+    "evaluation": evaluation_pipeline,
+}
 DATA = f"{'1' * 32}.dir"
 COMMITTED = Path("pipelines/street-segmentation-training.yaml")
 STEPS = {
@@ -70,13 +83,14 @@ Compile = Callable[..., Compiled]
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
     """Compile with the repository's params and some changes; ``volume`` for a TrainJob."""
-    job = on_cluster("training-claim", nodes=2, gpus=4, runtime="torch-distributed")
+    job = TrainJobSpec("training-claim", nodes=2, gpus=4)
 
     @functools.cache
-    def run(*sets: str, name: str = TRAINING, volume: bool = False) -> Compiled:
+    def run(*sets: str, name: str = "training", volume: bool = False) -> Compiled:
         out = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
         cluster = load_params(REPOSITORY / "params.yaml", sets).cluster
-        compile_pipeline(name, cluster, out, job if volume else None)
+        pipeline = partial(training_pipeline, job=job) if volume else PIPELINES[name]
+        compile_pipeline(pipeline, cluster, out)
         return Compiled(out.read_text())
 
     return run
@@ -123,7 +137,7 @@ def test_every_step_has_requests_and_limits(compiled: Compile) -> None:
     assert found.resources("gate") == resources(("1", "1"), ("512Mi", "1G"))
 
 
-@pytest.mark.parametrize("name", [TRAINING, SCHEDULED, BATCH, EVALUATION])
+@pytest.mark.parametrize("name", PIPELINES)
 def test_every_step_of_every_pipeline_may_have_resources_of_its_own(
     compiled: Compile, name: str
 ) -> None:
@@ -250,15 +264,15 @@ def test_the_step_that_waits_for_a_train_job_takes_no_accelerator(compiled: Comp
 @pytest.mark.parametrize("sets", [(), ("cluster.webhook_secret=hook",)], ids=["", "webhook"])
 def test_kubeflow_loads_the_yaml(compiled: Compile, volume: bool, sets: tuple[str, ...]) -> None:
     loaded = load_component_from_text(compiled(*sets, volume=volume).text)
-    assert loaded.name == TRAINING
+    assert loaded.name == "street-segmentation-training"
     assert "data_version" in loaded.component_spec.inputs
 
 
-@pytest.mark.parametrize("name", [TRAINING, SCHEDULED])
+@pytest.mark.parametrize("name", ["training", "scheduled"])
 def test_a_webhook_hears_how_the_whole_run_ended(compiled: Compile, name: str) -> None:
     assert "report-outcome" not in compiled(name=name).tasks()
     found = compiled("cluster.webhook_secret=hook", name=name)
-    assert found.spec["pipelineInfo"]["name"] == name
+    assert found.spec["pipelineInfo"]["name"] == f"street-segmentation-{name}"
     root = found.spec["root"]["dag"]["tasks"]
     assert root.keys() == {"exit-handler-1", "report-outcome"}
     told = root["report-outcome"]
@@ -275,9 +289,9 @@ def test_a_webhook_hears_how_the_whole_run_ended(compiled: Compile, name: str) -
 
 
 def test_the_scheduled_steps_are_placed_too(compiled: Compile) -> None:
-    found = compiled("cluster.gpu.count=1", name=SCHEDULED)
-    assert found.secrets("moved").keys() == {"streetseg-mlflow", "streetseg-git"}
-    assert found.resources("moved") == resources(("0.5", "2"), ("1Gi", "4Gi"))
+    found = compiled("cluster.gpu.count=1", name="scheduled")
+    assert found.secrets("data-changed").keys() == {"streetseg-mlflow", "streetseg-git"}
+    assert found.resources("data-changed") == resources(("0.5", "2"), ("1Gi", "4Gi"))
     assert found.containers()["train"]["resources"]["accelerator"]["resourceCount"] == "1"
 
 
@@ -290,6 +304,10 @@ def test_the_scheduled_steps_are_placed_too(compiled: Compile) -> None:
         ("steps.train.memory=[8GB, 16Gi]", "memory.0 = '8GB': write bytes above 0, such as 8Gi"),
         ("steps.train.memory=[0, 16Gi]", "memory.0 = 0: write bytes above 0"),
         ("steps.trian={cpu: [1, 2], memory: [1Gi, 2Gi]}", "'trian': input should be 'default'"),
+        (
+            "steps.moved={cpu: [1, 2], memory: [1Gi, 2Gi]}",
+            "'cluster.steps.moved' is now called 'cluster.steps.data-changed'",
+        ),
         ("steps.gate={cpu: [1, 2]}", "the key 'cluster.steps.gate.memory' is missing"),
         ("gpu.count=-1", "cluster.gpu.count = -1: input should be greater than or equal to 0"),
         ("shared_memory=16Gi", "must be below the limit of steps.train.memory"),
@@ -314,7 +332,7 @@ def test_compile_reads_a_params_file_and_overrides(
     def call(*arguments: str) -> Any:
         monkeypatch.setattr(sys, "argv", ["training", "compile", *arguments])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main(training_pipeline, SCHEDULED)
         return ended.value.code
 
     (tmp_path / "mine.yaml").write_text("cluster: {gpu: {count: 1}}")
@@ -342,9 +360,7 @@ def test_without_params_here_the_defaults_are_compiled(
 
 def test_a_run_cannot_change_its_pods() -> None:
     with pytest.raises(SystemExit, match=r"cluster.gpu.count is settled when .* is compiled"):
-        configure.python_func(
-            "main", "default", 0, -1.0, "", False, False, {"cluster.gpu.count": 1}
-        )
+        configure.python_func("main", "default", {"cluster.gpu.count": 1})
 
 
 def test_what_is_done_with_a_model_does_not_train_it_again() -> None:
@@ -352,11 +368,6 @@ def test_what_is_done_with_a_model_does_not_train_it_again() -> None:
         given = {
             "data_version": DATA,
             "recipe": "default",
-            "epochs": 0,
-            "miou_floor": -1.0,
-            "model_name": "",
-            "auto_promote": False,
-            "fail_on_gate": False,
             "overrides": {"registry.tracking_uri": "sqlite:///mlflow.db", "registry.run_name": "a"},
         }
         return configure.python_func(**(given | inputs))

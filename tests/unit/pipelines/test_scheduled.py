@@ -1,4 +1,4 @@
-"""The scheduled pipeline: it trains where the data has moved."""
+"""The scheduled pipeline: it trains if the data has changed."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ DATA = f"{'1' * 32}.dir"
 def scheduled(tmp_path_factory: pytest.TempPathFactory) -> dict:
     from kfp import compiler
 
-    from pipelines.scheduled import street_segmentation_scheduled
+    from pipelines.scheduled import scheduled_pipeline
+    from pipelines.training import training_pipeline
 
     path = tmp_path_factory.mktemp("compiled") / "scheduled.yaml"
-    compiler.Compiler().compile(street_segmentation_scheduled, str(path))
+    compiler.Compiler().compile(scheduled_pipeline(training_pipeline), str(path))
     return next(yaml.safe_load_all(path.read_text()))
 
 
-def test_everything_that_is_scheduled_hangs_on_the_data(scheduled: dict) -> None:
+def test_every_scheduled_step_depends_on_the_data(scheduled: dict) -> None:
     tasks = scheduled["root"]["dag"]["tasks"]
-    check, condition = tasks.pop("moved"), tasks.pop("condition-1")
+    check, condition = tasks.pop("data-changed"), tasks.pop("condition-1")
     assert tasks == {}
     assert check["cachingOptions"] == {}
     assert condition["triggerPolicy"]["condition"] == (
-        "inputs.parameter_values['pipelinechannel--moved-moved'] == true"
+        "inputs.parameter_values['pipelinechannel--data-changed-changed'] == true"
     )
     (inside,) = scheduled["components"][condition["componentRef"]["name"]]["dag"]["tasks"].values()
     assert inside["taskInfo"]["name"] == "street-segmentation-training"
     given = inside["inputs"]["parameters"]
     assert given.pop("data_version") == {
-        "componentInputParameter": "pipelinechannel--moved-data_version"
+        "componentInputParameter": "pipelinechannel--data-changed-data_version"
     }
     assert given == {
         name: {"componentInputParameter": f"pipelinechannel--{name}"} for name in given
@@ -52,10 +53,10 @@ def test_a_schedule_and_a_run_take_the_same_parameters(scheduled: dict) -> None:
     assert inputs["data_version"]["defaultValue"] == "main"
 
 
-def test_data_moves_when_no_training_has_come_to_its_end_with_it(tmp_path: Path) -> None:
+def test_data_has_changed_if_no_training_with_it_was_completed(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
-    from components.data_changed import moved
+    from components.data_changed import data_changed
 
     git(tmp_path, "init", "--quiet", "--initial-branch", "main")
     commit_data(tmp_path, DATA, "the first frames")
@@ -63,7 +64,7 @@ def test_data_moves_when_no_training_has_come_to_its_end_with_it(tmp_path: Path)
     settings = {"registry.tracking_uri": store, "data.repository": str(tmp_path)}
 
     def ask(version: str) -> tuple[bool, str]:
-        return tuple(moved.python_func(version, "default", settings))
+        return tuple(data_changed.python_func(version, "default", settings))
 
     assert ask("main") == (True, DATA)
     client = MlflowClient(store)
@@ -88,4 +89,4 @@ def test_data_moves_when_no_training_has_come_to_its_end_with_it(tmp_path: Path)
     commit_data(tmp_path, f"{'3' * 32}.dir", "more frames")
     assert ask("main") == (True, f"{'3' * 32}.dir")
     with pytest.raises(SystemExit, match=r"no data version in dvc\.lock"):
-        moved.python_func("no-such-branch", "default", settings)
+        data_changed.python_func("no-such-branch", "default", settings)
