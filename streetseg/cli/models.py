@@ -184,7 +184,10 @@ def ask(
     """
     from dataclasses import asdict
 
-    from streetseg.client import Client
+    try:
+        from streetseg.client import Client
+    except ImportError as error:
+        raise StreetsegError(str(error)) from None
     from streetseg.images.paths import printable
 
     with Client(url, os.environ.get("STREETSEG_TOKEN")) as service:

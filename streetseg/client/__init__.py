@@ -1,4 +1,4 @@
-"""Asking a running service from Python, without a model on this machine.
+"""A client for a running service; no model is needed on this machine.
 
     from streetseg.client import Client
 
@@ -7,16 +7,14 @@
         answer.value          # uint8[H, W], category ids
         answer.model_version  # of the model that made it
 
-What a request is, how its answer is read and when to ask again is written once; :class:`Client` and
-:class:`AsyncClient` only send and wait.
+Requests, answers and retries are defined once; :class:`Client` and :class:`AsyncClient` only send
+and wait.
 """
 
 from importlib.util import find_spec
 
-from streetseg.core.errors import StreetsegError
-
 if find_spec("httpx") is None:
-    raise StreetsegError("asking a service needs httpx: pip install '.[client]' in a checkout")
+    raise ImportError("streetseg.client needs httpx: pip install '.[client]' in a checkout")
 
 from streetseg.client.clients import AsyncClient, Client
 from streetseg.client.folder import Folder

@@ -1,4 +1,4 @@
-"""The service as an object: each method is one call, in plain or in ``async`` code."""
+"""The service as an object with a method for each route, synchronous or ``async``."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import httpx
 import numpy as np
 
 from streetseg.client import request
-from streetseg.client.folder import Folder, ask_for_folder
+from streetseg.client.folder import Folder, segment_folder
 from streetseg.client.request import Answer, Image, Request, ServiceError, Value
 from streetseg.client.retry import RetryPolicy
 from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError
 
 
-class _Service:
-    """What both clients know: where the service is, and how long to ask it."""
+class _BaseClient:
+    """The address of the service, and how long to try."""
 
-    _open: Any
-    """The httpx client that sends."""
+    _http_client: Any
+    """The class of the httpx client that sends."""
 
     def __init__(
         self,
@@ -32,27 +32,26 @@ class _Service:
         timeout: float = 60,
         retries: int = 3,
     ) -> None:
-        """A service at an address.
+        """Connect to a service.
 
-        The token is sent to that address alone: redirects are not followed. With ``http://`` it
-        travels unencrypted, so beyond this machine use ``https://``.
+        The token is sent to this address only: redirects are not followed. With ``http://`` it
+        travels unencrypted, so use ``https://`` beyond this machine.
 
         Args:
-            url: of the service, such as ``https://segment.example.org``.
-            token: what the service knows its users by; None where it asks for none.
-            timeout: seconds that a call may take with its retries. After them nothing is sent
-                again, nor a silent service waited for.
-            retries: how often a request is sent again after a lost connection, 429 or 503, with
-                growing pauses, or those that the service asks for.
+            url: address of the service, such as ``https://segment.example.org``.
+            token: bearer token; None if the service needs none.
+            timeout: time limit of one call with all its retries, in seconds.
+            retries: how often a request is sent again after a lost connection, 429 or 503. The
+                pauses grow, unless the service asks for others.
 
         Raises:
-            StreetsegError: no URL of a service, or a token that cannot be one.
+            StreetsegError: ``url`` is no URL of a service, or the token has impossible characters.
         """
         self.url = _checked_url(url)
         if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
             raise StreetsegError("the token is empty or has characters that no token has")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = self._open(base_url=self.url, headers=headers)
+        self._http = self._http_client(base_url=self.url, headers=headers)
         self._timeout = timeout
         self._retries = retries
 
@@ -60,21 +59,21 @@ class _Service:
         return f"{type(self).__name__}({self.url!r})"
 
     def _read(
-        self, asked: Request[Value], outcome: httpx.Response | httpx.RequestError
+        self, call: Request[Value], outcome: httpx.Response | httpx.RequestError
     ) -> Answer[Value]:
         if isinstance(outcome, httpx.Response):
-            return asked.answer(outcome, self.url)
+            return call.answer(outcome, self.url)
         raise ServiceError(request.no_answer(outcome, self._timeout), url=self.url)
 
 
-class Client(_Service):
-    """The service, asked in turn. May be used from several threads.
+class Client(_BaseClient):
+    """A synchronous client. May be used from several threads.
 
     Each method raises :class:`ServiceError` when the service refuses, fails or cannot be reached,
-    and :class:`StreetsegError` when there is no image to send.
+    and :class:`StreetsegError` when the image cannot be sent.
     """
 
-    _open = httpx.Client
+    _http_client = httpx.Client
 
     def __enter__(self) -> Client:
         return self
@@ -83,72 +82,72 @@ class Client(_Service):
         self.close()
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         self._http.close()
 
     def segment(self, image: Image) -> Answer[np.ndarray]:
-        """Category ids uint8[H, W] of an image, at its size when upright."""
-        return self._ask(request.segment(image))
+        """Category ids uint8[H, W] of an image, at its upright size."""
+        return self._call(request.segment(image))
 
     def overlay(self, image: Image) -> Answer[np.ndarray]:
         """An image blended with the colours of its categories: RGB uint8[H, W, 3]."""
-        return self._ask(request.overlay(image))
+        return self._call(request.overlay(image))
 
     def describe(self, image: Image) -> Answer[dict[str, Any]]:
-        """Width and height of an image, the fraction of each class (0 to 1), and the model."""
-        return self._ask(request.describe(image))
+        """The size of an image, the fraction of each class in it (0 to 1), and the model."""
+        return self._call(request.describe(image))
 
     def segment_batch(self, images: Sequence[Image]) -> Answer[list[np.ndarray | ServiceError]]:
-        """Category ids of several images in one request, an error in the place of a bad one."""
-        return self._ask(request.segment_batch(images))
+        """Category ids of several images in one request; an unusable image has its error."""
+        return self._call(request.segment_batch(images))
 
     def model(self) -> Answer[dict[str, Any]]:
-        """Which model answers: its name, version, run, data version, metrics and label space."""
-        return self._ask(request.MODEL)
+        """The model that answers: name, version, run, data version, metrics and label space."""
+        return self._call(request.MODEL)
 
     def drift(self) -> Answer[dict[str, Any]]:
-        """How what is asked these days differs from what the model was scored on."""
-        return self._ask(request.DRIFT)
+        """How recent images differ from those that the model was evaluated on."""
+        return self._call(request.DRIFT)
 
     def folder(self, source: str | Path, destination: str | Path, parallel: int = 4) -> Folder:
-        """Segment the PNG, JPEG and WebP images below a folder, however deep they lie.
+        """Segment all PNG, JPEG and WebP images in a folder and its subfolders.
 
-        PATH_mask.png holds the mask of each as the service sent it: category ids, shown in the
-        colours of the categories. An image whose mask is there is not sent again, so a call that
-        was stopped is gone on with by the same call. An image that cannot be used does not stop
-        it. Hidden files are passed over.
+        ``PATH_mask.png`` holds the mask of each image as the service sent it: category ids, with
+        the categories' colours as palette. An image that has a mask already is skipped, so the same
+        call resumes one that was stopped. Unusable images are reported and do not stop the call.
+        Hidden files are skipped.
 
         Args:
             source: folder of images.
-            destination: folder for the masks, apart from the source.
-            parallel: how many images are asked about at the same time.
+            destination: folder for the masks, outside the source.
+            parallel: number of concurrent requests.
 
         Raises:
-            StoppedError: Ctrl-C; the same call goes on.
+            StoppedError: interrupted by Ctrl-C; the same call resumes.
             StreetsegError: no images, source and destination overlap, or a mask cannot be
                 written.
-            ServiceError: the service cannot be reached, wants a token, or stays overloaded.
+            ServiceError: the service cannot be reached, needs a token, or stays overloaded.
         """
-        return ask_for_folder(self._ask, source, destination, parallel)
+        return segment_folder(self._call, source, destination, parallel)
 
-    def _ask(self, asked: Request[Value]) -> Answer[Value]:
+    def _call(self, call: Request[Value]) -> Answer[Value]:
         policy = RetryPolicy(self._timeout, self._retries)
         while True:
             try:
                 outcome = self._http.request(
-                    asked.method, asked.route, files=asked.files, timeout=policy.seconds_left
+                    call.method, call.route, files=call.files, timeout=policy.seconds_left
                 )
             except httpx.RequestError as error:
                 outcome = error
             if (pause := policy.pause_after(outcome)) is None:
-                return self._read(asked, outcome)
+                return self._read(call, outcome)
             time.sleep(pause)
 
 
-class AsyncClient(_Service):
-    """The same for ``async`` code: each method is awaited, and many may be under way."""
+class AsyncClient(_BaseClient):
+    """The same methods for ``async`` code; many calls may run at once."""
 
-    _open = httpx.AsyncClient
+    _http_client = httpx.AsyncClient
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -157,46 +156,46 @@ class AsyncClient(_Service):
         await self.close()
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def segment(self, image: Image) -> Answer[np.ndarray]:
         """As :meth:`Client.segment`."""
-        return await self._ask(request.segment(image))
+        return await self._call(request.segment(image))
 
     async def overlay(self, image: Image) -> Answer[np.ndarray]:
         """As :meth:`Client.overlay`."""
-        return await self._ask(request.overlay(image))
+        return await self._call(request.overlay(image))
 
     async def describe(self, image: Image) -> Answer[dict[str, Any]]:
         """As :meth:`Client.describe`."""
-        return await self._ask(request.describe(image))
+        return await self._call(request.describe(image))
 
     async def segment_batch(
         self, images: Sequence[Image]
     ) -> Answer[list[np.ndarray | ServiceError]]:
         """As :meth:`Client.segment_batch`."""
-        return await self._ask(request.segment_batch(images))
+        return await self._call(request.segment_batch(images))
 
     async def model(self) -> Answer[dict[str, Any]]:
         """As :meth:`Client.model`."""
-        return await self._ask(request.MODEL)
+        return await self._call(request.MODEL)
 
     async def drift(self) -> Answer[dict[str, Any]]:
         """As :meth:`Client.drift`."""
-        return await self._ask(request.DRIFT)
+        return await self._call(request.DRIFT)
 
-    async def _ask(self, asked: Request[Value]) -> Answer[Value]:
+    async def _call(self, call: Request[Value]) -> Answer[Value]:
         policy = RetryPolicy(self._timeout, self._retries)
         while True:
             try:
                 outcome = await self._http.request(
-                    asked.method, asked.route, files=asked.files, timeout=policy.seconds_left
+                    call.method, call.route, files=call.files, timeout=policy.seconds_left
                 )
             except httpx.RequestError as error:
                 outcome = error
             if (pause := policy.pause_after(outcome)) is None:
-                return self._read(asked, outcome)
+                return self._read(call, outcome)
             await asyncio.sleep(pause)
 
 

@@ -1,4 +1,4 @@
-"""A folder of images, segmented by a service."""
+"""Segments a folder of images with a service."""
 
 from __future__ import annotations
 
@@ -16,76 +16,81 @@ from streetseg.core.progress import track
 from streetseg.core.storage import Storage
 from streetseg.images.paths import list_images, mask_name
 
-ABOUT_THE_PICTURE = (
+IMAGE_ERRORS = (
     httpx.codes.BAD_REQUEST,
     httpx.codes.REQUEST_ENTITY_TOO_LARGE,
     httpx.codes.UNSUPPORTED_MEDIA_TYPE,
     httpx.codes.INTERNAL_SERVER_ERROR,
 )
-"""Statuses after which the next image may do better."""
+"""Statuses that concern one image: the next one may succeed."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of images that the service was asked about."""
+    """The result of segmenting a folder."""
 
     destination: Path
     made: int
-    """Masks of this call."""
+    """Masks that this call made."""
     there: int
-    """Masks that an earlier call had left."""
+    """Masks that existed already."""
     failed: dict[str, str]
     """What is wrong with each image that has no mask, by its path below the source."""
     model_versions: list[str]
-    """That made the masks of this call: more than one if a promotion came between."""
+    """The versions that made the masks of this call: several if there was a promotion meanwhile."""
 
 
-def ask_for_folder(
+def segment_folder(
     send: Callable[[Request[bytes]], Answer[bytes]],
     source: str | Path,
     destination: str | Path,
     parallel: int,
 ) -> Folder:
-    """Fetch the masks of a folder; :meth:`streetseg.client.Client.folder` says how.
+    """Request the mask of each image; see :meth:`streetseg.client.Client.folder`.
 
     Args:
-        send: asks the service; it is called from several threads.
+        send: sends a request; called from several threads.
         source: folder of images.
         destination: folder for the masks.
-        parallel: how many images are asked about at the same time.
+        parallel: number of concurrent requests.
     """
-    origin, target = (Storage(str(Path(folder).resolve())) for folder in (source, destination))
-    pictures, masks = list_images(origin, target), target.files()
-    to_do = [path for path in pictures if mask_name(path) not in masks]
+    images, masks = (Storage(str(Path(folder).resolve())) for folder in (source, destination))
+    paths, existing = list_images(images, masks), masks.files()
+    pending = [path for path in paths if mask_name(path) not in existing]
     failed: dict[str, str] = {}
     versions: set[str] = set()
 
-    def ask(path: str) -> tuple[str, str, str]:
-        """The path, and the version of the model or what is wrong with the image."""
+    def request_mask(path: str) -> tuple[str, str, str]:
+        """The path, the model version, and what is wrong with the image; one of both is empty."""
         try:
-            answer = send(mask_file(origin.read(path)))
+            answer = send(mask_file(images.read(path)))
         except ServiceError as error:
-            if error.status not in ABOUT_THE_PICTURE:
+            if error.status not in IMAGE_ERRORS:
                 raise
             return path, "", error.reason
         except StreetsegError as error:
             return path, "", str(error)
-        target.write(mask_name(path), answer.value)
+        masks.write(mask_name(path), answer.value)
         return path, answer.model_version, ""
 
     pool = ThreadPoolExecutor(parallel)
     try:
-        asked = thread_map(pool, ask, to_do, ahead=2 * parallel)
-        for path, version, wrong in track(asked, total=len(to_do), description="ask"):
-            if wrong:
-                failed[path] = wrong
+        results = thread_map(pool, request_mask, pending, ahead=2 * parallel)
+        for path, version, problem in track(results, total=len(pending), description="ask"):
+            if problem:
+                failed[path] = problem
             else:
                 versions.add(version)
     except KeyboardInterrupt:
         raise StoppedError(
-            f"stopped with masks in {target.url}: the same command goes on with the rest"
+            f"stopped with masks in {masks.url}: the same command goes on with the rest"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
-    made, there = len(to_do) - len(failed), len(pictures) - len(to_do)
-    return Folder(Path(target.url), made, there, failed, sorted(versions))
+    return Folder(
+        Path(masks.url),
+        made=len(pending) - len(failed),
+        there=len(paths) - len(pending),
+        failed=failed,
+        model_versions=sorted(versions),
+    )

@@ -1,4 +1,4 @@
-"""What the service is asked, and how its answer is read."""
+"""The requests that the service answers, and how their answers are read."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class ServiceError(StreetsegError):
 
     Attributes:
         status: the HTTP status; None if there was no answer.
-        reason: the service's own words.
+        reason: the service's own message.
     """
 
     def __init__(self, reason: str, status: int | None = None, url: str = "") -> None:
-        """What was said to a request to ``url``."""
+        """Describe the answer of the service at ``url``, or the lack of one."""
         answered = f"answers {status}: " if status else ""
         super().__init__(f"{url} {answered}{reason}".strip())
         self.status = status
@@ -42,28 +42,28 @@ class ServiceError(StreetsegError):
 
 @dataclass(frozen=True)
 class Answer(Generic[Value]):
-    """What the service answered."""
+    """The answer of the service."""
 
     value: Value
     model_version: str
-    """Of the model that made it; empty if the service did not say."""
+    """The version that made it; empty if the service did not say."""
 
 
 @dataclass(frozen=True)
 class Request(Generic[Value]):
-    """A route with the images that are sent to it, and how the body of its answer is read."""
+    """A route, the images to send, and a reader for the body of the answer."""
 
     method: str
     route: str
     read: Callable[[bytes], Value]
     files: Sequence[tuple[str, bytes]] = ()
-    """The field of the form and the content of each."""
+    """(form field, content) of each image."""
 
     def answer(self, response: httpx.Response, url: str) -> Answer[Value]:
-        """What the service at ``url`` said.
+        """Read the response of the service at ``url``.
 
         Raises:
-            ServiceError: it refused, or what it said is no answer to this request.
+            ServiceError: the service refused, or the response does not answer this request.
         """
         if response.status_code != httpx.codes.OK:
             raise ServiceError(_refusal(response), response.status_code, url)
@@ -82,7 +82,7 @@ def segment(image: Image) -> Request[np.ndarray]:
 
 
 def mask_file(image: Image) -> Request[bytes]:
-    """The same as the file that the service sends."""
+    """The mask as the PNG file that the service sends."""
     return Request("POST", "/segment", _checked_mask, [("image", _content(image))])
 
 
@@ -92,12 +92,12 @@ def overlay(image: Image) -> Request[np.ndarray]:
 
 
 def describe(image: Image) -> Request[dict[str, Any]]:
-    """Plain data."""
+    """The size of the image, and the fraction of its pixels in each class."""
     return Request("POST", "/describe", _read_json, [("image", _content(image))])
 
 
 def segment_batch(images: Sequence[Image]) -> Request[list[np.ndarray | ServiceError]]:
-    """Category ids, or an error, for each."""
+    """Category ids, or an error, for each image."""
     if not images:
         raise StreetsegError("there are no images to send")
     files = [("images", _content(image)) for image in images]
@@ -112,12 +112,12 @@ def segment_batch(images: Sequence[Image]) -> Request[list[np.ndarray | ServiceE
 
 
 def no_answer(error: httpx.RequestError, timeout: float) -> str:
-    """Why nothing came, and what to do."""
+    """Why there is no response, and what to do."""
     if isinstance(error, httpx.TimeoutException):
         return f"did not answer within {timeout:g} s: try a longer timeout"
     if isinstance(error, httpx.ConnectError):
-        started = "start the service with 'make serve', or name another URL"
-        return f"cannot be reached ({one_line(error)}): {started}"
+        advice = "start the service with 'make serve', or name another URL"
+        return f"cannot be reached ({one_line(error)}): {advice}"
     return f"broke off ({one_line(error) or type(error).__name__}): try again"
 
 
@@ -155,21 +155,21 @@ DRIFT = Request("GET", "/drift", _read_json)
 
 def _read_result(result: dict[str, Any]) -> np.ndarray | ServiceError:
     if "error" in result:
-        return ServiceError(_shown(result["error"]))
+        return ServiceError(_printable(result["error"]))
     return decode_ids(base64.b64decode(result["mask"], validate=True))
 
 
 def _refusal(response: httpx.Response) -> str:
-    """What a service says is wrong."""
+    """The message of an error response."""
     if response.has_redirect_location:
-        to = _shown(response.headers["Location"])
-        return f"it redirects to {to}, where nothing is sent: name that URL if you trust it"
+        location = _printable(response.headers["Location"])
+        return f"it redirects to {location}, where nothing is sent: name that URL if you trust it"
     try:
-        return _shown(_read_json(response.content)["error"])
+        return _printable(_read_json(response.content)["error"])
     except (ValueError, KeyError, TypeError):
-        return _shown(response.reason_phrase) or "no reason was given"
+        return _printable(response.reason_phrase) or "no reason was given"
 
 
-def _shown(text: object) -> str:
-    """A stranger's text as one short line that a terminal shows and does not obey."""
-    return one_line("".join(letter if letter.isprintable() else " " for letter in str(text)))
+def _printable(text: object) -> str:
+    """Untrusted text as one short line without control characters."""
+    return one_line("".join(char if char.isprintable() else " " for char in str(text)))

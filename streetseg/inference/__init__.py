@@ -1,6 +1,6 @@
-"""ONNX Runtime without PyTorch: all that a service needs of a model.
+"""Inference with ONNX Runtime, without PyTorch.
 
-Registered versions carry source that imports ``Segmenter`` from here: the name must stay.
+The source stored with registered versions imports ``Segmenter`` from here: keep the name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The model artifact: a folder of safe formats that holds all that serving and resuming need.
+"""The model artifact: a folder of safe formats with all that serving and fine-tuning need.
 
 =======================  ===========================================================================
 ``model.onnx``           what is served: RGB uint8[N, height, width, 3] -> logits float32[N, C, ...]
@@ -6,10 +6,10 @@
 ``weights.safetensors``  the same weights for PyTorch, to fine-tune
 ``config.json``          architecture, input size, and where the model comes from
 ``labels.json``          the label space
-``example.safetensors``  an image and the logits PyTorch gave for it, to check any runtime against
-``trained_on.txt``       hashes of the images it trained on; left out where they are not known
-``reference.json``       what its evaluation looked like, for :mod:`streetseg.monitoring.drift`;
-                         of a registered model alone, missing from versions older than it
+``example.safetensors``  an image and PyTorch's logits for it, to check other runtimes
+``trained_on.txt``       hashes of the images it was trained on; missing if they are unknown
+``reference.json``       statistics of its evaluation for :mod:`streetseg.monitoring.drift`; only in
+                         registered versions, and not in the oldest of them
 =======================  ===========================================================================
 """
 
@@ -28,14 +28,14 @@ WEIGHTS = "weights.safetensors"
 TRAINED_ON = "trained_on.txt"
 REFERENCE = "reference.json"
 GRAPHS = {"float32": "model.onnx", "int8": "model.int8.onnx"}
-"""What is served in each precision."""
+"""The file that is served, by precision."""
 
 
 def read_config(artifact: Path) -> dict[str, Any]:
     """The ``config.json`` of an artifact.
 
     Raises:
-        StreetsegError: the folder is no model artifact of a format known here.
+        StreetsegError: the folder is no model artifact, or of an unsupported format.
     """
     config = _read_json(artifact, "config.json")
     if config.get("format") != FORMAT:
@@ -62,7 +62,7 @@ def read_labels(artifact: Path) -> LabelSpace:
 
 
 def read_trained_on(artifact: Path) -> set[str] | None:
-    """Hashes of the images that a model was trained on; None if the artifact does not say."""
+    """Hashes of the images that a model was trained on; None if they are unknown."""
     path = Path(artifact) / TRAINED_ON
     return set(path.read_text().split()) if path.exists() else None
 

@@ -1,4 +1,4 @@
-"""Prediction with a model artifact, in ONNX Runtime: no PyTorch needed."""
+"""Prediction with a model artifact in ONNX Runtime; PyTorch is not needed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ CPU = "CPUExecutionProvider"
 
 
 class Segmenter:
-    """A model that turns images into category ids.
+    """A model that predicts the category of each pixel.
 
     Attributes:
         artifact: the folder it was opened from.
-        labels: the label space of the answers.
+        labels: the label space of its predictions.
         info: the ``config.json`` of the artifact.
-        size: (height, width) at which the network looks at an image.
-        precision: of the graph that is open, "float32" or "int8".
-        graph: its file.
+        size: (height, width) of the network's input.
+        precision: of the loaded graph, "float32" or "int8".
+        graph: the file of that graph.
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class Segmenter:
 
         Args:
             artifact: the folder.
-            precision: "float32" or "int8"; None for int8 where the artifact has it and ONNX Runtime
+            precision: "float32" or "int8"; None for int8 if the artifact has it and ONNX Runtime
                 has no CUDA, else float32.
-            threads: that compute together on a CPU; 0 for one on each core.
+            threads: computing threads on a CPU; 0 for one on each core.
 
         Raises:
             StreetsegError: the folder is no model artifact.
@@ -51,7 +51,7 @@ class Segmenter:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or cores()
-        # Threads that wait in a loop for their next part take the cores from decoding and encoding.
+        # Spinning threads would take the cores from decoding and encoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         available = onnxruntime.get_available_providers()
         providers = [p for p in ("CUDAExecutionProvider", CPU) if p in available]
@@ -74,7 +74,7 @@ class Segmenter:
 
     @property
     def device(self) -> str:
-        """What it computes on: CPU or CUDA."""
+        """Where it computes: CPU or CUDA."""
         return self._session.get_providers()[0].removesuffix("ExecutionProvider")
 
     def predict(self, rgb: np.ndarray) -> np.ndarray:
@@ -89,5 +89,5 @@ class Segmenter:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities float32[C, h, w] of logits float32[C, h, w]."""
-    powers = np.exp(logits - logits.max(axis=0))
-    return powers / powers.sum(axis=0)
+    exponentials = np.exp(logits - logits.max(axis=0))
+    return exponentials / exponentials.sum(axis=0)

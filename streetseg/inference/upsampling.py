@@ -1,30 +1,31 @@
-"""From the network's size to the image's: the category of each pixel."""
+"""Upsampling: from logits at the network's size to category ids at the image's size."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-CHUNK = 1 << 15
-"""Pixels that are interpolated at a time: their logits stay in the processor's cache."""
+CHUNK_PIXELS = 1 << 15
+"""Pixels interpolated at a time at borders: their logits fit in the processor's cache."""
 
-ROWS = 64
-"""Rows of the answer that are interpolated at a time, where all are: for the same reason."""
+BAND_ROWS = 64
+"""Rows interpolated at a time when all pixels are: they fit in the processor's cache."""
 
 MAX_BORDER_FRACTION = 0.15
-"""Share of the network's pixels at borders, above which interpolating all takes less time."""
+"""Fraction of pixels at borders above which interpolating every pixel is faster."""
 
 
 def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The most likely category of each pixel at another size.
 
-    The logits are interpolated bilinearly, not the ids: edges stay smooth. Between four neighbours
-    that agree on the category nothing needs to be computed, as every mean of their logits has its
-    maximum there too; so where borders between categories are few, they alone are interpolated.
+    The logits are interpolated bilinearly, not the ids, so that edges stay smooth. Where four
+    neighbours have the same category, so has every pixel between them, because a mean of logits
+    that share their maximum keeps it. If borders between categories are rare, only they are
+    interpolated.
 
     Args:
         logits: float32[C, h, w].
-        size: (height, width) of the answer.
+        size: (height, width) of the result.
 
     Returns:
         Category ids uint8[height, width].
@@ -36,13 +37,13 @@ def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return ids
     at_borders = _borders(ids)
     if at_borders.mean() > MAX_BORDER_FRACTION:
-        return _everywhere(logits, size)
+        return _interpolate_all(logits, size)
     top, bottom, down = _neighbours(height, size[0])
     left, right, across = _neighbours(width, size[1])
     borders = np.flatnonzero(at_borders.take(left, axis=1).take(top, axis=0))
     ids = ids.take(left, axis=1).take(top, axis=0)
-    for start in range(0, len(borders), CHUNK):
-        pixels = borders[start : start + CHUNK]
+    for start in range(0, len(borders), CHUNK_PIXELS):
+        pixels = borders[start : start + CHUNK_PIXELS]
         y, x = np.divmod(pixels, size[1])
         upper, lower, west, east = top[y] * width, bottom[y] * width, left[x], right[x]
         above = _mix(points.take(upper + west, 0), points.take(upper + east, 0), across[x])
@@ -51,38 +52,39 @@ def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return ids
 
 
-def _everywhere(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The same, with every pixel interpolated: faster where borders are everywhere."""
+def _interpolate_all(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """:func:`categories_at` with every pixel interpolated."""
     (categories, rows, _), (height, width) = logits.shape, size
     wide = np.empty((categories, rows, width), logits.dtype)
     for plane, widened in zip(logits, wide, strict=True):
         cv2.resize(plane, (width, rows), dst=widened)
     top, bottom, down = _neighbours(rows, height)
     ids = np.zeros(size, np.uint8)
-    for start in range(0, height, ROWS):
-        band = slice(start, start + ROWS)
-        shown = ids[band]
-        largest = np.full(shown.shape, -np.inf, logits.dtype)
+    for start in range(0, height, BAND_ROWS):
+        band = slice(start, start + BAND_ROWS)
+        band_ids = ids[band]
+        largest = np.full(band_ids.shape, -np.inf, logits.dtype)
         for category, plane in enumerate(wide):
-            mixed = _mix(plane[top[band]], plane[bottom[band]], down[band])
-            np.copyto(shown, category, where=mixed > largest)
-            np.maximum(largest, mixed, out=largest)
+            interpolated = _mix(plane[top[band]], plane[bottom[band]], down[band])
+            np.copyto(band_ids, category, where=interpolated > largest)
+            np.maximum(largest, interpolated, out=largest)
     return ids
 
 
-def _neighbours(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each of ``wanted`` pixels, the two of ``length`` it lies between, and the second's share.
+def _neighbours(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bilinear interpolation along one axis, from ``source`` pixels to ``target`` pixels.
 
     Returns:
-        int64[wanted] twice, and float32[wanted] from 0 to 1.
+        For each target pixel, the indices int64[target] of the two source pixels around its centre,
+        and the weight float32[target] of the second, 0 to 1.
     """
-    centres = ((np.arange(wanted) + 0.5) * (length / wanted) - 0.5).clip(0, length - 1)
+    centres = ((np.arange(target) + 0.5) * (source / target) - 0.5).clip(0, source - 1)
     first = centres.astype(np.int64)
-    return first, np.minimum(first + 1, length - 1), (centres - first).astype(np.float32)
+    return first, np.minimum(first + 1, source - 1), (centres - first).astype(np.float32)
 
 
 def _borders(ids: np.ndarray) -> np.ndarray:
-    """Where an id differs from one of its right, lower and lower right neighbours: bool[h, w]."""
+    """Where an id differs from its right, lower or lower right neighbour: bool[h, w]."""
     borders = np.zeros(ids.shape, bool)
     borders[:, :-1] = ids[:, :-1] != ids[:, 1:]
     borders[:-1] |= ids[:-1] != ids[1:]
@@ -90,9 +92,9 @@ def _borders(ids: np.ndarray) -> np.ndarray:
     return borders
 
 
-def _mix(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """``first`` float32[n, k] and a ``share`` float32[n] of ``second`` instead."""
+def _mix(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """``first + weight * (second - first)`` for float32[n, k] and float32[n]; reuses ``second``."""
     second -= first
-    second *= share[:, None]
+    second *= weight[:, None]
     second += first
     return second

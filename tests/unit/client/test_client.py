@@ -1,8 +1,9 @@
-"""The Python client, beside the real service and beside servers that misbehave."""
+"""The Python client with the real service, and with servers that misbehave."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import io
 import os
 import sys
@@ -20,15 +21,14 @@ from PIL import Image
 import streetseg
 from streetseg import cli
 from streetseg.cli.models import ask
-from streetseg.client import AsyncClient, Client, ServiceError
-from streetseg.client import retry as patience
+from streetseg.client import AsyncClient, Client, ServiceError, retry
 from streetseg.client.folder import Folder
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
 from streetseg.images.decode import decode_image
 from streetseg.images.encode import encode_palette_png, encode_png
 from streetseg.images.resize import blend
-from tests.conftest import Trained
+from tests.conftest import Command, Trained
 from tests.support.faulty_server import drop, drop_midway, faulty_server, say
 from tests.support.live_service import LiveService, live_service
 
@@ -47,11 +47,11 @@ def live(
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.01)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.01)
 
 
-def test_a_mask_is_what_the_model_says(live: LiveService, tmp_path: Path) -> None:
+def test_a_mask_equals_the_models_prediction(live: LiveService, tmp_path: Path) -> None:
     model = streetseg.load("models:/asked@champion", live.recipe.registry)
     path = tmp_path / "frame.png"
     path.write_bytes(encode_png(RGB))
@@ -62,7 +62,7 @@ def test_a_mask_is_what_the_model_says(live: LiveService, tmp_path: Path) -> Non
             assert answer.model_version == "1"
 
 
-def test_the_other_answers_are_plain_data(live: LiveService) -> None:
+def test_model_drift_and_describe_are_plain_data(live: LiveService) -> None:
     with Client(live.url) as service:
         assert service.model().value["name"] == "asked"
         before = service.drift().value["seen"]
@@ -72,14 +72,14 @@ def test_the_other_answers_are_plain_data(live: LiveService) -> None:
     assert described.model_version == described.value["model"]["version"] == "1"
 
 
-def test_an_overlay_is_the_picture_under_the_colours(live: LiveService) -> None:
+def test_an_overlay_is_the_image_blended_with_the_colours(live: LiveService) -> None:
     model = streetseg.load("models:/asked@champion", live.recipe.registry)
     with Client(live.url) as service:
-        seen = service.overlay(RGB).value
-    np.testing.assert_array_equal(seen, blend(RGB, model.labels.palette[model.predict(RGB)]))
+        overlay = service.overlay(RGB).value
+    np.testing.assert_array_equal(overlay, blend(RGB, model.labels.palette[model.predict(RGB)]))
 
 
-def test_a_batch_answers_for_each_and_a_bad_one_has_its_error(live: LiveService) -> None:
+def test_a_batch_answers_each_image_and_a_bad_one_has_its_error(live: LiveService) -> None:
     model = streetseg.load("models:/asked@champion", live.recipe.registry)
     with Client(live.url) as service:
         answer = service.segment_batch([RGB, b"text", RGB[:20]])
@@ -91,7 +91,7 @@ def test_a_batch_answers_for_each_and_a_bad_one_has_its_error(live: LiveService)
     assert answer.model_version == "1"
 
 
-def test_many_can_be_asked_at_once(live: LiveService) -> None:
+def test_many_requests_can_run_at_once(live: LiveService) -> None:
     async def ask() -> list[Any]:
         async with AsyncClient(live.url) as service:
             return await asyncio.gather(*[service.segment(RGB) for _ in range(6)])
@@ -101,17 +101,17 @@ def test_many_can_be_asked_at_once(live: LiveService) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "status", "said"),
+    ("image", "status", "message"),
     [
         (b"text", 400, "is not an image"),
         (encode_png(np.zeros((1000, 1000, 3), np.uint8)), 413, "1000x1000"),
         (bytes(3_000_000), 413, "1 megabytes"),
     ],
 )
-def test_a_refusal_is_told_in_the_services_words(
-    live: LiveService, image: bytes, status: int, said: str
+def test_a_refusal_carries_the_services_message(
+    live: LiveService, image: bytes, status: int, message: str
 ) -> None:
-    with Client(live.url) as service, pytest.raises(ServiceError, match=said) as refused:
+    with Client(live.url) as service, pytest.raises(ServiceError, match=message) as refused:
         service.segment(image)
     assert refused.value.status == status
     assert str(refused.value).startswith(f"{live.url} answers {status}: ")
@@ -119,8 +119,8 @@ def test_a_refusal_is_told_in_the_services_words(
 
 @pytest.fixture(scope="module")
 def folder(live: LiveService, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five images, two that cannot be used, and what is none."""
-    root = tmp_path_factory.mktemp("pictures")
+    """Five images, two unusable ones, and files that are not images."""
+    root = tmp_path_factory.mktemp("images")
     for number, name in enumerate(("a.png", "day/b.png", "day/c.PNG", "d.png", "day/e.png")):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(encode_png(np.roll(RGB, 10 * number, axis=0)))
@@ -131,9 +131,7 @@ def folder(live: LiveService, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_folder_is_asked_about_and_gone_on_with(
-    live: LiveService, folder: Path, tmp_path: Path
-) -> None:
+def test_a_folder_is_segmented_and_resumed(live: LiveService, folder: Path, tmp_path: Path) -> None:
     model = streetseg.load("models:/asked@champion", live.recipe.registry)
     with Client(live.url) as service:
         first = service.folder(folder, tmp_path / "masks")
@@ -142,13 +140,13 @@ def test_a_folder_is_asked_about_and_gone_on_with(
             "day/cut.png": "the field 'image' is truncated",
             "text.png": "the field 'image' is not an image",
         }
-        found = sorted(path for path in (tmp_path / "masks").rglob("*") if path.is_file())
-        assert len(found) == 5, "and nothing unfinished"
-        for path in found:
+        masks = sorted(path for path in (tmp_path / "masks").rglob("*") if path.is_file())
+        assert len(masks) == 5, "and nothing unfinished"
+        for path in masks:
             name = str(path.relative_to(tmp_path / "masks")).removesuffix("_mask.png")
             ids = model.predict(decode_image((folder / name).read_bytes()))
             assert path.read_bytes() == encode_palette_png(ids, model.labels.palette)
-        found[0].unlink()
+        masks[0].unlink()
         again = service.folder(folder, tmp_path / "masks", parallel=1)
     assert (again.made, again.there, len(again.failed)) == (1, 4, 2)
 
@@ -164,7 +162,7 @@ def test_a_folder_stops_when_the_service_cannot_go_on(folder: Path, tmp_path: Pa
     assert len(server.seen) < 7, "the rest was not sent"
 
 
-def test_masks_do_not_go_among_the_pictures(folder: Path, tmp_path: Path) -> None:
+def test_masks_do_not_go_among_the_images(folder: Path, tmp_path: Path) -> None:
     with Client() as service:
         for destination in (folder, folder / "masks", folder.parent):
             with pytest.raises(StreetsegError, match="name a destination outside"):
@@ -199,16 +197,16 @@ def test_the_command_reads_its_token_from_the_environment(
             cli.main()
     assert not ended.value.code
     assert {request["Authorization"] for request in server.seen} == {f"Bearer {TOKEN}"}
-    said = capsys.readouterr().out.splitlines()
-    assert said == [f"6 masks in {tmp_path / 'masks'}", "no mask of a.png: is odd"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"6 masks in {tmp_path / 'masks'}", "no mask of a.png: is odd"]
 
 
-def test_the_command_names_a_picture_whose_name_is_no_utf8(
+def test_the_command_names_an_image_whose_name_is_not_utf8(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = os.fsdecode(b"\xff.png")
-    found = Folder(tmp_path, 0, 0, {path: f"cannot read {path}"}, [])
-    monkeypatch.setattr(Client, "folder", lambda *_: found)
+    result = Folder(tmp_path, 0, 0, {path: f"cannot read {path}"}, [])
+    monkeypatch.setattr(Client, "folder", lambda *_: result)
     ask(tmp_path, tmp_path)
     assert r"no mask of \udcff.png: cannot read \udcff.png" in capsys.readouterr().out
 
@@ -230,14 +228,14 @@ def test_the_async_client_has_the_same_methods(live: LiveService) -> None:
 @pytest.mark.parametrize(
     "fault", [drop, drop_midway, say(503, Retry_After="0"), say(429), say(503, {"error": "busy"})]
 )
-def test_what_passes_is_tried_again(quick: None, fault: Any) -> None:
+def test_a_temporary_failure_is_retried(short_pauses: None, fault: Any) -> None:
     with faulty_server(fault, fault, GOOD) as server, Client(server.url) as service:
         answer = service.model()
     assert (answer.value, answer.model_version) == ({"name": "m"}, "7")
     assert len(server.seen) == 3
 
 
-def test_the_async_client_tries_again_too(quick: None) -> None:
+def test_the_async_client_retries_too(short_pauses: None) -> None:
     async def ask(url: str) -> str:
         async with AsyncClient(url) as service:
             return (await service.segment(RGB)).model_version
@@ -248,7 +246,7 @@ def test_the_async_client_tries_again_too(quick: None) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 415, 500])
-def test_what_does_not_pass_is_not_tried_again(status: int) -> None:
+def test_a_permanent_failure_is_not_retried(status: int) -> None:
     fault = say(status, {"error": "no \x1b[31m\n good"})
     with (
         faulty_server(fault) as server,
@@ -260,7 +258,7 @@ def test_what_does_not_pass_is_not_tried_again(status: int) -> None:
     assert len(server.seen) == 1
 
 
-def test_tries_are_counted(quick: None) -> None:
+def test_retries_are_limited(short_pauses: None) -> None:
     for fault, status in ((say(503, {"error": "busy"}), 503), (drop, None)):
         with (
             faulty_server(fault) as server,
@@ -271,7 +269,7 @@ def test_tries_are_counted(quick: None) -> None:
         assert (failed.value.status, len(server.seen)) == (status, 3)
 
 
-def test_the_service_says_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_after_sets_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     soon = formatdate(time.time() + 9, usegmt=True)
@@ -284,7 +282,7 @@ def test_the_service_says_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("wait", ["31", "3600", "99999999999999999999"])
-def test_nobody_waits_for_longer_than_the_call_may_take(wait: str) -> None:
+def test_no_pause_is_longer_than_the_call_may_take(wait: str) -> None:
     fault = say(503, {"error": "come back later"}, Retry_After=wait)
     with (
         faulty_server(fault) as server,
@@ -295,7 +293,7 @@ def test_nobody_waits_for_longer_than_the_call_may_take(wait: str) -> None:
     assert len(server.seen) == 1
 
 
-def test_a_silent_service_is_left(quick: None) -> None:
+def test_a_silent_service_times_out(short_pauses: None) -> None:
     gone = threading.Event()
     with (
         faulty_server(lambda _: gone.wait(20) and None) as server,
@@ -307,7 +305,7 @@ def test_a_silent_service_is_left(quick: None) -> None:
     assert len(server.seen) == 1
 
 
-def test_where_nothing_listens_the_message_says_what_to_do(quick: None) -> None:
+def test_a_refused_connection_says_what_to_do(short_pauses: None) -> None:
     with faulty_server(GOOD) as server:
         url = server.url
     with Client(url) as service, pytest.raises(ServiceError, match="make serve") as failed:
@@ -332,14 +330,14 @@ def test_a_token_goes_to_its_service_and_nowhere_else() -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>Welcome</html>", b"[]", b"\xff"])
-def test_another_kind_of_server_is_noticed(body: bytes) -> None:
+def test_another_kind_of_server_is_detected(body: bytes) -> None:
     with faulty_server(say(200, body)) as server, Client(server.url) as service:
         for ask in (service.model, lambda: service.segment(RGB), lambda: service.overlay(RGB)):
             with pytest.raises(ServiceError, match="is that a streetseg service"):
                 ask()
 
 
-def test_a_mask_that_is_none_is_noticed() -> None:
+def test_an_image_that_is_no_mask_is_detected() -> None:
     buffer = io.BytesIO()
     Image.fromarray(RGB).save(buffer, "PNG")
     with (
@@ -351,7 +349,7 @@ def test_a_mask_that_is_none_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"url": "localhost:3000"}, "write it as http://HOST:PORT"),
         ({"url": "ftp://here"}, "is no URL of a service"),
@@ -361,20 +359,32 @@ def test_a_mask_that_is_none_is_noticed() -> None:
         ({"token": "two\nlines"}, "characters that no token has"),
     ],
 )
-def test_a_wrong_address_or_token_is_told_at_once(options: dict, said: str) -> None:
-    with pytest.raises(StreetsegError, match=said) as wrong:
+def test_a_wrong_address_or_token_is_reported_at_once(options: dict, message: str) -> None:
+    with pytest.raises(StreetsegError, match=message) as wrong:
         Client(**options)
     assert "secret" not in str(wrong.value)
 
 
 @pytest.mark.parametrize(
-    ("image", "said"),
+    ("image", "message"),
     [
         ("nowhere.png", "cannot read nowhere.png: No such file"),
         (np.zeros((4, 4), np.uint8), r"not uint8\[4, 4\]"),
         (np.zeros((4, 4, 3)), r"not float64\[4, 4, 3\]"),
     ],
 )
-def test_what_is_no_picture_is_not_sent(image: Any, said: str) -> None:
-    with Client() as service, pytest.raises(StreetsegError, match=said):
+def test_what_is_not_an_image_is_not_sent(image: Any, message: str) -> None:
+    with Client() as service, pytest.raises(StreetsegError, match=message):
         service.segment(image)
+
+
+def test_without_httpx_the_import_fails_and_the_command_says_what_to_install(
+    streetseg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    monkeypatch.delitem(sys.modules, "streetseg.client")
+    with pytest.raises(ImportError, match=r"needs httpx: pip install '\.\[client\]'"):
+        importlib.import_module("streetseg.client")
+    failed = streetseg("ask", tmp_path, tmp_path / "masks")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: streetseg.client needs httpx")
