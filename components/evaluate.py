@@ -30,7 +30,7 @@ def evaluate(
     from streetseg.data.dataset import PreparedDataset
     from streetseg.evaluation.evaluate import evaluate as evaluate_model
     from streetseg.registry.champion import find_champion
-    from streetseg.tracking.record import record_evaluation, record_scoring
+    from streetseg.tracking.results import record_evaluation, record_scoring
 
     params = Params.model_validate(settings)
     folder = Path(evaluation.path)

@@ -16,12 +16,12 @@ def fetch_model(model: str, recipe: str, overrides: dict, artifact: Output[Model
 
     from streetseg.config.params import load_recipe
     from streetseg.core.errors import exit_on_error
-    from streetseg.registry.versions import artifact_folder, resolve_alias
+    from streetseg.registry.versions import locate
 
     with exit_on_error():
         registry = load_recipe(recipe, overrides).registry
-        exact = resolve_alias(model, registry)
-        shutil.copytree(artifact_folder(exact, registry), Path(artifact.path), dirs_exist_ok=True)
+        exact, folder = locate(model, registry)
+        shutil.copytree(folder, Path(artifact.path), dirs_exist_ok=True)
     artifact.metadata["registered"] = exact
     print(f"{model} is {exact}")
     return exact

@@ -22,7 +22,7 @@ def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown])
     from streetseg.config.params import Params
     from streetseg.core.errors import exit_on_error
     from streetseg.evaluation.gate import judge, read_evaluation
-    from streetseg.tracking.record import record_verdict
+    from streetseg.tracking.results import record_verdict
 
     params = Params.model_validate(settings)
     with exit_on_error():

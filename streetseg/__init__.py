@@ -23,6 +23,7 @@ def load(model: str, registry: Registry | None = None) -> Segmenter:
         StreetsegError: no such model.
     """
     from streetseg.inference.segmenter import Segmenter
-    from streetseg.registry.versions import artifact_folder
+    from streetseg.registry.versions import locate
 
-    return Segmenter(artifact_folder(model, registry))
+    _, artifact = locate(model, registry)
+    return Segmenter(artifact)

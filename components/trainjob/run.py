@@ -19,7 +19,7 @@ from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.inference.artifact import read_config
-from streetseg.tracking.record import read_metric
+from streetseg.tracking.results import read_metric
 
 if TYPE_CHECKING:
     from streetseg.training.train import TrainedModel

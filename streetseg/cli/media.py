@@ -66,13 +66,13 @@ def video(
 
     Smoothing averages over the frames of a scene: less flicker, but masks lag behind.
     """
-    import streetseg
+    from streetseg.inference.segmenter import Segmenter
     from streetseg.prediction.video import VideoOptions, segment_video
-    from streetseg.registry.versions import resolve_alias
+    from streetseg.registry.versions import locate
 
     settings = load(params, set_)
-    uri = resolve_alias(model_or_champion(model, settings), settings.registry)
-    segmenter = streetseg.load(uri, settings.registry)
+    uri, artifact = locate(model_or_champion(model, settings), settings.registry)
+    segmenter = Segmenter(artifact)
     options = VideoOptions(
         opacity=flags.opacity,
         legend=flags.legend,
@@ -111,7 +111,7 @@ def attention(
     For SegFormer and any architecture on an encoder mit_b0 to mit_b5.
     """
     from streetseg.images.decode import read_image
-    from streetseg.registry.versions import artifact_folder
+    from streetseg.registry.versions import locate
 
     settings = load(params, set_)
     rgb = read_image(image)
@@ -121,7 +121,7 @@ def attention(
         write_attention,
     )
 
-    artifact = artifact_folder(model_or_champion(model, settings), settings.registry)
+    _, artifact = locate(model_or_champion(model, settings), settings.registry)
     stages = attend(artifact, rgb, pixel)
     write_attention(rgb, pixel, stages, out)
     print(out)

@@ -43,7 +43,7 @@ def gate(
     The verdict is kept in the MLflow run that trained the model.
     """
     from streetseg.evaluation.gate import judge, read_evaluation
-    from streetseg.tracking.record import record_verdict
+    from streetseg.tracking.results import record_verdict
 
     settings = load(params, set_)
     scores, frames = read_evaluation(evaluation)
@@ -146,11 +146,10 @@ def batch(
     machine's role.
     """
     from streetseg.prediction.batch import TABLE, segment_folder
-    from streetseg.registry.versions import artifact_folder, resolve_alias
+    from streetseg.registry.versions import locate
 
     settings = load(params, set_)
-    exact = resolve_alias(model_or_champion(model, settings), settings.registry)
-    artifact = artifact_folder(exact, settings.registry)
+    exact, artifact = locate(model_or_champion(model, settings), settings.registry)
     found = segment_folder(
         source, destination, artifact, exact, max_megapixels=settings.serve.max_megapixels
     )

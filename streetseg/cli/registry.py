@@ -1,4 +1,4 @@
-"""Commands on what is registered: which version serves, why, and where it comes from."""
+"""Commands of the registry: which version serves, why, and where it comes from."""
 
 from __future__ import annotations
 
@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streetseg.cli.options import (
-    PARAMS,
-    AsJson,
-    Overrides,
-    ParamsFile,
-    app,
-    load,
-)
+from streetseg.cli.options import PARAMS, AsJson, Overrides, ParamsFile, app, load
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,7 +35,7 @@ def promote(
 ) -> None:
     """Make a version the champion, which is what services answer with.
 
-    Who did it, when and why is kept: 'streetseg history'.
+    'streetseg history' shows who did it, when and why.
     """
     from streetseg.registry.promotion import promote as promote_version
 
@@ -63,9 +56,9 @@ def pull(
     """
     from streetseg.registry.local_copies import copy_model, read_version_info
 
-    copied = copy_model(model, load(params, set_).registry, folder)
-    info = read_version_info(copied)
-    print(f"{info.name} version {info.version} in {copied}")
+    copy = copy_model(model, load(params, set_).registry, folder)
+    info = read_version_info(copy)
+    print(f"{info.name} version {info.version} in {copy}")
 
 
 @app.command()
@@ -85,16 +78,16 @@ def list_versions(
     from streetseg.core.terminal import print_table
     from streetseg.registry.versions import versions
 
-    known = versions(load(params, set_).registry)
+    registered = versions(load(params, set_).registry)
     if as_json:
-        print(json.dumps([version.to_dict() for version in known]))
+        print(json.dumps([version.to_dict() for version in registered]))
         return
-    print_table(_table_of_versions(known))
+    print_table(_table_of_versions(registered))
 
 
 @app.command()
 def history(params: ParamsFile = PARAMS, set_: Overrides = None, as_json: AsJson = False) -> None:
-    """Tell who made which version the champion, when and why, the latest last."""
+    """Show who made which version the champion, when and why, the latest last."""
     from streetseg.core.terminal import print_table
     from streetseg.registry.promotion import history as read_history
 
@@ -119,13 +112,13 @@ def diff(
     from streetseg.core.terminal import print_table
     from streetseg.registry.compare_versions import VersionDiff
 
-    found = VersionDiff(load(params, set_).registry, first, second)
+    difference = VersionDiff(load(params, set_).registry, first, second)
     if as_json:
-        print(json.dumps(found.to_dict()))
+        print(json.dumps(difference.to_dict()))
         return
-    if found.comparison.warning:
-        print(f"warning: {found.comparison.warning}")
-    print_table(found.table())
+    if difference.comparison.warning:
+        print(f"warning: {difference.comparison.warning}")
+    print_table(difference.table())
 
 
 @app.command()
@@ -149,14 +142,14 @@ def trace(
     from streetseg.registry.lineage import trace as trace_subject
 
     settings = load(params, set_)
-    found = trace_subject(settings, subject)
+    result = trace_subject(settings, subject)
     frames = None
-    if files and found.data_version:
-        frames = list_files(settings.data, found.data_version).to_dict("records")
+    if files and result.data_version:
+        frames = list_files(settings.data, result.data_version).to_dict("records")
     if as_json:
-        print(json.dumps(found.to_dict() | ({} if frames is None else {"files": frames})))
+        print(json.dumps(result.to_dict() | ({} if frames is None else {"files": frames})))
         return
-    print_table(_table_of_trace(found))
+    print_table(_table_of_trace(result))
     for frame in frames or []:
         print(f"{frame['split']}/{frame['city']}  {frame['image']}  {frame['label']}")
 
@@ -169,11 +162,11 @@ def _table_of_versions(versions: list[ModelVersion]) -> Table:
     table = table_of("version", "alias", "data version", "mIoU", "gate", "registered", "by")
     for version in versions:
         tags = version.tags
-        told = [tags.get(key) or "-" for key in ("data_version", "miou", "gate")]
+        cells = [tags.get(key) or "-" for key in ("data_version", "miou", "gate")]
         table.add_row(
             version.version,
             ", ".join(version.aliases) or "-",
-            *map(escape, told),
+            *map(escape, cells),
             f"{version.registered.astimezone():%Y-%m-%d %H:%M}",
             escape(tags.get("registered_by") or "-"),
         )
@@ -199,30 +192,30 @@ def _table_of_moves(moves: list[Move]) -> Table:
     return table
 
 
-def _table_of_trace(found: Trace) -> Table:
+def _table_of_trace(trace: Trace) -> Table:
     from rich.markup import escape
 
     from streetseg.core.terminal import table_of
 
     table = table_of("", "")
-    for version in found.versions:
+    for version in trace.versions:
         registered = f"registered {version.registered.astimezone():%Y-%m-%d %H:%M}"
-        told = f"{version.name} {version.title}, {registered}, run {version.run_id}"
-        table.add_row("version", escape(told))
+        cell = f"{version.name} {version.title}, {registered}, run {version.run_id}"
+        table.add_row("version", escape(cell))
         if weights := version.tags.get("weights_sha256"):
             table.add_row("", f"weights {weights}")
-    for run in found.runs:
+    for run in trace.runs:
         started = f"started {run.started.astimezone():%Y-%m-%d %H:%M}"
         table.add_row("run", escape(f"{run.id} {run.name}, {started}, code {run.git_revision}"))
-    table.add_row("data version", found.data_version or "not recorded")
-    told_once = dict.fromkeys((run.source, *run.frames.items()) for run in found.runs if run.frames)
-    for source, *frames in told_once:
+    table.add_row("data version", trace.data_version or "not recorded")
+    sources = dict.fromkeys((run.source, *run.frames.items()) for run in trace.runs if run.frames)
+    for source, *frames in sources:
         counts = ", ".join(f"{count} {split} frames" for split, count in frames)  # type: ignore
         table.add_row("source", escape(f"{source}: {counts}"))
-    for commit in found.commits:
+    for commit in trace.commits:
         origin = f"data.source {commit.source}, data.root {commit.root}"
-        told = f"commit {commit.commit[:10]} of {commit.date}, {commit.subject}: {origin}"
-        table.add_row("dvc.lock", escape(told))
-    if found.names:
-        table.add_row("", escape(f"branches and tags: {', '.join(found.names)}"))
+        cell = f"commit {commit.commit[:10]} of {commit.date}, {commit.subject}: {origin}"
+        table.add_row("dvc.lock", escape(cell))
+    if trace.names:
+        table.add_row("", escape(f"branches and tags: {', '.join(trace.names)}"))
     return table

@@ -20,6 +20,7 @@ from streetseg.cli.options import (
     load,
     open_prepared,
 )
+from streetseg.core.errors import StreetsegError
 
 
 @app.command()
@@ -119,7 +120,7 @@ def evaluate(
         from streetseg.evaluation.evaluate import evaluate as evaluate_model
         from streetseg.inference.artifact import read_config
         from streetseg.registry.champion import find_champion
-        from streetseg.tracking.record import record_evaluation
+        from streetseg.tracking.results import record_evaluation
 
         dataset = open_prepared(settings)
         read_config(model)  # before the registry is asked for another one
@@ -143,21 +144,23 @@ def compare(
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
     last: Annotated[int, typer.Option(min=1, help="How many of the latest.")] = 5,
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("outputs/compare.html"),
+    out: Annotated[Path | None, typer.Option(hidden=True)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put training runs side by side: what differs between them, their scores and their curves."""
+    """Put training runs side by side: their scores, and the settings that differ.
+
+    Their curves and images are on MLflow's own page: choose runs, then Compare.
+    """
+    if out:
+        raise StreetsegError(
+            "compare writes no page any more: MLflow's own does this: 'make ui', choose runs, then "
+            "Compare"
+        )
+    from streetseg.core.terminal import print_table
+    from streetseg.tracking.compare_runs import Comparison
     from streetseg.tracking.read import read_runs
 
-    runs = read_runs(load(params, set_).registry, names or (), last)
-    from streetseg.core.terminal import print_table
-    from streetseg.tracking.compare_runs import (  # after what may fail at once
-        Comparison,
-        write_comparison,
-    )
-
-    comparison = Comparison(runs)
-    write_comparison(comparison, out)
+    comparison = Comparison(read_runs(load(params, set_).registry, names or (), last))
     if as_json:
         print(json.dumps(comparison.to_dict()))
         return
@@ -167,7 +170,6 @@ def compare(
     if comparison.settings:
         print()
         print_table(comparison.settings_table())
-    print(f"\n{out}")
 
 
 def _print_scores(result: dict[str, Any], as_json: bool) -> None:

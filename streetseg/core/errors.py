@@ -11,6 +11,10 @@ class StreetsegError(Exception):
     """Something the user can fix: what is wrong, where, and what to do, in one line."""
 
 
+class NoRegistryError(StreetsegError):
+    """There is no registry yet: the SQLite file does not exist."""
+
+
 class NoSuchVersionError(StreetsegError):
     """The registry answers, and holds no such version or alias."""
 

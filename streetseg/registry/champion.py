@@ -7,20 +7,20 @@ import sys
 from streetseg.config.params import Registry
 from streetseg.core.errors import NoSuchVersionError
 from streetseg.evaluation.baseline import Champion
-from streetseg.registry.versions import CHAMPION, download, find
+from streetseg.registry.versions import CHAMPION, download_version, find
 from streetseg.tracking.store import connect
 
 
 def find_champion(params: Registry) -> Champion | None:
-    """The champion of ``params.model_name``; None, and a line that says so, if there is none.
+    """The champion of ``params.model_name``; None, with a line on standard error, if none.
 
     Raises:
-        StreetsegError: the registry does not answer, or the champion's files cannot be had.
+        StreetsegError: the registry does not answer, or the champion's files cannot be downloaded.
     """
     client, name = connect(params), params.model_name
     try:
-        version = find(client, name, CHAMPION).version
+        version = find(client, name, CHAMPION)
     except NoSuchVersionError:
         print(f"{name} has no champion yet: nothing to compare with", file=sys.stderr)
         return None
-    return Champion(version, download(f"models:/{name}/{version}", params))
+    return Champion(version.version, download_version(client, version))

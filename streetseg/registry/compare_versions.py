@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from streetseg.tracking.read import RunRecord
 
 ORIGINS = ("data_version", "git_revision", "recipe", "architecture", "encoder", "weights_sha256")
-"""Tags that say where a version comes from."""
+"""Tags with the origin of a version."""
 
 
 class VersionDiff:
-    """What differs between two versions: settings, scores, data and code.
+    """How two versions differ: settings, scores, data and code.
 
     Attributes:
         versions: the two.
-        runs: the run of each.
+        runs: the run that trained each.
         comparison: of these runs.
     """
 
@@ -44,20 +44,18 @@ class VersionDiff:
         self.comparison = Comparison(self.runs)
 
     def scores(self) -> dict[str, list[float | None]]:
-        """Each score that one of them has, 0 to 1, ``IoU <category>`` last."""
-        compared = self.comparison
-        rows = {title: [compared.score(r, key) for r in self.runs] for key, title in SCORES.items()}
-        rows |= {
-            f"IoU {name}": [r.iou.get(name) for r in self.runs] for name in compared.categories
-        }
+        """Each score that either has, 0 to 1, ``IoU <category>`` last."""
+        score, categories = self.comparison.score, self.comparison.categories
+        rows = {title: [score(run, key) for run in self.runs] for key, title in SCORES.items()}
+        rows |= {f"IoU {name}": [run.iou.get(name) for run in self.runs] for name in categories}
         return {title: values for title, values in rows.items() if values != [None, None]}
 
     def origins(self) -> dict[str, list[str | None]]:
-        """Where each comes from."""
+        """The origin of each: a value for the first and the second version."""
         return {key: [each.tags.get(key) for each in self.versions] for key in ORIGINS}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; each list is of the first and the second."""
+        """Plain data for JSON; each list has a value for the first and the second version."""
         return {
             "versions": [version.to_dict() for version in self.versions],
             "warning": self.comparison.warning,

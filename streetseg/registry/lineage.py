@@ -1,4 +1,4 @@
-"""From a model to its data, and back: what was trained on what, by which code."""
+"""From a model to its data and back: which model was trained on which data, by which code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from streetseg.data.versions import (
     fetch_index,
 )
 from streetseg.registry.versions import ModelVersion, find, search
-from streetseg.tracking.read import SHORTEST_PREFIX, choose, runs_of, search_runs
+from streetseg.tracking.read import MIN_PREFIX_LENGTH, choose, runs_of, search_runs
 from streetseg.tracking.store import connect, name_and_version, translate_errors
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class TracedRun:
-    """A training run, with what its tags tell; what an old run does not tell is None."""
+    """A training run and its tags; a tag that an old run does not have is None."""
 
     id: str
     name: str
@@ -46,20 +46,20 @@ class TracedRun:
     source: str | None
     recipe: str | None
     frames: dict[str, int]
-    """Of each split."""
+    """Number of frames in each split."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What hangs together: versions, the runs that trained them, and the data they trained on."""
+    """Versions, the runs that trained them, and the data they were trained on."""
 
     versions: list[ModelVersion]
     runs: list[TracedRun]
     data_version: str | None
     commits: list[DataCommit]
-    """That brought the data version into ``dvc.lock``, if the repository is on this machine."""
+    """The commits that wrote the data version to ``dvc.lock``; none without the repository."""
     names: list[str]
-    """Branches and tags with it."""
+    """Branches and tags with the data version."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -72,7 +72,8 @@ def trace(params: Params, subject: str) -> Trace:
     """Follow a model to its data, or data to its models.
 
     Args:
-        params: where the registry and the repository are, and which model numbers are of.
+        params: where the registry and the repository are, and whose versions numbers and aliases
+            name.
         subject: a version's number (as ``X-Model-Version`` names it), an alias, ``models:/...``, a
             run's id or name, or a data version.
 
@@ -85,36 +86,36 @@ def trace(params: Params, subject: str) -> Trace:
             return _trace_data(client, subject, params.data.repository)
         if subject.startswith("models:/"):
             return _trace_version(find(client, *name_and_version(subject)), client, params)
-        # A version has fewer digits than the shortest beginning of a run's id.
-        is_number = subject.isdecimal() and len(subject) < SHORTEST_PREFIX
+        # A version has fewer digits than the shortest prefix of a run's id.
+        is_number = subject.isdecimal() and len(subject) < MIN_PREFIX_LENGTH
         if is_number or subject in _aliases(client, model):
             return _trace_version(find(client, model, subject), client, params)
         if RUN_ID.fullmatch(subject):
             run = client.get_run(subject)
-        elif known := runs_of(client, params.registry.experiment):
-            run = choose(subject, known)
+        elif runs := runs_of(client, params.registry.experiment):
+            run = choose(subject, runs)
         else:
             raise StreetsegError(f"'{subject}' is no version, alias, run or data version here")
-        trained = search(client, f"run_id = '{run.info.run_id}'")
-        return _put_together(trained, [_traced(run)], params.data.repository)
+        versions = search(client, f"run_id = '{run.info.run_id}'")
+        return _with_data(versions, [_traced(run)], params.data.repository)
 
 
 def list_files(data: Data, version: str) -> pd.DataFrame:
     """The frames of a data version: split, city, frame, image and label (paths below the root).
 
     Args:
-        data: where the prepared dataset is; if it is another version, the index is fetched from
+        data: where the prepared dataset is; if it has another version, the index is fetched from
             ``data.remote``.
         version: a data version.
 
     Raises:
-        StreetsegError: the dataset is not here, and its index cannot be fetched.
+        StreetsegError: the dataset is not on this machine, and its index cannot be fetched.
     """
     columns = ["split", "city", "frame", "image", "label"]
     if (data.prepared / DESCRIPTION).is_file():
-        here = PreparedDataset(data.prepared)
-        if here.version == version:
-            return here.index[columns]
+        dataset = PreparedDataset(data.prepared)
+        if dataset.version == version:
+            return dataset.index[columns]
     with tempfile.TemporaryDirectory() as scratch:
         return fetch_index(version, data, Path(scratch) / "index").index[columns]
 
@@ -127,31 +128,32 @@ def _trace_version(version: ModelVersion, client: MlflowClient, params: Params) 
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        runs = []  # deleted for good: the tags of the version still lead to the data
-    return _put_together([version], runs, params.data.repository)
+        runs = []  # purged, but the tags of the version still lead to the data
+    return _with_data([version], runs, params.data.repository)
 
 
 def _trace_data(client: MlflowClient, version: str, repository: str) -> Trace:
     tagged = f"tags.data_version = '{version}'"
-    everywhere = [each.experiment_id for each in client.search_experiments()]
-    runs = [_traced(run) for run in search_runs(client, everywhere, tagged)]
-    found = _put_together(search(client, tagged), runs, repository, version)
-    if not (found.versions or found.runs or found.commits):
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    runs = [_traced(run) for run in search_runs(client, experiments, tagged)]
+    result = _with_data(search(client, tagged), runs, repository, version)
+    if not (result.versions or result.runs or result.commits):
         raise StreetsegError(
             f"nothing is known of data version {version}: neither a run in "
             f"{redact(client.tracking_uri)} nor a commit of {redact(repository)} names it"
         )
-    return found
+    return result
 
 
-def _put_together(
+def _with_data(
     versions: list[ModelVersion],
     runs: list[TracedRun],
     repository: str,
     data_version: str | None = None,
 ) -> Trace:
-    named = [run.data_version for run in runs] + [v.tags.get("data_version") for v in versions]
-    data_version = data_version or next((name for name in named if name), None)
+    """A trace with the data version, unless given, from the first run or version that has it."""
+    recorded = [run.data_version for run in runs] + [v.tags.get("data_version") for v in versions]
+    data_version = data_version or next(filter(None, recorded), None)
     if data_version is None:
         return Trace(versions, runs, None, [], [])
     commits = commits_of(data_version, repository)
@@ -178,7 +180,7 @@ def _traced(run: Run) -> TracedRun:
 
 
 def _aliases(client: MlflowClient, name: str) -> set[str]:
-    """Those of a model; none if there is no such model."""
+    """The aliases of a model; none if there is no such model."""
     from mlflow.exceptions import MlflowException
 
     try:

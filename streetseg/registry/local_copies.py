@@ -1,9 +1,8 @@
-"""Models of the registry kept on this machine, to answer with while the registry is away."""
+"""Copies of registered models on this machine, to serve while the registry is away."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import shutil
@@ -11,6 +10,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,39 +18,19 @@ from streetseg.config.params import Registry
 from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.errors import StreetsegError, one_line
 from streetseg.inference.artifact import read_config
-from streetseg.registry.versions import ModelVersion, describe, download
-from streetseg.tracking.store import connect, name_and_version
+from streetseg.registry.versions import ModelVersion, download_version, find
+from streetseg.tracking.store import connect, name_and_version, translate_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 logger = logging.getLogger("streetseg.serving")
 
 VERSION = "version.json"
-"""What the registry said of the version, beside the files of the model artifact."""
+"""The registry's description of the version, beside the files of the model artifact."""
 
 TRAINING_ONLY = ("weights.safetensors", "trained_on.txt")
 KEPT = 3
-
-
-def copy_model(uri: str, registry: Registry, destination: Path) -> Path:
-    """Copy what serving needs of a registered model into a folder, whole or not at all.
-
-    Args:
-        uri: ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
-        registry: where it is.
-        destination: the folder, which also tells the version, its origin and scores.
-
-    Raises:
-        StreetsegError: no such model, or the folder cannot be written.
-    """
-    told = describe(connect(registry), *name_and_version(uri))
-    exact = f"models:/{told['name']}/{told['version']}"
-    del told["aliases"]  # they move
-    with TemporaryDirectory(prefix="streetseg-") as scratch:
-        source = download(exact, registry, Path(scratch))
-        with atomic_folder(destination, "config.json") as folder:
-            skip = shutil.ignore_patterns(*TRAINING_ONLY)
-            shutil.copytree(source, folder, ignore=skip, dirs_exist_ok=True)
-            (folder / VERSION).write_text(json.dumps(told, indent=1) + "\n")
-    return destination
 
 
 class VersionInfo(BaseModel):
@@ -65,6 +45,46 @@ class VersionInfo(BaseModel):
     git_revision: str | None
     pipeline_run: str | None = None
     metrics: dict[str, float] = {}
+
+
+def copy_model(uri: str, registry: Registry, destination: Path) -> Path:
+    """Copy what serving needs of a registered model into a folder, whole or not at all.
+
+    Args:
+        uri: ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
+        registry: where it is.
+        destination: the folder; ``version.json`` in it holds the version, its origin and scores.
+
+    Raises:
+        StreetsegError: no such model, or the folder cannot be written.
+    """
+    client = connect(registry)
+    return _copy(client, find(client, *name_and_version(uri)), destination)
+
+
+def _copy(client: MlflowClient, version: ModelVersion, destination: Path) -> Path:
+    info = _describe(client, version)
+    with TemporaryDirectory(prefix="streetseg-") as scratch:
+        source = download_version(client, version, Path(scratch))
+        with atomic_folder(destination, "config.json") as folder:
+            skip = shutil.ignore_patterns(*TRAINING_ONLY)
+            shutil.copytree(source, folder, ignore=skip, dirs_exist_ok=True)
+            (folder / VERSION).write_text(info.model_dump_json(indent=1) + "\n")
+    return destination
+
+
+def _describe(client: MlflowClient, version: ModelVersion) -> VersionInfo:
+    with translate_errors(f"cannot read the run of {version.name} version {version.version}"):
+        metrics = client.get_run(version.run_id).data.metrics
+    return VersionInfo(
+        name=version.name,
+        version=version.version,
+        run_id=version.run_id,
+        data_version=version.tags.get("data_version"),
+        git_revision=version.tags.get("git_revision"),
+        pipeline_run=version.tags.get("pipeline_run"),
+        metrics={k: v for k, v in metrics.items() if k.startswith(("miou", "iou_"))},
+    )
 
 
 def read_version_info(folder: Path) -> VersionInfo:
@@ -90,12 +110,12 @@ def read_version_info(folder: Path) -> VersionInfo:
 
 
 class LocalCopies:
-    """The last few versions of a registered model in a folder, the latest used first."""
+    """The last ``KEPT`` versions of a registered model that served, in a folder."""
 
     def __init__(self, root: Path, registry: Registry) -> None:
         """Keep copies in ``root / model_name``.
 
-        A copy is named after its version and its run: another registry counts from 1 too.
+        A copy is named after its version and its run, since every registry counts from 1.
         """
         self._root = root / registry.model_name
         self._registry = registry
@@ -114,38 +134,38 @@ class LocalCopies:
             )
 
     def folder(self, version: ModelVersion) -> Path:
-        """Where a version is, or will be once it is fetched."""
+        """The folder of a version, whether it has been fetched or not."""
         return self._root / f"{version.version}-{version.run_id[:12]}"
 
     def fetch(self, version: ModelVersion) -> Path:
-        """The folder of a version, copied from the registry if it is not here.
+        """The folder of a version, copied from the registry unless it exists.
 
-        Several processes may ask: one copies, the others wait for it.
+        Of several processes one copies, and the others wait for it.
 
         Raises:
-            StreetsegError: it is not here and cannot be had.
+            StreetsegError: it does not exist and cannot be downloaded.
         """
         folder = self.folder(version)
         with (self._root / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (folder / VERSION).exists():
-                copy_model(f"models:/{version.name}/{version.version}", self._registry, folder)
+                _copy(connect(self._registry), version, folder)
         return folder
 
     def used(self, folder: Path) -> None:
-        """Note that a version serves now, and remove those that have not for longest."""
+        """Mark a version as the last that served, and remove all but the last ``KEPT``."""
         os.utime(folder)
         for unused in self.latest()[KEPT:]:
             shutil.rmtree(unused, ignore_errors=True)
 
     def latest(self) -> list[Path]:
-        """The folders of the versions that are here, the one that served last first."""
-        found = []
+        """The folders of the copies, the one that served last first."""
+        copies = []
         for path in self._root.glob(f"*/{VERSION}"):
             with suppress(FileNotFoundError):  # another process has just removed it
-                found.append((path.parent.stat().st_mtime, path.parent))
-        return [folder for _, folder in sorted(found, reverse=True)]
+                copies.append((path.parent.stat().st_mtime, path.parent))
+        return [folder for _, folder in sorted(copies, reverse=True)]
 
     def drop(self, version: ModelVersion) -> None:
-        """Remove a copy that is damaged."""
+        """Remove the copy of a version, which is damaged."""
         shutil.rmtree(self.folder(version), ignore_errors=True)

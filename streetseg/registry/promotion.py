@@ -1,8 +1,8 @@
 """Who made which version the champion, when and why.
 
-MLflow keeps where an alias points and forgets how it came there. So each promotion is also a tag
-of the registered model, ``promotion.<number>.<random>``, whose value is a JSON object. Serving
-needs the alias alone: it may as well be moved in MLflow, and the history then shows the gap.
+MLflow keeps where an alias points, not how it got there. So each promotion is also a tag of the
+registered model, ``promotion.<number>.<random>``, whose value is a JSON object. Services need the
+alias alone: it may also be moved in MLflow, and the history then shows the gap.
 """
 
 from __future__ import annotations
@@ -21,23 +21,18 @@ from streetseg.config.params import Registry
 from streetseg.core.errors import NoSuchVersionError, StreetsegError
 from streetseg.core.provenance import user
 from streetseg.evaluation.verdict import Verdict
-from streetseg.registry.versions import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
-    ModelVersion,
-    find,
-    version_of_alias,
-)
+from streetseg.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, find
 from streetseg.tracking.store import connect, translate_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import RegisteredModel
 
 TAG = "promotion"
-NOTE = re.compile(rf"{TAG}\.(\d{{6}})\.[0-9a-f]{{8}}")
+MOVE_TAG = re.compile(rf"{TAG}\.(\d{{6}})\.[0-9a-f]{{8}}")
 MAX_REASON_LENGTH = 1000
 """Characters: a tag of a registered model has room for 5000 in PostgreSQL."""
+LOOK = "look at 'streetseg history'"
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ class Move:
     who: str | None = None
     reason: str = ""
     forced: bool = False
-    """Whether the version was promoted although its gate was not passed."""
+    """Whether the version was promoted although it had not passed the gate."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -61,7 +56,7 @@ class Move:
 
 
 class ChampionMovedError(StreetsegError):
-    """The champion is not the one that the model was judged against."""
+    """The champion is not the one that the model was compared with."""
 
 
 def promote(
@@ -73,19 +68,19 @@ def promote(
 ) -> ModelVersion:
     """Make a version the champion; the champion until now becomes ``previous``.
 
-    Of several calls at the same time one wins; the others raise and change nothing. A line on
-    standard error says so if the gate compared the version with another champion.
+    Of concurrent calls one wins; the others raise and change nothing. If the gate compared the
+    version with another champion, a line on standard error says so.
 
     Args:
         params: which model, where.
         version: its number or alias; None means the challenger.
         reason: why, for the history; up to 1000 characters.
         force: whether a version that has not passed the gate may be promoted; needs a reason.
-        over: the number of the champion that it may replace, empty for none; None means whichever.
+        over: the number of the champion that it may replace, empty for none; None means any.
 
     Raises:
         ChampionMovedError: the champion is not ``over``.
-        StreetsegError: no such version, its gate was not passed, or someone else promotes.
+        StreetsegError: no such version, it has not passed the gate, or someone else promotes.
     """
     client, name = connect(params), params.model_name
     chosen = find(client, name, version or CHALLENGER)
@@ -95,7 +90,8 @@ def promote(
             f"version {chosen.version} of {name} has not passed the gate (tag gate: "
             f"{chosen.tags.get('gate', 'none')}): it takes both --force and --reason to promote it"
         )
-    champion = _champion(client, name)
+    model = _read_model(client, name)
+    champion = _champion_of(model)
     if over is not None and champion not in (over or None, chosen.version):
         raise ChampionMovedError(
             f"version {chosen.version} of {name} was compared with "
@@ -103,7 +99,7 @@ def promote(
             f"{f'version {champion}' if champion else 'none'}: run the pipeline again to compare "
             "them, or run 'streetseg promote'"
         )
-    promoted = _move(client, chosen, champion, "promote", reason, forced=not passed)
+    promoted = _move_champion(client, chosen, model, "promote", reason, forced=not passed)
     compared = chosen.tags.get("gate_compared_with")
     if compared and champion not in (None, chosen.version) and compared != f"version {champion}":
         print(
@@ -135,7 +131,7 @@ def rollback(params: Registry, reason: str = "") -> ModelVersion:
     """Make the previous champion the champion again, and the champion ``previous``.
 
     Raises:
-        StreetsegError: there was no champion before this one, or someone else promotes.
+        StreetsegError: there is no previous champion, or someone else promotes.
     """
     client, name = connect(params), params.model_name
     chosen = find(client, name, PREVIOUS)
@@ -144,11 +140,11 @@ def rollback(params: Registry, reason: str = "") -> ModelVersion:
             f"version {chosen.version} of {name} is the champion and the previous one: promote "
             "the version you want back by its number"
         )
-    return _move(client, chosen, _champion(client, name), "rollback", reason)
+    return _move_champion(client, chosen, _read_model(client, name), "rollback", reason)
 
 
 def history(params: Registry) -> list[Move]:
-    """All moves of the champion that are known or can be told from the aliases, the oldest first.
+    """All moves of the champion that are recorded or follow from the aliases, the oldest first.
 
     Raises:
         StreetsegError: the registry does not answer, or holds no such model.
@@ -157,146 +153,152 @@ def history(params: Registry) -> list[Move]:
     with translate_errors(f"cannot read the history of {name}"):
         model = client.get_registered_model(name)
     moves: list[Move] = []
-    at = None
-    for move in _notes(model.tags):
-        if move.before != at:
-            moves.append(Move(at, move.before))
+    champion = None
+    for move in _recorded_moves(model.tags):
+        if move.before != champion:
+            moves.append(Move(champion, move.before))
         moves.append(move)
-        at = move.after
-    champion = model.aliases.get(CHAMPION)
-    now = None if champion is None else str(champion)
-    return moves if now == at else [*moves, Move(at, now)]
+        champion = move.after
+    current = _champion_of(model)
+    return moves if current == champion else [*moves, Move(champion, current)]
 
 
-def _champion(client: MlflowClient, name: str) -> str | None:
-    """The number of the champion, if there is one."""
+def _read_model(client: MlflowClient, name: str) -> RegisteredModel:
     with translate_errors(f"cannot look up the champion of {name}"):
-        return version_of_alias(client, name, CHAMPION)
+        return client.get_registered_model(name)
 
 
-def _move(
+def _champion_of(model: RegisteredModel) -> str | None:
+    version = model.aliases.get(CHAMPION)
+    return None if version is None else str(version)
+
+
+def _move_champion(
     client: MlflowClient,
     chosen: ModelVersion,
-    expected: str | None,
+    model: RegisteredModel,
     action: str,
     reason: str,
     forced: bool = False,
 ) -> ModelVersion:
-    """Move the champion from ``expected``, unless it is moved by anybody else meanwhile."""
+    """Make a version the champion, unless anybody has moved it since ``model`` was read."""
     if len(reason) > MAX_REASON_LENGTH:
         raise StreetsegError(
             f"the reason has {len(reason)} characters: put it in {MAX_REASON_LENGTH} or fewer"
         )
-    name = chosen.name
-    if expected == chosen.version:
-        _complete(client, chosen)
+    name, before = chosen.name, _champion_of(model)
+    if before == chosen.version:
+        _complete(client, model)
         return chosen
-    with translate_errors(f"cannot promote {name}"), _alone(client, chosen):
-        before = version_of_alias(client, name, CHAMPION)
-        if before != expected:
+    with translate_errors(f"cannot promote {name}"), _lock(client, chosen):
+        model = client.get_registered_model(name)
+        if before != (champion := _champion_of(model)):
             raise ChampionMovedError(
-                f"the champion of {name} has just become version {before}: look at 'streetseg "
-                "history', then promote again if you still want to"
+                f"the champion of {name} has just become version {champion}: {LOOK}, then promote "
+                "again if you still want to"
             )
         move = Move(before, chosen.version, action, _now(), user(), reason, forced)
-        with _recorded(client, name, move):
+        with _recorded(client, model, move):
             client.set_registered_model_alias(name, CHAMPION, chosen.version)
         if before:
-            halfway = f"version {chosen.version} of {name} is the champion, but the alias "
-            halfway += f"'{PREVIOUS}' is not set to version {before}"
-            with translate_errors(halfway, "set it in MLflow if you want to roll back"):
+            with translate_errors(
+                f"version {chosen.version} of {name} is the champion, but the alias '{PREVIOUS}' "
+                f"is not set to version {before}",
+                "set it in MLflow if you want to roll back",
+            ):
                 client.set_registered_model_alias(name, PREVIOUS, before)
         promoted = find(client, name, chosen.version)
         if CHAMPION not in promoted.aliases:
             raise StreetsegError(
                 f"version {chosen.version} of {name} was made the champion, but someone moved "
-                "the alias on in MLflow at once: look at 'streetseg history'"
+                f"the alias on in MLflow at once: {LOOK}"
             )
         return promoted
 
 
-def _complete(client: MlflowClient, champion: ModelVersion) -> None:
-    """Set ``previous``, if the promotion of this champion was killed before it did."""
-    name = champion.name
-    # the version before may have been deleted since
-    with translate_errors(f"cannot complete the promotion of {name}"), suppress(NoSuchVersionError):
-        model = client.get_registered_model(name)
-        *_, last = [Move(None, None), *_notes(model.tags)]
-        previous = str(model.aliases.get(PREVIOUS))
-        if last.before and last.after == champion.version and last.before != previous:
-            before = find(client, name, last.before).version
-            client.set_registered_model_alias(name, PREVIOUS, before)
+def _complete(client: MlflowClient, model: RegisteredModel) -> None:
+    """Set ``previous``, if the promotion of the champion was killed before it did."""
+    *_, last = [Move(None, None), *_recorded_moves(model.tags)]
+    previous = str(model.aliases.get(PREVIOUS))
+    if not last.before or last.before == previous or last.after != _champion_of(model):
+        return
+    with suppress(NoSuchVersionError):  # it may have been deleted since
+        version = find(client, model.name, last.before).version
+        with translate_errors(f"cannot complete the promotion of {model.name}"):
+            client.set_registered_model_alias(model.name, PREVIOUS, version)
 
 
 @contextmanager
-def _alone(client: MlflowClient, chosen: ModelVersion) -> Iterator[None]:
+def _lock(client: MlflowClient, chosen: ModelVersion) -> Iterator[None]:
     """Keep others from promoting.
 
-    MLflow has no compare-and-set, but a name of a registered model can be taken once only: the
-    model ``<name> is being promoted`` exists for the fraction of a second that a promotion takes.
+    MLflow has no compare-and-set, but the name of a registered model is unique: the model ``<name>
+    is being promoted`` exists for the fraction of a second that a promotion takes.
     """
     from mlflow.exceptions import MlflowException
 
-    lock, mine = f"{chosen.name} is being promoted", uuid4().hex
-    note = f"{user()} promotes version {chosen.version} since {_now()}"
+    name = f"{chosen.name} is being promoted"
+    owner = f"{user()} promotes version {chosen.version} since {_now()}"
+    lock_id = uuid4().hex
     try:
-        client.create_registered_model(lock, {"id": mine}, note)
+        client.create_registered_model(name, {"id": lock_id}, owner)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-        try:
-            holder = client.get_registered_model(lock)
-        except MlflowException:  # it has ended since
+        holder = None
+        with suppress(MlflowException):  # it has been released since
+            holder = client.get_registered_model(name)
+        if holder is None:
             raise StreetsegError(
-                f"someone else promoted a version of {chosen.name} at the same time: look at "
-                "'streetseg history', then promote again if you still want to"
+                f"someone else promoted a version of {chosen.name} at the same time: {LOOK}, then "
+                "promote again if you still want to"
             ) from None
-        if holder.tags.get("id") != mine:  # else a repeated request met its first attempt
+        if holder.tags.get("id") != lock_id:  # else the client has repeated its own request
             raise StreetsegError(
-                f"{holder.description}: wait, and look at 'streetseg history'. If that promotion "
-                f"was killed, delete the registered model '{lock}' in MLflow"
+                f"{holder.description}: wait, and {LOOK}. If that promotion was killed, delete "
+                f"the registered model '{name}' in MLflow"
             ) from None
     try:
         yield
     except BaseException:
-        with suppress(MlflowException):  # what went wrong first is what to tell
-            client.delete_registered_model(lock)
+        with suppress(MlflowException):  # report what failed first
+            client.delete_registered_model(name)
         raise
-    left = (
-        f"version {chosen.version} of {chosen.name} is the champion, but the lock '{lock}' is left"
-    )
-    with translate_errors(left, "delete the registered model of this name in MLflow"):
-        client.delete_registered_model(lock)
+    with translate_errors(
+        f"version {chosen.version} of {chosen.name} is the champion, but the lock '{name}' is left",
+        "delete the registered model of this name in MLflow",
+    ):
+        client.delete_registered_model(name)
 
 
 @contextmanager
-def _recorded(client: MlflowClient, name: str, move: Move) -> Iterator[None]:
-    """Write a move down before it is made; take the note back if it fails."""
+def _recorded(client: MlflowClient, model: RegisteredModel, move: Move) -> Iterator[None]:
+    """Record a move before it is made; remove the record if it fails."""
     from mlflow.exceptions import MlflowException
 
-    tags = client.get_registered_model(name).tags
-    last = max((int(found[1]) for found in map(NOTE.fullmatch, tags) if found), default=0)
-    key = f"{TAG}.{last + 1:06d}.{uuid4().hex[:8]}"
-    client.set_registered_model_tag(name, key, json.dumps(move.to_dict(), ensure_ascii=False))
+    numbers = [int(match[1]) for match in map(MOVE_TAG.fullmatch, model.tags) if match]
+    key = f"{TAG}.{max(numbers, default=0) + 1:06d}.{uuid4().hex[:8]}"
+    record = json.dumps(move.to_dict(), ensure_ascii=False)
+    client.set_registered_model_tag(model.name, key, record)
     try:
         yield
     except BaseException:
         with suppress(MlflowException):
-            client.delete_registered_model_tag(name, key)
+            client.delete_registered_model_tag(model.name, key)
         raise
 
 
-def _notes(tags: Mapping[str, str]) -> Iterator[Move]:
-    """The moves that are written down, the oldest first; tags of others are left out.
+def _recorded_moves(tags: Mapping[str, str]) -> Iterator[Move]:
+    """The moves among the tags of a registered model, the oldest first.
 
-    A newer release may note more of a move than is known here.
+    Keys that only a newer release writes are left out.
     """
-    known = {field.name for field in fields(Move)}
-    for key in sorted(filter(NOTE.fullmatch, tags)):
+    names = {field.name for field in fields(Move)}
+    for key in sorted(filter(MOVE_TAG.fullmatch, tags)):
         try:
-            yield Move(**{k: v for k, v in json.loads(tags[key]).items() if k in known})
+            yield Move(**{k: v for k, v in json.loads(tags[key]).items() if k in names})
         except (ValueError, TypeError, AttributeError):
-            continue  # no note of ours, whatever its name
+            continue  # somebody else's tag of this name
 
 
 def _now() -> str:

@@ -71,7 +71,7 @@ def register(
             f"{run_id}: run 'streetseg evaluate' first"
         )
     again = f"the model is kept in {artifact}: run 'streetseg register' again once the server"
-    client = connect(params.registry, f"{again} answers, or set MLFLOW_TRACKING_URI")
+    client = connect(params.registry)
     with (
         tempfile.TemporaryDirectory() as scratch,
         translate_errors(f"cannot register {name}", f"{again} answers"),

@@ -20,7 +20,7 @@ from streetseg.registry.local_copies import LocalCopies
 from streetseg.registry.versions import CHAMPION, ModelVersion, find
 from streetseg.serving.metrics import metrics
 from streetseg.serving.served_model import ServedModel, open_model
-from streetseg.tracking.store import connect, sqlite_path, store_of
+from streetseg.tracking.store import connect
 
 logger = logging.getLogger("streetseg.serving")
 
@@ -156,10 +156,6 @@ class ChampionFollower:
 
     def _find_champion(self) -> ModelVersion:
         registry = self._params.registry
-        if (database := sqlite_path(store_of(registry))) and not database.exists():
-            raise StreetsegError(
-                f"there is no registry at {database}: run 'make demo', or set MLFLOW_TRACKING_URI"
-            )
         champion = find(connect(registry), registry.model_name, CHAMPION)
         self.checked = datetime.now(UTC)
         return champion

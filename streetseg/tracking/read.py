@@ -1,4 +1,4 @@
-"""Reading the training runs that MLflow keeps: settings, curves, scores and images."""
+"""Reading training runs from MLflow: settings, curves and scores."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streetseg.config.params import Registry
+from streetseg.config.renamed import RENAMED
 from streetseg.core.credentials import redact
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import NoRegistryError, StreetsegError
 from streetseg.tracking.store import connect, translate_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-SHORTEST_PREFIX = 6
-LISTED = 5
-"""Runs that are named to choose from."""
+MIN_PREFIX_LENGTH = 6
+MAX_SUGGESTIONS = 5
+"""Runs named in the error for an unknown one."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known of a training run; what it has not, or not yet, is empty or None."""
+    """A training run; a field that it does not have yet is empty or None."""
 
     id: str
     name: str
@@ -37,7 +38,7 @@ class RunRecord:
     """running, finished, failed, killed or scheduled."""
     data_version: str | None
     settings: dict[str, str]
-    """What it was trained with, by key path, as text."""
+    """By key path under today's names, values as text."""
     loss: dict[int, float]
     """Mean over each epoch, counted from 1; finite."""
     selection_miou: dict[int, float]
@@ -48,18 +49,16 @@ class RunRecord:
     """IoU of each category on the evaluation split, 0 to 1."""
     evaluation: dict[str, Any]
     """The rest of ``evaluation.json``."""
-    picture: bytes | None
-    """Predictions after the best epoch: a PNG of frame, truth and prediction side by side."""
 
     @property
     def epochs(self) -> int:
-        """How many are done."""
+        """How many have ended."""
         return max(self.loss, default=0)
 
     @property
     def best_epoch(self) -> int | None:
         """The first with the highest mIoU of the held-out frames."""
-        return _best(self.selection_miou)
+        return max(self.selection_miou, key=self.selection_miou.__getitem__, default=None)
 
 
 def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> list[RunRecord]:
@@ -67,23 +66,23 @@ def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> lis
 
     Args:
         params: where the store is, and which experiment.
-        names: an id, the beginning of one (six characters or more) or a name for each run.
-        last: how many of the latest to read if no names are given, the newest first.
+        names: for each run its id, the first six or more characters of the id, or its name.
+        last: how many of the latest to read without names, the newest first.
 
     Raises:
-        StreetsegError: the store does not answer, there are no runs, or a name stands for none or
-            for several.
+        StreetsegError: the store does not answer, there are no runs, or a name matches none or
+            several.
     """
     client = connect(params)
     with translate_errors(f"cannot read the runs of the experiment '{params.experiment}'"):
-        known = runs_of(client, params.experiment)
-        if not known:
+        runs = runs_of(client, params.experiment)
+        if not runs:
             raise StreetsegError(
                 f"the experiment '{params.experiment}' has no runs in "
                 f"{redact(client.tracking_uri)}: run 'streetseg train' first, or set "
                 "MLFLOW_TRACKING_URI or registry.experiment"
             )
-        chosen = [choose(name, known) for name in names] or known[:last]
+        chosen = [choose(name, runs) for name in names] or runs[:last]
         return [_read(client, run) for run in {run.info.run_id: run for run in chosen}.values()]
 
 
@@ -94,74 +93,75 @@ def read_run(client: MlflowClient, run_id: str) -> RunRecord:
 
 
 def trained_on(params: Registry, data_version: str) -> str | None:
-    """The latest run of the experiment that trained on a data version to its end; None if none has.
+    """The latest run of the experiment that completed with a data version; None if none has.
 
-    That is a run whose model the gate has turned down, or has passed and the registry has: what
-    failed before is to be tried again. The trials of a search are no trainings in this sense.
+    A run is complete if the gate turned its model down, or passed it and the model is registered.
+    Any other is to be tried again. The trials of a search do not count.
 
     Raises:
         StreetsegError: the store does not answer.
     """
-    client = connect(params)
+    try:
+        client = connect(params)
+    except NoRegistryError:
+        return None
     with translate_errors(f"cannot read the runs of the experiment '{params.experiment}'"):
-        return next(
-            (
-                run.info.run_id
-                for run in runs_of(client, params.experiment)
-                if run.data.tags.get("data_version") == data_version
+        for run in runs_of(client, params.experiment):
+            if (
+                run.data.tags.get("data_version") == data_version
                 and run.info.status == "FINISHED"
                 and "mlflow.parentRunId" not in run.data.tags
-                and _settled(client, run)
-            ),
-            None,
-        )
+                and _is_complete(client, run)
+            ):
+                return run.info.run_id
+    return None
 
 
-def _settled(client: MlflowClient, run: Run) -> bool:
-    """Whether the gate has judged a run, and its model is registered if that is open."""
+def _is_complete(client: MlflowClient, run: Run) -> bool:
+    """Whether the gate turned a run's model down, or passed it and the model is registered."""
     gate = run.data.tags.get("gate")
     if gate != "passed":
         return gate is not None
     return bool(client.search_model_versions(f"run_id = '{run.info.run_id}'"))
 
 
-def choose(text: str, known: Sequence[Run]) -> Run:
-    """The run that ``text`` stands for: an id, a name (the newest of it), or how an id begins.
+def choose(text: str, runs: Sequence[Run]) -> Run:
+    """The run with an id or a name (the newest of that name), or whose id begins with a text.
 
     Args:
-        text: what the user wrote.
-        known: the runs of an experiment, the newest first.
+        text: the user's.
+        runs: of an experiment, the newest first.
 
     Raises:
-        StreetsegError: it stands for no run, or for several.
+        StreetsegError: it matches no run, or several.
     """
-    named = [run for run in known if text in (run.info.run_id, run.info.run_name)][:1]
-    begun = [run for run in known if run.info.run_id.startswith(text)]
-    found = named or (begun if len(text) >= SHORTEST_PREFIX else [])
-    if len(found) == 1:
-        return found[0]
-    if found:
+    named = [run for run in runs if text in (run.info.run_id, run.info.run_name)][:1]
+    with_prefix = [run for run in runs if run.info.run_id.startswith(text)]
+    matching = named or (with_prefix if len(text) >= MIN_PREFIX_LENGTH else [])
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
         raise StreetsegError(
-            f"{len(found)} runs have an id that begins with '{text}': "
-            + ", ".join(f"{run.info.run_id} of {_started(run):%Y-%m-%d %H:%M}" for run in found)
+            f"{len(matching)} runs have an id that begins with '{text}': "
+            + ", ".join(f"{run.info.run_id} of {_started(run):%Y-%m-%d %H:%M}" for run in matching)
         )
-    latest = [f"{run.info.run_id[:8]} ({run.info.run_name})" for run in known[:LISTED]]
+    latest = [f"{run.info.run_id[:8]} ({run.info.run_name})" for run in runs[:MAX_SUGGESTIONS]]
     raise StreetsegError(
-        f"no run has the name '{text}' or an id that begins with it ({SHORTEST_PREFIX} characters "
-        f"or more): the latest are {', '.join(latest)}"
+        f"no run has the name '{text}' or an id that begins with it ({MIN_PREFIX_LENGTH} "
+        f"characters or more): the latest are {', '.join(latest)}"
     )
 
 
-def runs_of(client: MlflowClient, experiment: str) -> list[Run]:
+def runs_of(client: MlflowClient, name: str) -> list[Run]:
     """The runs of an experiment, the newest first; none if there is no such experiment."""
-    known = client.get_experiment_by_name(experiment)
-    return list(search_runs(client, [known.experiment_id])) if known else []
+    experiment = client.get_experiment_by_name(name)
+    return list(search_runs(client, [experiment.experiment_id])) if experiment else []
 
 
 def search_runs(
     client: MlflowClient, experiments: list[str], filter_string: str = ""
 ) -> Iterator[Run]:
-    """Runs of some experiments, by id, that a filter of MLflow's finds, the newest first."""
+    """Runs of experiments, by id, that match a filter in MLflow's syntax, the newest first."""
     order, token = ["attributes.start_time DESC"], None
     while True:
         page = client.search_runs(experiments, filter_string, order_by=order, page_token=token)
@@ -173,58 +173,42 @@ def search_runs(
 
 def _read(client: MlflowClient, run: Run) -> RunRecord:
     run_id, metrics = run.info.run_id, run.data.metrics
-    selection_miou = _curve(client, run_id, "selection_miou")
-    best = _best(selection_miou)
-    picture = _artifact(client, run_id, f"predictions/epoch_{best:03d}.png") if best else None
-    evaluation = _artifact(client, run_id, "evaluation/evaluation.json")
     return RunRecord(
         id=run_id,
         name=run.info.run_name or "",
         started=_started(run),
         status=run.info.status.lower(),
         data_version=run.data.tags.get("data_version"),
-        settings=run.data.params,
+        settings={RENAMED.get(key, key): value for key, value in run.data.params.items()},
         loss=_curve(client, run_id, "loss"),
-        selection_miou=selection_miou,
+        selection_miou=_curve(client, run_id, "selection_miou"),
         scores={name: metrics[name] for name in ("miou", "miou_official") if name in metrics},
         iou={
             name.removeprefix("iou_"): value
             for name, value in metrics.items()
             if name.startswith("iou_")
         },
-        evaluation=_json(evaluation),
-        picture=picture,
+        evaluation=_evaluation(client, run_id),
     )
 
 
 def _curve(client: MlflowClient, run_id: str, name: str) -> dict[int, float]:
-    """Finite values by epoch; of one that was trained again after a stop, the last.
+    """Finite values by epoch; of an epoch that was trained again after a stop, the last.
 
-    A database keeps an infinite value as the largest number there is.
+    A database stores an infinite value as the largest number it has.
     """
     points = sorted(client.get_metric_history(run_id, name), key=lambda p: (p.step, p.timestamp))
     return {point.step: point.value for point in points if abs(point.value) < sys.float_info.max}
 
 
-def _best(curve: dict[int, float]) -> int | None:
-    return max(curve, key=curve.__getitem__) if curve else None
-
-
-def _artifact(client: MlflowClient, run_id: str, path: str) -> bytes | None:
-    """The content of a file of the run; None if it is not there or cannot be had."""
+def _evaluation(client: MlflowClient, run_id: str) -> dict[str, Any]:
+    """The content of the run's ``evaluation.json``; empty if there is none."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            return Path(client.download_artifacts(run_id, path, scratch)).read_bytes()
+            path = client.download_artifacts(run_id, "evaluation/evaluation.json", scratch)
+            return json.loads(Path(path).read_text())
         except Exception:  # of MLflow or of the store behind it: a comparison does without
-            return None
-
-
-def _json(content: bytes | None) -> dict[str, Any]:
-    """The mapping in a JSON file; an empty one if there is none."""
-    try:
-        return json.loads(content or b"{}")
-    except ValueError:
-        return {}
+            return {}
 
 
 def _started(run: Run) -> datetime:

@@ -8,16 +8,17 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from streetseg.config.params import Registry
 from streetseg.core.credentials import redact
-from streetseg.core.errors import StreetsegError, one_line
+from streetseg.core.errors import NoRegistryError, StreetsegError, one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DEFAULT_STORE = "sqlite:///outputs/mlflow.db"
+ADVICE = "set MLFLOW_TRACKING_URI"
 
 
 def store_of(params: Registry) -> str:
@@ -36,29 +37,32 @@ def name_and_version(model: str) -> tuple[str, str]:
     return name, which
 
 
-def connect(params: Registry, advice: str = "set MLFLOW_TRACKING_URI") -> MlflowClient:
-    """Point MLflow at the store that :func:`store_of` names.
+def connect(params: Registry, create: bool = False) -> MlflowClient:
+    """Point MLflow at the store that :func:`store_of` names; a server is sent no request.
 
     Args:
         params: where the store is.
-        advice: what to do if it cannot be opened.
+        create: whether to make an SQLite store that does not exist yet.
 
     Raises:
+        NoRegistryError: the SQLite store does not exist.
         StreetsegError: the store cannot be opened.
     """
+    uri = store_of(params)
+    database = sqlite_path(uri)
+    if database and not create and not database.exists():
+        raise NoRegistryError(f"there is no registry at {database}: run 'make demo', or {ADVICE}")
     import mlflow
     from mlflow import MlflowClient
 
-    uri = store_of(params)
-    if redact(uri) != uri:  # MLflow prints where to look at a run, with the password
+    if redact(uri) != uri:  # MLflow prints the address of a run, with the password
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks
     try:
-        if path := sqlite_path(uri):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks
+        if database:
+            database.parent.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(uri)
-        client = MlflowClient()
-        client.search_experiments(max_results=1)
+        return MlflowClient()
     except Exception as error:
         store = redact(uri)
         if "out-of-date database schema" in str(error):
@@ -67,29 +71,55 @@ def connect(params: Registry, advice: str = "set MLFLOW_TRACKING_URI") -> Mlflow
                 f"'mlflow db upgrade {store}'; if it is newer than what is installed, update that"
             ) from None
         raise StreetsegError(
-            f"cannot reach the MLflow store {store}: {reason(error)}: {advice}"
+            f"cannot reach the MLflow store {store}: {reason(error)}: {ADVICE}"
         ) from None
-    return client
+
+
+def experiment_id(client: MlflowClient, params: Registry) -> str:
+    """The id of ``params.experiment``, made if need be, with its files beside an SQLite store."""
+    experiment = client.get_experiment_by_name(params.experiment)
+    if experiment:
+        return experiment.experiment_id
+    path = sqlite_path(store_of(params))
+    files = (path.parent / "mlartifacts").resolve().as_uri() if path else None
+    return client.create_experiment(params.experiment, artifact_location=files)
 
 
 @contextmanager
 def translate_errors(what: str, advice: str = "") -> Iterator[None]:
-    """Turn what MLflow raises into one line, from ``what`` failed to how to fix it."""
+    """Turn what MLflow raises into one line: what failed, why, and how to fix it.
+
+    Args:
+        what: what failed, such as ``cannot promote street-segmenter``.
+        advice: how to fix it.
+    """
+    import mlflow
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except (MlflowException, OSError) as error:
-        told = ": ".join(filter(None, (redact(what), reason(error, 300), advice)))
-        raise StreetsegError(told) from None
+        why = reason(error, 300)
+        if isinstance(error, MlflowException) and _is_connection_failure(_root_cause(error)):
+            why = f"cannot reach the MLflow store {redact(mlflow.get_tracking_uri())}: {why}"
+            advice = advice or ADVICE
+        raise StreetsegError(": ".join(filter(None, (redact(what), why, advice)))) from None
 
 
 def reason(error: Exception, longest: int = 200) -> str:
-    """What an error says: one line, not too long, without passwords, SQL and what was asked."""
-    root: BaseException = error
-    while deeper := root.__cause__ or root.__context__:
-        root = deeper
-    if isinstance(root, (ConnectionError, TimeoutError, socket.gaierror)) and root.strerror:
+    """The message of an error as one line without passwords and SQL."""
+    root = _root_cause(error)
+    if _is_connection_failure(root) and root.strerror:
         return root.strerror
     by_database = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None)
     return redact(one_line(by_database or error, None))[:longest]
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    while deeper := error.__cause__ or error.__context__:
+        error = deeper
+    return error
+
+
+def _is_connection_failure(error: BaseException) -> TypeGuard[OSError]:
+    return isinstance(error, (ConnectionError, TimeoutError, socket.gaierror))

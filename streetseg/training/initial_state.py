@@ -11,7 +11,7 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.inference.artifact import read_trained_on
 from streetseg.models.build import build_model, check_size
 from streetseg.models.load import load_weights
-from streetseg.registry.versions import artifact_folder, resolve_alias
+from streetseg.registry.versions import locate
 from streetseg.training.checkpoint import TrainingState
 from streetseg.training.distributed import ALONE, World
 from streetseg.training.optimization import build_average, build_optimizer, build_schedule
@@ -40,14 +40,13 @@ def initial_state(
             fit the frames.
     """
     settings, start = params.train, None if resumed else params.model.init_from
-    start = start and resolve_alias(start, params.registry)
     architecture = params.model
     if resumed or start:
         architecture = architecture.model_copy(update={"encoder_weights": "none"})
     model = build_model(architecture, len(dataset.labels.categories))
     inherited: set[str] | None = set()
     if start:
-        artifact = artifact_folder(start, params.registry)
+        start, artifact = locate(start, params.registry)
         load_weights(model, artifact, dataset.labels)
         inherited = read_trained_on(artifact)
     for size in {dataset.size, settings.augment.crop or dataset.size}:

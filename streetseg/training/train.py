@@ -219,7 +219,7 @@ def log_epoch(
     )
     if state.improved:
         panel = prediction_panel(state.eval_model, dataset, panel_rows)
-        run.picture(f"epoch_{state.epoch:03d}", panel)
+        run.log_image(f"epoch_{state.epoch:03d}", panel)
 
 
 def checkpoint_if_due(

@@ -146,7 +146,8 @@ def test_a_model_whose_registry_is_away_is_kept_and_registered_later(
     assert line.dropped == 2, "tried once more"
     assert away.returncode == 1
     *_, last = away.stderr.splitlines()
-    assert last.startswith(f"error: cannot reach the MLflow store {line.url}: ")
+    failed = f"error: cannot register {recipe.registry.model_name}: "
+    assert last.startswith(f"{failed}cannot reach the MLflow store {line.url}: ")
     assert f"the model is kept in {artifact}: run 'streetseg register' again" in last
     assert "Traceback" not in away.stderr
     assert content(artifact) == before

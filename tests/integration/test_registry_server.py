@@ -27,7 +27,7 @@ from streetseg.registry.model_card import CARD, DESCRIPTION_LIMIT, shorten
 from streetseg.registry.promotion import MAX_REASON_LENGTH, history, promote, rollback
 from streetseg.registry.register import register
 from streetseg.registry.versions import ModelVersion, download, find, versions
-from streetseg.tracking.record import record_evaluation
+from streetseg.tracking.results import record_evaluation
 from streetseg.tracking.store import connect
 from streetseg.training.train import train
 from tests.conftest import Command

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scripts.screenshots import pages_of, take_pictures
+from scripts.screenshots import pages_of, take_screenshots
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
@@ -38,7 +38,7 @@ def add_run(recipe: Params, dataset: PreparedDataset) -> str:
     with training_run(recipe, dataset) as run:
         for epoch in (1, 2):
             run.log(epoch, loss=1 / epoch, selection_miou=0.2 * epoch, learning_rate=0.1 / epoch)
-            run.picture(f"epoch_{epoch:03d}", dataset.image(epoch))
+            run.log_image(f"epoch_{epoch:03d}", dataset.image(epoch))
         run.log(2, miou=0.5)
     return run.id
 
@@ -47,7 +47,8 @@ def add_run(recipe: Params, dataset: PreparedDataset) -> str:
 def recipe(params: Params, dataset: PreparedDataset, tmp_path: Path) -> Params:
     """The recipe of a run in a store of its own, whose model is the champion."""
     recipe = params.override({"registry.tracking_uri": f"sqlite:///{tmp_path / 'mlflow.db'}"})
-    client, name, run_id = connect(recipe.registry), "street-segmenter", add_run(recipe, dataset)
+    name, run_id = "street-segmenter", add_run(recipe, dataset)
+    client = connect(recipe.registry)
     client.create_registered_model(name)
     client.create_model_version(
         name,
@@ -86,7 +87,7 @@ def test_each_page_is_on_a_picture(
 ) -> None:
     add_run(recipe.override({"train.seed": 1}), dataset)
     store = str(recipe.registry.tracking_uri)
-    written = take_pictures(store, tmp_path / "img")
+    written = take_screenshots(store, tmp_path / "img")
     assert {path.name for path in written} == {path.name for path in (tmp_path / "img").iterdir()}
     _, pages = pages_of(store)
     for page, path in zip(pages, written, strict=True):

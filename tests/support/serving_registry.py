@@ -48,7 +48,7 @@ def broken(artifact: Path, destination: Path) -> Path:
 
 def registered(params: Params, models: Mapping[str, Path]) -> MlflowClient:
     """A registry that holds models under the versions "1", "2", ...; the first is champion."""
-    client, name = connect(params.registry), params.registry.model_name
+    client, name = connect(params.registry, create=True), params.registry.model_name
     for version, artifact in models.items():
         with mlflow.start_run():
             made = mlflow.register_model(log_model(artifact, None), name)

@@ -237,7 +237,7 @@ def test_the_command_compares_with_the_champion_of_the_registry(
 
 
 def test_a_registry_that_does_not_answer_is_one_clear_line(params: Params, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    broken = params.override({"registry.tracking_uri": f"sqlite:///{tmp_path}/file/mlflow.db"})
+    (tmp_path / "mlflow.db").write_text("no database")
+    broken = params.override({"registry.tracking_uri": f"sqlite:///{tmp_path}/mlflow.db"})
     with pytest.raises(StreetsegError, match="cannot reach the MLflow store"):
         find_champion(broken.registry)

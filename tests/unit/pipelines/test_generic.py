@@ -31,7 +31,7 @@ from streetseg.images.encode import encode_png
 from streetseg.registry.promotion import promote
 from streetseg.registry.register import register
 from streetseg.tracking.read import trained_on
-from streetseg.tracking.record import record_evaluation
+from streetseg.tracking.results import record_evaluation
 from streetseg.tracking.store import connect
 from tests.conftest import Trained
 from tests.support.kfp_api import NAMESPACE, TOKEN, FakeKubeflow
@@ -169,7 +169,7 @@ def test_a_version_is_scored_in_a_run_of_its_own(
 
 def test_a_scoring_is_no_training(champion: Params, dataset: PreparedDataset) -> None:
     """A schedule would otherwise take data that was scored on for data that was trained on."""
-    from streetseg.tracking.record import record_scoring
+    from streetseg.tracking.results import record_scoring
 
     assert trained_on(champion.registry, "9" * 32) is None
     evaluation = {"run_id": "1", "data_version": "9" * 32, "split": "val"}

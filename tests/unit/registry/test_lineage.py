@@ -147,7 +147,7 @@ def test_the_same_data_settings_and_seed_give_the_same_weights(
 def test_two_versions_side_by_side(
     recipe: Params, version: ModelVersion, again: ModelVersion, trained: Trained
 ) -> None:
-    from streetseg.tracking.record import record_evaluation
+    from streetseg.tracking.results import record_evaluation
 
     client = connect(recipe.registry)
     record_evaluation(

@@ -258,9 +258,21 @@ def test_a_version_that_is_no_model_of_ours_is_named(params: Params, tmp_path: P
 
 def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    uri = f"sqlite:///{tmp_path}/file/mlflow.db"
+    registry = Registry(tracking_uri=f"sqlite:///{tmp_path}/file/mlflow.db")
     with pytest.raises(StreetsegError, match="cannot reach the MLflow store"):
-        promote(Registry(tracking_uri=uri))
+        connect(registry, create=True)
+
+
+def test_reading_a_registry_that_does_not_exist_makes_none(tmp_path: Path) -> None:
+    database = tmp_path / "outputs" / "mlflow.db"
+    registry = Registry(tracking_uri=f"sqlite:///{database}")
+    message = f"there is no registry at {database}: run 'make demo', or set MLFLOW_TRACKING_URI"
+    for read in (versions, history, promote, rollback, find_champion):
+        with pytest.raises(StreetsegError, match=f"^{message}$"):
+            read(registry)
+    with pytest.raises(StreetsegError, match=f"^{message}$"):
+        streetseg.load("models:/street-segmenter@champion", registry)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_password_in_the_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +281,7 @@ def test_a_password_in_the_address_is_not_shown(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "false")
     with pytest.raises(StreetsegError, match="cannot reach the MLflow store") as caught:
         promote(Registry())
-    assert "http://***@127.0.0.1:9/mlflow" in str(caught.value)
+    assert "http://***@127.0.0.1:9/mlflow: Connection refused: set" in str(caught.value)
     assert "bob" not in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] == "true"
@@ -299,7 +311,7 @@ def test_a_version_whose_files_are_lost_says_where_they_were(
 
 def test_a_full_database_is_told_without_its_sql(tmp_path: Path) -> None:
     store = tmp_path / "mlflow.db"
-    client = connect(Registry(tracking_uri=f"sqlite:///{store}"))
+    client = connect(Registry(tracking_uri=f"sqlite:///{store}"), create=True)
     whole = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (store.stat().st_size, whole[1]))
     try:
@@ -311,7 +323,7 @@ def test_a_full_database_is_told_without_its_sql(tmp_path: Path) -> None:
 
 
 def test_a_store_of_another_mlflow_is_told_how_to_upgrade(tmp_path: Path) -> None:
-    connect(Registry(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}"))
+    connect(Registry(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}"), create=True)
     other = shutil.copy(tmp_path / "mlflow.db", tmp_path / "other.db")
     with closing(sqlite3.connect(other)) as database, database:
         database.execute("UPDATE alembic_version SET version_num = '0123456789ab'")

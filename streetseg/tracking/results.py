@@ -1,0 +1,122 @@
+"""Scores and verdicts, added to runs that have ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from streetseg.config.params import Registry
+from streetseg.core.errors import StreetsegError
+from streetseg.evaluation.verdict import Verdict
+from streetseg.tracking.store import (
+    connect,
+    experiment_id,
+    name_and_version,
+    reason,
+    translate_errors,
+)
+
+
+def record_evaluation(
+    params: Registry, run_id: str, scores: Mapping[str, float], folder: Path
+) -> None:
+    """Add the scores and the files of an evaluation to the run that trained the model.
+
+    Raises:
+        StreetsegError: the store does not answer or has no such run.
+    """
+    client = connect(params)
+    with translate_errors(f"cannot record the evaluation of run {run_id}"):
+        for name, value in scores.items():
+            client.log_metric(run_id, name, value)
+        client.log_artifacts(run_id, str(folder), "evaluation")
+
+
+def record_scoring(
+    params: Registry,
+    model: str,
+    evaluation: Mapping[str, Any],
+    scores: Mapping[str, float],
+    folder: Path,
+) -> str:
+    """Record the evaluation of a registered version in a run of its own.
+
+    The run is in the experiment ``<experiment>-evaluation``: the run that trained the model keeps
+    its scores, and the experiment of trainings holds trainings alone. Its tags are ``model_name``,
+    ``model_version``, ``model_run``, ``scored_on`` (the data version) and ``split``.
+
+    Args:
+        params: where the store is.
+        model: ``models:/<name>/<version>``.
+        evaluation: the content of ``evaluation.json``.
+        scores: its headline.
+        folder: its files.
+
+    Returns:
+        The id of the run.
+
+    Raises:
+        StreetsegError: the store does not answer.
+    """
+    import mlflow
+
+    client = connect(params)
+    name, version = name_and_version(model)
+    tags = {
+        "model_name": name,
+        "model_version": version,
+        "model_run": evaluation["run_id"],
+        "scored_on": evaluation["data_version"],
+        "split": evaluation["split"],
+    }
+    scorings = params.model_copy(update={"experiment": f"{params.experiment}-evaluation"})
+    title = f"{name} {version} on {evaluation['data_version'][:8]}"
+    with translate_errors(f"cannot record the evaluation of {model}"):
+        run = mlflow.start_run(
+            experiment_id=experiment_id(client, scorings),
+            run_name=title,
+            tags=tags,
+            log_system_metrics=False,
+        )
+        with run:
+            mlflow.log_metrics(dict(scores))
+            mlflow.log_artifacts(str(folder), "evaluation")
+    return run.info.run_id
+
+
+def record_verdict(params: Registry, run_id: str, verdict: Verdict) -> None:
+    """Add the gate's verdict to the run that trained the model, in place of an earlier one.
+
+    The run gets its tags, ``gate/verdict.json`` and ``gate/verdict.md``. The tags come last: a run
+    with the tag ``gate`` has the files too.
+
+    Raises:
+        StreetsegError: the store does not answer or has no such run.
+    """
+    client, tags = connect(params), verdict.tags()
+    with translate_errors(f"cannot record the verdict on run {run_id}"):
+        content = json.dumps(verdict.to_dict(), indent=1) + "\n"
+        client.log_text(run_id, content, "gate/verdict.json")
+        client.log_text(run_id, verdict.to_markdown(), "gate/verdict.md")
+        for key in client.get_run(run_id).data.tags:
+            if (key == "gate" or key.startswith("gate_")) and key not in tags:
+                client.delete_tag(run_id, key)
+        for key, value in tags.items():
+            client.set_tag(run_id, key, value)
+
+
+def read_metric(params: Registry, run_id: str, name: str) -> float:
+    """The last value of a metric of a run.
+
+    Raises:
+        StreetsegError: the store does not answer, or has no such run or metric.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = connect(params)
+    try:
+        return client.get_run(run_id).data.metrics[name]
+    except (MlflowException, KeyError) as error:
+        raise StreetsegError(f"cannot read {name} of run {run_id}: {reason(error)}") from None
