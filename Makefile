@@ -10,7 +10,6 @@ VERSION ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' streetseg/__init__.py
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export BENTOML_DO_NOT_TRACK := True
 export MLFLOW_DISABLE_TELEMETRY := true
-export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/outputs/demo/mlflow.db
 # The wheels of torch are large: allow for a slow connection.
 export UV_HTTP_TIMEOUT ?= 300
 
@@ -81,7 +80,8 @@ serve: $(SYNCED) ## The champion over HTTP on 127.0.0.1: PORT=3000
 	@$(BIN)/bentoml serve service:StreetSegmenter --host 127.0.0.1 --port $(PORT)
 
 ui: $(SYNCED) ## MLflow on 127.0.0.1:5000
-	@$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$(MLFLOW_TRACKING_URI)"
+	@test -n "$$MLFLOW_TRACKING_URI" -o -f outputs/mlflow.db || { echo "error: there is no registry at outputs/mlflow.db: run 'make demo', or set MLFLOW_TRACKING_URI" >&2; exit 1; }
+	@$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///outputs/mlflow.db}"
 
 clean: ## Remove outputs/, keep .venv and data/
 	@rm -rf outputs .mypy_cache .ruff_cache .pytest_cache

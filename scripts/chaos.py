@@ -1,11 +1,11 @@
-"""Kill each stage at random points, run it again, and see that nothing is lost or done twice.
+"""Kill each stage at random points, run it again, and check that nothing is lost or done twice.
 
     python -m scripts.chaos [--rounds 5] [--seed 0] [--stages train demo]
 
-Each stage runs once undisturbed in a scratch workspace. Then, from the same state, it is killed
-(SIGKILL, with its children) after a random part of that time, as often as ``--rounds`` says, run
-again to its end, and must leave what the undisturbed run left: the same data version, weights,
-scores, masks; one version in the registry, promoted once. Status 1 if it does not.
+Each stage runs once undisturbed in a scratch workspace. Then, ``--rounds`` times from the same
+state, it is killed (SIGKILL, with its children) after a random fraction of that time and run again
+to its end. It must leave what the undisturbed run left: the same data version, weights, scores and
+masks; one version in the registry, promoted once. Status 1 if it does not.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from streetseg.inference.artifact import weights_sha256
 from streetseg.registry.promotion import history
 from streetseg.registry.versions import versions
 from streetseg.synth import write_cityscapes
-from streetseg.tracking.store import connect
+from streetseg.tracking.store import DEFAULT_STORE, connect
 
 SETTINGS = {
     "data.root": "data/raw",
@@ -48,9 +48,13 @@ SETTINGS = {
     "train.checkpoint_minutes": 0.02,
     "tune.trials": 3,
     "gate.miou_floor": 0.01,
-    "registry.tracking_uri": "sqlite:///outputs/mlflow.db",
+    "registry.tracking_uri": DEFAULT_STORE,
 }
+DEMO_MODEL = "demo"
+"""The stages before the demo have a champion of the default name."""
 DEMO = [
+    f"registry.tracking_uri={DEFAULT_STORE}",
+    f"registry.model_name={DEMO_MODEL}",
     "synth.frames={train: 16, val: 4}",
     "synth.size=[128, 256]",
     "synth.cities=2",
@@ -64,13 +68,13 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
 @dataclass(frozen=True)
 class Stage:
-    """A command, and what it must leave."""
+    """A command, and the state that it must leave."""
 
     name: str
     command: list[str]
     """Arguments of Python."""
-    left: Callable[[Params], object]
-    """Says what is there after it, in a form that can be compared."""
+    state: Callable[[Params], object]
+    """Reads the state after it, to be compared."""
 
 
 def prepared(params: Params) -> object:
@@ -79,7 +83,7 @@ def prepared(params: Params) -> object:
 
 
 def trained(params: Params) -> object:
-    """Weights, and how many trainings MLflow has seen through."""
+    """Weights, and how many training runs MLflow has as finished."""
     client = connect(params.registry)
     experiment = client.get_experiment_by_name(params.registry.experiment)
     assert experiment
@@ -87,56 +91,53 @@ def trained(params: Params) -> object:
     return weights_sha256(Path("outputs/model")), len(ended)
 
 
-def found(_: Params) -> object:
+def best_trial(_: Params) -> object:
     """The best settings of a search, and their weights."""
     return Path("outputs/tune/best.yaml").read_text(), weights_sha256(Path("outputs/tune/best"))
 
 
 def scores(_: Params) -> object:
-    """Of the evaluation."""
+    """The scores of the evaluation."""
     evaluation = json.loads(Path("outputs/evaluation/evaluation.json").read_text())
     return {key: evaluation[key] for key in ("miou", "miou_official", "iou")}
 
 
 def masks(_: Params) -> object:
-    """Names and content of all that was segmented."""
+    """Name and hash of every mask."""
     files = sorted(Path("outputs/masks").rglob("*.png"))
     return [(str(file), hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
 
 
 def registered(params: Params) -> object:
-    """Versions, their aliases, what the gate said, and which became the champion."""
-    known = [
+    """Versions with their aliases and verdicts, and the moves of the champion."""
+    registered = [
         (each.version, each.aliases, each.tags.get("gate")) for each in versions(params.registry)
     ]
-    return known, [(move.before, move.after, move.action) for move in history(params.registry)]
+    return registered, [(move.before, move.after, move.action) for move in history(params.registry)]
 
 
-def shown(params: Params) -> object:
-    """What the demo has made: data version, score, answer of the service, registry."""
+def demonstrated(params: Params) -> object:
+    """The demo's data version, score, answer of the service, and versions."""
     summary = json.loads(Path("demo/summary.json").read_text())
     answer = hashlib.sha256(Path("demo/answer.png").read_bytes()).hexdigest()
-    store = params.registry.model_copy(update={"tracking_uri": "sqlite:///demo/mlflow.db"})
-    there = params.model_copy(update={"registry": store})
-    return summary["data_version"], summary["miou"], answer, registered(there)
+    params = params.override({"registry.model_name": DEMO_MODEL})
+    return summary["data_version"], summary["miou"], answer, registered(params)
 
 
-def streetseg(*arguments: str) -> list[str]:
-    """A command of streetseg."""
+def command(*arguments: str) -> list[str]:
+    """Python's arguments for a command of streetseg."""
     return ["-m", "streetseg", *arguments]
 
 
 STAGES = [
-    Stage("prepare", streetseg("prepare"), prepared),
-    Stage(
-        "validate", streetseg("validate"), lambda _: Path("outputs/validation.html").read_bytes()
-    ),
-    Stage("train", streetseg("train"), trained),
-    Stage("tune", streetseg("tune"), found),
-    Stage("evaluate", streetseg("evaluate"), scores),
-    Stage("register", streetseg("register"), registered),
-    Stage("promote", streetseg("promote"), registered),
-    Stage("batch", streetseg("batch", "data/raw/leftImg8bit/val", "outputs/masks"), masks),
+    Stage("prepare", command("prepare"), prepared),
+    Stage("validate", command("validate"), lambda _: Path("outputs/validation.html").read_bytes()),
+    Stage("train", command("train"), trained),
+    Stage("tune", command("tune"), best_trial),
+    Stage("evaluate", command("evaluate"), scores),
+    Stage("register", command("register"), registered),
+    Stage("promote", command("promote"), registered),
+    Stage("batch", command("batch", "data/raw/leftImg8bit/val", "outputs/masks"), masks),
     Stage(
         "demo",
         [
@@ -146,10 +147,10 @@ STAGES = [
             "demo",
             *(word for each in DEMO for word in ("--set", each)),
         ],
-        shown,
+        demonstrated,
     ),
 ]
-"""Gate and pipeline are parts of the last."""
+"""The last includes gate and pipeline."""
 
 
 def main() -> None:
@@ -166,40 +167,40 @@ def main() -> None:
         default=names,
         help="which to kill; those before them run undisturbed",
     )
-    wanted = parser.parse_args()
-    random.seed(wanted.seed)
-    # MLflow would go on reading a database that renew() has put another in the place of
+    options = parser.parse_args()
+    random.seed(options.seed)
+    # Else MLflow keeps reading the database that restore() has replaced.
     os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
     console, table = Console(), Table("stage", "undisturbed", "killed at", "and run again")
-    sound = True
+    passed = True
     with tempfile.TemporaryDirectory(prefix="chaos-") as scratch:
-        here, before = Path(scratch, "workspace"), Path(scratch, "before")
-        params = new_workspace(here)
-        for stage in STAGES[: 1 + max(map(names.index, wanted.stages))]:
-            shutil.copytree(here, before)
+        workspace, backup = Path(scratch, "workspace"), Path(scratch, "backup")
+        params = new_workspace(workspace)
+        for stage in STAGES[: 1 + max(map(names.index, options.stages))]:
+            shutil.copytree(workspace, backup)
             began = time.perf_counter()
             run(stage)
-            whole = time.perf_counter() - began
-            expected = stage.left(params)
-            for _ in range(wanted.rounds if stage.name in wanted.stages else 0):
-                renew(here, before)
-                share = random.random()
-                if killed := run(stage, kill_after=share * whole):
+            duration = time.perf_counter() - began
+            expected = stage.state(params)
+            for _ in range(options.rounds if stage.name in options.stages else 0):
+                restore(workspace, backup)
+                fraction = random.random()
+                if killed := run(stage, kill_after=fraction * duration):
                     run(stage)
-                same = stage.left(params) == expected
-                sound &= same
-                verdict = "[green]the same" if same else f"[red]{stage.left(params)}"
-                when = f"{share:.0%}" if killed else "not: it had ended"
-                table.add_row(stage.name, f"{whole:.1f} s", when, verdict)
-            shutil.rmtree(before)
+                same = stage.state(params) == expected
+                passed &= same
+                verdict = "[green]the same" if same else f"[red]{stage.state(params)}"
+                when = f"{fraction:.0%}" if killed else "not: it had ended"
+                table.add_row(stage.name, f"{duration:.1f} s", when, verdict)
+            shutil.rmtree(backup)
     console.print(table)
-    sys.exit(not sound)
+    sys.exit(not passed)
 
 
-def new_workspace(here: Path) -> Params:
-    """Drawn streets and a params file, in the folder that this process works in from now on."""
-    here.mkdir()
-    os.chdir(here)
+def new_workspace(folder: Path) -> Params:
+    """Make a workspace of synthetic scenes and a params file, and change to it."""
+    folder.mkdir()
+    os.chdir(folder)
     frames = {"train": 24, "val": 12}
     write_cityscapes(Path("data/raw"), frames=frames, cities=2, size=(128, 256), seed=1)
     params = load_params(overrides=SETTINGS)
@@ -207,22 +208,23 @@ def new_workspace(here: Path) -> Params:
     return params
 
 
-def renew(here: Path, before: Path) -> None:
-    """Put the workspace back to what it was; it stays the same folder."""
-    for path in here.iterdir():
+def restore(workspace: Path, backup: Path) -> None:
+    """Restore the workspace from its backup; it stays the same folder."""
+    for path in workspace.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    shutil.copytree(before, here, dirs_exist_ok=True)
+    shutil.copytree(backup, workspace, dirs_exist_ok=True)
 
 
 def run(stage: Stage, kill_after: float | None = None) -> bool:
-    """Run a stage to its end, or kill it after so many seconds; whether it was killed."""
+    """Run a stage to its end, or kill it after so many seconds; returns whether it was killed."""
     with Path("stage.log").open("ab") as log:
-        command = [sys.executable, *stage.command]
-        process = psutil.Popen(command, env=ENVIRONMENT, stdout=log, stderr=log)
+        process = psutil.Popen(
+            [sys.executable, *stage.command], env=ENVIRONMENT, stdout=log, stderr=log
+        )
     try:
         status = process.wait(kill_after)
     except psutil.TimeoutExpired:
-        process.suspend()  # it starts no more
+        process.suspend()  # so that it starts no more children
         family = [process, *process.children(recursive=True)]
         for each in family:
             with suppress(psutil.NoSuchProcess):

@@ -1,8 +1,7 @@
 """The whole job on this machine: frames on disk -> a promoted model answering HTTP.
 
-Nothing outside the output folder is touched: the data is prepared and versioned in a scratch DVC
-workspace there, and runs and models go to an MLflow store of its own. A second call reuses what
-has not changed.
+The data is prepared and versioned in a scratch DVC workspace in the output folder. Runs and models
+go to the registry that all commands use. A second call reuses what has not changed.
 """
 
 from __future__ import annotations
@@ -28,19 +27,26 @@ from pipelines.local.run import LocalRun, run_locally
 from scripts.servers import running
 from streetseg.config.params import Params, load_recipe, parse_overrides
 from streetseg.core.atomic_files import lock_folder, write_atomic
-from streetseg.core.errors import StreetsegError, exit_on_error
+from streetseg.core.credentials import holds_secret, redact
+from streetseg.core.errors import (
+    NoRegistryError,
+    NoSuchVersionError,
+    StreetsegError,
+    exit_on_error,
+)
 from streetseg.core.provenance import REPOSITORY, git_revision
 from streetseg.core.telemetry import disable_telemetry
 from streetseg.data.sources import load_source
 from streetseg.data.versions import locked_version
 from streetseg.images.decode import read_image
 from streetseg.registry.promotion import promote
-from streetseg.registry.versions import CHAMPION
+from streetseg.registry.versions import CHAMPION, find
 from streetseg.synth import write_cityscapes
+from streetseg.tracking.store import connect, sqlite_path, store_of
 
 RECIPE = "demo"
-LEFT = ("predictions.png", "report.html", "validation.html", "answer.png", "summary.json")
-"""The files that the demo leaves for people to look at."""
+RESULTS = ("predictions.png", "report.html", "validation.html", "answer.png", "summary.json")
+"""The files for people to look at."""
 TOOLS = Path(sys.executable).parent
 SERVE = ["bentoml", "serve", "service:StreetSegmenter", "--host", "127.0.0.1", "--port", "PORT"]
 
@@ -68,10 +74,16 @@ class Demo:
     """One run of the demo in a folder."""
 
     def __init__(self, out: Path, data: Path | None, overrides: dict[str, Any]) -> None:
-        """Settle the settings: the demo's recipe, the user's overrides, and where things are."""
+        """Combine the demo's recipe, the user's overrides, and the paths in ``out``.
+
+        Args:
+            out: the folder.
+            data: a folder in the Cityscapes layout; None means synthetic scenes.
+            overrides: settings by key path.
+        """
         self.out = out
         self.workspace = out / "workspace"
-        self.given = data
+        self.data = data
         self.overrides = {
             **overrides,
             "data.root": str(data.resolve() if data else out / "cityscapes"),
@@ -81,15 +93,21 @@ class Demo:
         if data and "prepare.size" not in overrides:
             self.overrides["prepare.size"] = size_like(data, load_recipe(RECIPE, overrides))
         self.params = load_recipe(RECIPE, self.overrides)
+        self.store = store_of(self.params.registry)
+        if database := sqlite_path(self.store):
+            self.store = f"sqlite:///{database.resolve()}"
+        if not holds_secret(self.store):  # a pipeline in another store starts anew
+            self.overrides["registry.tracking_uri"] = self.store
+            self.params = load_recipe(RECIPE, self.overrides)
         self.seconds: dict[str, float] = {}
         self.console = Console()
 
     def run(self) -> None:
-        """Every step in turn."""
+        """Run every step in turn."""
         os.environ["PATH"] = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{self.out / 'mlflow.db'}"
+        self.check_champion()
         self.make_workspace()
-        if not self.given:
+        if not self.data:
             with self.step("synth", "drawing street scenes in the Cityscapes layout"):
                 synth = self.params.synth
                 write_cityscapes(
@@ -117,10 +135,29 @@ class Demo:
         if not pipeline.succeeded:
             raise StreetsegError(pipeline.error)
 
+    def check_champion(self) -> None:
+        """Refuse to replace a champion that the demo has not trained.
+
+        Raises:
+            StreetsegError: there is one.
+        """
+        registry = self.params.registry
+        try:
+            champion = find(connect(registry), registry.model_name, CHAMPION)
+        except (NoRegistryError, NoSuchVersionError):
+            return
+        if champion.tags.get("recipe") != registry.run_name:
+            raise StreetsegError(
+                f"the champion of {champion.name}, version {champion.version} in "
+                f"{redact(self.store)}, is a model of your own, which the demo would replace: give "
+                "the demo's another name, make demo SET=registry.model_name=demo, or another "
+                "registry, MLFLOW_TRACKING_URI"
+            )
+
     def make_workspace(self) -> None:
-        """A scratch DVC project with the demo's params and a local remote."""
+        """Make a scratch DVC project with the demo's params and a local remote."""
         self.workspace.mkdir(parents=True, exist_ok=True)
-        for name in LEFT:
+        for name in RESULTS:
             (self.out / name).unlink(missing_ok=True)
         shutil.copy(REPOSITORY / "dvc.yaml", self.workspace)
         shutil.copytree(
@@ -136,14 +173,14 @@ class Demo:
             self.call("dvc", "remote", "add", "--default", "local", self.params.data.remote)
 
     def run_pipeline(self, version: str) -> LocalRun:
-        """The pipeline function that a cluster runs, through ``kfp.local``."""
+        """Run the pipeline function that a cluster runs, through ``kfp.local``."""
         from pipelines.training import street_segmentation_training
 
         arguments = {"data_version": version, "recipe": RECIPE, "overrides": self.overrides}
         return run_locally(street_segmentation_training, arguments, self.out / "pipeline")
 
     def ask_service(self) -> dict[str, Any]:
-        """Start the real server, have it segment a frame it has not seen, stop it."""
+        """Start the real server, let it segment a frame it was not trained on, and stop it."""
         frame = next(
             f for f in load_source("cityscapes").find(self.params.data.root) if f.split == "val"
         )
@@ -160,7 +197,7 @@ class Demo:
         }
 
     def summarise(self, version: str, pipeline: LocalRun) -> dict[str, Any]:
-        """What came out, as ``summary.json`` holds it; unknown is null."""
+        """The content of ``summary.json``, up to promotion and serving, which are null."""
         scores: dict[str, Any] = {}
         gate = {"passed": False, "reasons": [pipeline.error]}
         if pipeline.succeeded:
@@ -189,7 +226,7 @@ class Demo:
         }
 
     def write(self, summary: dict[str, Any], pipeline: LocalRun) -> None:
-        """Keep the summary, and show it."""
+        """Write the summary, and print it."""
         write_atomic(self.out / "summary.json", json.dumps(summary, indent=1) + "\n")
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         if summary["miou"] is not None:
@@ -211,23 +248,28 @@ class Demo:
         self.console.print()
         self.console.print(table)
         self.console.print()
-        for name in LEFT:
+        for name in RESULTS:
             if (self.out / name).exists():
                 self.console.print(f"  {_short(self.out / name)}")
         self.console.print("\n  make ui     runs and models in MLflow, http://127.0.0.1:5000")
         if summary["serving"]:
             self.console.print("  make serve  the champion over HTTP, http://127.0.0.1:3000")
+        self.console.print("  make clean  forget all this, before a model of your own")
 
     @contextmanager
     def step(self, name: str, what: str) -> Iterator[None]:
-        """Say what begins, and measure it."""
+        """Print a step and measure its seconds."""
         self.console.print(f"\n[bold]{name}[/bold]  {what}")
         began = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - began
 
     def call(self, *command: str) -> None:
-        """Run a command in the workspace, as a user would type it; its own error is ours."""
+        """Run a command in the workspace; its error becomes ours.
+
+        Raises:
+            StreetsegError: it fails.
+        """
         why = f"'{' '.join(command)}' failed in {_short(self.workspace)}"
         with subprocess.Popen(
             command, cwd=self.workspace, stderr=subprocess.PIPE, text=True
@@ -242,12 +284,12 @@ class Demo:
 
 
 def size_like(data: Path, params: Params) -> list[int]:
-    """A size for models with the aspect of the frames and about the pixels of the recipe's."""
+    """The size with the aspect ratio of the frames and about as many pixels as the recipe's."""
     height, width = read_image(load_source("cityscapes").find(data)[0].image).shape[:2]
     pixels = params.prepare.size[0] * params.prepare.size[1]
     sides = [(32 * h, 32 * w) for h in range(2, 17) for w in range(2, 17)]
-    fitting = [(h, w) for h, w in sides if 0.75 * pixels <= h * w <= 1.5 * pixels]
-    best = min(fitting, key=lambda s: abs(s[1] / s[0] / (width / height) - 1))
+    candidates = [(h, w) for h, w in sides if 0.75 * pixels <= h * w <= 1.5 * pixels]
+    best = min(candidates, key=lambda s: abs(s[1] / s[0] / (width / height) - 1))
     return list(best)
 
 

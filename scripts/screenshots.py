@@ -1,7 +1,7 @@
-"""Pictures of MLflow's pages with real runs and versions in them, for the documentation.
+"""Screenshots of MLflow's pages with real runs and versions, for the documentation.
 
-MLflow's own server is started on this machine on a store that holds a champion, and Debian's
-Chromium looks at it. Nothing leaves the machine.
+MLflow's own server runs on this machine, on a store with a champion, and Debian's Chromium opens
+its pages. Nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -27,83 +27,85 @@ from streetseg.core.errors import StreetsegError, exit_on_error, one_line
 from streetseg.core.provenance import REPOSITORY
 from streetseg.core.telemetry import disable_telemetry
 from streetseg.registry.versions import CHAMPION, find
-from streetseg.tracking.store import connect, translate_errors
+from streetseg.tracking.store import connect, sqlite_path, translate_errors
 
-STORE = f"sqlite:///{REPOSITORY / 'outputs' / 'demo' / 'mlflow.db'}"
+STORE = f"sqlite:///{REPOSITORY / 'outputs' / 'mlflow.db'}"
 SERVE = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", "PORT"]
 SERVE += ["--workers", "1", "--backend-store-uri"]
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-PATIENCE_S = 120
-"""How long a page may take to show what it holds."""
-SETTLED_S = 0.5
-"""A page that looks the same after this time has done loading."""
+LOADS_WITHIN_S = 120
+"""Seconds until a page must be complete."""
+UNCHANGED_S = 0.5
+"""A page that has not changed for so many seconds is complete."""
 COLORS = 128
-"""Of an image's palette: MLflow's pages need no more, and the files are a quarter as large."""
+"""In an image's palette: enough for MLflow's pages, and a quarter of the bytes."""
 COLUMNS = ("metrics.`miou`", "tags.`data_version`", "tags.`encoder`", "params.`train.seed`")
 CURVES = ("loss", "selection_miou", "learning_rate")
-REMEMBERED = {
+LOCAL_STORAGE = {
     "mlflow.workflowType_v1": "machine_learning",
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,
     "mlflow.assistant.panelOpen_v1": False,
 }
-"""What MLflow's page keeps of its user's choices: model training, and no assistant beside it."""
+"""The user's choices that MLflow's page stores: model training, and no assistant."""
 
-ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-"""For a Chromium that sees this machine alone."""
-SHOWN = "text => document.body.innerText.replace(/\\s+/g, ' ').includes(text)"
-TOOLBARS = ".modebar {display: none}"
-"""Style that hides those of Plotly's charts, which a user sees under the pointer alone."""
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+"""Chromium's option to reach this machine alone."""
+CONTAINS_TEXT = "text => document.body.innerText.replace(/\\s+/g, ' ').includes(text)"
+NO_TOOLBARS = ".modebar {display: none}"
+"""Style that hides the toolbars of Plotly's charts, which a user sees on hovering."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page of MLflow, and when it is ready."""
+    """A page of MLflow, and how to tell that it is complete."""
 
     name: str
     path: str
-    """What comes after ``#/`` in the address."""
+    """The part of the address after ``#/``."""
     size: tuple[int, int]
     """Width and height of the image."""
     shows: tuple[str, ...]
-    """Texts that are on the page once it is ready."""
+    """Texts on the complete page."""
     clicks: tuple[str, ...] = ()
     """Texts to click first, in this order."""
     search: str = ""
-    """What to type into the page's search."""
+    """Text for the page's search."""
 
 
 def main() -> None:
-    """Take every image; status 1 with one clear line where something is missing."""
+    """Take every screenshot; status 1 with one clear line if something is missing."""
     disable_telemetry()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", default=STORE, help="an SQLite store, as 'make demo' leaves it")
+    parser.add_argument("--store", default=STORE, help="an SQLite store with the runs of two demos")
     parser.add_argument("--out", type=Path, default=PICTURES)
     arguments = parser.parse_args()
     with exit_on_error():
-        take_pictures(arguments.store, arguments.out)
+        take_screenshots(arguments.store, arguments.out)
 
 
-def take_pictures(store: str, out: Path) -> list[Path]:
+def take_screenshots(store: str, out: Path) -> list[Path]:
     """Write a PNG of each page; either all of them, or none.
 
     Args:
         store: ``sqlite:///<file>`` with a champion and another run that was scored.
-        out: a folder, made if need be; what else it holds stays.
+        out: a folder, made if need be; its other files stay.
 
     Raises:
         StreetsegError: Chromium, the store, the champion or the other run is missing, or a page
-            does not show what it should.
+            is not complete in time.
     """
-    with chromium(ALONE) as browser, tempfile.TemporaryDirectory() as scratch:
+    with chromium(OFFLINE) as browser, tempfile.TemporaryDirectory() as scratch:
         experiment, pages = pages_of(store)
         context = browser.new_context(locale="en-US", timezone_id="UTC")
-        context.set_default_timeout(1000 * PATIENCE_S)
-        context.add_init_script(remembering(experiment))
+        context.set_default_timeout(1000 * LOADS_WITHIN_S)
+        context.add_init_script(local_storage_script(experiment))
         log = REPOSITORY / "outputs" / "screenshots.log"
         log.parent.mkdir(exist_ok=True)
         with running([*SERVE, store], "/health", log, QUIET, folder=Path(scratch)) as server:
-            pictures = {page.name: smaller(picture(context, server.url, page)) for page in pages}
-    return write_pictures(pictures, out)
+            screenshots = {
+                page.name: smaller(screenshot(context, server.url, page)) for page in pages
+            }
+    return write_pictures(screenshots, out)
 
 
 def pages_of(store: str) -> tuple[str, list[Page]]:
@@ -112,8 +114,8 @@ def pages_of(store: str) -> tuple[str, list[Page]]:
     Raises:
         StreetsegError: the store, the champion or the other run is missing.
     """
-    path = Path(store.removeprefix("sqlite:///"))
-    if not store.startswith("sqlite:///") or not path.is_file():
+    database = sqlite_path(store)
+    if not database or not database.is_file():
         raise StreetsegError(f"there is no SQLite store {store}: run 'make demo', or name one")
     registry = Registry(tracking_uri=store)
     client = connect(registry)
@@ -121,9 +123,9 @@ def pages_of(store: str) -> tuple[str, list[Page]]:
     with translate_errors(f"cannot read the run of version {champion.version}"):
         run = client.get_run(champion.run_id).info
         scored = client.search_runs([run.experiment_id], "metrics.miou > 0")
-        drawn = client.list_artifacts(run.run_id, "predictions")
+        predictions = client.list_artifacts(run.run_id, "predictions")
     others = [each.info.run_id for each in scored if each.info.run_id != run.run_id]
-    if not others or not drawn:
+    if not others or not predictions:
         raise StreetsegError(
             f'{store} holds no second run to compare with: make demo SET="train.seed=1"'
         )
@@ -141,9 +143,9 @@ def pages_of(store: str) -> tuple[str, list[Page]]:
         ),
         Page(
             "predictions",
-            f"{runs}/{run.run_id}/artifacts/{drawn[-1].path}",
+            f"{runs}/{run.run_id}/artifacts/{predictions[-1].path}",
             (1400, 660),
-            (drawn[-1].path,),
+            (predictions[-1].path,),
         ),
         Page("model", model, (1400, 1330), ("@ champion", "data_version"), ("Tags",)),
         Page(
@@ -159,21 +161,21 @@ def pages_of(store: str) -> tuple[str, list[Page]]:
     ]
 
 
-def remembering(experiment: str) -> str:
-    """A script that puts into each page, before it loads, what its user would have chosen."""
+def local_storage_script(experiment: str) -> str:
+    """A script that sets the user's choices in each page before it loads."""
     view = f'MLflowLocalStorage-1.1-ExperimentPage-["{experiment}"]-ReactComponentState'
-    choices = REMEMBERED | {view: {"selectedColumns": list(COLUMNS)}}
+    choices = LOCAL_STORAGE | {view: {"selectedColumns": list(COLUMNS)}}
     return "".join(
         f"localStorage.setItem({json.dumps(key)}, {json.dumps(json.dumps(value))});"
         for key, value in choices.items()
     )
 
 
-def picture(context: BrowserContext, url: str, page: Page) -> bytes:
-    """Open a page and take a PNG of it once it is ready and at rest.
+def screenshot(context: BrowserContext, url: str, page: Page) -> bytes:
+    """Open a page and take a PNG of it once it is complete.
 
     Raises:
-        StreetsegError: it does not become so in time.
+        StreetsegError: it is not complete in time.
     """
     width, height = page.size
     tab = context.new_page()
@@ -187,23 +189,25 @@ def picture(context: BrowserContext, url: str, page: Page) -> bytes:
             search.fill(page.search)
             search.blur()
         for text in page.shows:
-            tab.wait_for_function(SHOWN, arg=text)
-        tab.add_style_tag(content=TOOLBARS)
-        before, deadline = b"", time.monotonic() + PATIENCE_S
+            tab.wait_for_function(CONTAINS_TEXT, arg=text)
+        tab.add_style_tag(content=NO_TOOLBARS)
+        before, deadline = b"", time.monotonic() + LOADS_WITHIN_S
         while (png := tab.screenshot()) != before:
             if time.monotonic() > deadline:
-                raise StreetsegError(f"MLflow's page {page.path} does not come to rest")
+                raise StreetsegError(f"MLflow's page {page.path} keeps changing")
             before = png
-            tab.wait_for_timeout(1000 * SETTLED_S)
+            tab.wait_for_timeout(1000 * UNCHANGED_S)
         return png
     except BrowserError as error:
-        raise StreetsegError(f"MLflow's page {page.path} is not there: {one_line(error)}") from None
+        raise StreetsegError(
+            f"MLflow's page {page.path} does not load: {one_line(error)}"
+        ) from None
     finally:
         tab.close()
 
 
 def smaller(png: bytes) -> Image.Image:
-    """An image with a palette of few colours."""
+    """The image with a palette of ``COLORS`` colours."""
     return Image.open(io.BytesIO(png)).convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
 
 

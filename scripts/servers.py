@@ -1,4 +1,4 @@
-"""A server of this machine, for as long as somebody asks it."""
+"""A server on this machine for the length of a block."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def running(
 
     Args:
         command: its program and arguments; the word ``PORT`` becomes the port.
-        health: the path that it answers with success once it is ready.
-        log: the file for what it prints.
-        environment: variables beside those of this process.
-        folder: where it runs.
+        health: the path that answers with success once the server is ready.
+        log: the file for its output.
+        environment: variables on top of those of this process.
+        folder: its working directory.
 
     Raises:
         StreetsegError: it ends before it is ready, or is not ready in ``STARTS_WITHIN_S``.
@@ -84,13 +84,13 @@ def _wait(server: Server, health: str, log: Path) -> None:
         except httpx.HTTPError:
             pass
         time.sleep(0.2)
-    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    why = said[-1].strip() if said else "it does not answer"
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    why = lines[-1].strip() if lines else "it does not answer"
     raise StreetsegError(f"the server did not start, {os.path.relpath(log)} ends with: {why}")
 
 
 def free_port() -> int:
-    """A port of this machine on which nothing listens yet."""
+    """A free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

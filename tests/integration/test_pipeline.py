@@ -103,6 +103,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DemoRun]:
         done = subprocess.run(
             [sys.executable, "-m", "scripts.demo", "--out", str(folder), *sets, *flags],
             cwd=REPOSITORY,
+            env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{out / 'mlflow.db'}"},
             capture_output=True,
             text=True,
             check=False,
