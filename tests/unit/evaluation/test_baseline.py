@@ -106,7 +106,7 @@ def test_the_page_says_who_is_better_and_by_how_much(folder: Path) -> None:
     sure = (
         "better" if low > 0 else "worse" if high < 0 else "neither surely better nor surely worse"
     )
-    assert "Against the champion" in page
+    assert "Comparison with the champion" in page
     assert f"This model is <b>{sure}</b>:\n{whole.value:+.3f} in mean IoU" in page
     assert f"{low:+.3f} to {high:+.3f}" in page
 

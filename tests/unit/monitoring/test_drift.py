@@ -284,7 +284,7 @@ def test_the_page_tells_what_has_moved_and_asks_for_nothing_else(
 
 
 @pytest.mark.parametrize(
-    ("kept", "said"), [(300, "The images are as they were"), (57, "143 more"), (0, "200 more")]
+    ("kept", "said"), [(300, "The images have not changed"), (57, "143 more"), (0, "200 more")]
 )
 def test_the_page_says_that_all_is_well_or_that_it_is_too_early(
     reference: Reference, labels: LabelSpace, usual: list[Observation], kept: int, said: str
@@ -298,4 +298,4 @@ def test_the_page_of_a_version_without_a_reference_says_so(
     labels: LabelSpace, usual: list[Observation]
 ) -> None:
     page = drift_page(watch(None, labels, usual).state(), MODEL, labels)
-    assert "nothing to compare with" in page
+    assert "no reference to compare with" in page
