@@ -108,7 +108,7 @@ def test_counts_are_of_the_whole_source_and_measures_of_the_sample(
             "val": {"aachen": 0, "bochum": 0, "frankfurt": 2, "munster": 2},
         }
     page = page_of_source(settings, tmp_path / "page.html", 5)
-    assert re.search(r"measured on 5 frames taken evenly from all\s+14, before preparing", page)
+    assert re.search(r"measured on 5 frames sampled evenly from all\s+14, before preparing", page)
     assert "<td>aachen</td><td>6</td><td></td>" in page
     assert "<td>munster</td><td></td><td>2</td>" in page
     assert "<td><b>all</b></td><td><b>10</b></td><td><b>4</b></td>" in page
@@ -341,7 +341,7 @@ def test_the_comparison_is_on_the_page(
 ) -> None:
     changes = compare(*versions, "<i>v1</i>")
     page = page_of_prepared(versions[1], settings, tmp_path / "page.html", changes)
-    since = section(page, "Since")
+    since = section(page, "Changes since")
     assert "&lt;i&gt;v1&lt;/i&gt;" in since
     for title in ("frames added", "frames removed", "frames changed"):
         assert f"{title}: <b>2</b>" in since
@@ -387,7 +387,7 @@ def empty(folder: Path) -> Path:
 
 def test_sound_frames_are_no_offenders(settings: Params, tmp_path: Path) -> None:
     page = page_of_source(settings, tmp_path / "page.html")
-    assert "No frame breaks a check." in section(page, "Worst offenders")
+    assert "No frame fails a check." in section(page, "Failed checks")
 
 
 def test_a_corrupt_frame_and_a_void_label_are_among_the_offenders(
@@ -395,8 +395,8 @@ def test_a_corrupt_frame_and_a_void_label_are_among_the_offenders(
 ) -> None:
     image_path(source, "train", FIRST).write_bytes(b"no image")
     label = void_label(source)
-    offenders = section(page_of_source(settings, tmp_path / "page.html"), "Worst offenders")
-    assert f"<code>{photo('train', FIRST)} cannot be decoded</code>" in offenders
+    offenders = section(page_of_source(settings, tmp_path / "page.html"), "Failed checks")
+    assert f"<code>{photo('train', FIRST)} is not an image</code>" in offenders
     assert f"<code>{label}</code>" in offenders
     assert "a label is all void" in offenders
     assert f"<figcaption>{photo('train', SECOND)}</figcaption>" in offenders
@@ -404,7 +404,7 @@ def test_a_corrupt_frame_and_a_void_label_are_among_the_offenders(
 
 def test_half_a_pair_is_among_the_offenders(source: Path, settings: Params, tmp_path: Path) -> None:
     label_path(source, "train", FIRST).unlink()
-    offenders = section(page_of_source(settings, tmp_path / "page.html"), "Worst offenders")
+    offenders = section(page_of_source(settings, tmp_path / "page.html"), "Failed checks")
     assert f"cannot read {label_path(Path(), 'train', FIRST)}: No such file" in offenders
 
 
@@ -442,7 +442,7 @@ def test_names_are_escaped(source: Path, settings: Params, tmp_path: Path) -> No
     page = page_of_source(settings, tmp_path / "page.html")
     assert "<script" not in page
     assert "<td>&lt;script&gt;alert(2)</td><td>1</td>" in page
-    assert "aachen_&lt;script&gt;alert(1)_broken_leftImg8bit.png cannot be decoded" in page
+    assert "aachen_&lt;script&gt;alert(1)_broken_leftImg8bit.png is not an image" in page
 
 
 def test_names_of_compared_frames_are_escaped(
@@ -540,4 +540,4 @@ def test_a_missing_partner_is_named_even_outside_the_sample(
     lost = sorted(settings.data.root.glob("gtFine/train/bochum/*.png"))[1]
     lost.unlink()
     page = page_of_source(settings, tmp_path / "page.html", 2)
-    assert lost.relative_to(settings.data.root).as_posix() in section(page, "Worst offenders")
+    assert lost.relative_to(settings.data.root).as_posix() in section(page, "Failed checks")
