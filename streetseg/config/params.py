@@ -1,7 +1,7 @@
-"""Every knob of the pipeline: typed, validated, with one clear line for a wrong one.
+"""Every setting, typed and validated. A wrong one is one clear line.
 
-The defaults here are the default recipe; ``params.yaml`` spells them out with comments. A recipe
-file holds only what differs, and ``--set key.path=value`` has the last word.
+``params.yaml`` repeats the defaults of this file with a comment on each. A recipe holds only the
+settings that differ from them. ``--set key.path=value`` overrides both.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ PARAMS = Path("params.yaml")
 
 
 def _without_secrets(address: str) -> str:
-    """Settings are kept with each model and shown with each pipeline run."""
+    """Refuse passwords, because settings are stored with models and shown with pipeline runs."""
     if holds_secret(address):
         raise ValueError(
-            "settings are no place for a user or password: put them into the environment, as "
+            "a user or password must not be in the settings: put them into the environment, as "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, GIT_USERNAME and GIT_TOKEN, or "
-            "what the object store's client reads; for a database, put the whole address there, as "
-            "MLFLOW_TRACKING_URI"
+            "the variables of the object store's client; for a database, put the complete address "
+            "into MLFLOW_TRACKING_URI"
         )
     return address
 
@@ -73,7 +73,7 @@ class Synth(Section):
 
 
 class Prepare(Section):
-    """From source frames to the arrays that models read."""
+    """Conversion of the source frames to the arrays that models read."""
 
     size: tuple[Side, Side] = (256, 512)
     on_error: Literal["fail", "skip"] = "fail"
@@ -81,7 +81,7 @@ class Prepare(Section):
 
 
 class Validate(Section):
-    """What the prepared data must be before a model is trained on it."""
+    """Bounds of the checks on the prepared data before training."""
 
     min_frames: dict[Literal["train", "val"], PositiveInt] = {"train": 16, "val": 4}
     max_skipped: Fraction = 0.01
@@ -108,7 +108,7 @@ class Model(Section):
 
 
 class Loss(Section):
-    """Weights of the terms that are summed into the loss, and the settings of each."""
+    """The weight of each term of the loss, which is their sum, and the settings of each term."""
 
     cross_entropy: NonNegative = 1.0
     class_weight_power: Fraction = 0.5
@@ -164,7 +164,7 @@ class Augment(Section):
 
 
 class Train(Section):
-    """The optimisation."""
+    """The training."""
 
     epochs: PositiveInt = 60
     batch_size: PositiveInt = 8
@@ -193,7 +193,7 @@ class Train(Section):
 
 
 class Tune(Section):
-    """The search for better settings of a training."""
+    """The search for better training settings."""
 
     trials: PositiveInt = 20
     n_startup_trials: int = Field(5, ge=0)
@@ -210,13 +210,13 @@ class Tune(Section):
 
 
 class Evaluate(Section):
-    """What is scored beside the answer that is served."""
+    """Additional scores of an evaluation."""
 
     tta: tuple[Literal["flip", "scales"], ...] = ()
 
 
 class Gate(Section):
-    """What a model must reach to be registered."""
+    """The conditions for registering a model."""
 
     miou_floor: Fraction = 0.6
     iou_floors: dict[str, Fraction] = {}
@@ -229,7 +229,7 @@ class Gate(Section):
 
 
 class Registry(Section):
-    """Where runs and models are kept."""
+    """Where runs and models are recorded."""
 
     tracking_uri: Address | None = None
     experiment: str = "streetseg"
@@ -240,7 +240,7 @@ class Registry(Section):
 
 
 class Serve(Section):
-    """What the HTTP service takes, and how it works."""
+    """Limits and operation of the HTTP service."""
 
     max_megabytes: Positive = 20
     max_megapixels: Positive = 50
@@ -260,7 +260,7 @@ class Serve(Section):
 
 
 class Params(Section):
-    """The whole recipe."""
+    """All settings."""
 
     data: Data = Data()
     synth: Synth = Synth()
@@ -276,22 +276,22 @@ class Params(Section):
     cluster: Cluster = Cluster()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data in the shape of ``params.yaml``, without what is not set."""
+        """Plain data in the shape of ``params.yaml``, without settings that are None."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def differences(self, usual: Params | None = None) -> dict[str, Any]:
-        """What differs from ``usual``, else from the defaults, in the shape of a recipe file."""
+        """The settings that differ from ``usual``, or from the defaults, as a recipe holds them."""
         return _differences(self, usual or Params())
 
     def override(self, overrides: Mapping[str, Any], origin: str = "params") -> Params:
-        """The same recipe with some settings changed.
+        """A copy with some settings changed.
 
         Args:
             overrides: a mapping from key path to value.
-            origin: where they were written, for the message.
+            origin: where the overrides come from, for the message.
 
         Raises:
-            StreetsegError: a key is unknown or a value impossible.
+            StreetsegError: an unknown key or an invalid value.
         """
         tree = self.to_dict()
         for key, value in overrides.items():
@@ -302,11 +302,11 @@ class Params(Section):
 def load_params(
     path: Path | None = None, overrides: Iterable[str] | Mapping[str, Any] = ()
 ) -> Params:
-    """Read a params or recipe file over the defaults, then apply overrides.
+    """Read a YAML file of settings, then apply overrides.
 
     Args:
-        path: a YAML file; keys it leaves out keep their defaults. None means the defaults alone.
-            A recipe, which is any file not called params.yaml, gives its name to
+        path: the file; settings that it leaves out keep their defaults. None means the defaults
+            alone. If the file is not called params.yaml, it is a recipe, and its name becomes
             ``registry.run_name`` unless that is set.
         overrides: ``key.path=value`` strings (the value read as YAML), or a mapping from key path
             to value.
@@ -338,7 +338,7 @@ def load_params_here(params: Path, overrides: Iterable[str] | Mapping[str, Any] 
         overrides: as of :func:`load_params`.
 
     Raises:
-        StreetsegError: no such file or recipe, an unknown key, or an impossible value.
+        StreetsegError: no such file or recipe, an unknown key, or an invalid value.
     """
     if params == PARAMS and not params.exists():
         return load_params(None, overrides)
@@ -348,10 +348,10 @@ def load_params_here(params: Path, overrides: Iterable[str] | Mapping[str, Any] 
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
-    """Turn ``key.path=value`` strings into a mapping; values are read as YAML.
+    """Convert ``key.path=value`` strings to a mapping; values are read as YAML.
 
     Raises:
-        StreetsegError: not of that form.
+        StreetsegError: a string has another form.
     """
     overrides = {}
     for text in texts:
@@ -371,12 +371,12 @@ def load_recipe(name: str, overrides: Iterable[str] | Mapping[str, Any]) -> Para
     The name ``default`` stands for the defaults alone.
 
     Raises:
-        StreetsegError: no recipe of this name, an unknown key, or an impossible value.
+        StreetsegError: no recipe of this name, an unknown key, or an invalid value.
     """
-    known = {"default": None} | {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
-    if name not in known:
-        raise StreetsegError(f"no recipe named '{name}': choose one of {', '.join(known)}")
-    return load_params(known[name], overrides)
+    recipes = {"default": None} | {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+    if name not in recipes:
+        raise StreetsegError(f"no recipe named '{name}': choose one of {', '.join(recipes)}")
+    return load_params(recipes[name], overrides)
 
 
 def _set(tree: dict[str, Any], key: str, value: Any, origin: str) -> None:
@@ -395,6 +395,6 @@ def _differences(section: Section, usual: Section) -> dict[str, Any]:
         value, default = getattr(section, name), getattr(usual, name)
         if value != default:
             key = field.alias or name
-            sub = isinstance(value, Section)
-            tree[key] = _differences(value, default) if sub else plain.get(key)
+            nested = isinstance(value, Section)
+            tree[key] = _differences(value, default) if nested else plain.get(key)
     return tree

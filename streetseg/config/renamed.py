@@ -1,4 +1,4 @@
-"""Settings by their names of older releases."""
+"""Settings that had another name in older releases."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ RENAMED = {
     "tune.warmup": "tune.n_warmup_steps",
     "cluster.steps.moved": "cluster.steps.data-changed",
 }
-"""Key path before and now. A file that holds the old name is refused with the new one."""
+"""Old key path to new key path. The error about an old name in a file says the new one."""
 
 
 def with_current_names(section: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Stored settings of a section under today's names, nested sections too.
+    """Rename the settings of a section, and of the sections in it, to the current names.
 
-    Models and runs keep the settings that they were trained with, under the names of their time.
+    For the settings that models and runs were stored with, which keep their old names.
 
     Args:
         section: the settings.

@@ -1,4 +1,4 @@
-"""Where a search for better settings may look: choices, or a range of numbers, by key path."""
+"""The search space of a tuning: choices or a range of numbers for each key path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streetseg.config.yaml_files import Section
 
 
 class Range(Section):
-    """Numbers to search, both ends among them."""
+    """A range of numbers, including both ends."""
 
     low: FiniteFloat
     high: FiniteFloat

@@ -1,4 +1,4 @@
-"""Reading a YAML file into typed data, with one clear line for a mistake in it."""
+"""YAML files as typed data. A mistake in a file is one clear line."""
 
 from __future__ import annotations
 
@@ -43,31 +43,34 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def find_yaml(name: str, shipped: Path, own: Path, unknown: str) -> Path:
-    """The file that a name stands for: a YAML file of the user's, or one that is shipped.
+    """Resolve a name to a YAML file of the user's or to one that comes with streetseg.
 
     Args:
-        name: a path below ``own`` that ends in .yaml or .yml, or the name of a file in ``shipped``.
-        shipped: the folder of those that come with the project.
-        own: where the user's paths begin.
-        unknown: what to say first of a name that is not known.
+        name: a path that ends in .yaml or .yml, or the name of a file in ``shipped``.
+        shipped: the folder of the files that come with streetseg.
+        own: the folder that paths of the user are relative to.
+        unknown: how the message about an unknown name begins.
+
+    Returns:
+        The path; that of a user's file need not exist.
 
     Raises:
-        StreetsegError: no such name; a path is given back whether or not it is there.
+        StreetsegError: no file in ``shipped`` has this name.
     """
     if Path(name).suffix in (".yaml", ".yml"):
         return own / name
     path = shipped / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
-        raise StreetsegError(f"{unknown}: choose one of {known}, or name a YAML file")
+        names = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
+        raise StreetsegError(f"{unknown}: choose one of {names}, or name a YAML file")
     return path
 
 
 def validated(adapter: TypeAdapter[Typed], tree: dict[str, Any], origin: str) -> Typed:
-    """Turn plain data into typed data.
+    """Convert plain data to typed data.
 
     Raises:
-        StreetsegError: the first mistake in one line: where, what is wrong, what is allowed.
+        StreetsegError: the first mistake: where it is, what is wrong, and what is allowed.
     """
     try:
         return adapter.validate_python(tree)
@@ -91,7 +94,7 @@ def _explain(error: ValidationError, origin: str, adapter: TypeAdapter[Any]) -> 
     message = first["msg"].removeprefix("Value error, ").replace("tuple", "list")
     message = f"{message[0].lower()}{message[1:]}"
     if first["type"] == "value_error" and isinstance(first["input"], dict):
-        # a rule of a whole section, which is too long to show
+        # a rule about a section, whose value is too long to show
         return ": ".join(filter(None, (origin, key, message)))
     return f"{origin}: {key} = {redact(repr(first['input']))}: {message}"
 

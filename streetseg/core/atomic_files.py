@@ -1,4 +1,4 @@
-"""Folders and files that appear whole or not at all."""
+"""Folders and files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from streetseg.core.errors import StreetsegError
 def atomic_folder(
     destination: Path, marker: str, hint: str = "", *, resumable: bool = False
 ) -> Iterator[Path]:
-    """Give a folder to write to, which takes the place of ``destination`` at the end.
+    """Yield a folder to write to, which replaces ``destination`` when the block ends.
 
     If the block fails, ``destination`` stays as it was.
 
     Args:
-        destination: where the folder is to be.
-        marker: a file that the folder will hold; a folder that is there without it is not ours to
-            replace.
-        hint: what to do if it cannot be written.
-        resumable: whether what an interrupted block wrote is kept, and given to the next one.
+        destination: the folder to make or replace.
+        marker: a file that the new folder will hold. An existing folder without it is not replaced.
+        hint: what to do if the folder cannot be written, for the message.
+        resumable: keep what an interrupted block wrote, and yield it to the next block.
 
     Raises:
-        StreetsegError: the folder cannot be written, holds something else, or is being written by
-            another process.
+        StreetsegError: the folder cannot be written, holds something else, or another process is
+            writing it.
     """
     destination = destination.resolve()
     ensure_replaceable(destination, marker)
@@ -53,38 +52,38 @@ def atomic_folder(
 
 
 def os_reason(error: OSError) -> str:
-    """Why files could not be read or written; of a whole folder that was copied, the first."""
+    """Why files could not be read or written; the first reason if a folder was copied."""
     if isinstance(error, shutil.Error):
         return str(error.args[0][0][2])
     return error.strerror or str(error)
 
 
 def replace_folder(folder: Path, destination: Path) -> None:
-    """Rename ``folder`` to ``destination``; what was there is removed once it is replaced.
+    """Rename ``folder`` to ``destination``, and remove the folder that was there before.
 
-    Meanwhile it is in ``.<name>.old-*`` beside it, where a killed process leaves it until the next
-    call.
+    Until then the old folder is in ``.<name>.old-*`` beside it. If the process is killed, the next
+    call removes it.
     """
-    aside = f".{destination.name}.old-"
-    before = Path(tempfile.mkdtemp(prefix=aside, dir=destination.parent)) / destination.name
+    prefix = f".{destination.name}.old-"
+    old = Path(tempfile.mkdtemp(prefix=prefix, dir=destination.parent)) / destination.name
     try:
         if destination.exists():
-            destination.rename(before)
+            destination.rename(old)
         folder.rename(destination)
     except OSError:
-        if before.exists():
-            before.rename(destination)
-        before.parent.rmdir()
+        if old.exists():
+            old.rename(destination)
+        old.parent.rmdir()
         raise
-    for left in destination.parent.glob(f"{glob.escape(aside)}*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in destination.parent.glob(f"{glob.escape(prefix)}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file that holds all of ``content`` (text as UTF-8) or what it held before.
+    """Write ``content`` (text as UTF-8) to a file completely, or leave the file as it was.
 
     Raises:
-        OSError: it cannot be written; nothing of it is left.
+        OSError: the file cannot be written; no temporary file is left.
     """
     unfinished = unfinished_path(path)
     try:
@@ -96,38 +95,38 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def unfinished_path(destination: Path) -> Path:
-    """Where a folder or file grows before it takes its place."""
+    """The path of a folder or file until it is complete."""
     return destination.with_name(f"{destination.name}.partial")
 
 
 def ensure_replaceable(destination: Path, marker: str) -> None:
-    """Stop if ``destination`` is something else than an empty folder or one with ``marker`` in it.
+    """Check that ``destination`` is absent, an empty folder, or a folder with ``marker`` in it.
 
     Raises:
-        StreetsegError: replacing it would lose what is there.
+        StreetsegError: it is something else, which replacing it would delete.
     """
     if not destination.exists():
         return
-    ours = destination.is_dir() and (
+    replaceable = destination.is_dir() and (
         (destination / marker).is_file() or not any(destination.iterdir())
     )
-    if not ours:
+    if not replaceable:
         raise StreetsegError(
-            f"{destination} is there and holds no {marker}, so it is not replaced: remove it or "
-            "name another place"
+            f"{destination} exists and holds no {marker}, so it is not replaced: remove it or "
+            "choose another path"
         )
 
 
 @contextmanager
 def lock_folder(folder: Path, destination: Path) -> Iterator[None]:
-    """Hold a lock on a folder, which the system frees when this process ends in any way.
+    """Lock a folder during the block; the system frees the lock when this process ends.
 
     Args:
-        folder: one that is there.
-        destination: what to call it in the message.
+        folder: an existing folder.
+        destination: its name in the message.
 
     Raises:
-        StreetsegError: another process holds it.
+        StreetsegError: another process holds the lock.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -135,7 +134,7 @@ def lock_folder(folder: Path, destination: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StreetsegError(
-                f"another process is writing {destination}: wait for it, or name another place"
+                f"another process is writing {destination}: wait for it, or choose another path"
             ) from None
         yield
     finally:
@@ -144,14 +143,14 @@ def lock_folder(folder: Path, destination: Path) -> Iterator[None]:
 
 @contextmanager
 def lock_destination(destination: Path) -> Iterator[None]:
-    """Keep other processes from making ``destination`` during the block, hours before it is there.
+    """Keep other processes from making ``destination`` during the block, before it exists.
 
-    The empty folder ``<name>.lock`` stands beside it meanwhile; one that a killed process left does
-    no harm.
+    The lock is the empty folder ``<name>.lock`` beside it. One that a killed process left behind
+    locks nothing.
 
     Raises:
-        StreetsegError: another process has it.
-        OSError: nothing can be written there.
+        StreetsegError: another process holds the lock.
+        OSError: the folder cannot be written.
     """
     lock = destination.with_name(f"{destination.name}.lock")
     lock.mkdir(parents=True, exist_ok=True)
@@ -159,7 +158,7 @@ def lock_destination(destination: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(OSError):  # someone has tidied up
+            with suppress(OSError):  # somebody removed it already
                 lock.rmdir()
 
 

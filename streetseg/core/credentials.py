@@ -1,4 +1,4 @@
-"""Passwords in addresses: from the environment, neither kept in settings nor shown in messages."""
+"""Passwords in URIs: taken from the environment, never stored in settings or shown in messages."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ import re
 from urllib.parse import quote, urlsplit
 
 USERINFO = re.compile(r"://(?!/)[^\s/]*(:\S*)?@")
-"""``user:password@`` of a URI (RFC 3986, 3.2.1), up to the last @ of the word: a password may hold
-what ought to be escaped."""
+"""``user:password@`` of a URI (RFC 3986, 3.2.1), up to the last @ of the word, since a password may
+contain characters that should be escaped."""
 SSH_USER = re.compile(r"ssh://[^\s/:@]+@[^\s@]*")
-"""A user without a password, which for SSH is no secret."""
+"""A user without a password, which is no secret for SSH."""
 
 
 def redact(text: str) -> str:
-    """A text whose URIs tell neither user nor password: ``http://***@host``."""
+    """The text with the user and password of each URI masked: ``http://***@host``."""
     return USERINFO.sub("://***@", text)
 
 
 def holds_secret(address: str) -> bool:
-    """Whether a URI has a password, or a user that may be a token."""
+    """Whether a URI contains a password, or a user name that may be a token."""
     return redact(address) != address and not SSH_USER.fullmatch(address)
 
 
 def with_token(repository: str) -> str:
-    """The URL of a git repository with ``GIT_USERNAME`` and ``GIT_TOKEN``, if there is a token.
+    """Add ``GIT_USERNAME`` and ``GIT_TOKEN`` from the environment to the URL of a git repository.
 
-    It goes to HTTPS alone, and to servers on this machine; other addresses stay as they are.
+    Only HTTPS servers and servers on this machine get them. Other URLs are returned unchanged, and
+    so is every URL if ``GIT_TOKEN`` is not set.
     """
     token, address = os.environ.get("GIT_TOKEN"), urlsplit(repository)
     trusted = address.scheme == "https" or (

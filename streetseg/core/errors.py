@@ -1,4 +1,4 @@
-"""The one exception that users are meant to read."""
+"""Exceptions whose message is for the user, and how a program ends with one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class StreetsegError(Exception):
-    """Something the user can fix: what is wrong, where, and what to do, in one line."""
+    """A mistake the user can fix: one line that says what is wrong, where, and what to do."""
 
 
 class NoRegistryError(StreetsegError):
@@ -16,25 +16,25 @@ class NoRegistryError(StreetsegError):
 
 
 class NoSuchVersionError(StreetsegError):
-    """The registry answers, and holds no such version or alias."""
+    """The registry was reached but has no such version or alias."""
 
 
 class StoppedError(StreetsegError):
-    """The user, or the system, asked a long job to stop, and it can be gone on with."""
+    """A long job was asked to stop, by the user or the system, and can be resumed."""
 
 
-def one_line(said: object, longest: int | None = 200) -> str:
-    """What an exception or a server says, without line breaks, cut after ``longest`` characters.
+def one_line(message: object, max_length: int | None = 200) -> str:
+    """The text of an exception or an answer on one line, cut after ``max_length`` characters.
 
-    An exception that says nothing gives its name.
+    An exception without a text becomes its class name.
     """
-    told = " ".join(str(said).split())
-    return told[:longest] or (type(said).__name__ if isinstance(said, Exception) else "")
+    text = " ".join(str(message).split())
+    return text[:max_length] or (type(message).__name__ if isinstance(message, Exception) else "")
 
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """End the process with status 1 and one line on standard error if something is wrong."""
+    """End the process with status 1 and one line on standard error for a mistake of the user."""
     try:
         yield
     except StreetsegError as error:

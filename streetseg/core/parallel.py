@@ -1,4 +1,4 @@
-"""All cores on a list of independent jobs, with a progress bar and a clean Ctrl-C."""
+"""Independent tasks on all cores or in threads, with a progress bar and a clean Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """How many cores this process may use, by its affinity and its container's limit."""
+    """The number of cores that CPU affinity and the container's limit let this process use."""
     allowed = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -40,14 +40,14 @@ def parallel_map(
 ) -> Iterator[Result]:
     """Yield ``task(item)`` for every item, in order, computed by ``workers`` processes.
 
-    Only a few results per worker are held at a time, so memory does not grow with the number of
-    items. The first exception of a task is raised here and the jobs not yet begun are dropped.
+    Each worker holds a few results at a time, so memory does not grow with the number of items. The
+    first exception of a task is raised here, and tasks that have not started are dropped.
 
     Args:
-        task: a picklable function (defined at the top of a module).
+        task: a picklable function, defined at the top level of a module.
         items: its arguments.
-        workers: processes; 0 means one for each core, 1 stays in this process.
-        description: what the progress bar says.
+        workers: number of processes; 0 means one per core, 1 means no other process.
+        description: the label of the progress bar.
 
     Raises:
         StreetsegError: a worker was killed.
@@ -62,15 +62,15 @@ def parallel_map(
 def thread_map(
     pool: ThreadPoolExecutor, task: Callable[[Item], Result], items: Iterable[Item], *, ahead: int
 ) -> Iterator[Result]:
-    """Yield ``task(item)`` for every item, in order; ``ahead`` of them are begun beforehand.
+    """Yield ``task(item)`` for every item, in order, with up to ``ahead`` tasks in flight.
 
     For tasks that wait for disks or servers. The first exception of a task is raised here.
     """
-    coming = iter(items)
-    pending = deque(pool.submit(task, item) for item in islice(coming, ahead))
+    remaining = iter(items)
+    pending = deque(pool.submit(task, item) for item in islice(remaining, ahead))
     while pending:
         result = pending.popleft().result()
-        pending.extend(pool.submit(task, item) for item in islice(coming, 1))
+        pending.extend(pool.submit(task, item) for item in islice(remaining, 1))
         yield result
 
 
@@ -80,9 +80,9 @@ def _pool_map(
     pool = ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
     )
-    # Several at a time, if there are many: each trip to a worker costs as much as a small job.
-    size = max(1, min(8, len(items) // (32 * workers)))
-    chunks = (items[start : start + size] for start in range(0, len(items), size))
+    # Many items go in chunks, because sending one to a worker costs as much as a small task.
+    chunk_size = max(1, min(8, len(items) // (32 * workers)))
+    chunks = (items[start : start + chunk_size] for start in range(0, len(items), chunk_size))
     pending: deque[Future[list[Result]]] = deque()
     try:
         with _without_interrupts():
@@ -94,8 +94,8 @@ def _pool_map(
             yield from pending.popleft().result()
     except BrokenProcessPool:
         raise StreetsegError(
-            "a worker process was killed, most likely for want of memory: lower prepare.workers; "
-            "the same command goes on"
+            "a worker process was killed, probably for lack of memory: lower prepare.workers "
+            "and run the same command again to resume"
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -107,7 +107,7 @@ def _run(task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Ignore Ctrl-C while workers are started: they inherit it, so that the parent alone ends."""
+    """Ignore Ctrl-C while workers start: they inherit this, so only the parent reacts to it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -119,7 +119,7 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    """Leave the cores to the other workers, and end when the parent is killed."""
+    """Use one core, and end when the parent process is killed."""
     import cv2
 
     cv2.setNumThreads(1)

@@ -1,4 +1,4 @@
-"""Which code is running, and who runs it."""
+"""Which commit of the code is running, and who runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Letting a long job stop where it can be gone on with: between two steps."""
+"""Stopping a long job between two steps, so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_heard: list[list[str]] = []
-"""The requests that the outermost block collects, while there is one."""
+_outermost: list[list[str]] = []
+"""The list of the outermost active block, if there is one."""
 
 
 @contextmanager
 def stop_requests() -> Iterator[list[str]]:
-    """Collect SIGTERM and Ctrl-C instead of dying of them; a second one is not waited out.
+    """Collect the names of SIGTERM and SIGINT (Ctrl-C) in a list instead of ending the process.
 
-    A block inside another gets the list of the outer one, so that both know of every request.
+    A second signal of the same kind ends the process at once. A nested block yields the list of the
+    outer one, so both see every request.
     """
-    if _heard:
-        yield _heard[0]
+    if _outermost:
+        yield _outermost[0]
         return
     requests: list[str] = []
     if threading.current_thread() is not threading.main_thread():
-        yield requests  # only the main thread is told of signals
+        yield requests  # Python runs signal handlers in the main thread only
         return
 
     def request(number: int, frame: FrameType | None) -> None:
@@ -33,10 +34,10 @@ def stop_requests() -> Iterator[list[str]]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number in before:
         signal.signal(number, request)
-    _heard.append(requests)
+    _outermost.append(requests)
     try:
         yield requests
     finally:
-        _heard.clear()
+        _outermost.clear()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""A folder or a prefix in an object store: files are listed, read and written alike."""
+"""A local folder or a prefix of an object store, with the same operations."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from streetseg.core.errors import StreetsegError, one_line
 class Storage:
     """The files below a folder, or below a prefix such as ``s3://bucket/prefix``.
 
-    Credentials and addresses of object stores are those of their own clients: for S3,
-    ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY`` and ``AWS_ENDPOINT_URL`` or a role.
+    The client of an object store finds its credentials and address itself: for S3 in
+    ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY`` and ``AWS_ENDPOINT_URL``, or in a role.
 
     Attributes:
-        url: as it was named, without user and password.
-        local: whether it is a folder of this machine.
+        url: the path or URL, without user and password.
+        local: whether it is a folder on this machine.
     """
 
     def __init__(self, url: str) -> None:
-        """Name a place; a folder need not be there.
+        """Refer to a folder or prefix, which need not exist.
 
         Args:
-            url: path of a folder, or a URL that fsspec understands.
+            url: path of a folder, or a URL that fsspec supports.
 
         Raises:
-            StreetsegError: an unknown kind of URL, or its package is not installed.
+            StreetsegError: the URL is not supported, or its package is not installed.
         """
         from fsspec.core import url_to_fs
         from fsspec.implementations.local import LocalFileSystem
@@ -41,17 +41,17 @@ class Storage:
         self.local = isinstance(self._files, LocalFileSystem)
 
     def files(self) -> dict[str, int]:
-        """Bytes of each file by its path below this place, sorted; empty if there is none.
+        """The size in bytes of every file, keyed and sorted by its path relative to ``url``.
 
         Raises:
-            StreetsegError: the place cannot be listed.
+            StreetsegError: the files cannot be listed.
         """
         with self._translate_errors("list"):
-            found = self._files.find(self._root, detail=True)
+            listing = self._files.find(self._root, detail=True)
         prefix = f"{self._root}/"
         sizes = {
             path.removeprefix(prefix): int(details["size"] or 0)
-            for path, details in found.items()
+            for path, details in listing.items()
             if path.startswith(prefix)
         }
         return dict(sorted(sizes.items()))
@@ -66,21 +66,21 @@ class Storage:
             return self._files.cat_file(self._path(path))
 
     def write(self, path: str, data: bytes) -> None:
-        """Make a file that holds all of ``data``, or leave what was there.
+        """Write ``data`` to a file completely, or leave the file as it was.
 
         Raises:
             StreetsegError: it cannot be written.
         """
         with self._translate_errors(f"write {path} to"):
             if not self.local:
-                self._files.pipe_file(self._path(path), data)  # an object appears when it is whole
+                self._files.pipe_file(self._path(path), data)  # an object appears when complete
                 return
             target = Path(self._path(path))
             target.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(target, data)
 
     def remove(self, path: str) -> None:
-        """Remove a file that is there.
+        """Remove an existing file.
 
         Raises:
             StreetsegError: it cannot be removed.
@@ -89,11 +89,11 @@ class Storage:
             self._files.rm_file(self._path(path))
 
     def overlaps(self, other: Storage) -> bool:
-        """Whether one of the two is the other, or inside it."""
+        """Whether both are the same folder or prefix, or one is inside the other."""
         if type(self._files) is not type(other._files):
             return False
-        ours, theirs = (f"{place._resolved()}/" for place in (self, other))
-        return ours.startswith(theirs) or theirs.startswith(ours)
+        mine, others = (f"{storage._resolved()}/" for storage in (self, other))
+        return mine.startswith(others) or others.startswith(mine)
 
     def _resolved(self) -> str:
         return str(Path(self._root or "/").resolve()).rstrip("/") if self.local else self._root
@@ -102,11 +102,11 @@ class Storage:
         return f"{self._root}/{path}"
 
     @contextmanager
-    def _translate_errors(self, what: str) -> Iterator[None]:
-        """One line for whatever a file system or the client of an object store raises."""
+    def _translate_errors(self, action: str) -> Iterator[None]:
+        """Raise a StreetsegError for any exception of a file system or an object store's client."""
         try:
             yield
         except Exception as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            told = redact(f"cannot {what} {self.url}: {one_line(reason)}")
-            raise StreetsegError(told) from None
+            message = redact(f"cannot {action} {self.url}: {one_line(reason)}")
+            raise StreetsegError(message) from None

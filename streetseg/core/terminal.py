@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 LOG_WIDTH = 200
-"""Columns of a table that no terminal shows."""
+"""Width in characters of a table that goes to a log."""
 
 
 def table_of(*headings: str) -> Table:
-    """A table without lines; if all headings are empty, it has no head."""
+    """A table without borders, and without a header row if all headings are empty."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_header=any(headings))
     for heading in headings:
         table.add_column(heading, overflow="fold")
@@ -20,5 +20,5 @@ def table_of(*headings: str) -> Table:
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal, or wide enough for a log."""
+    """Print a table at the width of the terminal, or ``LOG_WIDTH`` without one."""
     Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)

@@ -392,6 +392,6 @@ def test_what_is_no_model_is_refused_before_anything_is_learnt(
     (tmp_path / "notes" / "today.txt").touch()
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     recipe = params.override({"registry.tracking_uri": store})
-    with pytest.raises(StreetsegError, match=r"notes is there and holds no config\.json"):
+    with pytest.raises(StreetsegError, match=r"notes exists and holds no config\.json"):
         train(recipe, dataset, tmp_path / "notes")
     assert not (tmp_path / "mlflow.db").exists()
