@@ -19,19 +19,20 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.inference.artifact import read_config
 from streetseg.tracking.record import search_run
 from streetseg.tracking.store import connect
-from streetseg.tuning.search import Search, tune
+from streetseg.tuning.result import Search
+from streetseg.tuning.search import tune
 
-HOPELESS = {
+SPACE = {
     "train.learning_rate": {"low": 1e-12, "high": 0.003, "log": True},
     "train.batch_size": {"low": 2, "high": 4, "step": 2},
     "train.augment.scale": [[0.75, 1.5], [1, 1]],
 }
-"""The recipe has the highest learning rate of this space; lower ones lead nowhere."""
+"""The recipe has the highest learning rate of this space; lower ones learn nothing."""
 
 
 @pytest.fixture(scope="module")
 def recipe(params: Params) -> Params:
-    """A search of two trials that cuts short what falls behind."""
+    """A search of two trials that prunes the worse one."""
     return params.override(
         {
             "train.epochs": 2,
@@ -39,25 +40,25 @@ def recipe(params: Params) -> Params:
             "tune.trials": 2,
             "tune.n_startup_trials": 0,
             "tune.n_warmup_steps": 0,
-            "tune.space": HOPELESS,
+            "tune.space": SPACE,
         }
     )
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the search is."""
+    """The folder of the search."""
     return tmp_path_factory.mktemp("search") / "tune"
 
 
 @pytest.fixture(scope="module")
 def search(recipe: Params, dataset: PreparedDataset, folder: Path) -> Search:
-    """The search, which nothing stopped."""
+    """The search, undisturbed."""
     return tune(recipe, dataset, folder)
 
 
 def children(params: Params, run_id: str) -> list[Any]:
-    """The MLflow runs of the trials, in their order."""
+    """The MLflow runs of the trials, in order."""
     client = connect(params.registry)
     experiment = client.get_run(run_id).info.experiment_id
     runs = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{run_id}'")
@@ -80,7 +81,7 @@ def test_the_others_are_drawn_from_the_space(search: Search) -> None:
     assert drawn["train.augment.scale"] in ([0.75, 1.5], [1, 1])
 
 
-def test_a_trial_that_falls_behind_is_cut_short(search: Search) -> None:
+def test_a_trial_that_falls_behind_is_pruned(search: Search) -> None:
     first, other = search.trials
     assert first.state == "complete"
     assert first.miou == max(first.curve.values())
@@ -89,7 +90,7 @@ def test_a_trial_that_falls_behind_is_cut_short(search: Search) -> None:
     assert search.best == first
 
 
-def test_the_best_recipe_is_taken_as_it_is(recipe: Params, search: Search) -> None:
+def test_the_best_recipe_can_be_used_as_it_is(recipe: Params, search: Search) -> None:
     best = recipe.override({**search.best.settings, "registry.run_name": "best"})
     assert load_params(search.recipe) == best
     written = yaml.safe_load(search.recipe.read_text())
@@ -123,15 +124,15 @@ def test_the_trials_are_children_of_one_run(recipe: Params, search: Search, fold
         assert float(run.data.params["train.learning_rate"]) == rate
 
 
-def test_the_page_shows_every_trial_and_asks_for_nothing_else(search: Search) -> None:
+def test_the_page_shows_every_trial_and_is_self_contained(search: Search) -> None:
     page = search.page.read_text()
     for trial in search.trials:
         assert f"<td>{trial.number}</td><td>{trial.state}</td><td>{trial.miou:.3f}</td>" in page
-    assert len(re.findall('src="data:image/png', page)) == page.count("src=") == 2
+    assert len(re.findall('src="data:image/png', page)) == page.count("src=") == 3
     assert "href" not in page
 
 
-def test_a_finished_search_gives_the_same_answer_again(
+def test_a_finished_search_returns_the_same_result_again(
     recipe: Params, dataset: PreparedDataset, search: Search, folder: Path
 ) -> None:
     again = tune(recipe, dataset, folder)
@@ -140,7 +141,7 @@ def test_a_finished_search_gives_the_same_answer_again(
 
 
 @pytest.mark.slow
-def test_a_stopped_search_ends_like_one_left_alone(
+def test_a_stopped_search_ends_like_an_undisturbed_one(
     recipe: Params,
     dataset: PreparedDataset,
     search: Search,
@@ -156,18 +157,18 @@ def test_a_stopped_search_ends_like_one_left_alone(
                 assert running.poll() is None, running.communicate()
                 time.sleep(0.01)
             running.send_signal(end)
-            _, said = running.communicate()
+            _, errors = running.communicate()
         if end == signal.SIGTERM:
             assert running.returncode == 1
-            assert said.splitlines()[-1].startswith("error: stopped by SIGTERM in epoch")
+            assert errors.splitlines()[-1].startswith("error: stopped by SIGTERM in epoch")
         else:
             assert running.returncode == -signal.SIGKILL
-            assert "trial 0 goes on" in said
-            assert "resuming in epoch" in said
+            assert "resuming trial 0" in errors
+            assert "resuming in epoch" in errors
     resumed = tune(recipe, dataset, out)
-    said = capsys.readouterr().err
-    assert "trial 1 goes on" in said
-    assert "resuming in epoch" in said
+    errors = capsys.readouterr().err
+    assert "resuming trial 1" in errors
+    assert "resuming in epoch" in errors
     assert resumed.trials == search.trials
     assert not (out / "trials").exists()
     runs = children(recipe, resumed.run_id)
@@ -205,10 +206,13 @@ def test_two_searches_in_one_folder_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        ({"train.epochs": 3}, "set {train: {epochs: 3}} back, or name another folder"),
-        ({"tune.space": {"train.learning_rate": [0.1, 0.2]}}, "set {tune: {space: {train.learning"),
+        ({"train.epochs": 3}, "undo {train: {epochs: 3}}, or choose another folder"),
+        (
+            {"tune.space": {"train.learning_rate": [0.1, 0.2]}},
+            "undo {tune: {space: {train.learning",
+        ),
     ],
 )
 def test_a_search_with_other_settings_is_another_search(
@@ -217,13 +221,13 @@ def test_a_search_with_other_settings_is_another_search(
     search: Search,
     folder: Path,
     change: dict[str, Any],
-    said: str,
+    message: str,
 ) -> None:
-    with pytest.raises(StreetsegError, match=re.escape(said)):
+    with pytest.raises(StreetsegError, match=re.escape(message)):
         tune(recipe.override(change), dataset, folder)
 
 
-def test_what_is_no_study_is_named(
+def test_a_file_that_is_no_study_is_named(
     recipe: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     (tmp_path / "study.db").write_text("no database, but long enough to look like one" * 100)
@@ -232,14 +236,14 @@ def test_what_is_no_study_is_named(
 
 
 @pytest.mark.parametrize(
-    ("space", "said"),
+    ("space", "message"),
     [
         ({"train.learning_rat": [1]}, "unknown key 'train.learning_rat': did you mean"),
         ({"train.learning_rate": [0.1, -1]}, "tune.space: train.learning_rate = -1: input should"),
         ({"train.ema": {"low": 0, "high": 1}}, "train.ema = 1.0: input should be less than 1"),
         ({"train.epochs": {"low": 0, "high": 5}}, "train.epochs = 0.0: input should be greater"),
         ({"train.epochs": {"low": 1, "high": 2.5}}, "train.epochs = 2.5: input should be a valid"),
-        ({"train.epochs": {"low": 1, "high": 2, "step": 0.5}}, "train.epochs takes whole numbers"),
+        ({"train.epochs": {"low": 1, "high": 2, "step": 0.5}}, "train.epochs takes integers"),
         ({"train.schedule": {"low": 0, "high": 1}}, "train.schedule = 0.0: input should be"),
         ({"train.epochs.x": [1]}, "'epochs' is a value, not a section"),
         ({"prepare.size": [[64, 64]]}, "prepare.size cannot be searched"),
@@ -247,11 +251,11 @@ def test_what_is_no_study_is_named(
     ],
 )
 def test_an_impossible_space_is_one_line_before_anything_is_trained(
-    params: Params, dataset: PreparedDataset, tmp_path: Path, space: dict[str, Any], said: str
+    params: Params, dataset: PreparedDataset, tmp_path: Path, space: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(StreetsegError) as caught:
         tune(params.override({"tune.space": space}), dataset, tmp_path / "tune")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "tune").exists()
 
@@ -259,30 +263,30 @@ def test_an_impossible_space_is_one_line_before_anything_is_trained(
 def test_a_trial_that_fails_does_not_end_the_search(
     recipe: Params, dataset: PreparedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    unsure = recipe.override(
+    partly_invalid = recipe.override(
         {
             "train.epochs": 1,
-            "train.seed": 1,  # draws the encoder that is not there second and third
+            "train.seed": 1,  # draws the unknown encoder second and third
             "tune.trials": 2,
             "tune.n_startup_trials": 9,
             "model.architecture": "Unet",
             "tune.space": {"model.encoder": [recipe.model.encoder, "resnet1818"]},
         }
     )
-    found = tune(unsure, dataset, tmp_path / "tune")
-    states = [trial.state for trial in found.trials]
+    result = tune(partly_invalid, dataset, tmp_path / "tune")
+    states = [trial.state for trial in result.trials]
     assert states[0] == "complete"
     assert "failed" in states
     assert states.count("complete") == 2, "a failed trial does not count"
     assert re.search(r"trial 1 +failed .*resnet1818.*did you mean", capsys.readouterr().err)
-    assert "did you mean resnet18" in found.page.read_text()
+    assert "did you mean resnet18" in result.page.read_text()
 
 
 def test_three_failures_in_a_row_end_the_search(
     recipe: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     encoders = {"model.encoder": ["resnet1818", "resnet3434"]}
-    wrong = recipe.override({"model.architecture": "Unet", "tune.space": encoders})
+    invalid = recipe.override({"model.architecture": "Unet", "tune.space": encoders})
     with pytest.raises(StreetsegError, match=r"3 trials in a row have failed.*did you mean resnet"):
-        tune(wrong, dataset, tmp_path / "tune")
+        tune(invalid, dataset, tmp_path / "tune")
     assert not (tmp_path / "tune" / "best").exists()
