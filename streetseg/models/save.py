@@ -1,4 +1,4 @@
-"""Writing a model artifact (see :mod:`streetseg.inference.artifact` for the format)."""
+"""Write a model artifact (see :mod:`streetseg.inference.artifact` for the format)."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def save_artifact(
     epoch: int,
     trained_on: Collection[str] | None = None,
 ) -> Path:
-    """Write ``model`` (on the CPU, in eval mode) as an artifact, whole or not at all.
+    """Write ``model`` (on the CPU, in eval mode) as an artifact, atomically.
 
     Args:
         model: the network.
-        dataset: what it was trained on.
+        dataset: the dataset that it was trained on.
         params: the recipe.
         destination: the folder to write.
         run_id: the run that trained it.
-        epoch: of which the weights are.
-        trained_on: what :func:`images_trained_on` says; None if it is not known.
+        epoch: the epoch that the weights are from.
+        trained_on: the result of :func:`images_trained_on`; None if unknown.
 
     Raises:
-        StreetsegError: the folder cannot be written, or the exported graph computes something else.
+        StreetsegError: the folder cannot be written, or the exported graph gives other logits.
     """
     config = {
         "format": FORMAT,
@@ -59,8 +59,8 @@ def save_artifact(
         _write_json(folder / "config.json", config)
         _write_json(folder / "labels.json", dataset.labels.to_dict())
         if trained_on is not None:
-            lines = "".join(f"{picture}\n" for picture in sorted(trained_on))
-            (folder / TRAINED_ON).write_text(lines)
+            hashes = "".join(f"{image_hash}\n" for image_hash in sorted(trained_on))
+            (folder / TRAINED_ON).write_text(hashes)
         weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
         (folder / WEIGHTS).write_bytes(save(weights))
         export_onnx(model, dataset.size, folder / "model.onnx")
@@ -70,7 +70,7 @@ def save_artifact(
 
 
 def save_example(model: SegmentationModel, image: np.ndarray, folder: Path) -> None:
-    """Store an image uint8[height, width, 3] and the logits that PyTorch gives for it."""
+    """Store an image uint8[height, width, 3] and the logits that PyTorch computes for it."""
     images = torch.from_numpy(np.array(image)[None])
     with torch.inference_mode():
         example = {"images": images, "logits": model(images).contiguous()}
@@ -80,11 +80,11 @@ def save_example(model: SegmentationModel, image: np.ndarray, folder: Path) -> N
 def images_trained_on(
     dataset: PreparedDataset, inherited: Collection[str] | None
 ) -> set[str] | None:
-    """The images that a model was trained on once it is trained on a dataset.
+    """All images that a model has been trained on after a training on ``dataset``.
 
     Args:
-        dataset: what it is trained on; the frames that the checkpoint is chosen on count too.
-        inherited: what the model that training began with was trained on; None if unknown.
+        dataset: the dataset of the training; its held-out frames count too.
+        inherited: hashes of the images that the initial model was trained on; None if unknown.
 
     Returns:
         Hashes of image files, as ``image_hash`` of the index; None if unknown.

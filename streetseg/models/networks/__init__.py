@@ -1,6 +1,6 @@
-"""Networks that segmentation_models_pytorch lacks: RGB float32[N, 3, H, W] to float32[N, C, H, W].
+"""Networks that smp does not have: RGB float32[N, 3, H, W] to logits float32[N, C, H, W].
 
-Each is built from the number of categories C.
+Each is built for a number of categories C.
 """
 
 from __future__ import annotations
@@ -21,4 +21,4 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "MiniUnet": MiniUnet,
     "UNet2015": UNet2015,
 }
-"""The networks by the name that ``model.architecture`` gives them."""
+"""Our networks by their name in ``model.architecture``."""

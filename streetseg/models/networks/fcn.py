@@ -77,12 +77,12 @@ class VGG16(nn.Module):
 class FCN(nn.Module):
     """FCN-32s, FCN-16s or FCN-8s: figure 3 of both papers.
 
-    The scores of fc7 are enlarged and added to those of pool4 (FCN-16s), then to those of pool3
-    (FCN-8s), and the sum is enlarged to the image. As in the papers the scores begin at zero,
-    and enlarging begins as bilinear interpolation: learned between the skips, fixed at the end.
+    The scores of fc7 are upsampled and added to those of pool4 (FCN-16s), then to those of pool3
+    (FCN-8s), and the sum is upsampled to the image. As in the papers, scores are initialised to
+    zero and upsampling to bilinear interpolation: learnable between the skips, fixed at the end.
 
-    The authors pad the image by 100 pixels and crop the scores; here fc6 is padded instead, so
-    that the logits have the size of the image. H and W must be multiples of 32.
+    The authors pad the image by 100 pixels and crop the scores. Here fc6 is padded instead, so the
+    logits have the size of the image. H and W must be multiples of 32.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class FCN(nn.Module):
             categories: channels of the output.
             stride: pixels of the image between neighbours of the finest scores.
             skip_scale: factor s of the features in the skips: s for pool4, s squared for pool3.
-                The variant that is trained "all at once" (2017) has 1e-2, hence 1, 1e-2, 1e-4:
-                the constants suit the authors' weights and pixels, 0..255 less their mean.
+                The variant trained "all at once" (2017) has s = 1e-2, hence 1, 1e-2, 1e-4. These
+                constants suit the authors' weights and pixels, 0..255 minus their mean.
         """
         super().__init__()
         skips = {32: [], 16: [512], 8: [512, 256]}[stride]
@@ -118,10 +118,10 @@ class FCN(nn.Module):
 
 
 def bilinear(categories: int, factor: int, fixed: bool = False) -> nn.ConvTranspose2d:
-    """A transposed convolution that enlarges by an even ``factor``, at first bilinearly.
+    """A transposed convolution that upsamples by an even ``factor``, initially bilinearly.
 
-    Its kernel is a triangle 2 * factor wide in each direction, and categories do not mix. Where it
-    is ``fixed`` they never will, so the zeros between them are left out.
+    Its kernel is a triangle 2 * factor wide in each direction, and it does not mix categories. A
+    ``fixed`` one never will, so it is grouped by category.
     """
     layer = nn.ConvTranspose2d(
         categories,

