@@ -1,8 +1,8 @@
-"""Feeding the training loop: the prepared dataset beside a folder of PNGs, the same augmentation.
+"""Feeding the training loop: the prepared dataset against a folder of PNGs, augmented alike.
 
     python benchmarks/loader.py [--frames 64] [--rounds 5]
 
-One process loads, so the frames/s are those of one core.
+A single process loads, so frames/s are those of one core.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from streetseg.training.loader import EpochBatches, training_loader
 SIZES = ((256, 512), (512, 1024))
 
 
-def read(path: Path, how: int = cv2.IMREAD_COLOR) -> np.ndarray:
+def read(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """A PNG as OpenCV decodes it."""
-    pixels = cv2.imread(str(path), how)
+    pixels = cv2.imread(str(path), flags)
     assert pixels is not None, path
     return pixels
 
 
 class PngFolder(Dataset[tuple[Tensor, Tensor]]):
-    """Frames and masks as PNGs, each decoded whenever it is asked for."""
+    """Frames and masks as PNGs, decoded at each access."""
 
     def __init__(self, folder: Path, augmentation: A.Compose) -> None:
         """The pairs in ``folder``."""
@@ -51,15 +51,15 @@ class PngFolder(Dataset[tuple[Tensor, Tensor]]):
         path = self.images[row]
         image = cv2.cvtColor(read(path), cv2.COLOR_BGR2RGB)
         mask = read(path.with_name(path.name.replace("_image", "_mask")), cv2.IMREAD_UNCHANGED)
-        changed = self.augmentation(image=image, mask=mask)
-        return torch.as_tensor(changed["image"]), torch.as_tensor(changed["mask"])
+        augmented = self.augmentation(image=image, mask=mask)
+        return torch.as_tensor(augmented["image"]), torch.as_tensor(augmented["mask"])
 
 
 class PublishedFolder(Dataset[tuple[Tensor, Tensor]]):
-    """Cityscapes as published, decoded, remapped and resized whenever a frame is asked for."""
+    """Cityscapes as published: decoded, remapped and resized at each access."""
 
     def __init__(self, frames: list[Frame], size: tuple[int, int], augmentation: A.Compose) -> None:
-        """The given frames, at ``size`` (height, width)."""
+        """These frames, at ``size`` (height, width)."""
         self.frames = frames
         self.height, self.width = size
         self.table = load_source("cityscapes").labels.category_of
@@ -74,8 +74,8 @@ class PublishedFolder(Dataset[tuple[Tensor, Tensor]]):
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         mask = cv2.LUT(read(frame.label, cv2.IMREAD_UNCHANGED), self.table)
         mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
-        changed = self.augmentation(image=image, mask=mask)
-        return torch.from_numpy(changed["image"]), torch.from_numpy(changed["mask"])
+        augmented = self.augmentation(image=image, mask=mask)
+        return torch.from_numpy(augmented["image"]), torch.from_numpy(augmented["mask"])
 
 
 def write_pngs(dataset: PreparedDataset, folder: Path) -> Path:
@@ -90,7 +90,7 @@ def write_pngs(dataset: PreparedDataset, folder: Path) -> Path:
 
 
 def consume(loader: DataLoader[Any]) -> None:
-    """Take every batch."""
+    """Load every batch."""
     for _ in loader:
         pass
 
@@ -134,18 +134,18 @@ def main() -> None:
         }
         tasks = {name: (lambda loader=loader: consume(loader)) for name, loader in loaders.items()}
         rate = {n: len(rows) / took for n, took in seconds(tasks, arguments.rounds).items()}
-        for name, what in (("png", "PNGs of that size"), ("published", "Cityscapes as published")):
+        for name, peer in (("png", "PNGs of that size"), ("published", "Cityscapes as published")):
             claims.append(
                 Claim(
-                    f"load and augment {width}x{height}, against {what}",
+                    f"load and augment {width}x{height}, against {peer}",
                     rate["ours"],
                     rate[name],
                     None,
                     "ours / peer >= 5",
                     "frames/s, one core",
-                    why="over a third of our time is resizing the window seen, which both do; "
-                    "below it lies what Python and albumentations take for each frame, whatever "
-                    "its size. Larger frames pass; resizing on the GPU would help",
+                    why="over a third of our time is resizing the random window, which both do; "
+                    "the rest is the fixed cost of Python and albumentations per frame. Larger "
+                    "frames pass; resizing on the GPU would help",
                 )
             )
     report("loader", claims)

@@ -1,12 +1,11 @@
-"""Training, whole: the prepared dataset and our step beside PNGs and the step of tutorials.
+"""Training end to end: our loader and step against PNGs and the step that tutorials teach.
 
     python benchmarks/train.py [--batches 3] [--rounds 7]
 
 The peer decodes PNGs of the network's size, augments, normalises and converts them on the CPU, and
-trains the same network in float32 with the losses of smp; of 0 and 2 workers it has what suits it
-better, on a GPU as many as cores, like ours. The bound is our step on a batch that lies on the
-device already. On a GPU two networks at 1024x512, each also with both sides compiled; else the
-default one at 512x256.
+trains the same network in float32 with the losses of smp. It uses 0 or 2 workers, whichever is
+faster; on a GPU one per core, like ours. The bound is our step on a batch already on the device. On
+a GPU two networks are trained at 1024x512, each also compiled; else the default one at 512x256.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from streetseg.training.losses import category_weights, segmentation_loss
 from streetseg.training.optimization import freeze_encoder, optimizer_step
 
 Step = Callable[[Tensor, Tensor], None]
-"""Learns from a batch of images and categories on the device."""
+"""Trains on a batch of images and categories on the device."""
 
 ON_CPU: list[tuple[dict[str, Any], float]] = [
     ({"prepare.size": [256, 512], "train.batch_size": 4}, 1.2)
@@ -61,7 +60,7 @@ ON_GPU: list[tuple[dict[str, Any], float]] = [
     for architecture, encoder, goal in (("Unet", "efficientnet-b3", 3), ("Segformer", "mit_b3", 2))
     for compiled in (False, True)
 ]
-"""Settings that differ from the default recipe, and how many times the peer's rate is the goal."""
+"""Settings that differ from the default recipe, and the goal as a multiple of the peer's rate."""
 
 
 def our_step(params: Params, dataset: PreparedDataset, device: torch.device) -> Step:
@@ -74,11 +73,11 @@ def our_step(params: Params, dataset: PreparedDataset, device: torch.device) -> 
     pixels = np.ones(len(dataset.labels.names))
     weights = category_weights(pixels, settings.loss.class_weight_power).to(device)
 
-    def learn(images: Tensor, categories: Tensor) -> None:
+    def step(images: Tensor, categories: Tensor) -> None:
         segmentation_loss(forward(images), categories, settings.loss, weights).backward()
         optimizer_step(state, settings)
 
-    return learn
+    return step
 
 
 def usual_step(params: Params, dataset: PreparedDataset, device: torch.device) -> Step:
@@ -89,17 +88,17 @@ def usual_step(params: Params, dataset: PreparedDataset, device: torch.device) -
     dice = smp.losses.DiceLoss("multiclass", ignore_index=IGNORE)
     cross_entropy = nn.CrossEntropyLoss(ignore_index=IGNORE)
 
-    def learn(images: Tensor, categories: Tensor) -> None:
+    def step(images: Tensor, categories: Tensor) -> None:
         optimizer.zero_grad()
         logits = forward(images)
         (dice(logits, categories) + cross_entropy(logits, categories)).backward()
         optimizer.step()
 
-    return learn
+    return step
 
 
 def usual_augmentation(augment: Augment, size: tuple[int, int]) -> A.Compose:
-    """Changes of the kinds that ours are by default, then what a network takes."""
+    """Augmentation of the same kinds as our default, then normalisation and conversion."""
     smallest, largest = augment.scale
     return A.Compose(
         [
@@ -107,7 +106,7 @@ def usual_augmentation(augment: Augment, size: tuple[int, int]) -> A.Compose:
             A.RandomScale((smallest - 1, largest - 1), p=1),
             A.RandomCrop(*size, pad_if_needed=True, fill_mask=IGNORE),
             A.ColorJitter(
-                *((1 - most, 1 + most) for most in (augment.brightness, augment.contrast)),
+                *((1 - limit, 1 + limit) for limit in (augment.brightness, augment.contrast)),
                 saturation=(1 - augment.saturation, 1 + augment.saturation),
                 hue=(-augment.hue, augment.hue),
                 p=1,
@@ -119,7 +118,7 @@ def usual_augmentation(augment: Augment, size: tuple[int, int]) -> A.Compose:
 
 
 def usual_loader(pngs: PngFolder, frames: int, params: Params, workers: int) -> DataLoader:
-    """So many of the PNGs, over and over, in batches."""
+    """This many of the PNGs, repeated as needed, in batches."""
     return DataLoader(
         Subset(pngs, np.resize(np.arange(len(pngs)), frames).tolist()),
         batch_size=params.train.batch_size,
@@ -130,21 +129,21 @@ def usual_loader(pngs: PngFolder, frames: int, params: Params, workers: int) -> 
     )
 
 
-def every(step: Step, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> None:
-    """Learn from each batch, and wait until that is done."""
+def train_on(step: Step, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> None:
+    """Train on each batch, and wait for the device."""
     for images, categories in batches:
         step(images, categories)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def turn_of_peer(step: Step, loader: DataLoader, device: torch.device) -> None:
-    """Learn from the usual batches, each brought to the device."""
-    moved = (
+def train_peer(step: Step, loader: DataLoader, device: torch.device) -> None:
+    """Train on the usual batches, each moved to the device."""
+    on_device = (
         (images.to(device, non_blocking=True), masks.to(device, non_blocking=True).long())
         for images, masks in loader
     )
-    every(step, moved, device)
+    train_on(step, on_device, device)
 
 
 def rates(params: Params, batches: int, rounds: int, device: torch.device) -> dict[str, float]:
@@ -159,19 +158,21 @@ def rates(params: Params, batches: int, rounds: int, device: torch.device) -> di
         params.train.augment,
         params.train.num_workers,
     )
-    ours, usual = (make(params, dataset, device) for make in (our_step, usual_step))
+    ours, usual = (build(params, dataset, device) for build in (our_step, usual_step))
     ready = augment_on_device(next(iter(loader)), device)
     pngs = PngFolder(
         write_pngs(dataset, OUT / f"png-{width}x{height}"),
         usual_augmentation(params.train.augment, dataset.size),
     )
     tasks = {
-        "ours": lambda: every(ours, (augment_on_device(batch, device) for batch in loader), device),
-        "bound": lambda: every(ours, repeat(ready, batches), device),
+        "ours": lambda: train_on(
+            ours, (augment_on_device(batch, device) for batch in loader), device
+        ),
+        "bound": lambda: train_on(ours, repeat(ready, batches), device),
     }
     for workers in (cores(),) if device.type == "cuda" else (0, 2):
         peer = usual_loader(pngs, frames, params, workers)
-        tasks[f"peer, {workers} workers"] = partial(turn_of_peer, usual, peer, device)
+        tasks[f"peer, {workers} workers"] = partial(train_peer, usual, peer, device)
     for task in tasks.values():
         task()
     return {name: frames / took for name, took in seconds(tasks, rounds).items()}
@@ -179,13 +180,13 @@ def rates(params: Params, batches: int, rounds: int, device: torch.device) -> di
 
 def main() -> None:
     """Measure and report."""
-    cv2.setNumThreads(1)  # in every process that loads
+    cv2.setNumThreads(1)  # in every process that loads frames
     device = choose_device("auto")
     on_gpu = device.type == "cuda"
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--batches", type=int, default=48 if on_gpu else 3, help="in a turn")
+    parser.add_argument("--batches", type=int, default=48 if on_gpu else 3, help="in a round")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     claims = []
@@ -201,18 +202,18 @@ def main() -> None:
         )
         rate = rates(params, arguments.batches, arguments.rounds, device)
         ours, bound, *peers = rate.values()
-        what = f"{network_name(params.model)}{', compiled' * params.train.compile}"
-        where = torch.cuda.get_device_name(device) if on_gpu else f"{cores()} cores"
+        network = f"{network_name(params.model)}{', compiled' * params.train.compile}"
+        machine = torch.cuda.get_device_name(device) if on_gpu else f"{cores()} cores"
         claims.append(
             Claim(
-                f"train {what} at {width}x{height} on {where}",
+                f"train {network} at {width}x{height} on {machine}",
                 ours,
                 max(peers),
                 bound,
                 f"ours / peer >= {goal}, ours / bound >= 0.95",
                 "frames/s",
-                why="loading and finishing a batch take a hundredth of the step; what else is "
-                "missing is other work on the host: runs gave 0.88 to 1.07",
+                why="loading a batch and moving it take a hundredth of the step; the rest is other "
+                "work on the host: runs gave 0.88 to 1.07",
             )
         )
     report("train", claims)

@@ -1,7 +1,7 @@
-"""``streetseg`` with a network that computes the same however its batches are shared out.
+"""``streetseg`` with a network whose results do not depend on how its batches are divided.
 
-Run by ``torchrun`` in tests. Batch normalisation looks at the frames of one process where there is
-no GPU, and dropout draws anew in each process: both are taken out.
+Run by ``torchrun`` in tests. On a CPU batch normalisation uses the frames of one process only, and
+dropout is random in each process, so both are removed.
 """
 
 from torch import nn

@@ -24,14 +24,14 @@ from tests.support.deterministic_training import deterministic_model
 
 pytestmark = pytest.mark.slow
 
-CALM = REPOSITORY / "tests/support/deterministic_training.py"
+PROGRAM = REPOSITORY / "tests/support/deterministic_training.py"
 
 
 def torchrun(processes: int, recipe: Path, out: Path) -> subprocess.Popen[str]:
     """Start ``streetseg train`` in so many processes."""
     command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return subprocess.Popen(
-        [sys.executable, *command, CALM, "train", "--params", recipe, "--out", out],
+        [sys.executable, *command, PROGRAM, "train", "--params", recipe, "--out", out],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -43,7 +43,7 @@ def torchrun(processes: int, recipe: Path, out: Path) -> subprocess.Popen[str]:
 def recipe(
     params: Params, dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A small network, and everything on that must be right in each process."""
+    """A small network with every setting whose result must not depend on the processes."""
     tree = params.to_dict()
     tree["model"] = {"architecture": "MiniUnet", "encoder_weights": "none"}
     tree["train"] |= {"epochs": 2, "ema": 0.5, "accumulation_steps": 2, "gradient_clip": 1.0}
@@ -56,7 +56,7 @@ def recipe(
 
 @pytest.fixture(scope="module")
 def alone(recipe: Path, dataset: PreparedDataset) -> Path:
-    """What one process learns."""
+    """The artifact of a training in one process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(initial, "build_model", deterministic_model)
         return training.train(load_params(recipe), dataset, recipe.parent / "alone").artifact
@@ -64,29 +64,29 @@ def alone(recipe: Path, dataset: PreparedDataset) -> Path:
 
 @dataclass(frozen=True)
 class Together:
-    """What two processes learn that were stopped and started again, and what they said."""
+    """The artifact and the output of two processes that were stopped and resumed."""
 
     artifact: Path
-    stopped: str
-    printed: str
-    said: str
+    stopped_errors: str
+    output: str
+    errors: str
 
 
 @pytest.fixture(scope="module")
 def together(recipe: Path) -> Together:
-    """Two processes, stopped at their first checkpoint and started again."""
+    """Train in two processes, stop them at their first checkpoint and resume."""
     out, checkpoint = recipe.parent / "together", recipe.parent / "together.checkpoint"
     running = torchrun(2, recipe, out)
     while running.poll() is None and not checkpoint.exists():
         time.sleep(0.05)
     running.send_signal(signal.SIGTERM)
-    _, stopped = running.communicate()
+    _, stopped_errors = running.communicate()
     assert running.returncode != 0
     assert not out.exists()
     running = torchrun(2, recipe, out)
-    printed, said = running.communicate()
-    assert running.returncode == 0, said
-    return Together(out, stopped, printed, said)
+    output, errors = running.communicate()
+    assert running.returncode == 0, errors
+    return Together(out, stopped_errors, output, errors)
 
 
 def curve(recipe: Path, artifact: Path, metric: str) -> list[float]:
@@ -97,7 +97,7 @@ def curve(recipe: Path, artifact: Path, metric: str) -> list[float]:
 
 
 @pytest.mark.parametrize("metric", ["loss", "selection_miou"])
-def test_two_processes_learn_what_one_does(
+def test_two_processes_have_the_curves_of_one(
     recipe: Path, alone: Path, together: Together, metric: str
 ) -> None:
     one, two = (curve(recipe, artifact, metric) for artifact in (alone, together.artifact))
@@ -111,9 +111,11 @@ def test_their_averaged_weights_are_the_same(alone: Path, together: Together) ->
         np.testing.assert_allclose(two[name], weights, atol=5e-3, err_msg=name)
 
 
-def test_one_of_them_speaks_and_writes(recipe: Path, alone: Path, together: Together) -> None:
-    assert together.printed.count("held-out mIoU") == 1
-    assert together.said.count("epoch 2/2  loss") == 1
+def test_only_the_main_process_prints_and_logs(
+    recipe: Path, alone: Path, together: Together
+) -> None:
+    assert together.output.count("held-out mIoU") == 1
+    assert together.errors.count("epoch 2/2  loss") == 1
     registry = load_params(recipe).registry
     client = connect(registry)
     experiment = client.get_experiment_by_name(registry.experiment)
@@ -121,7 +123,7 @@ def test_one_of_them_speaks_and_writes(recipe: Path, alone: Path, together: Toge
     assert statuses == ["FINISHED"] * 2, "a run for each training, not for each process"
 
 
-def test_when_one_is_asked_to_stop_all_do_and_say_how_to_go_on(together: Together) -> None:
-    assert "stopped by SIGTERM in epoch" in together.stopped
-    assert "run the same command to resume from" in together.stopped
-    assert "resuming in epoch" in together.said
+def test_all_processes_stop_together_and_resume(together: Together) -> None:
+    assert "stopped by SIGTERM in epoch" in together.stopped_errors
+    assert "run the same command to resume from" in together.stopped_errors
+    assert "resuming in epoch" in together.errors

@@ -33,7 +33,7 @@ EVERYTHING = Augment(
     **dict.fromkeys(("rain", "fog", "sun_flare", "shadow", "dirt"), 0.5),
 )
 
-UNFORESEEN = """
+FAILING_PROGRAM = """
 import sys
 
 from streetseg.config.params import Augment
@@ -53,7 +53,7 @@ WORKER_FAILED = r"failed, .* /dev/shm: lower train\.num_workers; run the same co
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """No process that begins here may write a larger file, in shared memory either."""
+    """Limit the size of files, also in shared memory, for processes that start in the block."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -63,7 +63,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def epoch_of(dataset: PreparedDataset, epoch: int, workers: int) -> tuple[np.ndarray, np.ndarray]:
-    """The augmented images and categories of an epoch, in the order they came in."""
+    """The augmented images and categories of an epoch, in the order of the loader."""
     batches = EpochBatches(dataset.rows("train"), batch_size=4, seed=3)
     loader = training_loader(dataset, batches, EVERYTHING, workers)
     batches.begin(epoch)
@@ -73,14 +73,14 @@ def epoch_of(dataset: PreparedDataset, epoch: int, workers: int) -> tuple[np.nda
 
 def test_two_epochs_show_different_augmentations(dataset: PreparedDataset) -> None:
     (first, _), (second, _) = (epoch_of(dataset, epoch, workers=0) for epoch in (1, 2))
-    pictures = {picture.tobytes() for picture in (*first, *second)}
-    assert len(pictures) == 2 * len(first)
+    distinct = {image.tobytes() for image in (*first, *second)}
+    assert len(distinct) == 2 * len(first)
 
 
-def test_the_number_of_workers_does_not_change_what_is_seen(dataset: PreparedDataset) -> None:
-    alone, together = (epoch_of(dataset, 1, workers) for workers in (0, 2))
-    np.testing.assert_array_equal(alone[0], together[0])
-    np.testing.assert_array_equal(alone[1], together[1])
+def test_the_number_of_workers_does_not_change_the_frames(dataset: PreparedDataset) -> None:
+    in_process, by_workers = (epoch_of(dataset, 1, workers) for workers in (0, 2))
+    np.testing.assert_array_equal(in_process[0], by_workers[0])
+    np.testing.assert_array_equal(in_process[1], by_workers[1])
 
 
 def test_a_frame_is_drawn_the_same_whatever_was_drawn_before(dataset: PreparedDataset) -> None:
@@ -91,17 +91,17 @@ def test_a_frame_is_drawn_the_same_whatever_was_drawn_before(dataset: PreparedDa
         assert torch.equal(before[0], among[2])
 
 
-def test_changes_of_the_same_probability_come_apart(dataset: PreparedDataset) -> None:
-    rare = Augment(flip=0.5, scale=(1, 1), fog=0.5, shadow=0.5)
-    frames = AugmentedFrames(dataset, rare, seed=0)
+def test_changes_of_the_same_probability_are_independent(dataset: PreparedDataset) -> None:
+    augment = Augment(flip=0.5, scale=(1, 1), fog=0.5, shadow=0.5)
+    frames = AugmentedFrames(dataset, augment, seed=0)
     plain = np.asarray(dataset.image(0)).astype(int)
-    seen = set()
+    combinations = set()
     for epoch in range(60):
         batch = frames[[(epoch, 0)]]
         change = batch.images[0].numpy() - plain
         top, bottom = change[:20], change[-20:]
-        seen.add((bool(batch.flips), top.mean() > 1, bottom.mean() < -3))
-    assert len(seen) == 8
+        combinations.add((bool(batch.flips), top.mean() > 1, bottom.mean() < -3))
+    assert len(combinations) == 8
 
 
 def test_persistent_workers_draw_anew_in_each_epoch(dataset: PreparedDataset) -> None:
@@ -135,15 +135,15 @@ def test_a_last_batch_of_one_frame_is_dropped(dataset: PreparedDataset) -> None:
     assert [len(batch.images) for batch in loader] == [4]
 
 
-def test_processes_share_every_batch_out_without_loss_or_repetition() -> None:
+def test_every_batch_is_divided_among_the_processes_without_loss_or_repetition() -> None:
     rows = np.arange(22)
-    alone = EpochBatches(rows, batch_size=8, seed=0)
-    shares = [EpochBatches(rows, 8, 0, World(rank, size=4)) for rank in range(4)]
-    for batches in (alone, *shares):
+    single = EpochBatches(rows, batch_size=8, seed=0)
+    divided = [EpochBatches(rows, 8, 0, World(rank, size=4)) for rank in range(4)]
+    for batches in (single, *divided):
         batches.begin(3, first=1)
-    for number, (whole, *parts) in enumerate(zip(alone, *shares, strict=True), 1):
-        assert sorted(key for part in parts for key in part) == sorted(whole)
-        assert [row for _, row in whole] == alone.rows_of(3, number).tolist()
+    for number, (batch, *parts) in enumerate(zip(single, *divided, strict=True), 1):
+        assert sorted(key for part in parts for key in part) == sorted(batch)
+        assert [row for _, row in batch] == single.rows_of(3, number).tolist()
     assert number == 2, "the last batch has 6 frames: one or two for each"
     assert len(EpochBatches(rows, 20, 0, World(0, size=4))) == 1, "2 frames are not enough for 4"
 
@@ -155,7 +155,9 @@ def test_processes_share_every_batch_out_without_loss_or_repetition() -> None:
         (3, 4, "3 training frames are too few for 4 processes"),
     ],
 )
-def test_what_cannot_be_shared_out_is_said(rows: int, batch_size: int, message: str) -> None:
+def test_a_batch_that_cannot_be_divided_is_an_error(
+    rows: int, batch_size: int, message: str
+) -> None:
     with pytest.raises(StreetsegError, match=message):
         EpochBatches(np.arange(rows), batch_size, 0, World(0, size=4))
 
@@ -187,8 +189,10 @@ def test_a_damaged_shard_is_one_line_whoever_reads_it(
     with pytest.raises(StreetsegError) as caught:
         list(training_loader(copy, batches, Augment(), workers))
     path = re.escape(str(copy.path))
-    told = rf"{path}/train/\w+/images\.npy is missing or damaged: prepare or fetch the data again"
-    assert re.fullmatch(told, str(caught.value))
+    message = (
+        rf"{path}/train/\w+/images\.npy is missing or damaged: prepare or fetch the data again"
+    )
+    assert re.fullmatch(message, str(caught.value))
 
 
 def test_a_worker_that_is_killed_is_one_clear_line(
@@ -216,12 +220,12 @@ def test_an_error_between_batches_ends_a_program_that_has_workers(
     dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     program = tmp_path / "program.py"
-    program.write_text(UNFORESEEN)
-    done = subprocess.run(
+    program.write_text(FAILING_PROGRAM)
+    ended = subprocess.run(
         [sys.executable, program, dataset.path], capture_output=True, text=True, timeout=60
     )
-    assert done.stderr.endswith("ZeroDivisionError: between batches\n")
-    assert done.returncode == 1
+    assert ended.stderr.endswith("ZeroDivisionError: between batches\n")
+    assert ended.returncode == 1
 
 
 @pytest.mark.parametrize("crop", [(96, 64), (64, 160)])

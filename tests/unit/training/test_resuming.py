@@ -1,5 +1,7 @@
-"""A training that is stopped, or breaks off, goes on where it was."""
+"""A training that is stopped or killed resumes where it was."""
 
+import hashlib
+import json
 import os
 import resource
 import signal
@@ -18,7 +20,7 @@ from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.inference.artifact import weights_sha256
 from streetseg.tracking.store import connect
-from streetseg.training.checkpoint import Checkpoint
+from streetseg.training.checkpoint import CHANGEABLE, VALUES, Checkpoint
 from streetseg.training.distributed import World
 from streetseg.training.losses import segmentation_loss
 from streetseg.training.train import TrainedModel, train
@@ -28,14 +30,14 @@ from streetseg.training.train import TrainedModel, train
 def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
     """Do something in the middle of a step of the training."""
 
-    def arrange(number: int, deed: Callable[[], None]) -> None:
+    def arrange(number: int, action: Callable[[], None]) -> None:
         steps = 0
 
         def counted(*arguments: object) -> torch.Tensor:
             nonlocal steps
             steps += 1
             if steps == number:
-                deed()
+                action()
             return segmentation_loss(*arguments)
 
         monkeypatch.setattr("streetseg.training.train.segmentation_loss", counted)
@@ -43,27 +45,29 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None
     return arrange
 
 
-def killed() -> None:
-    raise KeyboardInterrupt("as good as a crash: nothing of ours is asked")
+def crash() -> None:
+    raise KeyboardInterrupt("like a crash: no code of ours handles it")
 
 
 STOPPABLE = {"train.epochs": 2, "train.ema": 0.5, "train.checkpoint_minutes": 0}
 
 
 @pytest.fixture(scope="module")
-def alone(
+def undisturbed(
     params: Params, dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> TrainedModel:
     """A training that nothing stopped."""
-    return train(params.override(STOPPABLE), dataset, tmp_path_factory.mktemp("alone") / "model")
+    return train(
+        params.override(STOPPABLE), dataset, tmp_path_factory.mktemp("undisturbed") / "model"
+    )
 
 
-def test_what_does_not_matter_to_the_weights_may_change_while_a_training_is_stopped(
+def test_settings_without_influence_on_the_weights_may_change_before_resuming(
     params: Params,
     dataset: PreparedDataset,
     tmp_path: Path,
     at_step: Callable[[int, Callable[[], None]], None],
-    alone: TrainedModel,
+    undisturbed: TrainedModel,
 ) -> None:
     at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(StreetsegError, match="to resume from"):
@@ -74,7 +78,7 @@ def test_what_does_not_matter_to_the_weights_may_change_while_a_training_is_stop
     assert run.info.status == "KILLED"
     recipe = params.override({**STOPPABLE, "train.patience": 99, "train.num_workers": 1})
     resumed = train(recipe, dataset, tmp_path / "model")
-    assert weights_sha256(resumed.artifact) == weights_sha256(alone.artifact)
+    assert weights_sha256(resumed.artifact) == weights_sha256(undisturbed.artifact)
 
 
 @pytest.mark.slow
@@ -95,26 +99,26 @@ def test_workers_leave_signals_to_the_training(
     while running.poll() is None and not (tmp_path / "model.checkpoint").exists():
         time.sleep(0.05)
     os.killpg(running.pid, signal.SIGTERM)
-    said = running.communicate()[1]
-    assert "error: stopped by SIGTERM" in said
-    assert "Traceback" not in said
+    errors = running.communicate()[1]
+    assert "error: stopped by SIGTERM" in errors
+    assert "Traceback" not in errors
     assert (tmp_path / "model.checkpoint").is_file()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("end", "step"), [("SIGTERM", 2), ("SIGINT", 6), ("crash", 6)])
-def test_a_stopped_training_ends_with_the_weights_of_one_left_alone(
+def test_a_resumed_training_ends_with_the_weights_of_an_undisturbed_one(
     params: Params,
     dataset: PreparedDataset,
     tmp_path: Path,
     at_step: Callable[[int, Callable[[], None]], None],
-    alone: TrainedModel,
+    undisturbed: TrainedModel,
     end: str,
     step: int,
 ) -> None:
     recipe = params.override(STOPPABLE)
     if end == "crash":
-        at_step(step, killed)
+        at_step(step, crash)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, dataset, tmp_path / "model")
     else:
@@ -123,8 +127,8 @@ def test_a_stopped_training_ends_with_the_weights_of_one_left_alone(
             train(recipe, dataset, tmp_path / "model")
     assert not (tmp_path / "model").exists()
     resumed = train(recipe, dataset, tmp_path / "model")
-    assert weights_sha256(resumed.artifact) == weights_sha256(alone.artifact)
-    assert resumed.selection_miou == alone.selection_miou
+    assert weights_sha256(resumed.artifact) == weights_sha256(undisturbed.artifact)
+    assert resumed.selection_miou == undisturbed.selection_miou
     assert [path.name for path in tmp_path.iterdir()] == ["model"], "no checkpoint is left"
 
 
@@ -135,7 +139,7 @@ def test_a_resumed_training_is_one_run(
     at_step: Callable[[int, Callable[[], None]], None],
 ) -> None:
     recipe = params.override({"train.epochs": 2, "train.checkpoint_minutes": 0})
-    at_step(6, killed)
+    at_step(6, crash)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, dataset, tmp_path / "model")
     stored = torch.load(tmp_path / "model.checkpoint", weights_only=True)
@@ -147,14 +151,14 @@ def test_a_resumed_training_is_one_run(
     assert epochs == [1, 2]
 
 
-def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
+def test_a_checkpoint_of_other_settings_is_not_resumed(
     params: Params,
     dataset: PreparedDataset,
     tmp_path: Path,
     at_step: Callable[[int, Callable[[], None]], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    at_step(2, killed)
+    at_step(2, crash)
     with pytest.raises(KeyboardInterrupt):
         train(params.override({"train.checkpoint_minutes": 0}), dataset, tmp_path / "model")
     other = params.override({"train.epochs": 1, "train.seed": 9})
@@ -168,7 +172,7 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
     assert (tmp_path / "model.checkpoint.old").is_file()
 
 
-def test_what_is_no_checkpoint_is_not_unpickled(
+def test_a_file_that_is_no_checkpoint_is_not_unpickled(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     (tmp_path / "model.checkpoint").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
@@ -176,7 +180,7 @@ def test_what_is_no_checkpoint_is_not_unpickled(
         train(params, dataset, tmp_path / "model")
 
 
-def test_a_damaged_checkpoint_is_not_gone_on_with(
+def test_a_damaged_checkpoint_is_not_resumed(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     checkpoint = Checkpoint(tmp_path / "model.checkpoint", params, dataset)
@@ -190,7 +194,7 @@ def test_a_damaged_checkpoint_is_not_gone_on_with(
         checkpoint.load()
 
 
-def test_a_checkpoint_of_a_release_that_kept_less_is_set_aside(
+def test_a_checkpoint_of_a_release_that_stored_less_is_renamed(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     checkpoint = Checkpoint(tmp_path / "model.checkpoint", params, dataset)
@@ -199,19 +203,46 @@ def test_a_checkpoint_of_a_release_that_kept_less_is_set_aside(
     assert (tmp_path / "model.checkpoint.old").is_file()
 
 
-def test_a_checkpoint_is_set_aside_once_all_processes_have_read_it(
+def test_a_checkpoint_is_renamed_once_all_processes_have_read_it(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    there_when_met = []
+    exists_at_barrier = []
 
-    class Meeting(World):
+    class Observed(World):
         def wait(self) -> None:
-            there_when_met.append(checkpoint.path.exists())
+            exists_at_barrier.append(checkpoint.path.exists())
 
-    checkpoint = Checkpoint(tmp_path / "model.checkpoint", params, dataset, Meeting())
+    checkpoint = Checkpoint(tmp_path / "model.checkpoint", params, dataset, Observed())
     torch.save({"fingerprint": "another"}, checkpoint.path)
     assert checkpoint.load() is None
-    assert there_when_met == [True]
+    assert exists_at_barrier == [True]
+
+
+def test_a_checkpoint_of_the_release_before_the_settings_were_renamed_is_resumed(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "model.checkpoint", params, dataset)
+    settings = params.train.model_dump(mode="json", exclude=set(CHANGEABLE))
+    settings["loss"] = {
+        {"class_weight_power": "balance"}.get(key, key): value
+        for key, value in settings["loss"].items()
+    }
+    former = {
+        "holdout_fraction": "selection_share",
+        "accumulation_steps": "accumulate",
+        "encoder_lr_scale": "encoder_rate",
+        "layer_decay": "encoder_decay",
+        "warmup_fraction": "warmup",
+    }
+    bound_to = [
+        params.model.model_dump(),
+        {former.get(key, key): value for key, value in settings.items()},
+        dataset.version,
+    ]
+    fingerprint = hashlib.sha256(json.dumps(bound_to).encode()).hexdigest()
+    assert fingerprint != checkpoint.fingerprint
+    torch.save({"fingerprint": fingerprint, **dict.fromkeys(VALUES, 0)}, checkpoint.path)
+    assert checkpoint.load() is not None
 
 
 def test_a_tensor_is_no_checkpoint(
@@ -223,20 +254,20 @@ def test_a_tensor_is_no_checkpoint(
         checkpoint.load()
 
 
-def test_a_full_disk_ends_training_with_the_checkpoint_before(
+def test_a_full_disk_ends_training_with_the_previous_checkpoint(
     params: Params,
     dataset: PreparedDataset,
     tmp_path: Path,
     at_step: Callable[[int, Callable[[], None]], None],
 ) -> None:
-    whole = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     store = f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"
     recipe = params.override({"train.checkpoint_minutes": 0, "registry.tracking_uri": store})
-    at_step(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, whole[1])))
+    at_step(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, limit[1])))
     try:
         with pytest.raises(StreetsegError, match=r"checkpoint .*: File too large: make room"):
             train(recipe, dataset, tmp_path / "model")
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, whole)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow", "model.checkpoint"]
     assert torch.load(tmp_path / "model.checkpoint", weights_only=True)["step"] == 2

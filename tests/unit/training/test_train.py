@@ -20,7 +20,12 @@ from streetseg.tracking.record import training_run
 from streetseg.tracking.store import connect
 from streetseg.training.checkpoint import TrainingState
 from streetseg.training.device import translate_torch_errors
-from streetseg.training.optimization import build_average, build_optimizer, build_schedule
+from streetseg.training.optimization import (
+    build_average,
+    build_optimizer,
+    build_schedule,
+    freeze_encoder,
+)
 from streetseg.training.preview import HEADING
 from streetseg.training.selection import split_for_selection
 from streetseg.training.train import TrainedModel, train
@@ -34,7 +39,7 @@ def test_the_loss_falls_and_the_run_can_be_followed(params: Params, trained: Tra
     assert losses[-1] < losses[0]
 
 
-def test_the_run_says_what_was_trained_on_what(
+def test_the_run_records_recipe_and_data(
     params: Params, dataset: PreparedDataset, trained: Trained
 ) -> None:
     run = connect(params.registry).get_run(trained.run_id)
@@ -45,21 +50,21 @@ def test_the_run_says_what_was_trained_on_what(
     assert run.inputs.dataset_inputs[0].dataset.digest == dataset.version
 
 
-def test_the_run_keeps_pictures_of_predictions(params: Params, trained: Trained) -> None:
+def test_the_run_keeps_images_of_predictions(params: Params, trained: Trained) -> None:
     connect(params.registry)
-    pictures = mlflow.artifacts.list_artifacts(run_id=trained.run_id, artifact_path="predictions")
-    assert pictures
-    picture = mlflow.artifacts.load_image(f"runs:/{trained.run_id}/{pictures[0].path}")
+    images = mlflow.artifacts.list_artifacts(run_id=trained.run_id, artifact_path="predictions")
+    assert images
+    image = mlflow.artifacts.load_image(f"runs:/{trained.run_id}/{images[0].path}")
     frames = (3 * 128, 2 * 64)  # frame, truth and prediction of each held-out frame
-    assert picture.size == (frames[0], HEADING + frames[1])
+    assert image.size == (frames[0], HEADING + frames[1])
 
 
-def test_the_checkpoint_is_chosen_on_train_frames_that_are_not_learnt(
+def test_the_checkpoint_is_chosen_on_frames_held_out_of_the_train_split(
     dataset: PreparedDataset,
 ) -> None:
-    learnt, held_out = split_for_selection(dataset, 0.1)
-    assert not set(learnt) & set(held_out)
-    assert sorted([*learnt, *held_out]) == dataset.rows("train").tolist()
+    rows, held_out = split_for_selection(dataset, 0.1)
+    assert not set(rows) & set(held_out)
+    assert sorted([*rows, *held_out]) == dataset.rows("train").tolist()
     for _, frames in dataset.index.iloc[held_out].groupby("city"):
         names = dataset.index[
             (dataset.index["split"] == "train") & (dataset.index["city"] == frames["city"].iloc[0])
@@ -77,10 +82,10 @@ def test_the_same_seed_gives_the_same_weights(
 def test_training_stops_when_it_no_longer_gets_better(
     params: Params, dataset: PreparedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hopeless = params.override(
+    stagnating = params.override(
         {"train.epochs": 60, "train.patience": 1, "train.learning_rate": 1e-12}
     )
-    result = train(hopeless, dataset, tmp_path / "model")
+    result = train(stagnating, dataset, tmp_path / "model")
     assert "stopped early" in capsys.readouterr().err
     assert result.best_epoch < 59
 
@@ -88,15 +93,15 @@ def test_training_stops_when_it_no_longer_gets_better(
 def test_a_loss_that_is_not_finite_stops_with_a_hint(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    explosive = params.override({"train.learning_rate": 1e30, "train.warmup_fraction": 0.0})
+    diverging = params.override({"train.learning_rate": 1e30, "train.warmup_fraction": 0.0})
     with pytest.raises(StreetsegError, match=r"batch \d+ \(.*_\d+.*lower train\.learning_rate"):
-        train(explosive, dataset, tmp_path / "model")
+        train(diverging, dataset, tmp_path / "model")
     assert not list(tmp_path.iterdir()), "nothing half-written"
-    last = connect(params.registry).search_runs(
+    last_run = connect(params.registry).search_runs(
         [connect(params.registry).get_experiment_by_name("streetseg").experiment_id],
         max_results=1,
     )[0]
-    assert last.info.status == "FAILED"
+    assert last_run.info.status == "FAILED"
 
 
 def test_a_device_that_is_not_there_is_named(
@@ -107,9 +112,9 @@ def test_a_device_that_is_not_there_is_named(
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    recipe = load_params(overrides={"train.learning_rate": 1.0, "train.warmup_fraction": 0.2}).train
+    overrides = {"train.learning_rate": 1.0, "train.warmup_fraction": 0.2}
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule = build_schedule(optimizer, recipe, steps=10)
+    schedule = build_schedule(optimizer, load_params(overrides=overrides).train, steps=10)
     rates = []
     for _ in range(10):
         rates.append(schedule.get_last_lr()[0])
@@ -122,7 +127,7 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
 
 @pytest.fixture(scope="module")
 def on_encoder(params: Params) -> Params:
-    """The recipe with a network whose encoder begins with the weights of ImageNet."""
+    """The recipe with a network whose encoder is pretrained on ImageNet."""
     return params.override({"model.architecture": "Unet", "model.encoder_weights": "imagenet"})
 
 
@@ -130,7 +135,7 @@ def on_encoder(params: Params) -> Params:
 def plain(
     params: Params, dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> TrainedModel:
-    """One epoch as usual."""
+    """One epoch with the default settings."""
     return train(
         params.override({"train.epochs": 1}), dataset, tmp_path_factory.mktemp("plain") / "model"
     )
@@ -147,7 +152,7 @@ def plain(
     ],
     ids=lambda setting: next(iter(setting)),
 )
-def test_each_setting_of_the_loop_changes_what_is_learnt(
+def test_each_setting_of_the_loop_changes_the_weights(
     params: Params,
     dataset: PreparedDataset,
     tmp_path: Path,
@@ -172,21 +177,21 @@ def test_the_average_of_the_weights_is_an_exponential_one() -> None:
     assert build_average(layer, 0) is None
 
 
-def test_the_encoder_may_learn_at_a_rate_of_its_own(on_encoder: Params) -> None:
+def test_the_encoder_may_have_learning_rates_of_its_own(on_encoder: Params) -> None:
     model = build_model(on_encoder.model, 3)
-    recipe = on_encoder.override({"train.learning_rate": 1.0, "train.encoder_lr_scale": 0.1}).train
-    optimizer = build_optimizer(model, recipe)
+    scaled = on_encoder.override({"train.learning_rate": 1.0, "train.encoder_lr_scale": 0.1})
+    optimizer = build_optimizer(model, scaled.train)
     rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
     encoder = set(model.encoder.parameters())
     assert rates == {p: 0.1 if p in encoder else 1.0 for p in model.parameters()}
-    recipe = on_encoder.override(
+    layered = on_encoder.override(
         {"train.learning_rate": 1.0, "train.encoder_lr_scale": 0.5, "train.layer_decay": 0.1}
-    ).train
-    optimizer = build_optimizer(model, recipe)
+    )
+    optimizer = build_optimizer(model, layered.train)
     rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    of_encoder = [rates[parameter] for parameter in model.encoder.parameters()]
-    assert of_encoder == sorted(of_encoder)
-    assert [of_encoder[0], of_encoder[-1]] == pytest.approx([0.05, 0.5])
+    encoder_rates = [rates[parameter] for parameter in model.encoder.parameters()]
+    assert encoder_rates == sorted(encoder_rates)
+    assert [encoder_rates[0], encoder_rates[-1]] == pytest.approx([0.05, 0.5])
     assert {rates[p] for p in model.parameters() if p not in encoder} == {1.0}
 
 
@@ -197,20 +202,20 @@ def test_biases_and_normalisations_do_not_decay(params: Params) -> None:
         assert decays == {group["weight_decay"] > 0}
 
 
-def test_each_epoch_is_told_and_may_be_the_last(
+def test_the_callback_gets_each_epoch_and_may_end_the_training(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    told = []
+    epochs = []
 
-    def enough(epoch: int, miou: float) -> None:
-        told.append((epoch, miou))
+    def stop_after_two(epoch: int, miou: float) -> None:
+        epochs.append((epoch, miou))
         if epoch == 2:
-            raise StopIteration("enough")
+            raise StopIteration
 
     with pytest.raises(StopIteration):
-        train(params, dataset, tmp_path / "model", enough)
-    assert [epoch for epoch, _ in told] == [1, 2]
-    assert all(0 <= miou <= 1 for _, miou in told)
+        train(params, dataset, tmp_path / "model", stop_after_two)
+    assert [epoch for epoch, _ in epochs] == [1, 2]
+    assert all(0 <= miou <= 1 for _, miou in epochs)
     assert not (tmp_path / "model").exists()
 
 
@@ -220,7 +225,7 @@ def encoder_of(artifact: Path) -> dict[str, np.ndarray]:
     return {name: value for name, value in weights.items() if name.startswith("network.encoder.")}
 
 
-def test_a_frozen_encoder_keeps_weights_and_statistics_until_its_end_learns(
+def test_a_frozen_encoder_keeps_weights_and_statistics_until_its_last_layers_train(
     on_encoder: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     torch.manual_seed(on_encoder.train.seed)
@@ -239,12 +244,23 @@ def test_a_frozen_encoder_keeps_weights_and_statistics_until_its_end_learns(
     )
     after = encoder_of(train(staged, dataset, tmp_path / "staged").artifact)
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in start))
-    learnt = {name.rpartition(".")[0] for name in start if (after[name] != start[name]).any()}
-    assert learnt == set(layers[-len(learnt) :]), "the layers at the end"
-    assert 0 < len(learnt) <= 0.11 * len(layers) + 1
+    changed = {name.rpartition(".")[0] for name in start if (after[name] != start[name]).any()}
+    assert changed == set(layers[-len(changed) :]), "the last layers"
+    assert 0 < len(changed) <= 0.11 * len(layers) + 1
 
 
-def test_training_goes_on_from_a_registered_model_and_names_its_version(
+def test_freezing_changes_the_mode_of_frozen_layers_only(on_encoder: Params) -> None:
+    model = build_model(on_encoder.model, 3).eval()
+    freeze_encoder(model, 0)
+    assert not any(layer.training for layer in model.modules())
+    model.train()
+    freeze_encoder(model, 1)
+    in_eval = {layer for layer in model.modules() if not layer.training}
+    assert in_eval <= set(model.encoder.modules())
+    assert not any(parameter.requires_grad for parameter in model.encoder.parameters())
+
+
+def test_training_starts_from_a_registered_model_and_records_its_version(
     params: Params, dataset: PreparedDataset, tmp_path: Path, trained: Trained
 ) -> None:
     evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
@@ -278,7 +294,7 @@ def test_training_goes_on_from_a_registered_model_and_names_its_version(
         ({"model.init_from": "models:/nobody@champion"}, "no model 'nobody' with alias"),
     ],
 )
-def test_a_model_that_cannot_be_gone_on_from_is_said(
+def test_a_model_that_cannot_be_started_from_is_named(
     params: Params,
     dataset: PreparedDataset,
     tmp_path: Path,
@@ -291,7 +307,7 @@ def test_a_model_that_cannot_be_gone_on_from_is_said(
         train(recipe, dataset, tmp_path / "model")
 
 
-def test_a_size_that_a_network_cannot_take_is_said_before_anything_is_trained(
+def test_a_size_that_a_network_cannot_take_is_an_error_before_anything_is_trained(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     recipe = params.override({"model.architecture": "PAN", "model.encoder": "resnet18"})
@@ -316,23 +332,23 @@ def test_freezing_a_network_without_an_encoder_is_refused(
         train(recipe.override({"train.freeze_epochs": 1}), dataset, tmp_path / "model")
 
 
-def test_weights_that_are_not_finite_are_not_kept(
+def test_weights_that_are_not_finite_are_not_saved(
     params: Params,
     dataset: PreparedDataset,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken(state: TrainingState, settings: Train) -> None:
+    def diverge(state: TrainingState, settings: Train) -> None:
         next(state.model.parameters()).data.fill_(float("nan"))
 
-    monkeypatch.setattr("streetseg.training.train.optimizer_step", broken)
+    monkeypatch.setattr("streetseg.training.train.optimizer_step", diverge)
     recipe = params.override({"train.checkpoint_minutes": 0})
     with pytest.raises(StreetsegError, match="weights are no longer finite in epoch 1 after batch"):
         train(recipe, dataset, tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 
-def test_what_the_system_says_of_a_training_is_not_said_of_its_record(
+def test_an_error_of_the_system_is_not_reported_as_one_of_mlflow(
     params: Params, dataset: PreparedDataset
 ) -> None:
     with (
@@ -385,7 +401,7 @@ def test_the_suggested_batch_can_be_divided_among_the_processes(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 
-def test_what_is_no_model_is_refused_before_anything_is_learnt(
+def test_a_folder_that_is_no_model_is_refused_before_anything_is_trained(
     params: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     (tmp_path / "notes").mkdir()
