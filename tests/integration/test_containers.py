@@ -31,7 +31,7 @@ from streetseg.data.dataset import PreparedDataset, data_version
 
 SERVE, MLFLOW = TRAIN.replace("train", "serve"), TRAIN.replace("train", "mlflow")
 USER = 1000
-PATIENCE = 120
+TIMEOUT_S = 120
 """Seconds that a server may take to start."""
 
 
@@ -214,7 +214,7 @@ def running(engine: docker.DockerClient, image: str, port: int, **options: objec
 
 
 def wait_for(url: str) -> httpx.Response:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT_S
     while True:
         try:
             answer = httpx.get(url)
@@ -269,9 +269,9 @@ def test_a_step_sees_no_network_and_has_no_rights(
     runner = docker_runner(load_params(overrides=local), tmp_path / "run")
     script = "ls /sys/class/net; grep -E 'CapEff|NoNewPrivs' /proc/self/status; id -u"
     options = {**runner.container_run_args, "remove": True}
-    seen = engine.containers.run(TRAIN, ["sh", "-c", script], **options).decode().split()
+    printed = engine.containers.run(TRAIN, ["sh", "-c", script], **options).decode().split()
     rights = ["CapEff:", "0000000000000000", "NoNewPrivs:", "1"]
-    assert seen == ["lo", *rights, str(os.getuid() or USER)]
+    assert printed == ["lo", *rights, str(os.getuid() or USER)]
     tmp_path.chmod(0o777)
     with pytest.raises(ContainerError, match="Read-only file system"):
         engine.containers.run(TRAIN, ["touch", f"{tmp_path}/new"], **options)

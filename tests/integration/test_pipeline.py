@@ -1,4 +1,4 @@
-"""The pipeline: compiled for a cluster, and run whole on this machine by the demo."""
+"""The pipeline: compiled for a cluster, and run on this machine by the demo."""
 
 from __future__ import annotations
 
@@ -231,18 +231,18 @@ def test_the_checkout_stays_clean(first: DemoRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"train__epochz": 3}, "did you mean 'epochs'"),
         ({"model__encoder": "resnet1818"}, "did you mean resnet"),
     ],
 )
 def test_a_wrong_setting_is_one_clear_line(
-    first: DemoRun, demo: Callable[..., DemoRun], settings: dict, said: str
+    first: DemoRun, demo: Callable[..., DemoRun], settings: dict, message: str
 ) -> None:
     wrong = demo(**settings)
     assert wrong.status == 1
-    assert said in wrong.printed.rstrip().splitlines()[-1]
+    assert message in wrong.printed.rstrip().splitlines()[-1]
     assert "Traceback" not in wrong.printed
 
 

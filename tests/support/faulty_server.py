@@ -19,7 +19,7 @@ class FaultyServer:
     url: str = ""
     script: list[Fault] = field(default_factory=list)
     """An answer for each request in turn; the last one stays."""
-    seen: list[dict[str, str]] = field(default_factory=list)
+    requests: list[dict[str, str]] = field(default_factory=list)
     """The headers of each request, with ``path``."""
     bodies: list[bytes] = field(default_factory=list)
     """The body of each request."""
@@ -67,7 +67,7 @@ def faulty_server(*script: Fault) -> Iterator[FaultyServer]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             with lock:
                 state.bodies.append(body)
-                state.seen.append({**dict(self.headers), "path": self.path})
+                state.requests.append({**dict(self.headers), "path": self.path})
                 fault = state.script.pop(0) if len(state.script) > 1 else state.script[0]
             fault(self)
 

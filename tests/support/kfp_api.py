@@ -1,7 +1,7 @@
 """The part of the Kubeflow Pipelines v2beta1 API that runs and schedules pipelines.
 
-Requests and answers are held to the models of ``kfp_server_api``, which are made of the API's
-specification.
+Requests and answers are checked against the models of ``kfp_server_api``, which are generated from
+the API's specification.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TYPES = {"str": str, "bool": bool, "int": int, "object": dict, "datetime": datet
 
 
 class RefusalError(Exception):
-    """An answer that is no success."""
+    """An answer with an error status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -38,13 +38,13 @@ class FakeKubeflow:
     """An API server of a multi-user Kubeflow, in which one namespace is open to one token.
 
     Attributes:
-        pipelines, versions, experiments, runs, schedules: what there is, by id.
+        pipelines, versions, experiments, runs, schedules: what exists, by id.
         packages: the YAML of each version, by its id.
-        story: the states of a run, one for each time it is asked for: its own, and those of its
+        story: the states of a run, one for each request: its own, and those of its
             steps. The last one stays.
         logs: what each pod has printed.
-        calls: verb and path of every request that was granted.
-        answer: what every request gets instead, if set: status, headers and body.
+        calls: verb and path of every successful request.
+        answer: the answer to every request, if set: status, headers and body.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class FakeKubeflow:
         self.logs: dict[str, str] = {}
         self.calls: list[str] = []
         self.answer: tuple[int, dict[str, str], str] | None = None
-        self.asked = 0
+        self.polls = 0
         self.lock = threading.Lock()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -106,14 +106,14 @@ class FakeKubeflow:
 
     def create_run(self, body: dict) -> dict:
         self._exists(body)
-        self.asked = 0
+        self.polls = 0
         return _keep(self.runs, "run_id", {**body, "state": "PENDING", "finished_at": NOT_YET})
 
     def get_run(self, run_id: str) -> dict:
         if run_id not in self.runs:
             raise RefusalError(404, f"Failed to get a run: Run {run_id} not found")
-        state, steps = self.story[min(self.asked, len(self.story) - 1)]
-        self.asked += 1
+        state, steps = self.story[min(self.polls, len(self.story) - 1)]
+        self.polls += 1
         done = state in ("SUCCEEDED", "FAILED", "CANCELED")
         self.runs[run_id] |= {
             "state": state,
@@ -338,17 +338,17 @@ def _serve(
             continue
         unknown = query.keys() - _known_query(method)
         assert not unknown, f"{method.__name__} has no query parameters {unknown}"
-        given = {key: unquote(value) for key, value in match.groupdict().items()} | query
+        arguments = {key: unquote(value) for key, value in match.groupdict().items()} | query
         if takes == "file":
-            given["body"] = _uploaded(sent, kind)
+            arguments["body"] = _uploaded(sent, kind)
         elif takes:
             body = json.loads(sent)
             conform(body, takes)
-            given["body"] = body
-        answer = getattr(kubeflow, name)(**given)
+            arguments["body"] = body
+        answer = getattr(kubeflow, name)(**arguments)
         conform(answer, gives)
         return json.dumps(answer)
-    raise RefusalError(501, f"nothing is known of {verb} {path}")
+    raise RefusalError(501, f"no route for {verb} {path}")
 
 
 def _uploaded(sent: bytes, kind: str) -> str:
@@ -387,8 +387,8 @@ def _handler(kubeflow: FakeKubeflow) -> type[BaseHTTPRequestHandler]:
                     text = json.dumps({"error": str(error), "code": 2, "message": str(error)})
                 except Exception as error:  # a mistake of the client's, for the test to see
                     status = 400
-                    said = f"{type(error).__name__}: {error}"
-                    text = json.dumps({"error": said, "code": 3, "message": said})
+                    message = f"{type(error).__name__}: {error}"
+                    text = json.dumps({"error": message, "code": 3, "message": message})
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)

@@ -64,8 +64,8 @@ class FakeCluster:
 
     Attributes:
         jobs: the TrainJobs by name.
-        calls: what was asked for: "create", "get" or "delete" of a TrainJob, without dry runs.
-        refuses: the status with which every question is answered, if not 0.
+        calls: "create", "get" or "delete" for each request about a TrainJob, without dry runs.
+        refuses: the status of the answer to every request, if not 0.
         forbids: verbs that the service account may not use.
         knows_trainjobs: whether Kubeflow Trainer is installed.
         command: what pods run instead of what the job says, if set.
@@ -84,7 +84,7 @@ class FakeCluster:
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def kubeconfig(self, address: str = "") -> Path:
-        """A kubeconfig that leads here, or to another address."""
+        """A kubeconfig for this server, or for another address."""
         path = self.folder / f"kubeconfig-{len(list(self.folder.iterdir()))}"
         cluster = {"name": "c", "cluster": {"server": address or self.address}}
         context = {"name": "x", "context": {"cluster": "c", "user": "u", "namespace": NAMESPACE}}
@@ -102,14 +102,14 @@ class FakeCluster:
             process.wait()
 
     def answer(self, verb: str, path: str, query: dict, body: dict) -> tuple[int, dict | str]:
-        place = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}/trainjobs"
+        prefix = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}/trainjobs"
         if self.refuses:
             return self.refuses, _status(self.refuses, "not now")
         if path.startswith(f"/api/v1/namespaces/{NAMESPACE}/pods/"):
             if path.rsplit("/", 1)[1] == POD["metadata"]["name"]:
                 return 200, POD
             return 404, _status(404, "pods not found")
-        if not path.startswith(place) or not self.knows_trainjobs:
+        if not path.startswith(prefix) or not self.knows_trainjobs:
             return 404, "404 page not found"
         if verb in self.forbids:
             return 403, _status(
@@ -120,12 +120,12 @@ class FakeCluster:
         with self.lock:
             if verb == "create":
                 return self._create(body, query)
-            return getattr(self, f"_{verb}")(path.removeprefix(f"{place}/"))
+            return getattr(self, f"_{verb}")(path.removeprefix(f"{prefix}/"))
 
     def _create(self, job: dict, query: dict) -> tuple[int, dict]:
         assert query["fieldValidation"] == ["Strict"]
-        known = TrainerV1alpha1TrainJob.from_dict(job).to_dict()
-        if known != job:
+        accepted = TrainerV1alpha1TrainJob.from_dict(job).to_dict()
+        if accepted != job:
             return 400, _status(400, 'strict decoding error: unknown field "spec.…"')
         runtime = job["spec"]["runtimeRef"]["name"]
         if runtime != "torch-distributed":
@@ -182,8 +182,8 @@ class FakeCluster:
             "PET_MASTER_ADDR": "127.0.0.1",
             "PET_MASTER_PORT": free_port(),
         }
-        told = {entry["name"]: entry["value"] for entry in trainer["env"] if "value" in entry}
-        environment = {**os.environ, **told, **{key: str(value) for key, value in pet.items()}}
+        variables = {entry["name"]: entry["value"] for entry in trainer["env"] if "value" in entry}
+        environment = {**os.environ, **variables, **{key: str(value) for key, value in pet.items()}}
         with (self.folder / "pod.log").open("ab") as log:
             return subprocess.Popen(
                 self.command or trainer["command"] + trainer["args"],

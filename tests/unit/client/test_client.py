@@ -159,7 +159,7 @@ def test_a_folder_stops_when_the_service_cannot_go_on(folder: Path, tmp_path: Pa
         pytest.raises(ServiceError, match="answers 401: send a token"),
     ):
         service.folder(folder, tmp_path / "masks", parallel=1)
-    assert len(server.seen) < 7, "the rest was not sent"
+    assert len(server.requests) < 7, "the rest was not sent"
 
 
 def test_masks_do_not_go_among_the_images(folder: Path, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_the_command_reads_its_token_from_the_environment(
         with pytest.raises(SystemExit) as ended:
             cli.main()
     assert not ended.value.code
-    assert {request["Authorization"] for request in server.seen} == {f"Bearer {TOKEN}"}
+    assert {request["Authorization"] for request in server.requests} == {f"Bearer {TOKEN}"}
     lines = capsys.readouterr().out.splitlines()
     assert lines == [f"6 masks in {tmp_path / 'masks'}", "no mask of a.png: is odd"]
 
@@ -232,7 +232,7 @@ def test_a_temporary_failure_is_retried(short_pauses: None, fault: Any) -> None:
     with faulty_server(fault, fault, GOOD) as server, Client(server.url) as service:
         answer = service.model()
     assert (answer.value, answer.model_version) == ({"name": "m"}, "7")
-    assert len(server.seen) == 3
+    assert len(server.requests) == 3
 
 
 def test_the_async_client_retries_too(short_pauses: None) -> None:
@@ -255,7 +255,7 @@ def test_a_permanent_failure_is_not_retried(status: int) -> None:
     ):
         service.segment(RGB)
     assert refused.value.status == status
-    assert len(server.seen) == 1
+    assert len(server.requests) == 1
 
 
 def test_retries_are_limited(short_pauses: None) -> None:
@@ -266,7 +266,7 @@ def test_retries_are_limited(short_pauses: None) -> None:
             pytest.raises(ServiceError) as failed,
         ):
             service.model()
-        assert (failed.value.status, len(server.seen)) == (status, 3)
+        assert (failed.value.status, len(server.requests)) == (status, 3)
 
 
 def test_retry_after_sets_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +290,7 @@ def test_no_pause_is_longer_than_the_call_may_take(wait: str) -> None:
         pytest.raises(ServiceError, match="later"),
     ):
         service.model()
-    assert len(server.seen) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_silent_service_times_out(short_pauses: None) -> None:
@@ -302,7 +302,7 @@ def test_a_silent_service_times_out(short_pauses: None) -> None:
         with pytest.raises(ServiceError, match=r"not answer within 0\.3 s: try a longer timeout"):
             service.model()
         gone.set()
-    assert len(server.seen) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_refused_connection_says_what_to_do(short_pauses: None) -> None:
@@ -325,8 +325,8 @@ def test_a_token_goes_to_its_service_and_nowhere_else() -> None:
             with pytest.raises(ServiceError, match="redirects to") as refused:
                 service.model()
             assert TOKEN not in repr(service) + str(refused.value)
-    assert server.seen[0]["Authorization"] == f"Bearer {TOKEN}"
-    assert other.seen == []
+    assert server.requests[0]["Authorization"] == f"Bearer {TOKEN}"
+    assert other.requests == []
 
 
 @pytest.mark.parametrize("body", [b"<html>Welcome</html>", b"[]", b"\xff"])

@@ -57,7 +57,7 @@ def test_the_outcome_is_posted_until_it_is_taken(webhook: FaultyServer) -> None:
             "error": "fetch failed",
         }
     ]
-    assert {each["Content-Type"] for each in webhook.seen} == {"application/json"}
+    assert {each["Content-Type"] for each in webhook.requests} == {"application/json"}
 
 
 @pytest.mark.parametrize(("code", "tries"), [(500, 3), (404, 3), (308, 1)])
@@ -66,7 +66,7 @@ def test_an_answer_that_is_no_success_is_a_warning(
 ) -> None:
     webhook.script = [say(code, Location="/elsewhere")]
     assert warning() == f"the webhook answers with status {code}\n"
-    assert [each["path"] for each in webhook.seen] == ["/secret-path"] * tries
+    assert [each["path"] for each in webhook.requests] == ["/secret-path"] * tries
 
 
 def test_no_answer_is_a_warning_without_the_url(

@@ -39,12 +39,12 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClu
     """A cluster, and this process as a step in it."""
     folder = tmp_path / "cluster"
     folder.mkdir()
-    found = FakeCluster(folder)
-    use_kubeconfig(found.kubeconfig(), monkeypatch)
+    fake = FakeCluster(folder)
+    use_kubeconfig(fake.kubeconfig(), monkeypatch)
     monkeypatch.setenv("KFP_POD_NAME", POD["metadata"]["name"])
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    yield found
-    found.close()
+    yield fake
+    fake.close()
 
 
 def use_kubeconfig(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def volume(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def one_epoch(params: Params) -> Params:
-    """The settings that a training step is given."""
+    """The settings of a training step."""
     tree = params.to_dict()
     train = {**tree["train"], "epochs": 1}
     return Params.model_validate(
@@ -122,7 +122,7 @@ def test_the_pods_of_a_job_are_like_that_of_the_step() -> None:
     assert spec["securityContext"]["runAsNonRoot"] == (os.getuid() != 0)
 
 
-def test_of_the_environment_only_the_way_to_mlflow_goes_along_and_secrets_by_reference() -> None:
+def test_pods_get_only_the_variables_of_mlflow_and_secrets_by_reference() -> None:
     assert [entry["name"] for entry in manifest()["spec"]["trainer"]["env"]] == [
         "MLFLOW_TRACKING_USERNAME",
         "MLFLOW_TRACKING_PASSWORD",
@@ -187,7 +187,7 @@ def test_the_component_trains_through_a_job_and_takes_the_model_back(
     assert {path.name for path in (volume / NAME).iterdir()} == {"params.yaml", "model"}
 
 
-def test_a_job_that_fails_is_kept_for_its_logs_and_said_in_one_line(
+def test_a_failed_job_is_one_line_and_kept_for_its_logs(
     cluster: FakeCluster, start: Start, volume: Path
 ) -> None:
     cluster.command = ["false"]
@@ -198,12 +198,12 @@ def test_a_job_that_fails_is_kept_for_its_logs_and_said_in_one_line(
         f"logs: kubectl -n team logs -l jobset.sigs.k8s.io/jobset-name={NAME} --prefix --tail=-1"
     )
     assert NAME in cluster.jobs
-    told = yaml.safe_load((volume / NAME / "params.yaml").read_text())
-    assert told["data"]["prepared"] == str(volume / NAME / "prepared")
-    assert told["train"]["checkpoint"] == str(volume / NAME / "training.checkpoint")
+    settings = yaml.safe_load((volume / NAME / "params.yaml").read_text())
+    assert settings["data"]["prepared"] == str(volume / NAME / "prepared")
+    assert settings["train"]["checkpoint"] == str(volume / NAME / "training.checkpoint")
 
 
-def test_a_retried_step_puts_a_failed_job_aside(cluster: FakeCluster, start: Start) -> None:
+def test_a_retried_step_replaces_a_failed_job(cluster: FakeCluster, start: Start) -> None:
     cluster.command = ["false"]
     for _ in range(2):
         with pytest.raises(StreetsegError, match="FailedJobs"):
@@ -211,9 +211,7 @@ def test_a_retried_step_puts_a_failed_job_aside(cluster: FakeCluster, start: Sta
     assert [call for call in cluster.calls if call != "get"] == ["create", "delete", "create"]
 
 
-def test_a_retried_step_goes_on_with_a_job_that_still_runs(
-    cluster: FakeCluster, start: Start
-) -> None:
+def test_a_retried_step_waits_for_a_job_that_still_runs(cluster: FakeCluster, start: Start) -> None:
     cluster.command = ["sh", "-c", "sleep 2; exit 1"]
     jobs = TrainJobs()
     jobs.create(manifest(gpus=0, nodes=1))
@@ -235,7 +233,7 @@ def test_a_retried_step_takes_the_model_of_a_job_that_is_complete(
     assert [call for call in cluster.calls if call != "get"] == ["create"]
 
 
-def test_what_other_runs_left_goes_after_a_week_unless_their_job_goes_on(
+def test_folders_of_other_runs_are_removed_after_a_week_unless_their_job_runs(
     cluster: FakeCluster, start: Start, volume: Path, trained: Trained
 ) -> None:
     cluster.command = ["sleep", "60"]
@@ -253,7 +251,7 @@ def test_what_other_runs_left_goes_after_a_week_unless_their_job_goes_on(
 
 
 @pytest.mark.slow
-def test_a_step_that_is_told_to_end_deletes_the_job_and_leaves_the_checkpoint(
+def test_a_step_that_gets_sigterm_deletes_the_job_and_leaves_the_checkpoint(
     cluster: FakeCluster, volume: Path, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     cluster.command = ["sleep", "60"]
@@ -273,9 +271,9 @@ with exit_on_error():
     assert step.stdout
     assert any("running" in line for line in step.stdout)
     step.send_signal(signal.SIGTERM)
-    _, said = step.communicate(timeout=60)
+    _, stderr = step.communicate(timeout=60)
     assert step.returncode == 1
-    assert said == (
+    assert stderr == (
         f"error: stopped: train job {NAME} is deleted; a retried run goes on from {volume / NAME}\n"
     )
     assert cluster.calls[-1] == "delete"
@@ -283,7 +281,7 @@ with exit_on_error():
     assert (volume / NAME / "params.yaml").exists()
 
 
-def test_a_job_that_somebody_deletes_is_said_to_be_gone(cluster: FakeCluster, start: Start) -> None:
+def test_a_job_that_somebody_deletes_is_an_error(cluster: FakeCluster, start: Start) -> None:
     cluster.command = ["sleep", "60"]
 
     def delete() -> None:
@@ -298,7 +296,7 @@ def test_a_job_that_somebody_deletes_is_said_to_be_gone(cluster: FakeCluster, st
     other.join()
 
 
-def test_an_api_that_is_away_for_a_while_is_waited_for(cluster: FakeCluster, start: Start) -> None:
+def test_an_api_may_be_unavailable_for_a_while(cluster: FakeCluster, start: Start) -> None:
     cluster.command = ["sh", "-c", "sleep 2; exit 1"]
 
     def restart() -> None:
@@ -315,7 +313,7 @@ def test_an_api_that_is_away_for_a_while_is_waited_for(cluster: FakeCluster, sta
     other.join()
 
 
-def test_an_api_that_stays_away_is_not_waited_for_forever(
+def test_an_api_that_stays_unavailable_is_an_error(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "MAX_SILENCE_S", 0)
@@ -325,7 +323,7 @@ def test_an_api_that_stays_away_is_not_waited_for_forever(
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"refuses": 401}, r"refuses \(401\): not now"),
         ({"forbids": {"get"}}, r'cannot get resource "trainjobs".*deploy/trainjob-rbac\.yaml'),
@@ -334,11 +332,11 @@ def test_an_api_that_stays_away_is_not_waited_for_forever(
     ],
 )
 def test_a_cluster_that_is_not_ready_is_one_clear_line(
-    cluster: FakeCluster, start: Start, volume: Path, changes: dict, said: str
+    cluster: FakeCluster, start: Start, volume: Path, changes: dict, message: str
 ) -> None:
     for name, value in changes.items():
         setattr(cluster, name, value)
-    with pytest.raises(StreetsegError, match=said):
+    with pytest.raises(StreetsegError, match=message):
         start()
     assert not list(volume.iterdir())  # before anything was copied
 
@@ -386,7 +384,7 @@ def test_a_volume_that_is_not_mounted_is_one_clear_line(start: Start, tmp_path: 
         start(mount=str(tmp_path / "nowhere"))
 
 
-def test_the_service_account_is_given_no_more_than_the_step_asks_for() -> None:
+def test_the_service_account_gets_no_more_rights_than_the_step_uses() -> None:
     role, binding = yaml.safe_load_all((REPOSITORY / "deploy/trainjob-rbac.yaml").read_text())
     rules = {rule["resources"][0]: set(rule["verbs"]) for rule in role["rules"]}
     assert rules == {"trainjobs": {"create", "get", "delete"}, "pods": {"get"}}
@@ -397,8 +395,8 @@ def test_the_service_account_is_given_no_more_than_the_step_asks_for() -> None:
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The pipeline, compiled twice for two pods of four GPUs."""
     texts = []
-    for place in ("first", "second"):
-        out = tmp_path_factory.mktemp(place) / "pipeline.yaml"
+    for name in ("first", "second"):
+        out = tmp_path_factory.mktemp(name) / "pipeline.yaml"
         options = ["--volume", "training-claim", "--nodes", "2", "--gpus", "4", "--out"]
         subprocess.run(
             [sys.executable, "-m", "pipelines.training", "compile", *options, str(out)],
@@ -419,12 +417,12 @@ def test_the_compiled_step_has_its_image_its_arguments_and_the_volume(compiled: 
     executor = pipeline["deploymentSpec"]["executors"]["exec-train-job"]["container"]
     assert executor["image"] == "registry.example/streetseg:1.2"
     inputs = pipeline["root"]["dag"]["tasks"]["train-job"]["inputs"]["parameters"]
-    told = {
+    constants = {
         name: entry["runtimeValue"]["constant"]
         for name, entry in inputs.items()
         if "runtimeValue" in entry
     }
-    assert told == {
+    assert constants == {
         "nodes": 2,
         "gpus": 4,
         "runtime": "torch-distributed",

@@ -1,4 +1,4 @@
-"""The pipelines beside the training: compiled, submitted, and run whole on this machine."""
+"""The pipelines beside the training: compiled, submitted, and run on this machine."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ def run(champion: Params, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
 
 def test_a_folder_is_segmented_into_an_artifact(run: Callable[..., Run], frames: Path) -> None:
-    found = run(batch_pipeline(), source=str(frames))
-    assert found.done.succeeded, found.done.error
-    assert list(found.done.tasks) == ["fetch-model", "segment"]
-    assert found.done.outputs["model"] == f"models:/{NAME}/1"
-    masks = Path(found.done.outputs["masks"].path)
+    finished = run(batch_pipeline(), source=str(frames))
+    assert finished.done.succeeded, finished.done.error
+    assert list(finished.done.tasks) == ["fetch-model", "segment"]
+    assert finished.done.outputs["model"] == f"models:/{NAME}/1"
+    masks = Path(finished.done.outputs["masks"].path)
     assert sorted(path.name for path in masks.iterdir()) == [
         "a.png_mask.png",
         "b.png_mask.png",
@@ -113,11 +113,11 @@ def test_a_folder_is_segmented_into_an_artifact(run: Callable[..., Run], frames:
     ]
     model = json.loads((masks / "summary.json").read_text())["model"]
     assert (model["name"], model["version"]) == (NAME, "1")
-    assert found.metadata("masks")["registered"] == f"models:/{NAME}/1"
-    metrics = found.metadata("metrics")
+    assert finished.metadata("masks")["registered"] == f"models:/{NAME}/1"
+    metrics = finished.metadata("metrics")
     assert (metrics["pictures"], metrics["failed"]) == (4, 1)
     assert sum(v for k, v in metrics.items() if k.startswith("share_")) == pytest.approx(1)
-    page = Path(found.done.outputs["report"].path).read_text()
+    page = Path(finished.done.outputs["report"].path).read_text()
     assert page.count("data:image/jpeg") == 3
     assert "bad.png" in page
 
@@ -138,16 +138,16 @@ def test_a_mistake_ends_a_run_with_one_line(
 def test_a_version_is_scored_in_a_run_of_its_own(
     run: Callable[..., Run], champion: Params, trained: Trained, remote: tuple[str, str]
 ) -> None:
-    place, version = remote
+    address, version = remote
     client = connect(champion.registry)
     before = client.get_run(trained.run_id).to_dictionary()
-    data = {"data.remote": place, "evaluate.tta": ["flip"]}
-    found = run(evaluation_pipeline(), data_version=version, overrides=data)
-    assert found.done.succeeded, found.done.error
-    assert set(found.done.tasks) == {"configure", "fetch-model", "fetch", "validate", "evaluate"}
+    data = {"data.remote": address, "evaluate.tta": ["flip"]}
+    finished = run(evaluation_pipeline(), data_version=version, overrides=data)
+    assert finished.done.succeeded, finished.done.error
+    assert set(finished.done.tasks) == {"configure", "fetch-model", "fetch", "validate", "evaluate"}
 
     scores = json.loads(
-        (Path(found.done.outputs["evaluation"].path) / "evaluation.json").read_text()
+        (Path(finished.done.outputs["evaluation"].path) / "evaluation.json").read_text()
     )
     assert (scores["data_version"], scores["split"]) == (version, "val")
     assert client.get_run(trained.run_id).to_dictionary() == before, "what it was registered with"
@@ -167,7 +167,7 @@ def test_a_version_is_scored_in_a_run_of_its_own(
     assert {"evaluation/evaluation.json", "evaluation/report.html"} <= files
 
 
-def test_a_scoring_is_no_training(champion: Params, dataset: PreparedDataset) -> None:
+def test_scoring_does_not_count_as_training(champion: Params, dataset: PreparedDataset) -> None:
     """A schedule would otherwise take data that was scored on for data that was trained on."""
     from streetseg.tracking.results import record_scoring
 
@@ -203,8 +203,8 @@ def call(
 
 @pytest.mark.parametrize("factory", PIPELINES, ids=["batch", "evaluation"])
 def test_every_input_has_a_description(call: Callable[..., str], factory: PipelineFactory) -> None:
-    said = call(factory, "compile", "--out", "pipeline.yaml")
-    assert said.startswith("pipeline.yaml: components run on the image")
+    printed = call(factory, "compile", "--out", "pipeline.yaml")
+    assert printed.startswith("pipeline.yaml: components run on the image")
     compiled = next(yaml.safe_load_all(Path("pipeline.yaml").read_text()))
     assert compiled["pipelineInfo"]["name"] == factory(no_pods).name
     assert compiled["pipelineInfo"]["description"]
@@ -212,19 +212,19 @@ def test_every_input_has_a_description(call: Callable[..., str], factory: Pipeli
     assert all(entry["description"] for entry in inputs.values())
     required = [name for name, entry in inputs.items() if "defaultValue" not in entry]
     assert len(required) == 1
-    told = " ".join(call(factory, "run", "--help").split())
+    help_text = " ".join(call(factory, "run", "--help").split())
     for name in inputs.keys() - {"overrides"}:
-        assert f"{name}=..." in told
+        assert f"{name}=..." in help_text
 
 
 @pytest.mark.slow
-def test_a_run_with_a_destination_goes_on_there(
+def test_a_run_resumes_at_its_destination(
     call: Callable[..., str], run: Callable[..., Run], champion: Params, frames: Path
 ) -> None:
     store = f"registry.tracking_uri={champion.registry.tracking_uri}"
-    given = (f"source={frames}", "destination=masks", f"model={CHAMPION}")
-    said = call(batch_pipeline, "run", *given, "--set", store, "--folder", "out")
-    assert f"model: models:/{NAME}/1" in said
+    arguments = (f"source={frames}", "destination=masks", f"model={CHAMPION}")
+    printed = call(batch_pipeline, "run", *arguments, "--set", store, "--folder", "out")
+    assert f"model: models:/{NAME}/1" in printed
     assert len(list(Path("masks").glob("*_mask.png"))) == 3
 
     where = str(Path("masks").resolve())
@@ -245,11 +245,11 @@ def kubeflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKubeflow]:
     server.close()
 
 
-def test_a_pipeline_is_submitted_with_what_is_given(
+def test_a_pipeline_is_submitted_with_its_inputs(
     call: Callable[..., str], kubeflow: FakeKubeflow
 ) -> None:
-    given = ("source=s3://frames/drive", "--set", "serve.max_megapixels=80")
-    said = call(batch_pipeline, "submit", *given)
+    arguments = ("source=s3://frames/drive", "--set", "serve.max_megapixels=80")
+    printed = call(batch_pipeline, "submit", *arguments)
     (pipeline,) = kubeflow.pipelines.values()
     assert pipeline["name"] == "street-segmentation-batch"
     (run,) = kubeflow.runs.values()
@@ -257,11 +257,11 @@ def test_a_pipeline_is_submitted_with_what_is_given(
         "source": "s3://frames/drive",
         "overrides": {"serve.max_megapixels": 80},
     }
-    assert f"run {run['run_id']}: " in said
+    assert f"run {run['run_id']}: " in printed
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("arguments", "message"),
     [
         ([], r"needs source=\.\.\.: Folder, or prefix"),
         (["sauce=x"], "has no input 'sauce': did you mean 'source'"),
@@ -269,14 +269,14 @@ def test_a_pipeline_is_submitted_with_what_is_given(
         (["source=x", "--set", "serve.max_megapixel=1"], "did you mean 'max_megapixels'"),
     ],
 )
-def test_a_wrong_input_is_found_at_once(given: list[str], said: str) -> None:
-    sets = given[given.index("--set") + 1 :] if "--set" in given else []
-    with pytest.raises(StreetsegError, match=said):
-        read_inputs(batch_pipeline(), given[:1], parse_overrides(sets))
+def test_a_wrong_input_is_found_at_once(arguments: list[str], message: str) -> None:
+    sets = arguments[arguments.index("--set") + 1 :] if "--set" in arguments else []
+    with pytest.raises(StreetsegError, match=message):
+        read_inputs(batch_pipeline(), arguments[:1], parse_overrides(sets))
 
 
 @pytest.mark.parametrize("option", [["--gpus"], ["--network", "host"]])
-def test_what_containers_take_is_wrong_usage_without_them(option: list[str]) -> None:
+def test_options_of_containers_need_the_docker_runner(option: list[str]) -> None:
     done = CliRunner().invoke(app, ["run", *option])
     assert done.exit_code == 2
     assert "--runner docker" in done.output

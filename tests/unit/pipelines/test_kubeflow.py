@@ -56,7 +56,7 @@ def kubeflow() -> Iterator[FakeKubeflow]:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home that nothing is known of: neither kfp's settings nor the user's."""
+    """An empty home, without settings of kfp or the user."""
     for name in list(os.environ):
         if name.startswith(("KFP_", "KF_", "KUBERNETES_", "SSL_CERT")):
             monkeypatch.delenv(name)
@@ -87,10 +87,10 @@ def call(
             main(training_pipeline, partial(scheduled_pipeline, training_pipeline))
         except SystemExit as ended:
             status = ended.code
-        said = capsys.readouterr()
+        printed = capsys.readouterr()
         if isinstance(status, str):  # as the interpreter does with a message
-            return Called(1, said.out, f"{said.err}{status}\n")
-        return Called(int(status or 0), said.out, said.err)
+            return Called(1, printed.out, f"{printed.err}{status}\n")
+        return Called(int(status or 0), printed.out, printed.err)
 
     return run
 
@@ -102,7 +102,7 @@ def submitted(kubeflow: FakeKubeflow, call: Callable[..., Called]) -> str:
     return next(iter(kubeflow.runs))
 
 
-def test_the_first_run_brings_pipeline_version_and_experiment(
+def test_the_first_run_creates_pipeline_version_and_experiment(
     kubeflow: FakeKubeflow, call: Callable[..., Called], home: Path
 ) -> None:
     done = call("submit", "--data-version", DATA)
@@ -244,7 +244,7 @@ def test_a_token_comes_from_a_file_too_and_is_never_shown(
     assert not re.search(f"an-old-one|{TOKEN}|secret", refused.err + garbled.err)
 
 
-def test_waiting_tells_each_step_and_exits_by_the_outcome(
+def test_waiting_prints_each_step_and_exits_by_the_outcome(
     kubeflow: FakeKubeflow, call: Callable[..., Called]
 ) -> None:
     kubeflow.story = [
@@ -255,9 +255,9 @@ def test_waiting_tells_each_step_and_exits_by_the_outcome(
     ]
     done = call("submit", "--data-version", DATA, "--wait")
     assert done.status == 0
-    told = [re.sub(r" \(.*\)", "", line) for line in done.out.splitlines()[2:]]
+    lines = [re.sub(r" \(.*\)", "", line) for line in done.out.splitlines()[2:]]
     (run_id,) = kubeflow.runs
-    assert told == [
+    assert lines == [
         "configure running",
         "configure succeeded",
         "fetch cached",
@@ -295,20 +295,20 @@ def test_waiting_outlasts_a_restart_of_the_endpoint(
 ) -> None:
     kubeflow.story = [("SUCCEEDED", {"configure": "SUCCEEDED"})]
     kubeflow.answer = (503, {}, "no healthy upstream")
-    naps = []
+    pauses = []
 
-    def nap(seconds: float) -> None:
-        naps.append(seconds)
-        if len(naps) == 3:
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
             kubeflow.answer = None
 
-    monkeypatch.setattr(client.time, "sleep", nap)
+    monkeypatch.setattr(client.time, "sleep", pause)
     assert call("wait", submitted).status == 0
     kubeflow.answer = (503, {}, "no healthy upstream")
     assert call("wait", submitted).err.startswith(f"error: {kubeflow.url} is not ready (503)")
 
 
-def test_an_interrupt_leaves_the_run_going_and_tells_how_to_come_back(
+def test_an_interrupt_leaves_the_run_running_and_says_how_to_follow_it_again(
     kubeflow: FakeKubeflow, call: Callable[..., Called], submitted: str
 ) -> None:
     kubeflow.story = [("RUNNING", {"configure": "RUNNING"})]
@@ -456,7 +456,7 @@ def test_logs_come_from_the_endpoint_or_else_from_kubectl(
     )
 
 
-def test_of_a_step_that_was_tried_again_the_last_attempt_counts() -> None:
+def test_the_last_attempt_of_a_retried_step_counts() -> None:
     def task(number: int, name: str, state: str, *children: int) -> V2beta1PipelineTaskDetail:
         return V2beta1PipelineTaskDetail(
             task_id=f"{number}",
@@ -489,7 +489,7 @@ def html(status: int, **headers: str) -> tuple[int, dict[str, str], str]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         (html(401), "does not know who asks (401): a token is needed: put one in KFP_TOKEN"),
         (
@@ -508,17 +508,17 @@ def html(status: int, **headers: str) -> tuple[int, dict[str, str], str]:
     ids=["401", "403", "login page", "redirect to a login page", "elsewhere", "500", "502"],
 )
 @pytest.mark.parametrize("command", ["submit", "list"])
-def test_what_is_wrong_is_told_in_one_line(
+def test_an_error_of_the_endpoint_is_one_line(
     kubeflow: FakeKubeflow,
     call: Callable[..., Called],
     answer: tuple[int, dict[str, str], str],
-    said: str,
+    message: str,
     command: str,
 ) -> None:
     kubeflow.answer = answer
     done = call(command, *(["--data-version", DATA] if command == "submit" else []))
     assert (done.status, done.out) == (1, "")
-    assert done.err.startswith(f"error: {kubeflow.url} {said}")
+    assert done.err.startswith(f"error: {kubeflow.url} {message}")
     assert len(done.err.splitlines()) == 1
 
 
@@ -537,7 +537,7 @@ def test_an_unknown_run_is_named(kubeflow: FakeKubeflow, call: Callable[..., Cal
         assert (done.status, done.err) == (1, f"error: no run 'no-such-run' at {kubeflow.url}\n")
 
 
-def test_a_name_that_is_taken_is_told(kubeflow: FakeKubeflow, call: Callable[..., Called]) -> None:
+def test_a_taken_name_is_an_error(kubeflow: FakeKubeflow, call: Callable[..., Called]) -> None:
     name = "street-segmentation-training"
     kubeflow.pipelines["theirs"] = {"name": name, "display_name": name, "namespace": "others"}
     done = call("submit", "--data-version", DATA)
@@ -545,7 +545,7 @@ def test_a_name_that_is_taken_is_told(kubeflow: FakeKubeflow, call: Callable[...
     assert f"the name '{name}' is taken at {kubeflow.url} by a pipeline that" in done.err
 
 
-def test_a_version_of_another_pipeline_with_our_name_is_told(
+def test_a_version_of_another_pipeline_with_our_name_is_an_error(
     kubeflow: FakeKubeflow, call: Callable[..., Called], submitted: str
 ) -> None:
     (version,) = kubeflow.versions.values()
@@ -555,7 +555,7 @@ def test_a_version_of_another_pipeline_with_our_name_is_told(
     assert f"a pipeline version '{version['name']}' that does not belong to" in done.err
 
 
-def test_where_nothing_answers_is_told(
+def test_an_unreachable_endpoint_is_named(
     call: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
@@ -568,7 +568,7 @@ def test_where_nothing_answers_is_told(
     assert "name one by --endpoint or KFP_ENDPOINT" in call("list").err
 
 
-def test_an_endpoint_that_does_not_answer_in_time_is_given_up(
+def test_an_endpoint_has_limited_time_to_answer(
     call: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "TIMEOUT_S", 1)
@@ -621,8 +621,8 @@ def test_an_image_that_no_cluster_can_pull_is_a_warning(
     for command in (("submit", "--data-version", DATA), ("schedule", "--cron", "0 0 3 * * *")):
         done = call(*command)
         assert done.status == 0
-        said = f"warning: the image {image} names no registry"
-        assert [line[: len(said)] for line in done.err.splitlines()] == [said] * warned
+        warning = f"warning: the image {image} names no registry"
+        assert [line[: len(warning)] for line in done.err.splitlines()] == [warning] * warned
 
 
 def test_help_says_what_cron_is_and_never_asks_for_a_token(call: Callable[..., Called]) -> None:

@@ -1,4 +1,4 @@
-"""Running a pipeline on this machine: what a run tells of its tasks.
+"""Running a pipeline on this machine: what is known of its tasks.
 
 It is read from kfp's log, so these tests fail where a release of kfp words it otherwise.
 """
@@ -35,7 +35,7 @@ def counting(limit: int) -> int:
     return first.output
 
 
-def test_a_run_tells_its_tasks_their_lines_and_its_outcome(tmp_path: Path) -> None:
+def test_a_run_has_its_tasks_their_lines_and_its_outcome(tmp_path: Path) -> None:
     def run(limit: int) -> tuple[LocalRun, list[str]]:
         lines: list[str] = []
         return run_locally(counting, {"limit": limit}, tmp_path, lines.append), lines

@@ -64,17 +64,17 @@ class Compiled:
         }
 
     def resources(self, step: str) -> dict[str, str]:
-        found = self.containers()[step]["resources"]
-        return {name: value for name, value in found.items() if name.startswith("resource")}
+        values = self.containers()[step]["resources"]
+        return {name: value for name, value in values.items() if name.startswith("resource")}
 
     def pod(self, step: str) -> dict:
         return self.pods.get(f"exec-{step}", {})
 
     def secrets(self, step: str) -> dict[str, list[str]]:
         """The variables of each secret that a step has; all are optional."""
-        found = self.pod(step).get("secretAsEnv", [])
-        assert all(each["optional"] for each in found)
-        return {each["secretName"]: [key["envVar"] for key in each["keyToEnv"]] for each in found}
+        secrets = self.pod(step).get("secretAsEnv", [])
+        assert all(each["optional"] for each in secrets)
+        return {each["secretName"]: [key["envVar"] for key in each["keyToEnv"]] for each in secrets}
 
 
 Compile = Callable[..., Compiled]
@@ -122,19 +122,19 @@ def test_the_yaml_in_the_repository_is_what_the_defaults_compile_to(tmp_path: Pa
 
 
 def test_every_step_has_requests_and_limits(compiled: Compile) -> None:
-    found = compiled()
-    assert found.containers().keys() == STEPS
-    assert found.resources("train") == resources(("2", "8"), ("8Gi", "16Gi"))
-    assert found.resources("evaluate") == resources(("2", "8"), ("4Gi", "12Gi"))
+    pipeline = compiled()
+    assert pipeline.containers().keys() == STEPS
+    assert pipeline.resources("train") == resources(("2", "8"), ("8Gi", "16Gi"))
+    assert pipeline.resources("evaluate") == resources(("2", "8"), ("4Gi", "12Gi"))
     for step in ("configure", "gate", "register", "report-closed-gate"):
-        assert found.resources(step) == resources(("0.5", "2"), ("1Gi", "4Gi"))
+        assert pipeline.resources(step) == resources(("0.5", "2"), ("1Gi", "4Gi"))
 
-    found = compiled(
+    pipeline = compiled(
         "cluster.steps.train.cpu=[1500m, 32]",
         "cluster.steps.gate={cpu: [1, 1], memory: [512Mi, 1G]}",
     )
-    assert found.resources("train") == resources(("1500m", "32"), ("8Gi", "16Gi"))
-    assert found.resources("gate") == resources(("1", "1"), ("512Mi", "1G"))
+    assert pipeline.resources("train") == resources(("1500m", "32"), ("8Gi", "16Gi"))
+    assert pipeline.resources("gate") == resources(("1", "1"), ("512Mi", "1G"))
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -142,15 +142,15 @@ def test_every_step_of_every_pipeline_may_have_resources_of_its_own(
     compiled: Compile, name: str
 ) -> None:
     steps = compiled(name=name).containers().keys()
-    found = compiled(
+    pipeline = compiled(
         *(f"cluster.steps.{step}={{cpu: [3, 3], memory: [9Gi, 9Gi]}}" for step in steps), name=name
     )
-    assert {step: found.resources(step) for step in steps} == dict.fromkeys(
+    assert {step: pipeline.resources(step) for step in steps} == dict.fromkeys(
         steps, resources(("3", "3"), ("9Gi", "9Gi"))
     )
 
 
-def test_a_file_that_names_one_step_leaves_the_others_as_they_were(tmp_path: Path) -> None:
+def test_steps_that_a_file_does_not_name_keep_their_defaults(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("cluster: {steps: {gate: {cpu: [1, 2], memory: [1Gi, 2Gi]}}}")
     cluster = read_cluster(path, {})
@@ -159,7 +159,7 @@ def test_a_file_that_names_one_step_leaves_the_others_as_they_were(tmp_path: Pat
     assert cluster.resources("register") == Cluster().resources("default")
 
 
-def test_training_has_accelerators_a_kind_of_node_and_shared_memory(compiled: Compile) -> None:
+def test_training_gets_accelerators_nodes_and_shared_memory(compiled: Compile) -> None:
     plain = compiled()
     assert "accelerator" not in plain.containers()["train"]["resources"]
     assert not {"nodeSelector", "tolerations"} & plain.pod("train").keys()
@@ -174,15 +174,15 @@ def test_training_has_accelerators_a_kind_of_node_and_shared_memory(compiled: Co
 
     taint = "{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}"
     spot = "{key: spot, value: 'yes', effect: NoExecute, toleration_seconds: 60}"
-    found = compiled(
+    pipeline = compiled(
         "cluster.gpu={type: amd.com/gpu, count: 2}",
         "cluster.node_selector={accelerator: mi300}",
         f"cluster.tolerations=[{taint}, {spot}]",
         "cluster.shared_memory=512Mi",
     )
-    accelerator = found.containers()["train"]["resources"]["accelerator"]
+    accelerator = pipeline.containers()["train"]["resources"]["accelerator"]
     assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("amd.com/gpu", "2")
-    pod = found.pod("train")
+    pod = pipeline.pod("train")
     assert pod["nodeSelector"] == {"labels": {"accelerator": "mi300"}}
     assert pod["tolerations"] == [
         {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
@@ -196,13 +196,13 @@ def test_training_has_accelerators_a_kind_of_node_and_shared_memory(compiled: Co
     ]
     assert pod["emptyDirMounts"][0]["sizeLimit"] == "512Mi"
     for step in STEPS - {"train"}:
-        assert "accelerator" not in found.containers()[step]["resources"]
-        assert found.pod(step).keys() <= {"secretAsEnv"}
+        assert "accelerator" not in pipeline.containers()[step]["resources"]
+        assert pipeline.pod(step).keys() <= {"secretAsEnv"}
 
 
-def test_a_step_has_the_secrets_that_it_needs_and_no_others(compiled: Compile) -> None:
-    found = compiled()
-    assert {step: set(found.secrets(step)) for step in STEPS} == {
+def test_a_step_gets_only_the_secrets_that_it_needs(compiled: Compile) -> None:
+    pipeline = compiled()
+    assert {step: set(pipeline.secrets(step)) for step in STEPS} == {
         "configure": {"streetseg-mlflow", "streetseg-git"},
         "fetch": {"streetseg-s3"},
         "validate": {"streetseg-s3"},
@@ -212,27 +212,27 @@ def test_a_step_has_the_secrets_that_it_needs_and_no_others(compiled: Compile) -
         "register": {"streetseg-mlflow", "streetseg-s3"},
         "report-closed-gate": set(),
     }
-    assert found.secrets("train")["streetseg-mlflow"] == Cluster().secrets.mlflow.keys
+    assert pipeline.secrets("train")["streetseg-mlflow"] == Cluster().secrets.mlflow.keys
 
-    found = compiled("cluster.secrets.storage={name: gcs, keys: [GOOGLE_API_KEY]}")
-    assert found.secrets("fetch") == {"gcs": ["GOOGLE_API_KEY"]}
+    pipeline = compiled("cluster.secrets.storage={name: gcs, keys: [GOOGLE_API_KEY]}")
+    assert pipeline.secrets("fetch") == {"gcs": ["GOOGLE_API_KEY"]}
 
 
 def test_the_data_cache_is_a_volume_of_the_step_that_fetches(compiled: Compile) -> None:
     assert "env" not in compiled().containers()["fetch"]
-    found = compiled("cluster.data_cache=street-data")
-    (variable,) = found.containers()["fetch"]["env"]
-    (mounted,) = found.pod("fetch")["pvcMount"]
+    pipeline = compiled("cluster.data_cache=street-data")
+    (variable,) = pipeline.containers()["fetch"]["env"]
+    (mounted,) = pipeline.pod("fetch")["pvcMount"]
     assert mounted["pvcNameParameter"]["runtimeValue"]["constant"] == "street-data"
     assert variable == {"name": "STREETSEG_DATA_CACHE", "value": mounted["mountPath"]}
-    assert [step for step in STEPS if "pvcMount" in found.pod(step)] == ["fetch"]
+    assert [step for step in STEPS if "pvcMount" in pipeline.pod(step)] == ["fetch"]
 
 
-def test_only_what_may_do_better_the_next_time_is_tried_again(compiled: Compile) -> None:
-    def retries(found: Compiled) -> dict[str, int]:
+def test_only_steps_that_may_succeed_later_are_retried(compiled: Compile) -> None:
+    def retries(pipeline: Compiled) -> dict[str, int]:
         policies = {
             name: task["retryPolicy"]
-            for name, task in found.tasks().items()
+            for name, task in pipeline.tasks().items()
             if "retryPolicy" in task
         }
         for policy in policies.values():
@@ -245,7 +245,7 @@ def test_only_what_may_do_better_the_next_time_is_tried_again(compiled: Compile)
     assert retries(compiled(volume=True)) == {"fetch": 3, "register": 3, "train-job": 2}
 
 
-def test_what_depends_on_its_inputs_alone_is_cached(compiled: Compile) -> None:
+def test_steps_that_depend_on_their_inputs_alone_are_cached(compiled: Compile) -> None:
     tasks = compiled().tasks()
     cached = {name for name in STEPS if tasks[name]["cachingOptions"].get("enableCache")}
     assert cached == {"fetch", "validate", "train"}
@@ -253,11 +253,11 @@ def test_what_depends_on_its_inputs_alone_is_cached(compiled: Compile) -> None:
 
 def test_the_step_that_waits_for_a_train_job_takes_no_accelerator(compiled: Compile) -> None:
     sets = "cluster.gpu.count=8", "cluster.node_selector={accelerator: a100}"
-    found = compiled(*sets, volume=True)
-    assert found.resources("train-job") == resources(("0.5", "2"), ("1Gi", "4Gi"))
-    assert "accelerator" not in found.containers()["train-job"]["resources"]
-    assert found.pod("train-job").keys() == {"pvcMount", "secretAsEnv"}
-    assert found.secrets("train-job") == compiled().secrets("train")
+    pipeline = compiled(*sets, volume=True)
+    assert pipeline.resources("train-job") == resources(("0.5", "2"), ("1Gi", "4Gi"))
+    assert "accelerator" not in pipeline.containers()["train-job"]["resources"]
+    assert pipeline.pod("train-job").keys() == {"pvcMount", "secretAsEnv"}
+    assert pipeline.secrets("train-job") == compiled().secrets("train")
 
 
 @pytest.mark.parametrize("volume", [False, True], ids=["plain", "volume"])
@@ -269,34 +269,34 @@ def test_kubeflow_loads_the_yaml(compiled: Compile, volume: bool, sets: tuple[st
 
 
 @pytest.mark.parametrize("name", ["training", "scheduled"])
-def test_a_webhook_hears_how_the_whole_run_ended(compiled: Compile, name: str) -> None:
+def test_a_webhook_gets_the_outcome_of_the_run(compiled: Compile, name: str) -> None:
     assert "report-outcome" not in compiled(name=name).tasks()
-    found = compiled("cluster.webhook_secret=hook", name=name)
-    assert found.spec["pipelineInfo"]["name"] == f"street-segmentation-{name}"
-    root = found.spec["root"]["dag"]["tasks"]
+    pipeline = compiled("cluster.webhook_secret=hook", name=name)
+    assert pipeline.spec["pipelineInfo"]["name"] == f"street-segmentation-{name}"
+    root = pipeline.spec["root"]["dag"]["tasks"]
     assert root.keys() == {"exit-handler-1", "report-outcome"}
-    told = root["report-outcome"]
-    assert told["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
-    assert told["inputs"]["parameters"]["status"] == {
+    report = root["report-outcome"]
+    assert report["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    assert report["inputs"]["parameters"]["status"] == {
         "taskFinalStatus": {"producerTask": "exit-handler-1"}
     }
-    assert told["cachingOptions"] == {}
-    assert found.secrets("report-outcome") == {"hook": ["STREETSEG_WEBHOOK_URL"]}
-    assert list(found.tasks()).count("report-outcome") == 1
-    assert found.containers().keys() >= STEPS
+    assert report["cachingOptions"] == {}
+    assert pipeline.secrets("report-outcome") == {"hook": ["STREETSEG_WEBHOOK_URL"]}
+    assert list(pipeline.tasks()).count("report-outcome") == 1
+    assert pipeline.containers().keys() >= STEPS
     before = compiled(name=name).spec["root"]["inputDefinitions"]
-    assert found.spec["root"]["inputDefinitions"] == before
+    assert pipeline.spec["root"]["inputDefinitions"] == before
 
 
-def test_the_scheduled_steps_are_placed_too(compiled: Compile) -> None:
-    found = compiled("cluster.gpu.count=1", name="scheduled")
-    assert found.secrets("data-changed").keys() == {"streetseg-mlflow", "streetseg-git"}
-    assert found.resources("data-changed") == resources(("0.5", "2"), ("1Gi", "4Gi"))
-    assert found.containers()["train"]["resources"]["accelerator"]["resourceCount"] == "1"
+def test_the_scheduled_steps_get_pods_too(compiled: Compile) -> None:
+    pipeline = compiled("cluster.gpu.count=1", name="scheduled")
+    assert pipeline.secrets("data-changed").keys() == {"streetseg-mlflow", "streetseg-git"}
+    assert pipeline.resources("data-changed") == resources(("0.5", "2"), ("1Gi", "4Gi"))
+    assert pipeline.containers()["train"]["resources"]["accelerator"]["resourceCount"] == "1"
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "message"),
     [
         ("steps.train.cpu=[4, 2]", "cpu must be [request, limit], the limit no less"),
         ("steps.train.memory=[8Gi, 8G]", "memory must be [request, limit], the limit no less"),
@@ -319,10 +319,10 @@ def test_the_scheduled_steps_are_placed_too(compiled: Compile) -> None:
         ("webhook_secret=https://example.org", "write a name of Kubernetes"),
     ],
 )
-def test_a_wrong_setting_is_one_line(setting: str, said: str) -> None:
+def test_a_wrong_setting_is_one_line(setting: str, message: str) -> None:
     with pytest.raises(StreetsegError) as caught:
         load_params(REPOSITORY / "params.yaml", [f"cluster.{setting}"])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -337,11 +337,11 @@ def test_compile_reads_a_params_file_and_overrides(
 
     (tmp_path / "mine.yaml").write_text("cluster: {gpu: {count: 1}}")
     out = tmp_path / "pipeline.yaml"
-    said = ("--params", str(tmp_path / "mine.yaml"), "--out", str(out))
-    assert not call(*said, "--set", "cluster.node_selector={accelerator: a100}")
-    found = Compiled(out.read_text())
-    assert found.containers()["train"]["resources"]["accelerator"]["resourceCount"] == "1"
-    assert found.pod("train")["nodeSelector"] == {"labels": {"accelerator": "a100"}}
+    options = ("--params", str(tmp_path / "mine.yaml"), "--out", str(out))
+    assert not call(*options, "--set", "cluster.node_selector={accelerator: a100}")
+    pipeline = Compiled(out.read_text())
+    assert pipeline.containers()["train"]["resources"]["accelerator"]["resourceCount"] == "1"
+    assert pipeline.pod("train")["nodeSelector"] == {"labels": {"accelerator": "a100"}}
     assert call("--set", "train.epochs=5") == (
         "error: --set train.epochs: only cluster.* is settled when the pipeline is compiled; the "
         "rest are parameters of its runs"
@@ -363,14 +363,14 @@ def test_a_run_cannot_change_its_pods() -> None:
         configure.python_func("main", "default", {"cluster.gpu.count": 1})
 
 
-def test_what_is_done_with_a_model_does_not_train_it_again() -> None:
+def test_settings_of_registration_do_not_change_those_of_training() -> None:
     def settle(**inputs: Any) -> Any:
-        given = {
+        defaults = {
             "data_version": DATA,
             "recipe": "default",
             "overrides": {"registry.tracking_uri": "sqlite:///mlflow.db", "registry.run_name": "a"},
         }
-        return configure.python_func(**(given | inputs))
+        return configure.python_func(**(defaults | inputs))
 
     plain, changed = settle(), settle(auto_promote=True, model_name="mine", fail_on_gate=True)
     for name in ("validation", "training"):

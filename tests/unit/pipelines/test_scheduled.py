@@ -35,15 +35,15 @@ def test_every_scheduled_step_depends_on_the_data(scheduled: dict) -> None:
     )
     (inside,) = scheduled["components"][condition["componentRef"]["name"]]["dag"]["tasks"].values()
     assert inside["taskInfo"]["name"] == "street-segmentation-training"
-    given = inside["inputs"]["parameters"]
-    assert given.pop("data_version") == {
+    inputs = inside["inputs"]["parameters"]
+    assert inputs.pop("data_version") == {
         "componentInputParameter": "pipelinechannel--data-changed-data_version"
     }
-    assert given == {
-        name: {"componentInputParameter": f"pipelinechannel--{name}"} for name in given
+    assert inputs == {
+        name: {"componentInputParameter": f"pipelinechannel--{name}"} for name in inputs
     }
     training = scheduled["components"][inside["componentRef"]["name"]]
-    assert training["inputDefinitions"]["parameters"].keys() == {"data_version", *given}
+    assert training["inputDefinitions"]["parameters"].keys() == {"data_version", *inputs}
     assert "train" in training["dag"]["tasks"]
 
 
