@@ -2,10 +2,11 @@
 
     python benchmarks/serve.py [--rounds 5] [--answers 5000]
 
-All have the same network, U-Net on EfficientNet-B3, which looks at 256x512; a request is a JPEG of
+All have the same network, U-Net on EfficientNet-B3 with 256x512 input. A request is a JPEG of
 2048x1024, an answer a palette PNG of that size. The bound is the work itself in a loop without a
 server: decode, resize, ONNX Runtime with all cores, upsample, encode. The servers and the bound
-take turns; who is not asked is idle. The clients are threads of this process, on the same cores.
+are measured in turn, while the others are idle. The clients are threads of this process, on the
+same cores.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ OURS = ["-m", "bentoml", "serve", SERVICE, "--host", "127.0.0.1", "--port", "POR
 
 @dataclass
 class Measured:
-    """A server and what was measured of it."""
+    """A server and its measurements."""
 
     port: int
     process: psutil.Process
@@ -65,10 +66,10 @@ class Measured:
         return sum(each.memory_info().rss for each in family) / 1e6
 
 
-def ask(port: int, picture: bytes) -> int:
+def ask(port: int, image: bytes) -> int:
     """Post an image to ``/segment`` and return the status."""
     head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
-    body = head + b"Content-Type: image/jpeg\r\n\r\n" + picture + b"\r\n--x--\r\n"
+    body = head + b"Content-Type: image/jpeg\r\n\r\n" + image + b"\r\n--x--\r\n"
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     try:
         connection.request(
@@ -81,21 +82,21 @@ def ask(port: int, picture: bytes) -> int:
         connection.close()
 
 
-def timed(port: int, picture: bytes) -> tuple[int, float]:
+def timed(port: int, image: bytes) -> tuple[int, float]:
     """The status of an answer, and how many seconds it took."""
     began = time.perf_counter()
-    return ask(port, picture), time.perf_counter() - began
+    return ask(port, image), time.perf_counter() - began
 
 
-def crowd(port: int, picture: bytes, clients: int, requests: int) -> list[tuple[int, float]]:
-    """Statuses and seconds of so many requests by so many clients at once."""
+def crowd(port: int, image: bytes, clients: int, requests: int) -> list[tuple[int, float]]:
+    """Statuses and seconds of ``requests`` requests by ``clients`` concurrent clients."""
     with ThreadPoolExecutor(clients) as threads:
-        return list(threads.map(lambda _: timed(port, picture), range(requests)))
+        return list(threads.map(lambda _: timed(port, image), range(requests)))
 
 
 @contextmanager
 def serving(name: str, command: list[str], artifact: Path) -> Iterator[Measured]:
-    """One of the servers, which serves a model artifact."""
+    """Start one of the servers with a model artifact."""
     environment = {"STREETSEG_SET": f"serve.model={artifact}"}
     python = [sys.executable, *command]
     with running(python, "/readyz", OUT / f"serve-{name}.log", environment) as server:
@@ -103,7 +104,7 @@ def serving(name: str, command: list[str], artifact: Path) -> Iterator[Measured]
 
 
 def trained_model(encoder: str, size: tuple[int, int]) -> Path:
-    """A network that has trained a little: its masks have areas and borders, not noise."""
+    """A briefly trained network: its masks have areas and borders, not noise."""
     folder = OUT / f"serve-{encoder}-{size[1]}x{size[0]}"
     params = load_params(
         overrides={
@@ -129,14 +130,14 @@ def photo(size: tuple[int, int] = (1024, 2048)) -> bytes:
     return cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
 
 
-def bound_of(artifact: Path, picture: bytes) -> Callable[[], object]:
-    """The work of one answer, with nothing around it."""
+def bound_of(artifact: Path, image: bytes) -> Callable[[], object]:
+    """The work of one answer without a server."""
     providers = onnxruntime.get_available_providers()
     session = onnxruntime.InferenceSession(artifact / "model.onnx", providers=providers)
     palette = read_labels(artifact).palette
 
     def answer() -> bytes:
-        rgb = decode_image(picture, max_pixels=10**9)
+        rgb = decode_image(image, max_pixels=10**9)
         logits = session.run(["logits"], {"images": resize_rgb(rgb, SIZE)[None]})[0][0]
         return encode_palette_png(categories_at(logits, rgb.shape[:2]), palette)
 
@@ -148,13 +149,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--answers", type=int, default=5000, help="over which memory is watched")
-    wanted = parser.parse_args()
+    arguments = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
-    artifact, picture = trained_model("efficientnet-b3", SIZE), photo()
-    report("serve", [*load_claims(artifact, picture, wanted.rounds), memory_claim(wanted.answers)])
+    artifact, image = trained_model("efficientnet-b3", SIZE), photo()
+    report(
+        "serve", [*load_claims(artifact, image, arguments.rounds), memory_claim(arguments.answers)]
+    )
 
 
-def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
+def load_claims(artifact: Path, image: bytes, rounds: int) -> list[Claim]:
     """One client, 16 and 64."""
     arguments = [str(artifact), "PORT", f"{SIZE[0]}x{SIZE[1]}"]
     commands = {
@@ -162,14 +165,14 @@ def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
         "flask": [str(PEERS / "flask_torch.py"), *arguments],
         "fastapi": [str(PEERS / "fastapi_onnx.py"), *arguments],
     }
-    answer, times, rates = bound_of(artifact, picture), [], []
+    answer, times, rates = bound_of(artifact, image), [], []
     with ExitStack() as running:
         servers = {
             name: running.enter_context(serving(name, command, artifact))
             for name, command in commands.items()
         }
         for server in servers.values():
-            crowd(server.port, picture, 2, 6)
+            crowd(server.port, image, 2, 6)
         answer()
         for _ in range(rounds):
             began = time.perf_counter()
@@ -179,17 +182,17 @@ def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
                 times.append(time.perf_counter() - start)
             rates.append(8 / (time.perf_counter() - began))
             for server in servers.values():
-                server.alone += [timed(server.port, picture)[1] for _ in range(8)]
+                server.alone += [timed(server.port, image)[1] for _ in range(8)]
             for server in servers.values():
                 began = time.perf_counter()
-                server.crowd += [each for _, each in crowd(server.port, picture, 16, 48)]
+                server.crowd += [each for _, each in crowd(server.port, image, 16, 48)]
                 server.rates.append(48 / (time.perf_counter() - began))
         memory = {name: server.megabytes() for name, server in servers.items()}
-        pressed = crowd(servers["ours"].port, picture, 64, 256)
+        pressed = crowd(servers["ours"].port, image, 64, 256)
     statuses = Counter(status for status, _ in pressed)
     print(f"64 clients: {dict(statuses)}")
-    odd = sum(count for status, count in statuses.items() if status not in (200, 429, 503))
-    mine, fastapi = servers["ours"], servers["fastapi"]
+    unexpected = sum(count for status, count in statuses.items() if status not in (200, 429, 503))
+    ours, fastapi = servers["ours"], servers["fastapi"]
     rate = {name: statistics.median(server.rates) for name, server in servers.items()}
     bound = statistics.median(rates)
     ms = 1e3
@@ -197,7 +200,7 @@ def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
         *(
             Claim(
                 f"{which} of an answer, 1 client; peer: FastAPI",
-                ms * quantile(mine.alone, share),
+                ms * quantile(ours.alone, share),
                 ms * quantile(fastapi.alone, share),
                 ms * quantile(times, share),
                 goal,
@@ -232,7 +235,7 @@ def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
         *(
             Claim(
                 f"p99 of an answer, 16 clients; peer: {name}",
-                quantile(mine.crowd, 0.99),
+                quantile(ours.crowd, 0.99),
                 quantile(servers[key].crowd, 0.99),
                 None,
                 "-",
@@ -242,7 +245,7 @@ def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
         ),
         Claim(
             "answers other than 200, 429 and 503, 64 clients",
-            float(odd),
+            float(unexpected),
             None,
             None,
             "ours <= 0",
@@ -267,11 +270,11 @@ def load_claims(artifact: Path, picture: bytes, rounds: int) -> list[Claim]:
 
 def memory_claim(answers: int) -> Claim:
     """Whether memory grows over many answers, of a small network."""
-    artifact, picture = trained_model("tu-tf_efficientnet_lite0", (64, 128)), photo((512, 1024))
+    artifact, image = trained_model("tu-tf_efficientnet_lite0", (64, 128)), photo((512, 1024))
     with serving("ours", OURS, artifact) as server:
-        crowd(server.port, picture, 8, answers // 10)
+        crowd(server.port, image, 8, answers // 10)
         before = server.megabytes()
-        crowd(server.port, picture, 8, answers)
+        crowd(server.port, image, 8, answers)
         after = server.megabytes()
     return Claim(
         f"memory after {answers} answers; bound: before them",
@@ -284,7 +287,7 @@ def memory_claim(answers: int) -> Claim:
 
 
 def quantile(values: list[float], share: float) -> float:
-    """The value below which a fraction of them lies."""
+    """The value that a fraction ``share`` of the values does not exceed."""
     return float(np.quantile(values, share))
 
 

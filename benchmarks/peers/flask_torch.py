@@ -33,12 +33,12 @@ def ready() -> str:
 @app.post("/segment")
 def segment() -> flask.Response:
     """A palette PNG of the size of the image."""
-    picture = Image.open(flask.request.files["image"].stream).convert("RGB")
-    small = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    image = Image.open(flask.request.files["image"].stream).convert("RGB")
+    small = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
     with torch.inference_mode():
         logits = model(torch.from_numpy(small.copy())[None])
     ids = logits.argmax(dim=1)[0].numpy().astype(np.uint8)
-    mask = Image.fromarray(ids).resize(picture.size, Image.Resampling.NEAREST)
+    mask = Image.fromarray(ids).resize(image.size, Image.Resampling.NEAREST)
     mask.putpalette(palette.tobytes())
     buffer = io.BytesIO()
     mask.save(buffer, "PNG")

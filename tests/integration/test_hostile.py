@@ -76,7 +76,7 @@ def mask(live: LiveService) -> bytes:
     return mask_of_good(live)
 
 
-def test_there_are_enough_and_no_two_are_called_alike() -> None:
+def test_there_are_enough_uploads_and_their_names_are_unique() -> None:
     names = [upload.name for upload in UPLOADS]
     assert len(names) >= 200
     assert len(set(names)) == len(names)
@@ -84,7 +84,7 @@ def test_there_are_enough_and_no_two_are_called_alike() -> None:
 
 
 @pytest.mark.parametrize("upload", UPLOADS, ids=lambda upload: upload.name)
-def test_a_hostile_upload_is_the_senders_fault(
+def test_a_hostile_upload_is_a_client_error(
     live: LiveService, mask: bytes, upload: HostileUpload
 ) -> None:
     reply = post(live, upload.body, upload.content_type)
@@ -95,14 +95,14 @@ def test_a_hostile_upload_is_the_senders_fault(
         assert error.isprintable(), "one line that a terminal shows and does not obey"
 
 
-@pytest.mark.parametrize("odd", unusual_images(), ids=lambda odd: odd.name)
-def test_an_odd_picture_has_a_mask_of_its_upright_size(
-    live: LiveService, odd: UnusualImage
+@pytest.mark.parametrize("unusual", unusual_images(), ids=lambda unusual: unusual.name)
+def test_an_unusual_image_has_a_mask_of_its_upright_size(
+    live: LiveService, unusual: UnusualImage
 ) -> None:
-    reply = post(live, form(odd.data), MULTIPART)
+    reply = post(live, form(unusual.data), MULTIPART)
     assert reply.status == 200, reply.body
     with Image.open(io.BytesIO(reply.body)) as mask:
-        assert np.asarray(mask).shape == odd.upright.shape[:2]
+        assert np.asarray(mask).shape == unusual.upright.shape[:2]
 
 
 HEAD = b"POST /segment HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -129,7 +129,7 @@ def test_a_broken_request_is_refused_too(live: LiveService, name: str) -> None:
     assert send(live, request_).status in allowed
 
 
-def test_afterwards_the_service_is_what_it_was(live: LiveService, mask: bytes) -> None:
+def test_afterwards_the_service_works_as_before(live: LiveService, mask: bytes) -> None:
     assert httpx.get(f"{live.url}/healthz").status_code == 200
     assert mask_of_good(live) == mask
 

@@ -47,8 +47,8 @@ PIXELS = """canvas => {
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
-class Door:
-    """The service behind a door that opens to a token alone, as it stands behind some proxies."""
+class TokenProxy:
+    """The service behind a proxy that requires a token."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -121,24 +121,24 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Open the page; at the end it must have asked its own server alone, without errors."""
+    """Open the page; it must contact its own server only, and report no errors."""
     visited: list[tuple[Any, str, list[str], list[str]]] = []
 
     def visit(url: str, **how: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
-        page, asked, wrong = context.new_page(), list[str](), list[str]()
-        visited.append((context, url, asked, wrong))
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text) if "Policy" in said.text else None)
+        page, requests, errors = context.new_page(), list[str](), list[str]()
+        visited.append((context, url, requests, errors))
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda line: errors.append(line.text) if "Policy" in line.text else None)
         page.goto(url)
         return page
 
     yield visit
-    for context, url, asked, wrong in visited:
+    for context, url, requests, errors in visited:
         context.close()
-        assert [each for each in asked if not each.startswith((url, f"blob:{url}"))] == []
-        assert wrong == []
+        assert [each for each in requests if not each.startswith((url, f"blob:{url}"))] == []
+        assert errors == []
 
 
 @pytest.fixture
@@ -171,19 +171,19 @@ def slide(page: Page, percent: int) -> None:
     page.locator("#opacity").fill(str(percent))
 
 
-def test_a_picture_is_segmented_and_its_classes_are_told(
+def test_an_image_is_segmented_and_its_classes_are_listed(
     page: Page, url: str, frame: Path, model: Segmenter
 ) -> None:
     upload(page, frame)
     wait_for_answer(page, frame.name)
     with frame.open("rb") as file:
         answer = httpx.post(f"{url}/describe", files={"image": file})
-    told = legend(page)
+    shares = legend(page)
     for entry in answer.json()["classes"]:
-        assert told[entry["name"]] == pytest.approx(100 * entry["share"], abs=0.051)
-    assert sum(told.values()) == pytest.approx(100, abs=0.5)
-    assert list(told.values()) == sorted(told.values(), reverse=True)
-    assert list(told) != model.labels.names
+        assert shares[entry["name"]] == pytest.approx(100 * entry["share"], abs=0.051)
+    assert sum(shares.values()) == pytest.approx(100, abs=0.5)
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+    assert list(shares) != model.labels.names
     expect(page.locator("#version")).to_have_text(answer.headers["X-Model-Version"])
     expect(page.locator("#model")).to_have_text(NAME)
     expect(page.locator("#size")).to_have_text(f"256 {TIMES} 128")
@@ -194,7 +194,7 @@ def test_a_picture_is_segmented_and_its_classes_are_told(
     assert 0 < answered <= total
 
 
-def test_the_slider_goes_from_the_picture_to_the_mask(
+def test_the_slider_goes_from_the_image_to_the_mask(
     page: Page, frame: Path, model: Segmenter
 ) -> None:
     rgb = decode_image(frame.read_bytes())
@@ -217,19 +217,19 @@ def test_the_class_under_the_pointer_is_named(page: Page, frame: Path, model: Se
     canvas, probe = page.locator("#canvas"), page.locator("#probe")
     box = canvas.bounding_box()
     assert box
-    found = set()
+    names = set()
     for row, column in [(0, 9), (20, 128), (64, 30), (100, 128), (127, 246)]:
         x, y = (column + 0.5) / 256 * box["width"], (row + 0.5) / 128 * box["height"]
         canvas.hover(position={"x": x, "y": y})
         expect(probe).to_have_text(model.labels.names[ids[row, column]])
         expect(page.locator("#legend .here th")).to_have_text(probe.inner_text())
-        found.add(probe.inner_text())
-    assert len(found) > 1
+        names.add(probe.inner_text())
+    assert len(names) > 1
     page.mouse.move(1, 1)
     expect(probe).to_be_hidden()
 
 
-def test_by_keyboard_alone(page: Page, frame: Path) -> None:
+def test_everything_works_by_keyboard(page: Page, frame: Path) -> None:
     page.on("filechooser", lambda chooser: chooser.set_files(frame))
     page.keyboard.press("Tab")
     expect(page.locator("#file")).to_be_focused()
@@ -238,14 +238,14 @@ def test_by_keyboard_alone(page: Page, frame: Path) -> None:
     page.keyboard.press("Shift+Tab")
     expect(page.locator("#canvas")).to_be_focused()
     expect(page.locator("#crosshair")).to_be_visible()
-    place = page.locator("#crosshair").bounding_box()
+    start = page.locator("#crosshair").bounding_box()
     for key in ("ArrowRight", "ArrowDown"):
         page.keyboard.press(key)
     moved = page.locator("#crosshair").bounding_box()
-    assert place
+    assert start
     assert moved
-    assert moved["x"] > place["x"]
-    assert moved["y"] > place["y"]
+    assert moved["x"] > start["x"]
+    assert moved["y"] > start["y"]
     expect(page.locator("#probe")).to_be_visible()
     for name in ("file", "opacity", "save-mask", "save-overlay"):
         page.keyboard.press("Tab")
@@ -270,7 +270,7 @@ def test_the_samples_are_drawn_by_the_generator(sample: Path) -> None:
     assert sample.stat().st_size < 150_000
 
 
-def test_a_picture_is_pasted(visit: Callable[..., Page], url: str, frame: Path) -> None:
+def test_an_image_is_pasted(visit: Callable[..., Page], url: str, frame: Path) -> None:
     page = visit(url, permissions=["clipboard-read", "clipboard-write"])
     page.evaluate(
         """bytes => navigator.clipboard.write([new ClipboardItem({
@@ -283,7 +283,7 @@ def test_a_picture_is_pasted(visit: Callable[..., Page], url: str, frame: Path) 
     np.testing.assert_array_equal(pixels(page), decode_image(frame.read_bytes()))
 
 
-def test_a_picture_is_dropped(page: Page, frame: Path) -> None:
+def test_an_image_is_dropped(page: Page, frame: Path) -> None:
     mouse = page.context.new_cdp_session(page)
 
     def drag(kind: str) -> None:
@@ -298,7 +298,7 @@ def test_a_picture_is_dropped(page: Page, frame: Path) -> None:
     expect(page.locator("#stage")).not_to_have_class("over")
 
 
-def test_a_photo_of_a_tilted_camera_stands_upright(
+def test_a_photo_of_a_rotated_camera_is_shown_upright(
     page: Page, model: Segmenter, frame: Path
 ) -> None:
     exif, buffer = Image.Exif(), io.BytesIO()
@@ -330,7 +330,7 @@ def test_mask_and_overlay_are_downloaded(page: Page, frame: Path, model: Segment
     np.testing.assert_allclose(decode_image(saved["overlay"]).astype(int), overlay, atol=3)
 
 
-def test_what_is_no_picture_is_refused_in_plain_words(page: Page, frame: Path) -> None:
+def test_what_is_not_an_image_is_refused_in_plain_words(page: Page, frame: Path) -> None:
     alert = page.locator("[role=alert]")
     expect(alert).to_be_hidden()
     upload(page, frame)
@@ -347,14 +347,14 @@ def test_what_is_no_picture_is_refused_in_plain_words(page: Page, frame: Path) -
     expect(alert).to_be_hidden()
 
 
-def test_too_large_a_picture_is_refused_in_plain_words(page: Page) -> None:
+def test_too_large_an_image_is_refused_in_plain_words(page: Page) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (1000, 1000)).save(buffer, "PNG")
     upload(page, {"name": "wide.png", "mimeType": "image/png", "buffer": buffer.getvalue()})
     expect(page.locator("[role=alert]")).to_contain_text("“wide.png” is 1000x1000")
 
 
-def test_a_service_that_is_away_can_be_tried_again(page: Page, frame: Path) -> None:
+def test_an_unreachable_service_can_be_retried(page: Page, frame: Path) -> None:
     page.context.set_offline(True)
     upload(page, frame)
     expect(page.locator("[role=alert]")).to_contain_text("does not answer")
@@ -363,7 +363,7 @@ def test_a_service_that_is_away_can_be_tried_again(page: Page, frame: Path) -> N
     wait_for_answer(page, frame.name)
 
 
-def test_a_newer_picture_takes_the_place_of_one_under_way(page: Page, frame: Path) -> None:
+def test_a_newer_image_replaces_one_in_progress(page: Page, frame: Path) -> None:
     held, aborted = list[Any](), list[Request]()
     page.on("requestfailed", lambda request: aborted.append(request))
     page.route("**/segment", lambda route: route.continue_() if held else held.append(route))
@@ -377,10 +377,10 @@ def test_a_newer_picture_takes_the_place_of_one_under_way(page: Page, frame: Pat
     expect(page.locator("#stage")).to_have_attribute("aria-busy", "false")
 
 
-def test_a_service_that_wants_a_token_is_given_one(
+def test_a_token_can_be_entered(
     app: ASGIApp, url: str, visit: Callable[..., Page], frame: Path
 ) -> None:
-    with listening(Door(app), lifespan="off") as guarded:
+    with listening(TokenProxy(app), lifespan="off") as guarded:
         page = visit(guarded)
         expect(page.locator("[role=alert]")).to_have_text("a token is needed")
         page.get_by_label("Access token").fill("wrong")
@@ -397,10 +397,10 @@ def test_a_service_that_wants_a_token_is_given_one(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_bars_the_way(
+def test_there_are_no_accessibility_violations(
     scheme: str, visit: Callable[..., Page], app: ASGIApp, url: str, frame: Path
 ) -> None:
-    def barriers(page: Page) -> list[str]:
+    def violations(page: Page) -> list[str]:
         page.wait_for_function("document.getAnimations().length === 0")
         return [rule["id"] for rule in Axe().run(page).response["violations"]]
 
@@ -408,22 +408,22 @@ def test_nothing_bars_the_way(
     expect(page.locator("#legend tr")).to_have_count(8)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (max(map(int, ground[4:-1].split(","))) < 128) == (scheme == "dark")
-    assert barriers(page) == []
+    assert violations(page) == []
     upload(page, frame)
     wait_for_answer(page, frame.name)
     page.locator("#canvas").hover()
-    assert barriers(page) == []
+    assert violations(page) == []
     upload(page, {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"just text"})
     expect(page.locator("[role=alert]")).to_be_visible()
-    assert barriers(page) == []
-    with listening(Door(app), lifespan="off") as guarded:
+    assert violations(page) == []
+    with listening(TokenProxy(app), lifespan="off") as guarded:
         page = visit(guarded, color_scheme=scheme)
         expect(page.locator("#access")).to_be_visible()
-        assert barriers(page) == []
+        assert violations(page) == []
 
 
 @pytest.mark.parametrize("width", [320, 390])
-def test_a_narrow_phone_scrolls_one_way(
+def test_a_narrow_phone_scrolls_only_vertically(
     width: int, visit: Callable[..., Page], url: str, frame: Path
 ) -> None:
     phone = {"width": width, "height": 700}
@@ -439,7 +439,7 @@ def test_a_narrow_phone_scrolls_one_way(
     assert page.evaluate(OVERFLOW) == 0
 
 
-def test_the_page_may_run_its_own_files_alone(url: str) -> None:
+def test_the_page_may_run_only_its_own_files(url: str) -> None:
     answer = httpx.get(url)
     assert answer.headers["content-security-policy"] == PAGE_POLICY
     assert "unsafe" not in PAGE_POLICY

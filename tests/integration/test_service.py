@@ -1,4 +1,4 @@
-"""The HTTP service, in process; the demo's test asks a real server."""
+"""The HTTP service in process; the demo's test uses a real server."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def client(served: Params) -> Iterator[TestClient]:
         yield http
 
 
-def picture(height: int = 60, width: int = 90) -> np.ndarray:
+def image(height: int = 60, width: int = 90) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
 
 
@@ -72,10 +72,10 @@ def upload(data: bytes, field: str = "image", name: str = "frame.png") -> dict:
     return {"files": {field: (name, data, "application/octet-stream")}}
 
 
-def test_segment_answers_with_a_palette_png_of_the_size_of_the_picture(
+def test_segment_answers_with_a_palette_png_of_the_images_size(
     client: TestClient, served: Params
 ) -> None:
-    rgb = picture()
+    rgb = image()
     answer = client.post("/segment", **upload(encode_png(rgb)))
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/png"
@@ -88,14 +88,14 @@ def test_segment_answers_with_a_palette_png_of_the_size_of_the_picture(
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_the_three_formats_are_taken(client: TestClient, kind: str) -> None:
+def test_the_three_formats_are_accepted(client: TestClient, kind: str) -> None:
     buffer = io.BytesIO()
-    Image.fromarray(picture()).save(buffer, kind)
+    Image.fromarray(image()).save(buffer, kind)
     assert client.post("/segment", **upload(buffer.getvalue())).status_code == 200
 
 
-def test_describe_names_the_share_of_each_category(client: TestClient) -> None:
-    answer = client.post("/describe", **upload(encode_png(picture())))
+def test_describe_gives_the_fraction_of_each_category(client: TestClient) -> None:
+    answer = client.post("/describe", **upload(encode_png(image())))
     body = answer.json()
     assert (body["width"], body["height"]) == (90, 60)
     assert body["classes"][0]["name"] == "void"
@@ -103,7 +103,7 @@ def test_describe_names_the_share_of_each_category(client: TestClient) -> None:
     assert body["model"]["version"] == answer.headers["X-Model-Version"]
 
 
-def test_model_says_what_answers_and_where_it_comes_from(
+def test_model_describes_the_served_version_and_its_origin(
     client: TestClient, dataset: PreparedDataset, trained: Trained
 ) -> None:
     model = client.get("/model").json()
@@ -118,12 +118,12 @@ def test_an_answer_can_be_traced_to_its_data(
     client: TestClient, served: Params, dataset: PreparedDataset, trained: Trained
 ) -> None:
     version = client.get("/model").headers["X-Model-Version"]
-    found = trace(served, version)
-    assert found.data_version == dataset.version
-    assert [run.id for run in found.runs] == [trained.run_id]
+    lineage = trace(served, version)
+    assert lineage.data_version == dataset.version
+    assert [run.id for run in lineage.runs] == [trained.run_id]
 
 
-def test_health_is_told(client: TestClient) -> None:
+def test_health_is_reported(client: TestClient) -> None:
     for path in ("/healthz", "/livez", "/readyz"):
         assert client.get(path).status_code == 200
 
@@ -142,8 +142,10 @@ def test_the_api_describes_itself(client: TestClient) -> None:
     assert client.get("/docs").status_code == 200
 
 
-def test_the_overlay_is_the_picture_under_the_colours(client: TestClient, served: Params) -> None:
-    rgb = picture()
+def test_the_overlay_is_the_image_blended_with_the_colours(
+    client: TestClient, served: Params
+) -> None:
+    rgb = image()
     model = streetseg.load(f"models:/{NAME}@champion", served.registry)
     colors = model.labels.palette[model.predict(rgb)]
     for opacity, expected in (("0", rgb), ("1", colors)):
@@ -154,37 +156,37 @@ def test_the_overlay_is_the_picture_under_the_colours(client: TestClient, served
 
 @pytest.mark.parametrize("opacity", ["2", "-1", "nan", "much", ""])
 def test_an_impossible_opacity_is_refused(client: TestClient, opacity: str) -> None:
-    answer = client.post("/overlay", **upload(encode_png(picture())), data={"opacity": opacity})
+    answer = client.post("/overlay", **upload(encode_png(image())), data={"opacity": opacity})
     assert answer.status_code == 400
     assert "field 'opacity'" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("opacity", ["[" * 30, "1" * 33, "\xff\xfe"])
-def test_an_opacity_that_is_no_number_is_refused(client: TestClient, opacity: str) -> None:
-    answer = client.post("/overlay", **upload(encode_png(picture())), data={"opacity": opacity})
+def test_an_opacity_that_is_not_a_number_is_refused(client: TestClient, opacity: str) -> None:
+    answer = client.post("/overlay", **upload(encode_png(image())), data={"opacity": opacity})
     assert answer.status_code == 400
     assert "field 'opacity'" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("length", [1, 200, 255, 300])
 def test_the_name_of_the_file_does_not_matter(client: TestClient, length: int) -> None:
-    answer = client.post("/segment", **upload(encode_png(picture()), name="." + "a" * length))
+    answer = client.post("/segment", **upload(encode_png(image()), name="." + "a" * length))
     assert answer.status_code == 200
 
 
 def test_made_up_paths_are_not_counted_one_by_one(client: TestClient) -> None:
     for number in range(30):
         client.get(f"/made-up-{number}")
-    told = client.get("/metrics").text
-    assert 'route="other"' in told
-    assert "made-up" not in told
+    metrics = client.get("/metrics").text
+    assert 'route="other"' in metrics
+    assert "made-up" not in metrics
 
 
-def test_a_batch_answers_each_picture_and_says_which_is_bad(
+def test_a_batch_answers_each_image_and_says_which_is_bad(
     client: TestClient, served: Params
 ) -> None:
-    pictures = [picture(60, 90), picture(40, 30)]
-    files = [encode_png(pictures[0]), b"text", encode_png(pictures[1])]
+    images = [image(60, 90), image(40, 30)]
+    files = [encode_png(images[0]), b"text", encode_png(images[1])]
     answer = client.post(
         "/segment_batch", files=[("images", (str(n), f)) for n, f in enumerate(files)]
     )
@@ -192,7 +194,7 @@ def test_a_batch_answers_each_picture_and_says_which_is_bad(
     first, bad, second = answer.json()["results"]
     assert bad == {"error": "is not an image"}
     model = streetseg.load(f"models:/{NAME}@champion", served.registry)
-    for result, rgb in zip((first, second), pictures, strict=True):
+    for result, rgb in zip((first, second), images, strict=True):
         assert (result["height"], result["width"]) == rgb.shape[:2]
         ids = decode_ids(base64.b64decode(result["mask"]))
         np.testing.assert_array_equal(ids, model.predict(rgb))
@@ -200,15 +202,15 @@ def test_a_batch_answers_each_picture_and_says_which_is_bad(
 
 
 def test_a_batch_may_not_be_too_long_or_empty(client: TestClient) -> None:
-    files = [("images", ("x.png", encode_png(picture())))] * 4
+    files = [("images", ("x.png", encode_png(image())))] * 4
     answer = client.post("/segment_batch", files=files)
     assert (answer.status_code, "at most 3" in answer.json()["error"]) == (413, True)
     assert client.post("/segment_batch", **upload(b"x", field="other")).status_code == 400
 
 
-def test_drift_is_told_in_numbers_and_as_a_page(client: TestClient) -> None:
+def test_drift_is_reported_in_numbers_and_as_a_page(client: TestClient) -> None:
     before = client.get("/drift").json()["seen"]
-    client.post("/segment", **upload(encode_png(picture())))
+    client.post("/segment", **upload(encode_png(image())))
     state = client.get("/drift").json()
     assert state["seen"] == before + 1
     assert state["reference"]["split"] == "val"
@@ -229,7 +231,7 @@ def test_answers_are_safe_for_a_browser_and_carry_an_id(client: TestClient) -> N
     assert "script-src 'self'" in page.headers["Content-Security-Policy"]
 
 
-def test_a_webhook_of_mlflow_makes_it_look_and_a_forged_one_does_not(
+def test_a_webhook_of_mlflow_triggers_a_poll_and_a_forged_one_does_not(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body, now = '{"entity": "model_version_alias"}', str(int(time.time()))
@@ -271,17 +273,17 @@ def test_a_request_leaves_one_line_of_json_in_the_log(
 
 def gif() -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(picture()).save(buffer, "GIF")
+    Image.fromarray(image()).save(buffer, "GIF")
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
-    ("data", "status", "said"),
+    ("data", "status", "message"),
     [
         (b"", 400, "not an image"),
         (b"just text", 400, "not an image"),
-        (encode_png(picture())[:-40], 400, "truncated"),
-        (encode_png(picture())[:20], 400, "image"),
+        (encode_png(image())[:-40], 400, "truncated"),
+        (encode_png(image())[:20], 400, "image"),
         (gif(), 415, "is GIF"),
         (png(1000, 1000, data=b""), 413, "1000x1000"),
         (png(60000, 60000, data=b""), 413, "pixels"),
@@ -289,12 +291,12 @@ def gif() -> bytes:
     ],
 )
 @pytest.mark.parametrize("route", ["/segment", "/describe"])
-def test_a_bad_picture_is_the_senders_fault_and_is_explained(
-    client: TestClient, route: str, data: bytes, status: int, said: str
+def test_a_bad_image_is_a_client_error_and_is_explained(
+    client: TestClient, route: str, data: bytes, status: int, message: str
 ) -> None:
     answer = client.post(route, **upload(data))
     assert answer.status_code == status
-    assert said in answer.json()["error"]
+    assert message in answer.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -302,16 +304,16 @@ def test_a_bad_picture_is_the_senders_fault_and_is_explained(
     [
         ({"json": {"image": "abc"}}, 415),
         ({"content": b"raw"}, 415),
-        (upload(encode_png(picture()), field="photo"), 400),
+        (upload(encode_png(image()), field="photo"), 400),
         ({"data": {"image": "text"}, "files": {"x": b""}}, 400),
         ({"content": b"junk", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400),
         ({"content": b"junk", "headers": {"content-type": "multipart/form-data"}}, 400),
-        ({**upload(encode_png(picture())), "data": {"x": "9" * 5000}}, 400),
-        ({**upload(encode_png(picture())), "data": {"x": "[" * 100_000}}, 400),
+        ({**upload(encode_png(image())), "data": {"x": "9" * 5000}}, 400),
+        ({**upload(encode_png(image())), "data": {"x": "[" * 100_000}}, 400),
         ({"files": {"image": b"x", "other": b"\xff\xfe"}}, 400),
     ],
 )
-def test_a_request_of_the_wrong_form_is_told_the_right_one(
+def test_a_malformed_request_is_told_the_right_form(
     client: TestClient, request_: dict, status: int
 ) -> None:
     answer = client.post("/segment", **request_)
@@ -405,7 +407,7 @@ def test_a_bento_with_the_model_inside_answers_without_a_registry(
     serve = ["bentoml", "serve", "street_segmenter:latest", "--host", "127.0.0.1", "--port", "PORT"]
     with running(serve, "/readyz", tmp_path / "service.log", environment) as server:
         answer = httpx.post(
-            f"{server.url}/segment", files={"image": encode_png(picture())}, timeout=60
+            f"{server.url}/segment", files={"image": encode_png(image())}, timeout=60
         )
         assert (answer.status_code, answer.headers["X-Model-Version"]) == (200, "1")
         assert httpx.get(f"{server.url}/model").json()["name"] == NAME

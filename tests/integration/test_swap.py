@@ -1,4 +1,4 @@
-"""The champion changes, the registry dies, a worker dies: nobody who asks should notice."""
+"""The champion changes, the registry dies, a worker dies: no client should notice."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Load:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def ask(self) -> None:
-        picture = encode_png(RGB)
+        image = encode_png(RGB)
         while not self.stop.is_set():
             try:
                 # Each request on a connection of its own, as many clients are.
-                answer = httpx.post(f"{self.url}/segment", files={"image": picture}, timeout=60)
+                answer = httpx.post(f"{self.url}/segment", files={"image": image}, timeout=60)
             except httpx.TransportError as error:
                 self.lost.append(repr(error))
                 continue
@@ -172,8 +172,8 @@ def test_the_champion_changes_under_load_and_no_request_fails(
     assert set(load.answers) == {"1", "2"}
 
 
-def test_prometheus_is_told(service: tuple[str, psutil.Process]) -> None:
-    told = httpx.get(f"{service[0]}/metrics", timeout=60).text
+def test_metrics_are_exported(service: tuple[str, psutil.Process]) -> None:
+    metrics = httpx.get(f"{service[0]}/metrics", timeout=60).text
     for line in (
         'streetseg_model_version{name="swapped",version="2"} 1.0',
         'streetseg_stage_seconds_count{stage="network"}',
@@ -183,7 +183,7 @@ def test_prometheus_is_told(service: tuple[str, psutil.Process]) -> None:
         "streetseg_registry_followed 1.0",
         "streetseg_uploads_in_hand 0.0",
     ):
-        assert line in told, told
+        assert line in metrics, metrics
 
 
 def test_a_worker_that_is_killed_takes_only_its_own_requests_with_it(
@@ -200,7 +200,7 @@ def test_a_worker_that_is_killed_takes_only_its_own_requests_with_it(
     assert len(load.lost) <= CLIENTS
 
 
-def test_without_the_registry_answers_go_on(
+def test_without_the_registry_the_service_keeps_answering(
     load: Load, mlflow: MortalServer, service: tuple[str, psutil.Process]
 ) -> None:
     mlflow.kill()

@@ -1,21 +1,21 @@
-// The page of the service: sends a picture, lays the mask over it, names what is where.
+// The page of the service: sends an image, lays the mask over it, and names the class of each pixel.
 
 import { EXACT, Failure, SMOOTH, ask, forScreen, readMask } from "./service.js";
 
-const STEP = 1 / 64; // of the longest side, that an arrow key moves the crosshair
+const STEP = 1 / 64; // fraction of the longest side that an arrow key moves the crosshair
 
 const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((each) => [each.id, each]));
 const { canvas, crosshair, error, legend, opacity, probe, stage, status, token } = element;
 const context = canvas.getContext("2d");
 
-let model = null; // what GET /model answers
-let file = null; // the picture asked about last
-let running = new AbortController(); // of the request for it
-let shown = null; // {photo, mask, png, width, height, ids, counts}, once it is answered
-let point = null; // [column, row] that the keyboard has moved to
+let model = null; // the answer of GET /model
+let file = null; // the image sent last
+let running = new AbortController(); // aborts its request
+let shown = null; // the displayed result: {photo, mask, png, width, height, ids, counts}
+let point = null; // [column, row] of the crosshair when the keyboard moves it
 let maskUrl = "";
 
-// --- asking the service
+// --- requests
 
 async function loadModel(signal) {
   model = await (await ask("model", token.value, { signal })).json();
@@ -26,10 +26,10 @@ async function loadModel(signal) {
   if (!shown) drawLegend();
 }
 
-async function segment(picture) {
+async function segment(image) {
   running.abort();
   const { signal } = (running = new AbortController());
-  file = picture;
+  file = image;
   clear();
   status.textContent = `Segmenting ${file.name} …`;
   stage.ariaBusy = "true";
@@ -46,7 +46,7 @@ async function segment(picture) {
     const colors = model.label_space.categories.map((category) => category.color);
     const [photo, mask, read] = await Promise.all([preview, forScreen(png, EXACT), readMask(png, colors, signal)]);
     if (signal.aborted) return;
-    if (!photo) throw new Failure("This browser cannot show the picture.");
+    if (!photo) throw new Failure("This browser cannot show the image.");
     shown = { photo, mask, png, ...read };
     showAnswer();
     stage.ariaBusy = "false";
@@ -58,7 +58,7 @@ async function segment(picture) {
   }
 }
 
-// --- showing
+// --- display
 
 function clear() {
   shown = point = null;
@@ -73,9 +73,9 @@ function fail({ message, code }) {
   clear();
   stage.ariaBusy = "false";
   show("prompt");
-  // The service speaks of the field of the form, which a person does not see.
-  const said = code ? message.replace("the field 'image'", file ? `“${file.name}”` : "the picture") : message;
-  error.textContent = said;
+  // The service names the form field, which users do not see.
+  const text = code ? message.replace("the field 'image'", file ? `“${file.name}”` : "the image") : message;
+  error.textContent = text;
   element.access.hidden = code !== 401;
   element.retry.hidden = code >= 400 && code < 429;
   if (code === 401) token.focus();
@@ -151,7 +151,7 @@ function swatch(color) {
   return span;
 }
 
-// --- what is under the pointer
+// --- the class under the pointer
 
 function name([column, row]) {
   const id = shown.ids[row * shown.width + column];
@@ -203,12 +203,12 @@ canvas.addEventListener("keydown", steer);
 canvas.addEventListener("focus", (event) => canvas.matches(":focus-visible") && steer(event));
 canvas.addEventListener("blur", leave);
 
-// --- ways for a picture to come in, and to leave
+// --- choosing, dropping, pasting and saving images
 
 for (const input of [element.file, element.camera]) {
   input.addEventListener("change", () => {
     if (input.files.length) segment(input.files[0]);
-    input.value = ""; // so that the same file can be chosen again
+    input.value = ""; // allows choosing the same file again
   });
 }
 
@@ -252,7 +252,7 @@ element["save-overlay"].addEventListener("click", async () => {
   });
 });
 
-// --- trying again
+// --- retry
 
 const start = () => (file ? segment(file) : (clear(), loadModel().catch(fail)));
 element.retry.addEventListener("click", start);

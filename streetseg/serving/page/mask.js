@@ -1,7 +1,7 @@
-// A worker: reads the category of each pixel out of a palette PNG, by its colour.
+// A worker that reads category ids from a palette PNG, by colour.
 
 const OPAQUE = 0xff000000;
-const BAND = 256; // rows read at a time: a canvas may not be as large as a picture
+const BAND = 256; // rows read at a time: the size of a canvas is limited
 
 self.onmessage = async ({ data: { png, colors } }) => {
   try {

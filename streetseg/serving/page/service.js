@@ -1,12 +1,12 @@
-// What the page asks of the service, and how it reads the answers.
+// Requests to the service, and how their answers are read.
 
-const VIEW = 2048; // longest side, in pixels, of what is drawn on the screen
+const VIEW = 2048; // longest side, in pixels, of the displayed image
 
 // Options of createImageBitmap: for masks, whose colours are ids, and for photos.
 export const EXACT = { colorSpaceConversion: "none", premultiplyAlpha: "none", resizeQuality: "pixelated" };
 export const SMOOTH = { imageOrientation: "from-image", resizeQuality: "medium" };
 
-// What a person is told went wrong; `code` is the status of the answer, 0 without one.
+// An error shown to the user; `code` is the HTTP status, 0 if there is no answer.
 export class Failure extends Error {
   constructor(message, code = 0) {
     super(message);
@@ -18,14 +18,14 @@ export async function ask(path, token, options = {}) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const response = await fetch(path, { ...options, headers }).catch((reason) => {
     if (options.signal?.aborted) throw reason;
-    throw new Failure("The service does not answer, or takes no picture of this size.");
+    throw new Failure("The service does not answer, or accepts no image of this size.");
   });
   if (response.ok) return response;
   const { error } = await response.json().catch(() => ({}));
   throw new Failure(error ?? `The service answers with status ${response.status}.`, response.status);
 }
 
-// {width, height, ids, counts} of a mask, read beside the page so that it stays responsive.
+// {width, height, ids, counts} of a mask, read in a worker so that the page stays responsive.
 export function readMask(png, colors, signal) {
   return new Promise((resolve, reject) => {
     const worker = new Worker(new URL("mask.js", import.meta.url));
@@ -41,13 +41,13 @@ export function readMask(png, colors, signal) {
   });
 }
 
-// A picture as it is drawn on the screen, not larger than need be.
+// An image scaled down for display.
 export async function forScreen(blob, options) {
-  const whole = await createImageBitmap(blob, options);
-  const shrink = VIEW / Math.max(whole.width, whole.height);
-  if (shrink >= 1) return whole;
-  const [resizeWidth, resizeHeight] = [whole.width, whole.height].map((n) => Math.max(1, Math.round(n * shrink)));
-  const small = await createImageBitmap(whole, { resizeWidth, resizeHeight, resizeQuality: options.resizeQuality });
-  whole.close();
+  const original = await createImageBitmap(blob, options);
+  const shrink = VIEW / Math.max(original.width, original.height);
+  if (shrink >= 1) return original;
+  const [resizeWidth, resizeHeight] = [original.width, original.height].map((n) => Math.max(1, Math.round(n * shrink)));
+  const small = await createImageBitmap(original, { resizeWidth, resizeHeight, resizeQuality: options.resizeQuality });
+  original.close();
   return small;
 }

@@ -1,4 +1,4 @@
-"""Who may ask the service."""
+"""Bearer tokens and webhook signatures."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def test_tokens_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
     assert bearer_tokens({"STREETSEG_TOKENS_FILE": str(tmp_path / "tokens")}) == ["three", "four"]
 
 
-@pytest.mark.parametrize("given", ["", " , ", "schön"])
-def test_unusable_tokens_do_not_open_the_service_to_all(given: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tokens", ["", " , ", "schön"])
+def test_unusable_tokens_do_not_open_the_service_to_all(tokens: str, tmp_path: Path) -> None:
     with pytest.raises(StreetsegError, match="no usable token"):
-        bearer_tokens({"STREETSEG_TOKENS": given})
-    (tmp_path / "tokens").write_text(given.replace(",", ""))
+        bearer_tokens({"STREETSEG_TOKENS": tokens})
+    (tmp_path / "tokens").write_text(tokens.replace(",", ""))
     with pytest.raises(StreetsegError, match="no usable token"):
         bearer_tokens({"STREETSEG_TOKENS_FILE": str(tmp_path / "tokens")})
     with pytest.raises(StreetsegError, match="cannot be read"):
@@ -45,7 +45,7 @@ def test_unusable_tokens_do_not_open_the_service_to_all(given: str, tmp_path: Pa
         ("Bearer zwei-ü", False),
     ],
 )
-def test_one_of_the_tokens_is_needed(authorization: str, allowed: bool) -> None:
+def test_a_request_needs_one_of_the_tokens(authorization: str, allowed: bool) -> None:
     assert is_authorized(authorization, ["one", "two"]) is allowed
     assert is_authorized(authorization, []) is True
 
@@ -58,7 +58,7 @@ def headers(body: str, sent: int, secret: str = "s3cret") -> dict[str, str]:
     }
 
 
-def test_what_mlflow_signs_is_known_and_nothing_else() -> None:
+def test_only_signatures_of_mlflow_are_accepted() -> None:
     body, now = '{"entity": "model_version_alias"}', int(time.time())
     assert is_signed(body.encode(), headers(body, now), "s3cret")
     assert not is_signed(body.encode(), headers(body, now), "another")

@@ -1,4 +1,4 @@
-"""Pictures that wait at the same time are looked at together."""
+"""Images that wait at the same time run through the network together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streetseg.serving.batching import Batcher
 
 
 class Network:
-    """Gives each image's mean; holds its first batch until it is let go."""
+    """Returns each image's mean; its first batch waits for ``go``."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -27,28 +27,28 @@ class Network:
         return images.mean(axis=(1, 2, 3))
 
 
-def picture(value: int) -> np.ndarray:
+def image(value: int) -> np.ndarray:
     return np.full((2, 2, 3), value, np.uint8)
 
 
 async def several(batcher: Batcher, network: Network, values: list[int]) -> list:
-    """Ask for the first, then, while the network is busy with it, for the others."""
-    first = asyncio.create_task(batcher(picture(values[0])))
+    """Submit the first image, and the others while the network is busy with it."""
+    first = asyncio.create_task(batcher(image(values[0])))
     await asyncio.to_thread(network.busy.wait, 60)
-    others = [asyncio.create_task(batcher(picture(value))) for value in values[1:]]
+    others = [asyncio.create_task(batcher(image(value))) for value in values[1:]]
     await asyncio.sleep(0)
     network.go.set()
     return await asyncio.gather(first, *others, return_exceptions=True)
 
 
-def test_batches_grow_with_what_waits_up_to_the_limit() -> None:
+def test_batches_grow_with_the_queue_up_to_the_limit() -> None:
     network = Network()
     answers = asyncio.run(several(Batcher(network, 3), network, [1, 2, 3, 4, 5, 6]))
     assert answers == [1, 2, 3, 4, 5, 6]
     assert network.sizes == [1, 3, 2]
 
 
-def test_a_failure_is_that_of_its_batch() -> None:
+def test_a_failure_affects_only_its_batch() -> None:
     network = Network()
     answers = asyncio.run(several(Batcher(network, 2), network, [1, 255, 2, 3]))
     assert answers[0] == 1
@@ -56,14 +56,14 @@ def test_a_failure_is_that_of_its_batch() -> None:
     assert answers[3] == 3
 
 
-def test_a_picture_nobody_waits_for_is_not_looked_at() -> None:
+def test_the_image_of_a_cancelled_caller_is_dropped() -> None:
     network = Network()
     batcher = Batcher(network, 8)
 
     async def impatient() -> object:
-        first = asyncio.create_task(batcher(picture(1)))
+        first = asyncio.create_task(batcher(image(1)))
         await asyncio.to_thread(network.busy.wait, 60)
-        gone, stays = (asyncio.create_task(batcher(picture(value))) for value in (2, 3))
+        gone, stays = (asyncio.create_task(batcher(image(value))) for value in (2, 3))
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.sleep(0)

@@ -76,7 +76,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_it_takes_the_champion_and_follows_it(
+def test_it_loads_the_champion_and_follows_it(
     recipe: Params, promote: Callable[[str], None]
 ) -> None:
     follower = ChampionFollower(recipe)
@@ -95,7 +95,9 @@ def test_it_takes_the_champion_and_follows_it(
         follower.stop()
 
 
-def test_each_version_answers_as_itself(recipe: Params, promote: Callable[[str], None]) -> None:
+def test_each_version_gives_its_own_predictions(
+    recipe: Params, promote: Callable[[str], None]
+) -> None:
     follower = ChampionFollower(recipe)
     rgb = np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8)
     masks = []
@@ -107,7 +109,7 @@ def test_each_version_answers_as_itself(recipe: Params, promote: Callable[[str],
     np.testing.assert_array_equal((masks[0] + 1) % 8, masks[1])
 
 
-def test_a_version_that_computes_something_else_does_not_take_over(
+def test_a_version_that_fails_its_self_check_is_not_served(
     recipe: Params, promote: Callable[[str], None]
 ) -> None:
     follower = ChampionFollower(recipe)
@@ -126,7 +128,7 @@ def test_a_version_that_computes_something_else_does_not_take_over(
     assert (answering(follower), follower.problem) == ("2", "")
 
 
-def test_a_refused_version_is_told_again_after_a_rollback(
+def test_a_failed_version_is_reported_again_after_a_rollback(
     recipe: Params, promote: Callable[[str], None]
 ) -> None:
     follower = ChampionFollower(recipe.override({"serve.poll_seconds": 60}))
@@ -136,13 +138,15 @@ def test_a_refused_version_is_told_again_after_a_rollback(
     assert "version 3, cannot be loaded" in follower.problem, "also while it is not tried again"
 
 
-def test_the_old_model_leaves_the_memory(recipe: Params, promote: Callable[[str], None]) -> None:
+def test_the_old_model_is_freed(recipe: Params, promote: Callable[[str], None]) -> None:
     follower = ChampionFollower(recipe)
     follower.poll()
     assert follower.current is not None
     old = weakref.ref(follower.current.segmenter)
     small = np.zeros((*follower.current.segmenter.size, 3), np.uint8)
-    asyncio.run(Engine(recipe.serve).answer(encode_png(small), follower.current, lambda seen: 0))
+    asyncio.run(
+        Engine(recipe.serve).answer(encode_png(small), follower.current, lambda segmented: 0)
+    )
     promote("2")
     follower.poll()
     gc.collect()
@@ -159,14 +163,14 @@ def test_processes_that_start_together_copy_once(recipe: Params) -> None:
     assert [(answering(each), each.problem) for each in followers] == [("1", "")] * 3
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(recipe: Params, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_replaced(recipe: Params, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     follower = ChampionFollower(recipe.override({"serve.cache": str(tmp_path / "file" / "cache")}))
     follower.poll()
     assert (answering(follower), follower.problem) == ("1", "")
 
 
-def test_what_was_downloaded_is_not_left_behind(
+def test_downloads_leave_no_temporary_files(
     recipe: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scratch = tmp_path / "scratch"
@@ -176,7 +180,7 @@ def test_what_was_downloaded_is_not_left_behind(
     assert list(scratch.iterdir()) == []
 
 
-def test_no_champion_yet_is_said_and_it_is_taken_when_it_comes(
+def test_a_missing_champion_is_reported_and_loaded_once_it_exists(
     registry: tuple[Params, MlflowClient], recipe: Params, promote: Callable[[str], None]
 ) -> None:
     registry[1].delete_registered_model_alias("followed", CHAMPION)
@@ -189,7 +193,7 @@ def test_no_champion_yet_is_said_and_it_is_taken_when_it_comes(
     assert (answering(follower), follower.problem) == ("2", "")
 
 
-def test_without_the_registry_the_last_version_goes_on_also_after_a_restart(
+def test_without_the_registry_the_last_version_answers_even_after_a_restart(
     recipe: Params, tmp_path: Path
 ) -> None:
     """The registry is a file here; another test takes a server away."""
@@ -222,7 +226,7 @@ def test_a_damaged_copy_is_fetched_again(recipe: Params, damaged: str) -> None:
     assert (answering(follower), follower.problem) == ("1", "")
 
 
-def test_a_damaged_copy_is_passed_over_while_the_registry_is_away(
+def test_a_damaged_copy_is_skipped_while_the_registry_is_away(
     recipe: Params, promote: Callable[[str], None], tmp_path: Path
 ) -> None:
     follower = ChampionFollower(recipe)
@@ -268,7 +272,7 @@ def test_a_damaged_copy_is_not_opened_again_at_each_poll(
     assert opened == [copy]
 
 
-def test_a_fallback_that_fails_leaves_the_follower_alive(
+def test_a_failing_fallback_leaves_the_follower_alive(
     away: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: LocalCopies) -> None:
@@ -280,27 +284,27 @@ def test_a_fallback_that_fails_leaves_the_follower_alive(
     assert "there is no registry" in follower.problem
 
 
-def test_a_copy_that_another_process_removes_meanwhile_is_passed_over(away: Params) -> None:
+def test_a_copy_that_another_process_removes_meanwhile_is_skipped(away: Params) -> None:
     copies = LocalCopies(Path(away.serve.cache), away.registry)
-    there = copies._root / "2-run"
-    there.mkdir()
-    listed = [folder / VERSION for folder in (copies._root / "1-gone", there)]
+    present = copies._root / "2-run"
+    present.mkdir()
+    listed = [folder / VERSION for folder in (copies._root / "1-gone", present)]
     copies._root = SimpleNamespace(glob=lambda _: listed)  # type: ignore[assignment]
-    assert copies.latest() == [there]
+    assert copies.latest() == [present]
 
 
-def test_a_refusal_that_is_taken_back_during_a_poll_does_no_harm(away: Params) -> None:
-    class Woken(ChampionFollower):
-        """Another thread takes the refusal back once it has been read."""
+def test_a_failure_that_is_reset_during_a_poll_does_no_harm(away: Params) -> None:
+    class ResetDuringPoll(ChampionFollower):
+        """Another thread resets the failure once it has been read."""
 
-        noted: ClassVar = [_FailedVersion("1", "damaged", _RetryTimer(60))]
-        noted[0].retry.postpone()
+        failures: ClassVar = [_FailedVersion("1", "damaged", _RetryTimer(60))]
+        failures[0].retry.postpone()
         _failed = property(  # type: ignore[assignment]
-            lambda self: self.noted.pop() if self.noted else None, lambda *_: None
+            lambda self: self.failures.pop() if self.failures else None, lambda *_: None
         )
 
     with pytest.raises(StreetsegError, match=r"^damaged$"):
-        Woken(away)._load_champion(SimpleNamespace(version="1"))  # type: ignore[arg-type]
+        ResetDuringPoll(away)._load_champion(SimpleNamespace(version="1"))  # type: ignore[arg-type]
 
 
 def test_only_the_last_few_versions_are_kept(recipe: Params) -> None:
@@ -326,7 +330,7 @@ def test_version_1_of_another_registry_is_another_model(
     np.testing.assert_array_equal(follower.current.segmenter.predict(rgb), expected)
 
 
-def test_a_folder_is_served_whatever_the_champion_is(
+def test_a_pinned_folder_is_served_whatever_the_champion_is(
     recipe: Params, promote: Callable[[str], None], tmp_path: Path
 ) -> None:
     """What is baked into a bento."""
@@ -340,7 +344,7 @@ def test_a_folder_is_served_whatever_the_champion_is(
 
 
 @pytest.mark.parametrize("missing", ["config.json", "labels.json", "model.onnx"])
-def test_a_folder_without_a_whole_model_is_said(
+def test_an_incomplete_pinned_folder_is_reported(
     recipe: Params, trained: Trained, tmp_path: Path, missing: str
 ) -> None:
     folder = shutil.copytree(trained.artifact, tmp_path / "model")

@@ -1,4 +1,4 @@
-"""What is refused before an upload reaches the service, and what every answer carries."""
+"""What is refused before an upload reaches its endpoint, and what every answer carries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streetseg.serving.access_log import AccessLogMiddleware
 from streetseg.serving.tracing import set_up_tracing, span
 from streetseg.serving.upload_guard import UploadFields, UploadMiddleware
 
-FILES = {"image": ("a.png", b"picture")}
+FILES = {"image": ("a.png", b"image")}
 
 
 def guarded(settings: Serve, tokens: tuple[str, ...] = ()) -> httpx.AsyncClient:
@@ -53,14 +53,14 @@ def guarded(settings: Serve, tokens: tuple[str, ...] = ()) -> httpx.AsyncClient:
     return client
 
 
-def test_more_uploads_than_it_takes_are_told_to_come_back() -> None:
+def test_uploads_over_the_limit_get_503_and_may_retry() -> None:
     async def crowd() -> list[httpx.Response]:
         async with guarded(Serve(max_concurrent_uploads=2)) as client:
-            asked = [asyncio.create_task(client.post("/segment", files=FILES)) for _ in range(5)]
-            while sum(task.done() for task in asked) < 3:
+            posts = [asyncio.create_task(client.post("/segment", files=FILES)) for _ in range(5)]
+            while sum(task.done() for task in posts) < 3:
                 await asyncio.sleep(0.01)
             client.go.set()  # type: ignore[attr-defined]
-            answers = await asyncio.gather(*asked)
+            answers = await asyncio.gather(*posts)
             return [*answers, await client.post("/segment", files=FILES)]
 
     *answers, later = asyncio.run(crowd())
@@ -70,7 +70,7 @@ def test_more_uploads_than_it_takes_are_told_to_come_back() -> None:
     assert later.status_code == 200
 
 
-def test_an_upload_that_does_not_arrive_is_given_up() -> None:
+def test_an_upload_that_does_not_arrive_times_out() -> None:
     async def trickle() -> AsyncIterator[bytes]:
         yield b"--x\r\n"
         await asyncio.sleep(60)
@@ -88,8 +88,8 @@ def test_an_upload_that_does_not_arrive_is_given_up() -> None:
     assert "0.2 seconds" in answer.json()["error"]
 
 
-def test_with_tokens_only_who_has_one_may_ask() -> None:
-    async def asked(path: str, token: str | None) -> httpx.Response:
+def test_with_tokens_a_request_needs_one() -> None:
+    async def ask(path: str, token: str | None) -> httpx.Response:
         async with guarded(Serve(), ("right",)) as client:
             client.go.set()  # type: ignore[attr-defined]
             headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -97,44 +97,44 @@ def test_with_tokens_only_who_has_one_may_ask() -> None:
                 return await client.get(path, headers=headers)
             return await client.post(path, files=FILES, headers=headers)
 
-    assert asyncio.run(asked("/segment", "right")).status_code == 200
+    assert asyncio.run(ask("/segment", "right")).status_code == 200
     for token in (None, "wrong"):
-        refused = asyncio.run(asked("/segment", token))
+        refused = asyncio.run(ask("/segment", token))
         assert refused.status_code == 401
         assert refused.headers["WWW-Authenticate"] == "Bearer"
         assert "token" in refused.json()["error"]
-    assert asyncio.run(asked("/", None)).status_code == 200, "the page asks for the token"
+    assert asyncio.run(ask("/", None)).status_code == 200, "the page asks for the token"
 
 
-def test_a_fault_is_a_500_with_an_id_and_no_detail(caplog: pytest.LogCaptureFixture) -> None:
-    async def asked() -> httpx.Response:
+def test_an_exception_is_a_500_with_an_id_and_no_detail(caplog: pytest.LogCaptureFixture) -> None:
+    async def ask() -> httpx.Response:
         async with guarded(Serve()) as client:
             return await client.get("/fail", headers={"X-Request-Id": "r-1"})
 
-    answer = asyncio.run(asked())
+    answer = asyncio.run(ask())
     assert answer.status_code == 500
     assert "r-1" in answer.json()["error"]
     assert "secret" not in answer.text
 
 
-def test_a_span_is_named_after_the_route_not_after_what_a_stranger_asks_for(
+def test_a_span_is_named_after_the_route_not_after_any_path(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen = []
+    spans = []
 
     @contextmanager
-    def noted(name: str, _: object, attributes: object) -> Iterator[str]:
-        seen.append((name, attributes))
+    def recorded(name: str, _: object, attributes: object) -> Iterator[str]:
+        spans.append((name, attributes))
         yield ""
 
-    async def asked() -> None:
+    async def ask() -> None:
         async with guarded(Serve()) as client:
             for path in ("/segment", "/wp-login.php"):
                 await client.get(path)
 
-    monkeypatch.setattr("streetseg.serving.access_log.span", noted)
-    asyncio.run(asked())
-    assert seen == [
+    monkeypatch.setattr("streetseg.serving.access_log.span", recorded)
+    asyncio.run(ask())
+    assert spans == [
         ("GET /segment", {"url.path": "/segment"}),
         ("GET other", {"url.path": "/wp-login.php"}),
     ]
@@ -142,7 +142,7 @@ def test_a_span_is_named_after_the_route_not_after_what_a_stranger_asks_for(
 
 @contextmanager
 def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest], Event]]:
-    """What takes spans by OTLP over HTTP."""
+    """A server that receives spans by OTLP over HTTP."""
     received: list[ExportTraceServiceRequest] = []
     come = Event()
 
@@ -175,8 +175,8 @@ def test_spans_go_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) ->
             assert recorded == "0af7651916cd43dd8448eb211c80319c"
         trace.get_tracer_provider().force_flush()  # type: ignore[attr-defined]
         assert come.wait(30)
-    found = received[0].resource_spans[0].scope_spans[0].spans
-    inner, outer = sorted(found, key=lambda each: each.name)[::-1]
+    spans = received[0].resource_spans[0].scope_spans[0].spans
+    inner, outer = sorted(spans, key=lambda each: each.name)[::-1]
     assert [outer.name, inner.name] == ["POST /segment", "decode"]
     assert inner.parent_span_id == outer.span_id
     assert outer.trace_id.hex() == recorded
