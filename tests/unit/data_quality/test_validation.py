@@ -117,7 +117,7 @@ def test_a_corrupt_picture_is_a_warning_that_names_it(tmp_path: Path) -> None:
         prepare__on_error="skip",
     )
     found = check(dataset, max_skipped=0.1)
-    assert found.warnings == [f"a frame could not be used ({PHOTO} cannot be decoded)"]
+    assert found.warnings == [f"a frame could not be used ({PHOTO} is not an image)"]
 
 
 def test_a_large_share_of_skipped_frames_is_critical(tmp_path: Path) -> None:
@@ -545,7 +545,7 @@ def test_names_are_escaped_on_the_page(tmp_path: Path) -> None:
     page = page_of(tmp_path, prepared(tmp_path, spoil, prepare__on_error="skip"))
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)_leftImg8bit.png" in page
-    assert "&lt;script&gt;alert(2)_leftImg8bit.png cannot be decoded" in page
+    assert "&lt;script&gt;alert(2)_leftImg8bit.png is not an image" in page
 
 
 # A large dataset
