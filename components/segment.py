@@ -44,7 +44,7 @@ def segment(
             for file in (TABLE, SUMMARY):
                 (folder / file).write_bytes(Storage(destination).read(file))
     masks.metadata |= {"registered": name, "destination": batch.destination}
-    metrics.log_metric("pictures", len(batch.rows))
+    metrics.log_metric("pictures", len(batch.images))
     metrics.log_metric("failed", len(batch.failed))
     if batch.frames_per_second:
         metrics.log_metric("frames_per_second", round(batch.frames_per_second, 3))

@@ -27,8 +27,8 @@ from streetseg.cli.options import (
 )
 from streetseg.core.errors import StreetsegError
 
-TOLD = 5
-"""Pictures without a mask that are named."""
+MAX_LISTED = 5
+"""Images without a mask that are listed."""
 
 
 @app.command()
@@ -83,7 +83,7 @@ def register(
 
 @app.command()
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Pictures: PNG, JPEG or WebP.")],
+    images: Annotated[list[Path], typer.Argument(help="Images: PNG, JPEG or WebP.")],
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
     model: ModelUri = None,
@@ -99,10 +99,10 @@ def predict(
     from streetseg.reports.drawing import colorize
 
     stems = [path.stem for path in images]
-    if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
+    if duplicate := next((stem for stem in stems if stems.count(stem) > 1), None):
         raise StreetsegError(
-            f"several images would be written to {twice}_mask.png: give each an --out of its "
-            "own, or let 'streetseg batch' segment their folder"
+            f"several images would be written to {duplicate}_mask.png: give each its own --out, "
+            "or let 'streetseg batch' segment their folder"
         )
     settings = load(params, set_)
     segmenter = streetseg.load(model_or_champion(model, settings), settings.registry)
@@ -135,51 +135,50 @@ def batch(
 ) -> None:
     """Segment every PNG, JPEG and WebP below a folder or a bucket's prefix.
 
-    Leaves PATH_mask.png for each image (category ids, in the colours of the categories),
-    summary.csv with a row for each (size, fraction of each category, seconds, or what is wrong with
-    it) and, when all is done, summary.json with the model and the means.
+    Writes PATH_mask.png for each image (category ids, in the colours of the categories),
+    summary.csv with one row per image (size, fraction of each category, seconds, or the error)
+    and, when all is done, summary.json with the model and the means.
 
-    A call that was stopped goes on with the same command; what the same model version has
-    segmented is not done again. An image that cannot be used does not stop it.
+    The same command resumes a stopped one, and skips what the same model version has segmented.
+    An unusable image is reported and skipped.
 
-    S3 is reached as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL say, or as the
-    machine's role.
+    S3 credentials come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL, or from
+    the machine's role.
     """
     from streetseg.prediction.batch import TABLE, segment_folder
     from streetseg.registry.versions import locate
 
     settings = load(params, set_)
-    exact, artifact = locate(model_or_champion(model, settings), settings.registry)
-    found = segment_folder(
-        source, destination, artifact, exact, max_megapixels=settings.serve.max_megapixels
+    uri, artifact = locate(model_or_champion(model, settings), settings.registry)
+    result = segment_folder(
+        source, destination, artifact, uri, max_megapixels=settings.serve.max_megapixels
     )
     if as_json:
-        print(json.dumps(found.to_dict()))
+        print(json.dumps(result.to_dict()))
         return
-    print(f"{len(found.rows) - len(found.failed)} masks in {found.destination}")
-    if found.made < len(found.rows) - len(found.failed):
-        print(f"{len(found.rows) - len(found.failed) - found.made} of them were there already")
-    for row in found.failed[:TOLD]:
-        print(f"no mask of {row.path}: {row.error}")
-    if len(found.failed) > TOLD:
-        print(f"and of {len(found.failed) - TOLD} more: see {TABLE}")
+    print(f"{result.masks} masks in {result.destination}")
+    if result.segmented < result.masks:
+        print(f"{result.masks - result.segmented} of them were there already")
+    for image in result.failed[:MAX_LISTED]:
+        print(f"no mask of {image.path}: {image.error}")
+    if len(result.failed) > MAX_LISTED:
+        print(f"and of {len(result.failed) - MAX_LISTED} more: see {TABLE}")
 
 
 @app.command()
 def ask(
     source: Annotated[Path, typer.Argument(help="Folder with images.")],
     destination: Annotated[Path, typer.Argument(help="Folder for the masks; not inside it.")],
-    url: Annotated[str, typer.Option(help="Of the service.")] = "http://127.0.0.1:3000",
-    parallel: Annotated[int, typer.Option(min=1, help="Pictures asked about at a time.")] = 4,
+    url: Annotated[str, typer.Option(help="URL of the service.")] = "http://127.0.0.1:3000",
+    parallel: Annotated[int, typer.Option(min=1, help="Images sent at a time.")] = 4,
     as_json: AsJson = False,
 ) -> None:
     """Let a running service segment every PNG, JPEG and WebP below a folder; no model is needed.
 
-    Leaves PATH_mask.png for each image, as 'batch' does. A call that was stopped goes on with
-    the same command: an image whose mask is there is not sent again. An image that cannot be used
-    does not stop it.
+    Writes PATH_mask.png for each image, as 'batch' does. The same command resumes a stopped one,
+    and skips images that have a mask. An unusable image is reported and skipped.
 
-    If the service wants a token, it is read from STREETSEG_TOKEN.
+    The token of the service, if it requires one, is read from STREETSEG_TOKEN.
     """
     from dataclasses import asdict
 
@@ -190,14 +189,14 @@ def ask(
     from streetseg.images.paths import printable
 
     with Client(url, os.environ.get("STREETSEG_TOKEN")) as service:
-        found = service.folder(source, destination, parallel)
+        result = service.folder(source, destination, parallel)
     if as_json:
-        print(json.dumps(asdict(found), default=str))
+        print(json.dumps(asdict(result), default=str))
         return
-    print(f"{found.made + found.there} masks in {found.destination}")
-    if found.there:
-        print(f"{found.there} of them were there already")
-    for path, reason in islice(found.failed.items(), TOLD):
+    print(f"{result.made + result.there} masks in {result.destination}")
+    if result.there:
+        print(f"{result.there} of them were there already")
+    for path, reason in islice(result.failed.items(), MAX_LISTED):
         print(printable(f"no mask of {path}: {reason}"))
-    if len(found.failed) > TOLD:
-        print(f"and of {len(found.failed) - TOLD} more: see --json")
+    if len(result.failed) > MAX_LISTED:
+        print(f"and of {len(result.failed) - MAX_LISTED} more: see --json")

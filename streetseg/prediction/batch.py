@@ -1,13 +1,13 @@
 """Segmenting every image of a folder or of a prefix in an object store.
 
-What is left at the destination::
+The destination then holds::
 
     <path of the image>_mask.png   category ids as a palette PNG, such as drive/0001.jpg_mask.png
-    summary.csv                      a row for each image that was looked at
-    summary.json                     the model and the means; it comes last, when all is done
+    summary.csv                    one row per processed image
+    summary.json                   the model and the means; written last, when all is done
 
-``summary.csv`` is also what a stopped call goes on from. It is written anew every few seconds,
-whole or not at all, and a row is in it only once its mask is in its place.
+A stopped call resumes from ``summary.csv``. The table is replaced atomically every few seconds, and
+an image is in it only once its mask is written.
 """
 
 from __future__ import annotations
@@ -37,41 +37,40 @@ from streetseg.images.errors import BadImageError
 from streetseg.images.paths import list_images, mask_name, printable
 from streetseg.inference.artifact import weights_sha256
 from streetseg.inference.segmenter import Segmenter
+from streetseg.reports.drawing import overlay, shrink
 from streetseg.tracking.store import name_and_version
 
 TABLE, SUMMARY = "summary.csv", "summary.json"
 
 THREADS = 8
-"""Pictures that are read or written at the same time; their files are all that is held of them."""
+"""Files that are read or written at the same time."""
 SAVE_EVERY_S = 10.0
-"""How much work a killed process loses at most."""
+"""Seconds of work that a killed process loses at most."""
+MAX_EXAMPLES, EXAMPLE_WIDTH = 12, 448
+"""Overlays that are kept for the report, and their width in pixels."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """What is known of an image that was looked at."""
+class ImageResult:
+    """The outcome for one image: a row of ``summary.csv``."""
 
     path: str
     """Below the source."""
     bytes: int
-    """Of its file: an image of another size is another image."""
+    """Size of the file; an image whose size has changed is segmented again."""
     model: str
-    """Beginning of the SHA-256 of the weights that its mask is of."""
+    """The first digits of the SHA-256 of the weights that made the mask."""
     width: int = 0
     height: int = 0
     shares: tuple[float, ...] = ()
-    """Of each category, 0 to 1, summing to 1; empty if it failed."""
+    """Fraction of each category, 0 to 1, summing to 1; empty if the image failed."""
     seconds: float = 0.0
-    """From its bytes to those of its mask."""
+    """From the bytes of the image to those of its mask."""
     error: str = ""
 
 
-Written = tuple[str, Row, Future[None] | None]
-"""A path, its row, and its mask on the way to the destination."""
-
-
 @dataclass(frozen=True)
-class Batch:
+class BatchResult:
     """A folder of images that has been segmented."""
 
     model: dict[str, Any]
@@ -79,28 +78,35 @@ class Batch:
     source: str
     destination: str
     labels: LabelSpace
-    rows: list[Row]
-    """One for each image, by path."""
-    made: int
-    """How many were segmented by this call; the others were there."""
+    images: list[ImageResult]
+    """Sorted by path."""
+    segmented: int
+    """How many images this call segmented; the others had a mask before."""
     seconds: float
-    """That this call took."""
+    """How long this call took."""
+    examples: list[tuple[str, np.ndarray]]
+    """Paths and overlays of some images of this call: uint8[h, w, 3], ``EXAMPLE_WIDTH`` wide."""
 
     @property
-    def failed(self) -> list[Row]:
-        """The images that have no mask."""
-        return [row for row in self.rows if row.error]
+    def failed(self) -> list[ImageResult]:
+        """The images without a mask."""
+        return [image for image in self.images if image.error]
+
+    @property
+    def masks(self) -> int:
+        """How many images have a mask."""
+        return len(self.images) - len(self.failed)
 
     @property
     def shares(self) -> dict[str, float]:
-        """Mean fraction of each category, 0 to 1; all images count alike."""
-        means = np.mean([row.shares for row in self.rows if not row.error], axis=0)
+        """Mean fraction of each category, 0 to 1, with equal weight for each image."""
+        means = np.mean([image.shares for image in self.images if not image.error], axis=0)
         return dict(zip(self.labels.names, means.tolist(), strict=True))
 
     @property
     def frames_per_second(self) -> float | None:
-        """Of this call, reading and writing included; None if everything was there."""
-        return self.made / self.seconds if self.made else None
+        """Of this call, reading and writing included; None if it segmented nothing."""
+        return self.segmented / self.seconds if self.segmented else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -108,7 +114,7 @@ class Batch:
             "model": self.model,
             "source": self.source,
             "destination": self.destination,
-            "pictures": len(self.rows),
+            "pictures": len(self.images),
             "failed": len(self.failed),
             "shares": {name: round(share, 6) for name, share in self.shares.items()},
             "frames_per_second": self.frames_per_second and round(self.frames_per_second, 3),
@@ -122,80 +128,142 @@ def segment_folder(
     name: str = "",
     *,
     max_megapixels: float = 50.0,
-) -> Batch:
-    """Segment the PNG, JPEG and WebP images below a folder or prefix, however deep they lie.
+) -> BatchResult:
+    """Segment all PNG, JPEG and WebP images below a folder or prefix.
 
-    An image that cannot be used is a row with its error. A call that was stopped or killed is gone
-    on with by the same call: an image is not segmented again if the table has it, of the same size
-    and by the same weights, and its mask is there. Those that failed are tried again. Only one
-    process at a time may write to a destination. Hidden files are passed over.
+    An unusable image gets a row with its error. The same call resumes one that was stopped or
+    killed: it skips an image whose row names the same file size and weights and whose mask exists.
+    Failed images are tried again. Hidden files are ignored. Only one process at a time may write to
+    a destination.
 
     Args:
         source: folder, or URL such as ``s3://bucket/prefix``.
-        destination: folder or URL for the masks and the table, apart from the source.
+        destination: folder or URL for the masks and the table, outside the source.
         artifact: folder of the model artifact.
-        name: what to call the model, such as ``models:/street-segmenter/3``; else the folder.
+        name: the model's URI, such as ``models:/street-segmenter/3``; the folder by default.
         max_megapixels: of an image, checked before it is decoded.
 
     Raises:
-        StoppedError: Ctrl-C; the same call goes on.
-        StreetsegError: no images, none that can be used, source and destination overlap, or one
-            of them cannot be reached.
+        StoppedError: Ctrl-C; the same call resumes.
+        StreetsegError: there are no images or only unusable ones, source and destination overlap,
+            or one of them cannot be reached.
     """
     origin, target = Storage(source), Storage(destination)
-    pictures = list_images(origin, target)
+    sizes = list_images(origin, target)
     segmenter = Segmenter(artifact)
     model = _describe(segmenter, artifact, name)
     table = _Table(target, segmenter.labels, model["weights_sha256"][:12])
-    there = target.files()
-    rows = table.read(pictures, there) if TABLE in there else {}
-    if SUMMARY in there:
+    existing = target.files()
+    results = table.read(sizes, existing) if TABLE in existing else {}
+    if SUMMARY in existing:
         target.remove(SUMMARY)
-    to_do = [path for path in pictures if path not in rows]
+    pending = [path for path in sizes if path not in results]
+    worker = _Worker(segmenter, table.model, int(max_megapixels * 1e6))
 
-    began = time.monotonic()
+    start = time.monotonic()
     with ThreadPoolExecutor(THREADS) as pool:
-        writing: deque[Written] = deque()
+        writer = _MaskWriter(target, pool, results)
         try:
-            read = thread_map(pool, partial(_read, origin), to_do, ahead=THREADS)
-            for path, data in track(read, total=len(to_do), description="segment"):
-                row, mask = _segment(segmenter, path, data, max_megapixels, table.model)
-                done = pool.submit(target.write, mask_name(path), mask) if mask else None
-                writing.append((path, row, done))
-                if len(writing) > THREADS:
-                    _settle(writing.popleft(), rows)
+            files = thread_map(pool, partial(_read, origin), pending, ahead=THREADS)
+            for path, data in track(files, total=len(pending), description="segment"):
+                writer.add(path, *worker.segment(path, data))
                 if table.due:
-                    table.write(rows)
+                    table.write(results)
         except KeyboardInterrupt:
-            _settle_all(writing, rows)
-            table.write(rows)
+            writer.finish()
+            table.write(results)
             raise StoppedError(
-                f"stopped after {len(rows)} of {len(pictures)} images: the same command goes on"
+                f"stopped after {len(results)} of {len(sizes)} images: the same command goes on"
             ) from None
-        _settle_all(writing, rows)
-
-    table.write(rows)
-    for path, row in rows.items():
-        if row.error and mask_name(path) in there:
+        writer.finish()
+    table.write(results)
+    for path, result in results.items():
+        if result.error and mask_name(path) in existing:
             target.remove(mask_name(path))  # of an earlier image or model
-    ordered = [rows[path] for path in pictures]
-    batch = Batch(
-        model,
-        origin.url,
-        target.url,
-        segmenter.labels,
-        ordered,
-        len([path for path in to_do if not rows[path].error]),
-        time.monotonic() - began,
+
+    batch = BatchResult(
+        model=model,
+        source=origin.url,
+        destination=target.url,
+        labels=segmenter.labels,
+        images=[results[path] for path in sizes],
+        segmented=sum(not results[path].error for path in pending),
+        seconds=time.monotonic() - start,
+        examples=worker.examples,
     )
-    if len(batch.failed) == len(ordered):
-        first = ordered[0]
+    if not batch.masks:
+        first = batch.images[0]
         raise StreetsegError(
-            f"none of the {len(ordered)} images in {origin.url} can be used; the first, "
-            f"{first.path}, {first.error}; {TABLE} in {target.url} tells of each"
+            f"none of the {len(sizes)} images in {origin.url} can be used; the first, "
+            f"{first.path}, {first.error}; see {TABLE} in {target.url} for the others"
         )
     target.write(SUMMARY, f"{json.dumps(batch.to_dict(), indent=1)}\n".encode())
     return batch
+
+
+class _Worker:
+    """Segments images, and keeps overlays of some that are evenly spaced."""
+
+    def __init__(self, segmenter: Segmenter, model: str, max_pixels: int) -> None:
+        self.segmenter, self.model, self.max_pixels = segmenter, model, max_pixels
+        self.examples: list[tuple[str, np.ndarray]] = []
+        self._segmented, self._stride = 0, 1
+
+    def segment(self, path: str, data: bytes | StreetsegError) -> tuple[ImageResult, bytes | None]:
+        """The result of an image and its mask, which is None if the image cannot be used."""
+        if isinstance(data, StreetsegError):
+            return ImageResult(printable(path), 0, self.model, error=printable(str(data))), None
+        start = time.perf_counter()
+        try:
+            if not path.isprintable():
+                raise BadImageError("has a name that is not printable UTF-8: rename the file")
+            rgb = decode_image(data, max_pixels=self.max_pixels)
+        except BadImageError as error:
+            return ImageResult(printable(path), len(data), self.model, error=error.reason), None
+        labels = self.segmenter.labels
+        categories = self.segmenter.predict(rgb)
+        height, width = categories.shape
+        counts = np.bincount(categories.ravel(), minlength=len(labels.names))
+        mask = encode_palette_png(categories, labels.palette)
+        shares = tuple((counts / categories.size).tolist())
+        seconds = time.perf_counter() - start
+        self._keep_example(path, rgb, categories)
+        return ImageResult(path, len(data), self.model, width, height, shares, seconds), mask
+
+    def _keep_example(self, path: str, rgb: np.ndarray, categories: np.ndarray) -> None:
+        """Keep every n-th image; n doubles, and every other example goes, when there are enough."""
+        if self._segmented % self._stride == 0:
+            image = shrink(overlay(rgb, categories, self.segmenter.labels), EXAMPLE_WIDTH)
+            self.examples.append((path, image))
+            if len(self.examples) > MAX_EXAMPLES:
+                self.examples, self._stride = self.examples[::2], 2 * self._stride
+        self._segmented += 1
+
+
+class _MaskWriter:
+    """Writes masks in threads, and records a result once its mask is written."""
+
+    def __init__(
+        self, target: Storage, pool: ThreadPoolExecutor, results: dict[str, ImageResult]
+    ) -> None:
+        self.target, self.pool, self.results = target, pool, results
+        self._pending: deque[tuple[str, ImageResult, Future[None] | None]] = deque()
+
+    def add(self, path: str, result: ImageResult, mask: bytes | None) -> None:
+        written = self.pool.submit(self.target.write, mask_name(path), mask) if mask else None
+        self._pending.append((path, result, written))
+        if len(self._pending) > THREADS:
+            self._record_oldest()
+
+    def finish(self) -> None:
+        while self._pending:
+            self._record_oldest()
+
+    def _record_oldest(self) -> None:
+        path, result, written = self._pending.popleft()
+        if written:
+            written.result()
+        self.results[path] = result
 
 
 class _Table:
@@ -203,57 +271,61 @@ class _Table:
 
     def __init__(self, target: Storage, labels: LabelSpace, model: str) -> None:
         self.target, self.model, self.categories = target, model, len(labels.names)
-        self.head = ["path", "bytes", "model", "width", "height", *labels.names, "seconds", "error"]
-        self.saved = time.monotonic()
-        self.took = 0.0
+        self.header = ["path", "bytes", "model", "width", "height"]
+        self.header += [*labels.names, "seconds", "error"]
+        self._saved_at = time.monotonic()
+        self._save_seconds = 0.0
 
     @property
     def due(self) -> bool:
-        """Whether the last writing is long enough ago; a long table is written less often."""
-        return time.monotonic() - self.saved >= max(SAVE_EVERY_S, 20 * self.took)
+        """Whether to write the table again; one that takes long is written less often."""
+        age = time.monotonic() - self._saved_at
+        return age >= max(SAVE_EVERY_S, 20 * self._save_seconds)
 
-    def write(self, rows: Mapping[str, Row]) -> None:
+    def write(self, results: Mapping[str, ImageResult]) -> None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.head)
-        for row in (rows[path] for path in sorted(rows)):
-            shares = [f"{share:.6f}" for share in row.shares] or [""] * self.categories
-            known = [row.path, row.bytes, row.model, row.width or "", row.height or ""]
-            writer.writerow([*known, *shares, f"{row.seconds:.4f}", row.error])
+        writer.writerow(self.header)
+        for image in (results[path] for path in sorted(results)):
+            shares = [f"{share:.6f}" for share in image.shares] or [""] * self.categories
+            start = [image.path, image.bytes, image.model, image.width or "", image.height or ""]
+            writer.writerow([*start, *shares, f"{image.seconds:.4f}", image.error])
         began = time.monotonic()
         self.target.write(TABLE, text.getvalue().encode())
-        self.saved = time.monotonic()
-        self.took = self.saved - began
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - began
 
-    def read(self, pictures: Mapping[str, int], there: Mapping[str, int]) -> dict[str, Row]:
-        """The rows that still hold: of these images, of this model, and with a mask."""
-        rows = {}
-        for row in self._rows():
-            same = pictures.get(row.path) == row.bytes and row.model == self.model
-            if same and not row.error and mask_name(row.path) in there:
-                rows[row.path] = row
-        return rows
+    def read(self, sizes: Mapping[str, int], existing: Mapping[str, int]) -> dict[str, ImageResult]:
+        """The results that are still valid: same file size, same weights, and a mask."""
+        return {
+            image.path: image
+            for image in self._rows()
+            if sizes.get(image.path) == image.bytes
+            and image.model == self.model
+            and mask_name(image.path) in existing
+        }
 
-    def _rows(self) -> Iterator[Row]:
-        """The rows that are well formed."""
+    def _rows(self) -> Iterator[ImageResult]:
+        """The well-formed rows without an error."""
         text = self.target.read(TABLE).decode(errors="replace")
         try:
-            head, *lines = csv.reader(io.StringIO(text))
+            header, *lines = csv.reader(io.StringIO(text))
         except (csv.Error, ValueError):
             return
-        for line in lines if head == self.head else []:
+        for line in lines if header == self.header else []:
             try:
                 path, size, model, width, height, *shares, seconds, error = line
                 if not error:
-                    numbers = tuple(map(float, shares))
-                    sides = int(width), int(height)
-                    yield Row(path, int(size), model, *sides, numbers, float(seconds))
+                    yield ImageResult(
+                        path, int(size), model, int(width), int(height),
+                        tuple(map(float, shares)), float(seconds),
+                    )  # fmt: skip
             except ValueError:
                 continue
 
 
 def _describe(segmenter: Segmenter, artifact: Path, uri: str) -> dict[str, Any]:
-    """Which model it is, by what its artifact and its name in the registry tell."""
+    """What ``BatchResult.model`` holds."""
     name, version = uri or str(artifact), None
     if uri.startswith("models:/"):
         name, version = name_and_version(uri)
@@ -267,43 +339,8 @@ def _describe(segmenter: Segmenter, artifact: Path, uri: str) -> dict[str, Any]:
 
 
 def _read(origin: Storage, path: str) -> tuple[str, bytes | StreetsegError]:
-    """A path with its bytes, or why they cannot be had."""
+    """A path, and its content or why it cannot be read."""
     try:
         return path, origin.read(path)
     except StreetsegError as error:
         return path, error
-
-
-def _segment(
-    segmenter: Segmenter, path: str, data: bytes | StreetsegError, megapixels: float, model: str
-) -> tuple[Row, bytes | None]:
-    """The row of an image and its mask, or None if it cannot be used."""
-    if isinstance(data, StreetsegError):
-        return Row(printable(path), 0, model, error=printable(str(data))), None
-    began = time.perf_counter()
-    try:
-        if not path.isprintable():
-            raise BadImageError("has a name that is not printable UTF-8: rename the file")
-        rgb = decode_image(data, max_pixels=int(megapixels * 1e6))
-    except BadImageError as error:
-        return Row(printable(path), len(data), model, error=error.reason), None
-    categories = segmenter.predict(rgb)
-    height, width = categories.shape
-    counts = np.bincount(categories.ravel(), minlength=len(segmenter.labels.names))
-    mask = encode_palette_png(categories, segmenter.labels.palette)
-    shares = tuple((counts / categories.size).tolist())
-    seconds = time.perf_counter() - began
-    return Row(path, len(data), model, width, height, shares, seconds), mask
-
-
-def _settle(written: Written, rows: dict[str, Row]) -> None:
-    """Note a row once its mask is in its place."""
-    path, row, mask = written
-    if mask:
-        mask.result()
-    rows[path] = row
-
-
-def _settle_all(writing: deque[Written], rows: dict[str, Row]) -> None:
-    while writing:
-        _settle(writing.popleft(), rows)

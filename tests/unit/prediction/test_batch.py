@@ -27,7 +27,7 @@ from streetseg.images.paths import mask_name
 from streetseg.inference.artifact import weights_sha256
 from streetseg.inference.segmenter import Segmenter
 from streetseg.prediction import batch
-from streetseg.prediction.batch import Batch, segment_folder
+from streetseg.prediction.batch import BatchResult, segment_folder
 from streetseg.prediction.batch_report import write_batch_page
 from tests.conftest import Trained
 from tests.support.s3_server import s3_server
@@ -43,7 +43,7 @@ BAD = {
 LIMIT = {"max_megapixels": 0.05}
 
 
-def picture(number: int, suffix: str = ".png", size: tuple[int, int] = (96, 160)) -> bytes:
+def make_image(number: int, suffix: str = ".png", size: tuple[int, int] = (96, 160)) -> bytes:
     """An image of blocks; no two numbers give the same."""
     blocks = np.random.default_rng(number).integers(0, 255, (8, 8, 3), np.uint8)
     rgb = cv2.resize(blocks, size[::-1], interpolation=cv2.INTER_LINEAR)
@@ -54,13 +54,13 @@ def picture(number: int, suffix: str = ".png", size: tuple[int, int] = (96, 160)
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five images in three folders, four that cannot be used, and what is no image."""
     root = tmp_path_factory.mktemp("pictures")
-    files = {name: picture(at, Path(name).suffix.lower()) for at, name in enumerate(GOOD)}
+    files = {name: make_image(at, Path(name).suffix.lower()) for at, name in enumerate(GOOD)}
     files |= {
         "day/broken.png": b"no image",
-        "day/cut.png": picture(9)[:-40],
-        "large.png": picture(10, size=(200, 300)),
-        "other.png": picture(11, ".bmp"),
-        ".hidden/f.png": picture(12),
+        "day/cut.png": make_image(9)[:-40],
+        "large.png": make_image(10, size=(200, 300)),
+        "other.png": make_image(11, ".bmp"),
+        ".hidden/f.png": make_image(12),
         "notes.txt": b"no image either",
     }
     for name, data in files.items():
@@ -70,8 +70,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(source: Path, trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Batch:
-    """What one call makes of them."""
+def result(source: Path, trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> BatchResult:
+    """The result of one call."""
     out = tmp_path_factory.mktemp("segmented") / "masks"
     return segment_folder(str(source), str(out), trained.artifact, "models:/tiny/7", **LIMIT)
 
@@ -87,27 +87,27 @@ def masks(folder: str | Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*_mask.png")}
 
 
-def test_each_picture_has_a_mask_of_its_own_size_at_the_same_path(
-    done: Batch, source: Path, trained: Trained
+def test_each_image_has_a_mask_of_its_size_at_the_same_path(
+    result: BatchResult, source: Path, trained: Trained
 ) -> None:
-    made = masks(done.destination)
+    made = masks(result.destination)
     assert sorted(made) == [f"{name}_mask.png" for name in GOOD], "a.png and a.jpg do not meet"
     segmenter = Segmenter(trained.artifact)
     for name in GOOD:
         categories = segmenter.predict(decode_image((source / name).read_bytes()))
         assert made[mask_name(name)] == encode_palette_png(categories, segmenter.labels.palette)
-    assert not list(Path(done.destination).rglob("*.partial"))
+    assert not list(Path(result.destination).rglob("*.partial"))
 
 
-def test_the_table_has_a_row_for_each_with_its_shares_or_its_error(
-    done: Batch, trained: Trained
+def test_the_table_has_a_row_per_image_with_fractions_or_error(
+    result: BatchResult, trained: Trained
 ) -> None:
-    rows = table(done.destination)
+    rows = table(result.destination)
     assert sorted(rows) == sorted([*GOOD, *BAD])
     names = Segmenter(trained.artifact).labels.names
     for name in GOOD:
         row = rows[name]
-        ids = decode_ids((Path(done.destination) / mask_name(name)).read_bytes())
+        ids = decode_ids((Path(result.destination) / mask_name(name)).read_bytes())
         assert (int(row["height"]), int(row["width"])) == ids.shape == (96, 160)
         shares = [float(row[category]) for category in names]
         assert shares == pytest.approx([np.mean(ids == at) for at in range(len(names))], abs=1e-6)
@@ -117,8 +117,8 @@ def test_the_table_has_a_row_for_each_with_its_shares_or_its_error(
     assert all(rows[name][key] == "" for name in BAD for key in ("width", names[0]))
 
 
-def test_the_summary_names_the_model_and_the_means(done: Batch, trained: Trained) -> None:
-    summary = json.loads((Path(done.destination) / "summary.json").read_text())
+def test_the_summary_names_the_model_and_the_means(result: BatchResult, trained: Trained) -> None:
+    summary = json.loads((Path(result.destination) / "summary.json").read_text())
     config = json.loads((trained.artifact / "config.json").read_text())
     assert summary["model"] == {
         "name": "tiny",
@@ -128,80 +128,99 @@ def test_the_summary_names_the_model_and_the_means(done: Batch, trained: Trained
         "weights_sha256": weights_sha256(trained.artifact),
     }
     assert (summary["pictures"], summary["failed"]) == (9, 4)
-    rows = table(done.destination)
+    rows = table(result.destination)
     means = {
-        name: np.mean([float(rows[each][name]) for each in GOOD]) for name in summary["shares"]
+        name: np.mean([float(rows[item][name]) for item in GOOD]) for name in summary["shares"]
     }
     assert summary["shares"] == pytest.approx(means, abs=1e-5)
     assert sum(summary["shares"].values()) == pytest.approx(1, abs=1e-4)
     assert summary["frames_per_second"] > 0
 
 
-def test_the_page_shows_overlays_and_what_failed(done: Batch, tmp_path: Path) -> None:
-    write_batch_page(done, tmp_path / "page.html")
+def test_the_page_shows_overlays_and_failures(result: BatchResult, tmp_path: Path) -> None:
+    write_batch_page(result, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert page.count("data:image/jpeg") == len(GOOD)
     for text in ("tiny", "version 7", "day/broken.png", "is not an image", "vehicle"):
         assert text in page
 
 
-def test_a_second_call_does_nothing_again_but_what_failed_or_changed(
-    done: Batch, source: Path, trained: Trained, tmp_path: Path
+def test_the_overlays_are_evenly_spaced_and_no_file_is_read_again(
+    trained: Trained, tmp_path: Path
+) -> None:
+    images, out = tmp_path / "images", tmp_path / "masks"
+    images.mkdir()
+    for number in range(30):
+        (images / f"{number:02}.png").write_bytes(make_image(number))
+    result = segment_folder(str(images), str(out), trained.artifact)
+    assert [name for name, _ in result.examples] == [f"{at:02}.png" for at in range(0, 30, 4)]
+    shutil.rmtree(images)
+    shutil.rmtree(out)
+    write_batch_page(result, tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text().count("data:image/jpeg") == 6
+
+
+def test_a_second_call_repeats_only_what_failed_or_changed(
+    result: BatchResult, source: Path, trained: Trained, tmp_path: Path
 ) -> None:
     pictures = Path(shutil.copytree(source, tmp_path / "pictures"))
-    out = Path(shutil.copytree(done.destination, tmp_path / "masks"))
+    out = Path(shutil.copytree(result.destination, tmp_path / "masks"))
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*_mask.png")}
 
-    def again() -> Batch:
+    def again() -> BatchResult:
         return segment_folder(str(pictures), str(out), trained.artifact, **LIMIT)
 
     same = again()
-    assert (same.made, same.frames_per_second) == (0, None)
+    assert (same.segmented, same.frames_per_second) == (0, None)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*_mask.png")} == written
-    assert table(out) == table(done.destination), "the seconds too"
+    assert table(out) == table(result.destination), "the seconds too"
 
-    (pictures / "day/broken.png").write_bytes(picture(20))
-    (pictures / "a.png").write_bytes(picture(21))
+    (pictures / "day/broken.png").write_bytes(make_image(20))
+    (pictures / "a.png").write_bytes(make_image(21))
     (out / "a.jpg_mask.png").unlink()
     (pictures / "day/e.jpeg").write_bytes(b"broken meanwhile")
-    assert again().made == 3
+    assert again().segmented == 3
     assert "day/broken.png_mask.png" in masks(out)
-    assert masks(out)["a.png_mask.png"] != masks(done.destination)["a.png_mask.png"]
+    assert masks(out)["a.png_mask.png"] != masks(result.destination)["a.png_mask.png"]
     assert "day/e.jpeg_mask.png" not in masks(out), "its row says that there is none"
 
 
-def test_another_model_makes_all_masks_anew(
-    done: Batch, source: Path, trained: Trained, tmp_path: Path
+def test_another_model_replaces_all_masks(
+    result: BatchResult, source: Path, trained: Trained, tmp_path: Path
 ) -> None:
-    out = Path(shutil.copytree(done.destination, tmp_path / "masks"))
+    out = Path(shutil.copytree(result.destination, tmp_path / "masks"))
     other = Path(shutil.copytree(trained.artifact, tmp_path / "model"))
     (other / "weights.safetensors").write_bytes(b"other weights")
-    assert segment_folder(str(source), str(out), other, **LIMIT).made == len(GOOD)
+    assert segment_folder(str(source), str(out), other, **LIMIT).segmented == len(GOOD)
 
 
 @pytest.mark.parametrize("text", ["", "path,bytes\na.png,1\n", "\x00\n", "a.png"])
-def test_a_table_that_was_damaged_is_not_trusted(
-    done: Batch, source: Path, trained: Trained, tmp_path: Path, text: str
+def test_a_damaged_table_is_not_trusted(
+    result: BatchResult, source: Path, trained: Trained, tmp_path: Path, text: str
 ) -> None:
-    out = Path(shutil.copytree(done.destination, tmp_path / "masks"))
+    out = Path(shutil.copytree(result.destination, tmp_path / "masks"))
     (out / "summary.csv").write_text(text)
-    assert segment_folder(str(source), str(out), trained.artifact, **LIMIT).made == len(GOOD)
-    head, *rows = (Path(done.destination) / "summary.csv").read_text().splitlines()
+    assert segment_folder(str(source), str(out), trained.artifact, **LIMIT).segmented == len(GOOD)
+    head, *rows = (Path(result.destination) / "summary.csv").read_text().splitlines()
     (out / "summary.csv").write_text("\n".join([head, rows[0], rows[1][:30], "x,y"]))
-    assert segment_folder(str(source), str(out), trained.artifact, **LIMIT).made == 4
+    assert segment_folder(str(source), str(out), trained.artifact, **LIMIT).segmented == 4
 
 
-def test_a_call_that_is_stopped_is_gone_on_with(
-    done: Batch, source: Path, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_stopped_call_resumes(
+    result: BatchResult,
+    source: Path,
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "masks"
-    predict, seen = Segmenter.predict, []
+    predict, predicted = Segmenter.predict, []
 
     def interrupted(self: Segmenter, rgb: np.ndarray) -> np.ndarray:
-        if len(seen) == 3:
+        if len(predicted) == 3:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(5)
-        seen.append(rgb)
+        predicted.append(rgb)
         return predict(self, rgb)
 
     monkeypatch.setattr(Segmenter, "predict", interrupted)
@@ -211,20 +230,20 @@ def test_a_call_that_is_stopped_is_gone_on_with(
     assert not (out / "summary.json").exists(), "that comes last"
     monkeypatch.undo()
     rest = segment_folder(str(source), str(out), trained.artifact, "models:/tiny/7", **LIMIT)
-    assert rest.made == len(GOOD) - 3
-    assert masks(out) == masks(done.destination)
+    assert rest.segmented == len(GOOD) - 3
+    assert masks(out) == masks(result.destination)
 
 
 @pytest.mark.slow
-def test_a_killed_call_loses_what_it_did_since_the_table_was_written(
+def test_a_killed_call_loses_only_the_work_since_the_last_save(
     source: Path, trained: Trained, tmp_path: Path
 ) -> None:
     pictures, out = tmp_path / "pictures", tmp_path / "masks"
     pictures.mkdir()
     for at in range(400):
-        (pictures / f"{at:03}.png").write_bytes(picture(at))
+        (pictures / f"{at:03}.png").write_bytes(make_image(at))
     script = (
-        "import sys\nfrom pathlib import Path\nfrom streetseg import batch\n"
+        "import sys\nfrom pathlib import Path\nfrom streetseg.prediction import batch\n"
         "batch.SAVE_EVERY_S = 0.05\n"
         "batch.segment_folder(sys.argv[1], sys.argv[2], Path(sys.argv[3]))\n"
     )
@@ -237,7 +256,7 @@ def test_a_killed_call_loses_what_it_did_since_the_table_was_written(
     kept = table(out)
     assert 0 < len(kept) < 400
     assert {mask_name(path) for path in kept} <= masks(out).keys()
-    assert segment_folder(str(pictures), str(out), trained.artifact).made == 400 - len(kept)
+    assert segment_folder(str(pictures), str(out), trained.artifact).segmented == 400 - len(kept)
 
 
 @pytest.fixture(scope="module")
@@ -248,36 +267,38 @@ def s3(source: Path) -> Iterator[Any]:
             if path.is_file():
                 key = f"drive/{path.relative_to(source)}"
                 client.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
-        client.put_object(Bucket=BUCKET, Key="drive2/x.png", Body=picture(30))
+        client.put_object(Bucket=BUCKET, Key="drive2/x.png", Body=make_image(30))
         yield client
 
 
-def test_a_bucket_gives_the_same_bytes_and_is_gone_on_with_too(
-    done: Batch, trained: Trained, s3: Any
+def test_a_bucket_gives_the_same_bytes_and_resumes(
+    result: BatchResult, trained: Trained, s3: Any
 ) -> None:
-    def call() -> Batch:
+    def call() -> BatchResult:
         where = f"s3://{BUCKET}/drive", f"s3://{BUCKET}/masks"
         return segment_folder(*where, trained.artifact, **LIMIT)
 
-    assert call().made == len(GOOD)
+    assert call().segmented == len(GOOD)
     listed = s3.list_objects_v2(Bucket=BUCKET, Prefix="masks/")["Contents"]
-    keys = [each["Key"].removeprefix("masks/") for each in listed]
-    expected = masks(done.destination)
+    keys = [item["Key"].removeprefix("masks/") for item in listed]
+    expected = masks(result.destination)
     assert sorted(keys) == sorted([*expected, "summary.csv", "summary.json"])
     for name, data in expected.items():
         stored = s3.get_object(Bucket=BUCKET, Key=f"masks/{name}")["Body"].read()
         assert stored == data
     s3.delete_object(Bucket=BUCKET, Key="masks/a.png_mask.png")
-    assert call().made == 1
+    assert call().segmented == 1
 
 
-def test_from_a_bucket_to_a_folder(done: Batch, trained: Trained, s3: Any, tmp_path: Path) -> None:
+def test_from_a_bucket_to_a_folder(
+    result: BatchResult, trained: Trained, s3: Any, tmp_path: Path
+) -> None:
     segment_folder(f"s3://{BUCKET}/drive/", str(tmp_path / "here"), trained.artifact, **LIMIT)
-    assert masks(tmp_path / "here") == masks(done.destination)
+    assert masks(tmp_path / "here") == masks(result.destination)
 
 
 @pytest.mark.parametrize(
-    ("source_url", "said"),
+    ("source_url", "message"),
     [
         (f"s3://{BUCKET}/nothing", "holds no images"),
         ("s3://no-such-bucket/drive", "cannot list s3://no-such-bucket/drive"),
@@ -285,15 +306,15 @@ def test_from_a_bucket_to_a_folder(done: Batch, trained: Trained, s3: Any, tmp_p
         ("nonsense://bucket", "cannot open nonsense://bucket: Protocol not known"),
     ],
 )
-def test_a_source_that_is_none_is_one_line(
-    trained: Trained, s3: Any, tmp_path: Path, source_url: str, said: str
+def test_an_unusable_source_is_one_line(
+    trained: Trained, s3: Any, tmp_path: Path, source_url: str, message: str
 ) -> None:
-    with pytest.raises(StreetsegError, match=said):
+    with pytest.raises(StreetsegError, match=message):
         segment_folder(source_url, str(tmp_path / "masks"), trained.artifact)
     assert not (tmp_path / "masks").exists()
 
 
-def test_masks_do_not_go_among_the_pictures(source: Path, trained: Trained) -> None:
+def test_masks_are_not_written_among_the_images(source: Path, trained: Trained) -> None:
     for destination in (source, source / "masks", source.parent):
         with pytest.raises(StreetsegError, match="name a destination outside"):
             segment_folder(str(source), str(destination), trained.artifact)
@@ -301,7 +322,7 @@ def test_masks_do_not_go_among_the_pictures(source: Path, trained: Trained) -> N
     assert Storage(f"s3://{BUCKET}").overlaps(Storage(f"s3://{BUCKET}/drive2"))
 
 
-def test_a_destination_that_cannot_be_written_is_one_line(
+def test_an_unwritable_destination_is_one_line(
     source: Path, trained: Trained, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -309,7 +330,7 @@ def test_a_destination_that_cannot_be_written_is_one_line(
         segment_folder(str(source), str(tmp_path / "file"), trained.artifact)
 
 
-def test_if_nothing_can_be_used_that_is_said(trained: Trained, tmp_path: Path) -> None:
+def test_if_no_image_is_usable_the_call_fails(trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     for name in ("x.png", "y.jpg"):
         (tmp_path / "pictures" / name).write_bytes(b"nothing")
@@ -318,21 +339,21 @@ def test_if_nothing_can_be_used_that_is_said(trained: Trained, tmp_path: Path) -
     assert not (tmp_path / "masks" / "summary.json").exists()
 
 
-def test_a_name_that_cannot_be_printed_is_a_row(trained: Trained, tmp_path: Path) -> None:
+def test_an_unprintable_name_is_a_row_with_an_error(trained: Trained, tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     (pictures / "good.png").write_bytes(encode_png(np.zeros((64, 64, 3), np.uint8)))
-    Path(os.fsdecode(os.fsencode(pictures) + b"/\xff.png")).write_bytes(picture(1))
+    Path(os.fsdecode(os.fsencode(pictures) + b"/\xff.png")).write_bytes(make_image(1))
     Path(os.fsdecode(os.fsencode(pictures) + b"/\xfe.png")).symlink_to("nowhere")
-    found = segment_folder(str(pictures), str(tmp_path / "masks"), trained.artifact)
-    assert {row.path for row in found.failed} == {"\\udcff.png", "\\udcfe.png"}
+    result = segment_folder(str(pictures), str(tmp_path / "masks"), trained.artifact)
+    assert {row.path for row in result.failed} == {"\\udcff.png", "\\udcfe.png"}
     rows = table(tmp_path / "masks")
     assert "rename the file" in rows["\\udcff.png"]["error"]
     assert "cannot read \\udcfe.png in" in rows["\\udcfe.png"]["error"]
 
 
-def test_the_command_says_what_it_did(
-    done: Batch,
+def test_the_command_reports_masks_and_failures(
+    result: BatchResult,
     source: Path,
     trained: Trained,
     tmp_path: Path,
@@ -353,7 +374,7 @@ def test_the_command_says_what_it_did(
     first = run().splitlines()
     assert first[0] == "5 masks in masks"
     assert "no mask of day/cut.png: is truncated" in first
-    assert masks("masks") == masks(done.destination)
+    assert masks("masks") == masks(result.destination)
     assert "5 of them were there already" in run()
     assert json.loads(run("--json"))["failed"] == len(BAD)
     assert Path("masks", batch.TABLE).is_file()
