@@ -1,4 +1,4 @@
-"""The whole job on this machine: frames on disk -> a promoted model answering HTTP.
+"""The complete workflow on this machine: from frames on disk to a promoted model that answers HTTP.
 
 The data is prepared and versioned in a scratch DVC workspace in the output folder. Runs and models
 go to the registry that all commands use. A second call reuses what has not changed.
@@ -241,7 +241,9 @@ class Demo:
                 "model", f"{summary['model_name']} version {summary['model_version']}, champion"
             )
         if summary["serving"]:
-            table.add_row("asked", f"{summary['serving']['url']} -> {summary['serving']['status']}")
+            table.add_row(
+                "answer", f"{summary['serving']['url']} -> {summary['serving']['status']}"
+            )
         steps = {k: v for k, v in self.seconds.items() if k != "pipeline"} | pipeline.tasks
         table.add_row("seconds", "  ".join(f"{name} {s:.0f}" for name, s in steps.items()))
         table.add_row("total", f"{sum(self.seconds.values()):.0f} s")

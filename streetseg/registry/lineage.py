@@ -151,7 +151,7 @@ def _with_data(
     repository: str,
     data_version: str | None = None,
 ) -> Trace:
-    """A trace with the data version, unless given, from the first run or version that has it."""
+    """A trace with the data version, by default that of the runs, and its commits and names."""
     recorded = [run.data_version for run in runs] + [v.tags.get("data_version") for v in versions]
     data_version = data_version or next(filter(None, recorded), None)
     if data_version is None:

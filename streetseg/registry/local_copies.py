@@ -48,7 +48,7 @@ class VersionInfo(BaseModel):
 
 
 def copy_model(uri: str, registry: Registry, destination: Path) -> Path:
-    """Copy what serving needs of a registered model into a folder, whole or not at all.
+    """Copy what serving needs of a registered model into a folder, all of it or nothing.
 
     Args:
         uri: ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
@@ -127,7 +127,7 @@ class LocalCopies:
         if not writable:
             self._root = Path(tempfile.mkdtemp(prefix="streetseg-"))
             logger.warning(
-                "%s cannot be written: models are kept in %s, which a restart may not find again; "
+                "%s cannot be written: copies go to %s, which a restart may not find; "
                 "set serve.cache to a folder that can be",
                 root,
                 self._root,

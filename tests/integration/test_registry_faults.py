@@ -1,6 +1,6 @@
 """The registry fails: its server is away, or its store takes no files.
 
-A real server, killed for real or behind a line that breaks in the middle of a request.
+A real server, killed for real or behind a proxy that breaks in the middle of a request.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from streetseg.registry.versions import ModelVersion, find, versions
 from streetseg.tracking.store import connect
 from streetseg.training.train import TrainedModel, train
 from tests.conftest import Trained
-from tests.support.mlflow_server import Line, MortalServer, line_to
+from tests.support.mlflow_server import BreakableProxy, KillableServer, proxy_of
 from tests.unit.training.test_distributed import torchrun
 
 pytestmark = pytest.mark.slow
@@ -41,20 +41,20 @@ PASSED = Verdict(True, [])
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MortalServer]:
-    mortal = MortalServer(tmp_path_factory.mktemp("registry"))
-    mortal.start()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillableServer]:
+    killable = KillableServer(tmp_path_factory.mktemp("registry"))
+    killable.start()
     try:
-        mortal.wait()
-        yield mortal
+        killable.wait()
+        yield killable
     finally:
-        mortal.kill()
+        killable.kill()
 
 
 @pytest.fixture
-def line(server: MortalServer) -> Iterator[Line]:
-    with line_to(server) as line:
-        yield line
+def proxy(server: KillableServer) -> Iterator[BreakableProxy]:
+    with proxy_of(server) as proxy:
+        yield proxy
 
 
 @pytest.fixture(autouse=True)
@@ -65,13 +65,13 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def recipe(params: Params, line: Line, request: pytest.FixtureRequest) -> Params:
-    """A small network, logged and registered over the line under names of the test's own."""
+def recipe(params: Params, proxy: BreakableProxy, request: pytest.FixtureRequest) -> Params:
+    """A small network, logged and registered over the proxy under names of the test's own."""
     tree = params.to_dict()
     tree["model"] = {"architecture": "MiniUnet", "encoder_weights": "none"}
     tree["train"] |= {"epochs": EPOCHS, "checkpoint_minutes": 999}
     name = re.sub(r"\W+", "-", request.node.name)
-    tree["registry"] |= {"tracking_uri": line.url, "model_name": name, "experiment": name}
+    tree["registry"] |= {"tracking_uri": proxy.url, "model_name": name, "experiment": name}
     return Params.model_validate(tree)
 
 
@@ -133,7 +133,7 @@ def streetseg(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_model_whose_registry_is_away_is_kept_and_registered_later(
-    recipe: Params, line: Line, artifact: Path, evaluated: Path, tmp_path: Path
+    recipe: Params, proxy: BreakableProxy, artifact: Path, evaluated: Path, tmp_path: Path
 ) -> None:
     settings = tmp_path / "params.yaml"
     settings.write_text(yaml.safe_dump(recipe.to_dict()))
@@ -141,22 +141,22 @@ def test_a_model_whose_registry_is_away_is_kept_and_registered_later(
     command += ["--evaluation", evaluated]
     before = content(artifact)
 
-    line.broken = True
+    proxy.broken = True
     away = streetseg(*command)
-    assert line.dropped == 2, "tried once more"
+    assert proxy.dropped == 2, "tried once more"
     assert away.returncode == 1
     *_, last = away.stderr.splitlines()
     failed = f"error: cannot register {recipe.registry.model_name}: "
-    assert last.startswith(f"{failed}cannot reach the MLflow store {line.url}: ")
+    assert last.startswith(f"{failed}cannot reach the MLflow store {proxy.url}: ")
     assert f"the model is kept in {artifact}: run 'streetseg register' again" in last
     assert "Traceback" not in away.stderr
     assert content(artifact) == before
 
-    line.mend()
+    proxy.repair()
     for _ in range(2):
         back = streetseg(*command)
-        said = f"{recipe.registry.model_name} version 1: challenger\n"
-        assert back.stdout.endswith(said), back.stderr
+        output = f"{recipe.registry.model_name} version 1: challenger\n"
+        assert back.stdout.endswith(output), back.stderr
     the_only_version(recipe, artifact)
 
 
@@ -172,13 +172,13 @@ def test_a_model_whose_registry_is_away_is_kept_and_registered_later(
     ],
 )
 def test_a_registration_that_broke_off_is_completed_by_the_next(
-    recipe: Params, line: Line, artifact: Path, evaluation: dict, request_of: str
+    recipe: Params, proxy: BreakableProxy, artifact: Path, evaluation: dict, request_of: str
 ) -> None:
-    line.breaks_at = request_of
+    proxy.breaks_at = request_of
     with pytest.raises(StreetsegError, match="run 'streetseg register' again once the server"):
         register(artifact, evaluation, PASSED, recipe)
-    assert line.dropped >= 2
-    line.mend()
+    assert proxy.dropped >= 2
+    proxy.repair()
     first = register(artifact, evaluation, PASSED, recipe)
     second = register(artifact, evaluation, PASSED, recipe)
     assert first == second == the_only_version(recipe, artifact)
@@ -186,21 +186,21 @@ def test_a_registration_that_broke_off_is_completed_by_the_next(
 
 
 def test_a_request_that_was_repeated_because_its_answer_was_lost_makes_no_second_version(
-    recipe: Params, line: Line, artifact: Path, evaluation: dict
+    recipe: Params, proxy: BreakableProxy, artifact: Path, evaluation: dict
 ) -> None:
-    line.loses = "/model-versions/create"
+    proxy.loses = "/model-versions/create"
     registered = register(artifact, evaluation, PASSED, recipe)
-    assert line.loses is None
+    assert proxy.loses is None
     assert registered == the_only_version(recipe, artifact)
 
 
 def test_a_champion_that_cannot_be_looked_up_is_not_taken_for_none(
-    recipe: Params, line: Line
+    recipe: Params, proxy: BreakableProxy
 ) -> None:
     assert find_champion(recipe.registry) is None, "there is no such model"
     connect(recipe.registry).create_registered_model(recipe.registry.model_name)
     assert find_champion(recipe.registry) is None, "the model has no champion"
-    line.breaks_at = "/registered-models/alias"
+    proxy.breaks_at = "/registered-models/alias"
     with pytest.raises(StreetsegError, match="cannot look up alias 'champion' of") as caught:
         find_champion(recipe.registry)
     assert "\n" not in str(caught.value)
@@ -218,20 +218,20 @@ def promoted(recipe: Params) -> Params:
     return recipe
 
 
-def mended(line: Line, name: str) -> None:
-    """The line whole again, without the lock that the promotion could not take back."""
-    line.mend()
-    MlflowClient(line.url).delete_registered_model(f"{name} is being promoted")
+def repaired(proxy: BreakableProxy, name: str) -> None:
+    """Repair the proxy, and remove the lock that the promotion could not delete."""
+    proxy.repair()
+    MlflowClient(proxy.url).delete_registered_model(f"{name} is being promoted")
 
 
 def test_a_promotion_that_broke_off_leaves_champion_and_way_back(
-    promoted: Params, line: Line
+    promoted: Params, proxy: BreakableProxy
 ) -> None:
     registry, name = promoted.registry, promoted.registry.model_name
-    line.breaks_at = '"champion"'
+    proxy.breaks_at = '"champion"'
     with pytest.raises(StreetsegError, match=f"cannot promote {name}: "):
         promote(registry, "3")
-    mended(line, name)
+    repaired(proxy, name)
     client = connect(registry)
     assert find(client, name, "champion").version == "2"
     assert find(client, name, "previous").version == "1"
@@ -239,14 +239,16 @@ def test_a_promotion_that_broke_off_leaves_champion_and_way_back(
 
 
 def test_a_promotion_that_broke_off_after_the_champion_says_so_and_is_in_the_history(
-    promoted: Params, line: Line
+    promoted: Params, proxy: BreakableProxy
 ) -> None:
     registry, name = promoted.registry, promoted.registry.model_name
-    line.breaks_at = '"previous"'
-    said = f"version 3 of {name} is the champion, but the alias 'previous' is not set to version 2"
-    with pytest.raises(StreetsegError, match=said):
+    proxy.breaks_at = '"previous"'
+    message = (
+        f"version 3 of {name} is the champion, but the alias 'previous' is not set to version 2"
+    )
+    with pytest.raises(StreetsegError, match=message):
         promote(registry, "3")
-    mended(line, name)
+    repaired(proxy, name)
     assert find(connect(registry), name, "champion").version == "3"
     last = history(registry)[-1]
     assert (last.before, last.after, last.action) == ("2", "3", "promote")
@@ -278,16 +280,16 @@ def full(store: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("fault", [read_only, full])
 def test_a_store_that_takes_no_files_is_named_and_nothing_is_registered(
-    recipe: Params, server: MortalServer, artifact: Path, evaluation: dict, fault: Callable
+    recipe: Params, server: KillableServer, artifact: Path, evaluation: dict, fault: Callable
 ) -> None:
     with fault(server.store):
         with pytest.raises(StreetsegError) as caught:
             register(artifact, evaluation, PASSED, recipe)
-        said = str(caught.value)
-        assert said.startswith("cannot store files in mlflow-artifacts:/")
-        assert f"of {recipe.registry.tracking_uri}, nothing is registered: " in said
-        assert f"the model is kept in {artifact}: run 'streetseg register' again" in said
-        assert "\n" not in said
+        message = str(caught.value)
+        assert message.startswith("cannot store files in mlflow-artifacts:/")
+        assert f"of {recipe.registry.tracking_uri}, nothing is registered: " in message
+        assert f"the model is kept in {artifact}: run 'streetseg register' again" in message
+        assert "\n" not in message
         assert no_version(recipe)
     register(artifact, evaluation, PASSED, recipe)
     the_only_version(recipe, artifact)
@@ -314,7 +316,7 @@ def undisturbed(
 def test_a_server_that_starts_again_during_a_training_is_waited_for(
     recipe: Params,
     dataset: PreparedDataset,
-    server: MortalServer,
+    server: KillableServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -341,24 +343,24 @@ def test_a_server_that_starts_again_during_a_training_is_waited_for(
 def test_a_training_whose_registry_stays_away_goes_on_later_without_a_loss(
     recipe: Params,
     dataset: PreparedDataset,
-    line: Line,
+    proxy: BreakableProxy,
     undisturbed: TrainedModel,
     tmp_path: Path,
     request_of: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    line.breaks_at = request_of
+    proxy.breaks_at = request_of
     with pytest.raises(StoppedError) as caught:
         train(recipe, dataset, tmp_path / "model")
     checkpoint = tmp_path / "model.checkpoint"
     assert str(caught.value).endswith(f": run the same command to resume from {checkpoint}")
-    assert line.url.removeprefix("http://127.0.0.1:") in str(caught.value)
+    assert proxy.url.removeprefix("http://127.0.0.1:") in str(caught.value)
     assert "\n" not in str(caught.value)
     stored = torch.load(checkpoint, weights_only=True)
     last = request_of == "best_selection_miou"
     assert (stored["epoch"], stored["step"] > 0) == ((EPOCHS + 1, False) if last else (1, True))
 
-    line.mend()
+    proxy.repair()
     resumed = train(recipe, dataset, tmp_path / "model")
     assert "resuming in epoch" in capsys.readouterr().err
     assert resumed.run_id == stored["run_id"]
@@ -374,25 +376,25 @@ def test_a_training_whose_registry_stays_away_goes_on_later_without_a_loss(
 def test_a_run_that_cannot_be_closed_costs_no_model(
     recipe: Params,
     dataset: PreparedDataset,
-    line: Line,
+    proxy: BreakableProxy,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    line.breaks_at = '"FINISHED"'
+    proxy.breaks_at = '"FINISHED"'
     trained = train(recipe.override({"train.epochs": 1}), dataset, tmp_path / "model")
     assert (trained.artifact / "model.onnx").is_file()
     assert "the run is still open in MLflow, not FINISHED: " in capsys.readouterr().err
 
 
 def test_processes_that_train_together_stop_together_when_the_registry_is_away(
-    recipe: Params, dataset: PreparedDataset, line: Line, tmp_path: Path
+    recipe: Params, dataset: PreparedDataset, proxy: BreakableProxy, tmp_path: Path
 ) -> None:
     settings = tmp_path / "params.yaml"
     settings.write_text(yaml.safe_dump(recipe.to_dict()))
-    line.breaks_at = "selection_miou"
+    proxy.breaks_at = "selection_miou"
     running = torchrun(2, settings, tmp_path / "model")
-    _, said = running.communicate()
+    _, output = running.communicate()
     assert running.returncode != 0
-    assert f"to resume from {tmp_path / 'model.checkpoint'}" in said
+    assert f"to resume from {tmp_path / 'model.checkpoint'}" in output
     stored = torch.load(tmp_path / "model.checkpoint", weights_only=True)
     assert len(stored["random"]) == 2, "of both"

@@ -67,8 +67,8 @@ def team(
     root = tmp_path_factory.mktemp("team")
     recipe = params.override({"train.epochs": 1, "registry.tracking_uri": server})
     trained = train(recipe, dataset, root / "model")
-    found = evaluate(trained.artifact, dataset, recipe, root / "evaluation")
-    record_evaluation(recipe.registry, found.run_id, found.headline(), root / "evaluation")
+    result = evaluate(trained.artifact, dataset, recipe, root / "evaluation")
+    record_evaluation(recipe.registry, result.run_id, result.headline(), root / "evaluation")
     scores = json.loads((root / "evaluation" / "evaluation.json").read_text())
     version = register(trained.artifact, scores, judge(scores, recipe.gate), recipe)
     return Team(recipe, trained.artifact, version)
@@ -104,8 +104,8 @@ def test_a_model_travels_through_the_server_to_s3_and_back(
 def test_the_files_are_reached_through_the_server_alone(team: Team) -> None:
     run = connect(team.registry).get_run(team.version.run_id)
     assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
-    kept = {each.path for each in connect(team.registry).list_artifacts(team.version.run_id)}
-    assert {CARD, "evaluation", "predictions"} <= kept
+    paths = {each.path for each in connect(team.registry).list_artifacts(team.version.run_id)}
+    assert {CARD, "evaluation", "predictions"} <= paths
 
 
 def test_the_database_takes_the_longest_card_and_the_longest_reason(

@@ -1,4 +1,4 @@
-"""Pictures of MLflow's pages: the real server, seen by a real browser."""
+"""Screenshots of MLflow's pages: the real server in a real browser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FEWEST_COLORS = 20
 """An empty page of MLflow, with its frame and buttons, has about ten."""
 
 
-def picture(path: Path, *arguments: str, tools: str) -> subprocess.CompletedProcess[str]:
+def run_script(path: Path, *arguments: str, tools: str) -> subprocess.CompletedProcess[str]:
     """Call the script as a user would, with programs found in the folder ``tools``."""
     return subprocess.run(
         [sys.executable, "-m", "scripts.screenshots", "--out", str(path), *arguments],
@@ -62,7 +62,7 @@ def recipe(params: Params, dataset: PreparedDataset, tmp_path: Path) -> Params:
 
 
 def test_without_chromium_one_line_says_how_to_get_it(tmp_path: Path) -> None:
-    done = picture(tmp_path / "img", tools=str(tmp_path))
+    done = run_script(tmp_path / "img", tools=str(tmp_path))
     assert done.returncode == 1
     assert done.stderr == "error: Chromium is not installed: apt-get install chromium\n"
     assert not (tmp_path / "img").exists()
@@ -82,7 +82,7 @@ def test_a_single_run_has_none_to_be_compared_with(recipe: Params) -> None:
 
 @pytest.mark.usefixtures("chromium")
 @pytest.mark.slow
-def test_each_page_is_on_a_picture(
+def test_each_page_has_a_screenshot(
     recipe: Params, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     add_run(recipe.override({"train.seed": 1}), dataset)

@@ -25,7 +25,7 @@ from streetseg.inference.segmenter import Segmenter
 from streetseg.registry.versions import CHAMPION
 from tests.conftest import Trained
 from tests.support.live_service import service_environment
-from tests.support.mlflow_server import MortalServer
+from tests.support.mlflow_server import KillableServer
 from tests.support.serving_registry import registered, rolled
 
 pytestmark = pytest.mark.slow
@@ -88,8 +88,8 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MortalServer]:
-    server = MortalServer(tmp_path_factory.mktemp("mlflow"))
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillableServer]:
+    server = KillableServer(tmp_path_factory.mktemp("mlflow"))
     server.start()
     server.wait()
     yield server
@@ -103,7 +103,7 @@ def models(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 @pytest.fixture(scope="module")
-def registry(params: Params, mlflow: MortalServer, models: dict[str, Path]) -> MlflowClient:
+def registry(params: Params, mlflow: KillableServer, models: dict[str, Path]) -> MlflowClient:
     recipe = params.override(
         {"registry.tracking_uri": mlflow.url, "registry.model_name": "swapped"}
     )
@@ -113,7 +113,7 @@ def registry(params: Params, mlflow: MortalServer, models: dict[str, Path]) -> M
 @pytest.fixture(scope="module")
 def service(
     params: Params,
-    mlflow: MortalServer,
+    mlflow: KillableServer,
     registry: MlflowClient,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[str, psutil.Process]]:
@@ -201,7 +201,7 @@ def test_a_worker_that_is_killed_takes_only_its_own_requests_with_it(
 
 
 def test_without_the_registry_the_service_keeps_answering(
-    load: Load, mlflow: MortalServer, service: tuple[str, psutil.Process]
+    load: Load, mlflow: KillableServer, service: tuple[str, psutil.Process]
 ) -> None:
     mlflow.kill()
     until(lambda: httpx.get(f"{service[0]}/model").json()["problem"] is not None)

@@ -1,4 +1,4 @@
-"""Processes that promote at the same time, and what must be true whoever wins."""
+"""Processes that promote at the same time, and what must hold whoever wins."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ for turn in range({rounds}):
         promote(registry, choices[turn % len(choices)], reason)
         print("done", reason)
     except StreetsegError as error:
-        print("told", reason, error)
+        print("refused", reason, error)
 """
 
 
 def contest(registry: Registry, *choices: tuple[str, str]) -> None:
     """Let a process for each pair of versions promote the one, the other, the one, ...
 
-    Whoever wins: the history has no gap, holds what was done and nothing that was refused, and ends
+    Whoever wins, the history has no gap, has the promotions that succeeded and no others, and ends
     with the champion.
     """
     command = [sys.executable, "-c", CONTENDER.format(rounds=ROUNDS)]
@@ -58,9 +58,9 @@ def contest(registry: Registry, *choices: tuple[str, str]) -> None:
         assert each.stdin
         each.stdin.write("go\n")
         each.stdin.flush()
-    said = [line for each in contenders for line in each.communicate()[0].splitlines()]
-    assert len(said) == ROUNDS * len(choices), "one line for each promotion, done or told"
-    done = {line.split()[1] for line in said if line.startswith("done ")}
+    lines = [line for each in contenders for line in each.communicate()[0].splitlines()]
+    assert len(lines) == ROUNDS * len(choices), "one line for each promotion, done or refused"
+    done = {line.split()[1] for line in lines if line.startswith("done ")}
 
     moves = history(registry)
     client = connect(registry)

@@ -31,7 +31,7 @@ class LiveService:
 
 
 def promoted(params: Params, trained: Trained, folder: Path, name: str, **serve: float) -> Params:
-    """Register a model and promote it; what a service reads is ``params.yaml`` in the folder."""
+    """Register and promote a model, and write the service's ``params.yaml`` to the folder."""
     changed = {f"serve.{key}": value for key, value in serve.items()}
     recipe = params.override(
         {"registry.model_name": name, "serve.cache": str(folder / "cache"), **changed}
@@ -47,7 +47,7 @@ def promoted(params: Params, trained: Trained, folder: Path, name: str, **serve:
 def live_service(
     params: Params, trained: Trained, folder: Path, name: str, **serve: float
 ) -> Iterator[LiveService]:
-    """Register a model, promote it and serve it, with ``serve`` as the params of that name."""
+    """Register, promote and serve a model; ``serve`` are settings of that section."""
     recipe = promoted(params, trained, folder, name, **serve)
     serving = [sys.executable, "-m", "uvicorn", "--factory", "service:StreetSegmenter.to_asgi"]
     serving += ["--log-level", "warning", "--port", "PORT"]

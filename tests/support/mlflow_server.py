@@ -1,6 +1,6 @@
 """MLflow as a team runs it: its server, PostgreSQL behind it, and artifacts in S3.
 
-Also a server that can be killed and started again, and the line to it that can break.
+Also a server that can be killed and started again, and a proxy of it that can break.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from scripts.servers import free_port
 from tests.support.s3_server import CREDENTIALS
 
 BUCKET = "models"
-PATIENCE = 120
-"""Seconds that a server may take to start."""
+STARTS_WITHIN_S = 120
+"""Seconds in which a server must start."""
 NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
@@ -52,7 +52,7 @@ def mlflow_server(log: Path) -> Iterator[str]:
         yield url
 
 
-class MortalServer:
+class KillableServer:
     """A server on SQLite that is killed and started again at the same address."""
 
     def __init__(self, folder: Path) -> None:
@@ -66,23 +66,23 @@ class MortalServer:
         self._life = ExitStack()
 
     def start(self) -> None:
-        """Begin to start, without waiting until it answers."""
+        """Start without waiting for an answer."""
         running = _process(self._command, self._log, {**os.environ, **NO_JOBS}, stop=signal.SIGKILL)
         self._process = self._life.enter_context(running)
 
     def wait(self) -> None:
-        """Until it answers."""
+        """Wait until it answers."""
         _wait_for(f"{self.url}/health", self._process, self._log)
 
     def kill(self) -> None:
-        """As a lost machine does: without a word to anyone."""
+        """Kill it, without a chance to say goodbye."""
         self._life.close()
 
 
-class Line(ThreadingHTTPServer):
-    """The way to a server, which breaks when it is told to.
+class BreakableProxy(ThreadingHTTPServer):
+    """A proxy of a server, which breaks on command.
 
-    A request that comes over a broken line is dropped without an answer.
+    It drops a request without an answer while it is broken.
     """
 
     def __init__(self, port: int) -> None:
@@ -92,42 +92,42 @@ class Line(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.broken = False
         self.breaks_at: str | None = None
-        """Text in the path or the body of the first request that is not let through."""
+        """Text in the path or body of the first request to drop."""
         self.loses: str | None = None
-        """Text in the path of a request that is let through once without its answer."""
+        """Text in the path of a request that is passed on once, without returning its answer."""
         self.dropped = 0
 
-    def mend(self) -> None:
-        """Let everything through."""
+    def repair(self) -> None:
+        """Pass everything on again."""
         self.broken, self.breaks_at, self.dropped = False, None, 0
 
 
 @contextmanager
-def line_to(server: MortalServer) -> Iterator[Line]:
-    """Lay a line."""
-    with Line(server.port) as line:
-        Thread(target=line.serve_forever, args=(0.02,), daemon=True).start()
-        yield line
-        line.shutdown()
+def proxy_of(server: KillableServer) -> Iterator[BreakableProxy]:
+    """Run a proxy of a server."""
+    with BreakableProxy(server.port) as proxy:
+        Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
+        yield proxy
+        proxy.shutdown()
 
 
 class _Request(BaseHTTPRequestHandler):
-    server: Line
+    server: BreakableProxy
 
-    def _pass(self) -> None:
-        line = self.server
+    def _forward(self) -> None:
+        proxy = self.server
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if line.breaks_at and (line.breaks_at in self.path or line.breaks_at.encode() in body):
-            line.broken = True
-        if line.broken:
-            line.dropped += 1
+        if proxy.breaks_at and (proxy.breaks_at in self.path or proxy.breaks_at.encode() in body):
+            proxy.broken = True
+        if proxy.broken:
+            proxy.dropped += 1
             return
-        onward = HTTPConnection("127.0.0.1", line.target)
+        onward = HTTPConnection("127.0.0.1", proxy.target)
         onward.request(self.command, self.path, body, dict(self.headers))
         answer = onward.getresponse()
         content = answer.read()
-        if line.loses and line.loses in self.path:
-            line.loses = None
+        if proxy.loses and proxy.loses in self.path:
+            proxy.loses = None
             return
         self.send_response(answer.status)
         for name in ("Content-Type", "Content-Disposition"):
@@ -138,7 +138,7 @@ class _Request(BaseHTTPRequestHandler):
         self.wfile.write(content)
         onward.close()
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass  # noqa: N815
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _forward  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -176,7 +176,7 @@ def _postgres(binaries: Path, log: Path) -> Iterator[str]:
         ]
         with _process(serve, log, os.environ, owner, folder, signal.SIGINT) as process:
             ready = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + STARTS_WITHIN_S
             while subprocess.run(ready, check=False).returncode:
                 _check(process, deadline, log)
                 time.sleep(0.1)
@@ -238,7 +238,7 @@ def _process(
 
 
 def _wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + STARTS_WITHIN_S
     while True:
         try:
             with urllib.request.urlopen(url, timeout=5):
@@ -255,9 +255,9 @@ def _check(process: subprocess.Popen, deadline: float, log: Path) -> None:
 
 
 def _binaries() -> Path:
-    """Where Debian keeps the programs of the newest PostgreSQL, or the path leads to them."""
-    if (found := shutil.which("initdb")) and shutil.which("postgres"):
-        return Path(found).resolve().parent
+    """The folder of the programs of PostgreSQL: on the PATH, else the newest of Debian."""
+    if (program := shutil.which("initdb")) and shutil.which("postgres"):
+        return Path(program).resolve().parent
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
     if installed:
         return installed[-1]

@@ -19,7 +19,7 @@ from streetseg.tracking.store import connect
 
 
 def rolled(artifact: Path, destination: Path) -> Path:
-    """The same model with each category's logits given to the next category."""
+    """The same model with the logits of each category moved to the next."""
     shutil.copytree(artifact, destination)
     graph = onnx.load(destination / "model.onnx")
     (output,) = graph.graph.output
@@ -40,7 +40,7 @@ def rolled(artifact: Path, destination: Path) -> Path:
 
 
 def broken(artifact: Path, destination: Path) -> Path:
-    """A model whose graph computes something else than its example says."""
+    """A model whose graph does not reproduce its example."""
     rolled(artifact, destination)
     shutil.copy(artifact / "example.safetensors", destination)
     return destination

@@ -82,13 +82,13 @@ def test_whatever_names_a_model_leads_to_its_run_and_its_data(
     recipe: Params, dataset: PreparedDataset, version: ModelVersion, subject: str
 ) -> None:
     ids = {"the run's id": version.run_id, "the first letters of the run's id": version.run_id[:9]}
-    found = trace(recipe, ids.get(subject, subject))
-    (run,) = found.runs
+    result = trace(recipe, ids.get(subject, subject))
+    (run,) = result.runs
     assert run.id == version.run_id
     assert run.git_revision == version.tags["git_revision"]
     assert (run.source, run.frames) == ("cityscapes", {"train": 16, "val": 4})
-    assert found.data_version == run.data_version == dataset.version
-    assert f"{NAME} 1" in {f"{each.name} {each.version}" for each in found.versions}
+    assert result.data_version == run.data_version == dataset.version
+    assert f"{NAME} 1" in {f"{each.name} {each.version}" for each in result.versions}
 
 
 def test_digits_at_the_beginning_of_a_run_id_are_no_version(recipe: Params) -> None:
@@ -99,38 +99,38 @@ def test_digits_at_the_beginning_of_a_run_id_are_no_version(recipe: Params) -> N
 def test_the_commit_that_brought_the_data_is_named_with_branches_and_tags(
     recipe: Params, repository: Path, version: ModelVersion
 ) -> None:
-    found = trace(recipe, "1")
-    (commit,) = found.commits
+    result = trace(recipe, "1")
+    (commit,) = result.commits
     assert commit.commit == git(repository, "rev-parse", "v1")
     assert (commit.subject, commit.source, commit.root) == (
         "the first data",
         "cityscapes",
         "data/raw",
     )
-    assert found.names == ["v1"]
+    assert result.names == ["v1"]
 
 
 def test_without_a_repository_the_rest_is_told(
     recipe: Params, version: ModelVersion, tmp_path: Path
 ) -> None:
-    found = trace(recipe.override({"data.repository": str(tmp_path)}), "1")
-    assert (found.commits, found.names) == ([], [])
-    assert found.runs
+    result = trace(recipe.override({"data.repository": str(tmp_path)}), "1")
+    assert (result.commits, result.names) == ([], [])
+    assert result.runs
 
 
-def test_data_that_no_model_has_learnt_from_leads_to_its_commit(recipe: Params) -> None:
-    found = trace(recipe, f"{'0' * 32}.dir")
-    assert (found.runs, found.versions) == ([], [])
-    assert [commit.subject for commit in found.commits] == ["other data"]
-    assert found.names == ["later", "main"]
+def test_data_that_no_model_was_trained_on_leads_to_its_commit(recipe: Params) -> None:
+    result = trace(recipe, f"{'0' * 32}.dir")
+    assert (result.runs, result.versions) == ([], [])
+    assert [commit.subject for commit in result.commits] == ["other data"]
+    assert result.names == ["later", "main"]
 
 
-def test_data_leads_to_every_run_and_version_that_learnt_from_it(
+def test_data_leads_to_every_run_and_version_that_was_trained_on_it(
     recipe: Params, dataset: PreparedDataset, version: ModelVersion, again: ModelVersion
 ) -> None:
-    found = trace(recipe, dataset.version)
-    assert {version.run_id, again.run_id} <= {run.id for run in found.runs}
-    assert {f"{NAME} 1", f"{NAME} 2"} <= {f"{each.name} {each.version}" for each in found.versions}
+    result = trace(recipe, dataset.version)
+    assert {version.run_id, again.run_id} <= {run.id for run in result.runs}
+    assert {f"{NAME} 1", f"{NAME} 2"} <= {f"{each.name} {each.version}" for each in result.versions}
 
 
 def test_the_same_data_settings_and_seed_give_the_same_weights(
@@ -161,10 +161,10 @@ def test_two_versions_side_by_side(
     source = client.get_model_version(NAME, "1").source
     client.create_model_version(NAME, source, run_id=other.info.run_id)
 
-    found = VersionDiff(recipe.registry, "1", "challenger")
-    assert found.scores()["mIoU"] == [0.25, 0.5]
-    assert found.scores()["IoU sky"] == [0.5, 0.25]
-    assert found.comparison.settings == {}
+    difference = VersionDiff(recipe.registry, "1", "challenger")
+    assert difference.scores()["mIoU"] == [0.25, 0.5]
+    assert difference.scores()["IoU sky"] == [0.5, 0.25]
+    assert difference.comparison.settings == {}
     third = VersionDiff(recipe.registry, "1", "3")
     assert third.comparison.settings["train.epochs"] == ["3", "7"]
     assert third.origins()["recipe"] == ["default", None]
@@ -179,14 +179,14 @@ def test_a_version_whose_run_is_gone_still_leads_to_its_data(
     tags = {"data_version": dataset.version}
     source = client.get_model_version(NAME, "1").source
     client.create_model_version("orphan", source, run_id="0" * 32, tags=tags)
-    found = trace(recipe, "models:/orphan/1")
-    assert found.runs == []
-    assert found.data_version == dataset.version
-    assert found.commits
+    result = trace(recipe, "models:/orphan/1")
+    assert result.runs == []
+    assert result.data_version == dataset.version
+    assert result.commits
 
 
 @pytest.mark.parametrize(
-    ("subject", "said"),
+    ("subject", "message"),
     [
         ("99", "no model 'traced' with version '99'"),
         ("models:/nobody/1", "no model 'nobody' with version '1'"),
@@ -196,9 +196,9 @@ def test_a_version_whose_run_is_gone_still_leads_to_its_data(
     ],
 )
 def test_what_is_not_known_is_one_clear_line(
-    recipe: Params, version: ModelVersion, subject: str, said: str
+    recipe: Params, version: ModelVersion, subject: str, message: str
 ) -> None:
-    with pytest.raises(StreetsegError, match=said) as caught:
+    with pytest.raises(StreetsegError, match=message) as caught:
         trace(recipe, subject)
     assert "\n" not in str(caught.value)
 
@@ -230,7 +230,7 @@ def test_the_command_follows_it_all(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    said = prints("trace", "1", "--files")
+    output = prints("trace", "1", "--files")
     for part in (
         f"{NAME} 1",
         version.run_id,
@@ -239,12 +239,12 @@ def test_the_command_follows_it_all(
         "the first data: data.source cityscapes, data.root data/raw",
         "branches and tags: v1",
     ):
-        assert part in said
-    assert said.count("_leftImg8bit.png") == 20
-    told = json.loads(prints("trace", "1", "--json"))
-    assert told["data_version"] == dataset.version
-    assert told["runs"][0]["id"] == version.run_id
-    assert "files" not in told
+        assert part in output
+    assert output.count("_leftImg8bit.png") == 20
+    traced = json.loads(prints("trace", "1", "--json"))
+    assert traced["data_version"] == dataset.version
+    assert traced["runs"][0]["id"] == version.run_id
+    assert "files" not in traced
     assert "held-out mIoU" in prints("diff", "1", "1")
     assert json.loads(prints("diff", "1", "1", "--json"))["settings"] == {}
 

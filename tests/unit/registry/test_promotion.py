@@ -80,15 +80,15 @@ def test_history_tells_who_did_what_when_and_why(
     promote(registry, "2", reason="finds trams 🚋")
     monkeypatch.setenv("STREETSEG_USER", "ben@example.org")
     rollback(registry, reason="the trams were buses")
-    told = history(registry)
-    assert [(move.before, move.after, move.action) for move in told] == [
+    moves = history(registry)
+    assert [(move.before, move.after, move.action) for move in moves] == [
         (None, "1", "promote"),
         ("1", "2", "promote"),
         ("2", "1", "rollback"),
     ]
-    assert [move.who for move in told] == ["ana@example.org"] * 2 + ["ben@example.org"]
-    assert [move.reason for move in told] == ["", "finds trams 🚋", "the trams were buses"]
-    for move in told:
+    assert [move.who for move in moves] == ["ana@example.org"] * 2 + ["ben@example.org"]
+    assert [move.reason for move in moves] == ["", "finds trams 🚋", "the trams were buses"]
+    for move in moves:
         assert move.when
         assert abs(datetime.fromisoformat(move.when) - datetime.now(UTC)).total_seconds() < 600
         assert not move.forced
@@ -100,12 +100,12 @@ def test_promoting_the_champion_changes_nothing(registry: Registry) -> None:
     assert len(history(registry)) == 1
 
 
-@pytest.mark.parametrize("said", [{}, {"force": True}, {"reason": "the demo is today"}])
+@pytest.mark.parametrize("options", [{}, {"force": True}, {"reason": "the demo is today"}])
 def test_a_version_that_failed_the_gate_takes_force_and_a_reason(
-    registry: Registry, client: MlflowClient, said: dict
+    registry: Registry, client: MlflowClient, options: dict
 ) -> None:
     with pytest.raises(StreetsegError, match="takes both --force and --reason") as caught:
-        promote(registry, "3", **said)
+        promote(registry, "3", **options)
     assert "\n" not in str(caught.value)
     assert client.get_registered_model(registry.model_name).aliases == {}
     assert history(registry) == []
@@ -116,8 +116,8 @@ def test_a_version_that_failed_the_gate_takes_force_and_a_reason(
 def test_a_version_replaces_no_champion_that_it_was_not_compared_with(registry: Registry) -> None:
     assert promote(registry, "1", over="").version == "1"
     assert promote(registry, "1", over="").version == "1", "it is done already"
-    said = "was compared with no champion, but the champion is now version 1: "
-    with pytest.raises(ChampionMovedError, match=said) as caught:
+    message = "was compared with no champion, but the champion is now version 1: "
+    with pytest.raises(ChampionMovedError, match=message) as caught:
         promote(registry, "2", over="")
     assert "\n" not in str(caught.value)
     assert champion(registry) == "1"
@@ -149,8 +149,8 @@ def test_by_hand_it_may_and_a_line_warns(
         ("2", "version 1"),
         ("3", "version 1"),
     ):
-        said = ("gate_compared_with", compared_with)
-        client.set_model_version_tag(registry.model_name, version, *said)
+        tag = ("gate_compared_with", compared_with)
+        client.set_model_version_tag(registry.model_name, version, *tag)
     promote(registry, "1")
     promote(registry, "2")
     assert "warning" not in capsys.readouterr().err
@@ -218,9 +218,9 @@ def test_what_a_newer_release_notes_besides_is_left_out(
     promote(registry, "1")
     ((key, value),) = client.get_registered_model(registry.model_name).tags.items()
     noted = json.dumps(json.loads(value) | {"weather": "rain"})
-    (told,) = history(registry)
+    (move,) = history(registry)
     client.set_registered_model_tag(registry.model_name, key, noted)
-    assert history(registry) == [told]
+    assert history(registry) == [move]
 
 
 def test_without_a_previous_champion_there_is_no_way_back(
@@ -379,8 +379,8 @@ def test_the_commands_say_it_in_tables_and_in_json(
     assert refused.returncode == 1
     assert "has not passed the gate" in refused.stderr
     prints("promote", "--version", "3", "--force", "--reason", "the demo is today")
-    said = prints("rollback", "--reason", "the demo is over")
-    assert said == f"{registry.model_name} version 1 is the champion again\n"
+    output = prints("rollback", "--reason", "the demo is over")
+    assert output == f"{registry.model_name} version 1 is the champion again\n"
 
     lines = [re.split(r"  +", line.strip()) for line in prints("history").splitlines()]
     assert lines[0] == ["when (UTC)", "who", "what", "from", "to", "why"]

@@ -63,11 +63,11 @@ def test_a_model_of_any_folder_can_be_had_again(
 
 
 @pytest.mark.parametrize(
-    ("kept", "left"),
+    ("stored", "remaining"),
     [("s3://models/1", []), ("mlflow-artifacts:/1", []), ("file:///store", ["store"])],
 )
 def test_what_is_downloaded_goes_when_the_process_ends_and_a_store_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str, left: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: str, remaining: list[str]
 ) -> None:
     def fill(artifact_uri: str, dst_path: str | None) -> str:
         folder = Path(dst_path or tmp_path / "store")
@@ -75,23 +75,23 @@ def test_what_is_downloaded_goes_when_the_process_ends_and_a_store_stays(
         (folder / "artifacts" / "model" / "config.json").touch()
         return str(folder)
 
-    client = SimpleNamespace(get_model_version_download_uri=lambda *_: kept)
-    found = ModelVersion("m", "1", "", [], {}, datetime.now(UTC))
+    client = SimpleNamespace(get_model_version_download_uri=lambda *_: stored)
+    version = ModelVersion("m", "1", "", [], {}, datetime.now(UTC))
     at_exit: list[Callable[[], None]] = []
     monkeypatch.setattr("streetseg.registry.versions.connect", lambda _: client)
-    monkeypatch.setattr("streetseg.registry.versions.find", lambda *_: found)
+    monkeypatch.setattr("streetseg.registry.versions.find", lambda *_: version)
     monkeypatch.setattr(mlflow.artifacts, "list_artifacts", lambda **_: ["model"])
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fill)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(
         "atexit.register",
-        lambda end, *given, **named: at_exit.append(partial(end, *given, **named)),
+        lambda end, *args, **kwargs: at_exit.append(partial(end, *args, **kwargs)),
     )
     assert (download("models:/m/1") / "config.json").is_file()
     assert len(list(tmp_path.iterdir())) == 1
     for end in at_exit:
         end()
-    assert [path.name for path in tmp_path.iterdir()] == left
+    assert [path.name for path in tmp_path.iterdir()] == remaining
 
 
 def test_a_version_carries_the_reference_of_its_evaluation(
@@ -196,8 +196,8 @@ def test_scores_of_another_training_register_nothing(
 ) -> None:
     recipe = named(params, "trained-again")
     earlier = evaluation | {"run_id": "f" * 32}
-    said = f"is of run {'f' * 32}, .* of run {trained.run_id}: run 'streetseg evaluate' first"
-    with pytest.raises(StreetsegError, match=said):
+    message = f"is of run {'f' * 32}, .* of run {trained.run_id}: run 'streetseg evaluate' first"
+    with pytest.raises(StreetsegError, match=message):
         register(trained.artifact, earlier, verdict, recipe)
     with pytest.raises(StreetsegError, match="has no model 'trained-again'"):
         versions(recipe.registry)
@@ -228,7 +228,7 @@ def test_no_pickle_is_stored(
 
 
 @pytest.mark.parametrize(
-    ("act", "said"),
+    ("act", "message"),
     [
         (lambda registry: promote(registry), "alias 'challenger'"),
         (lambda registry: promote(registry, "7"), "version '7'"),
@@ -239,8 +239,10 @@ def test_no_pickle_is_stored(
         (lambda registry: download("models:/nobody@champion", registry), "alias 'champion'"),
     ],
 )
-def test_what_the_registry_does_not_hold_is_one_clear_line(params: Params, act, said: str) -> None:
-    with pytest.raises(StreetsegError, match=said) as caught:
+def test_what_the_registry_does_not_hold_is_one_clear_line(
+    params: Params, act, message: str
+) -> None:
+    with pytest.raises(StreetsegError, match=message) as caught:
         act(named(params, "nobody").registry)
     assert "\n" not in str(caught.value)
 
@@ -302,23 +304,23 @@ def test_a_version_whose_files_are_lost_says_where_they_were(
 ) -> None:
     recipe = named(params, "lost")
     register(trained.artifact, evaluation, verdict, recipe)
-    kept = connect(recipe.registry).get_model_version_download_uri("lost", "1")
-    shutil.rmtree(kept.removeprefix("file://"))
+    stored = connect(recipe.registry).get_model_version_download_uri("lost", "1")
+    shutil.rmtree(stored.removeprefix("file://"))
     with pytest.raises(StreetsegError, match="1 of lost has lost its files: ") as caught:
         download("models:/lost@challenger", recipe.registry)
-    assert kept in str(caught.value)
+    assert stored in str(caught.value)
 
 
 def test_a_full_database_is_told_without_its_sql(tmp_path: Path) -> None:
     store = tmp_path / "mlflow.db"
     client = connect(Registry(tracking_uri=f"sqlite:///{store}"), create=True)
-    whole = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (store.stat().st_size, whole[1]))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (store.stat().st_size, limits[1]))
     try:
         with pytest.raises(StreetsegError) as caught, translate_errors("cannot promote"):
             client.create_registered_model("x" * 10_000)
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, whole)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert str(caught.value) == "cannot promote: disk I/O error"
 
 

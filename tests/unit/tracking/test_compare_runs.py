@@ -33,8 +33,8 @@ def recipe(store: Path, name: str, **settings: Any) -> Params:
         "registry.run_name": name,
         "train.epochs": 4,
     }
-    given = {key.replace("__", "."): value for key, value in settings.items()}
-    return load_params(overrides=overrides | given)
+    named = {key.replace("__", "."): value for key, value in settings.items()}
+    return load_params(overrides=overrides | named)
 
 
 def log_epochs(params: Params, dataset: PreparedDataset, mious: list[float]) -> str:
