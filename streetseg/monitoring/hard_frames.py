@@ -1,6 +1,6 @@
-"""Keeping images that the model is not sure of, to be labelled: active learning's first half.
+"""Collecting images with low confidence, to be labelled: the first half of active learning.
 
-An image of which the network is not sure teaches it more than one drawn at random. Source:
+The network learns more from an image it is uncertain about than from a random one. Source:
 Settles, Active Learning Literature Survey, University of Wisconsin-Madison 2009, section 3.1
 (uncertainty sampling).
 """
@@ -23,96 +23,96 @@ from streetseg.images.headers import image_format
 from streetseg.monitoring.drift import Observation
 
 PAUSE = 10.0
-"""Seconds between two images that are kept: neighbours in a video are alike."""
+"""Seconds between two images that are kept: neighbouring frames of a video are alike."""
 
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
-"""Of files of each format."""
+"""File suffix by format."""
 
 LOG = logging.getLogger(__name__)
 
 
 class HardFrames:
-    """A folder of hard frames, which several threads and processes may fill.
+    """A folder of hard frames, shared by several threads and processes.
 
-    An image is kept as it was sent, byte for byte, under its hash (the ``image_hash`` of the
-    prepared index), beside a ``.json`` that says when, by which version and how sure. At most one
-    is kept in ``PAUSE`` seconds, by all processes together. When the folder is full nothing more is
-    taken, so that nothing vanishes that a person may be looking at; moving images out of it makes
-    room.
+    An image is stored unchanged under its hash (the ``image_hash`` of the prepared index), beside a
+    ``.json`` with the time, the model version and the observation. All processes together keep at
+    most one image in ``PAUSE`` seconds. A full folder takes no more images and deletes none, as
+    someone may be working with them; moving images out makes room.
     """
 
     def __init__(self, serve: Serve, categories: Sequence[str], version: str) -> None:
-        """Keep the frames that a model version finds hard, if ``serve.hard_frames`` is set.
+        """Collect hard frames of a model version, if ``serve.hard_frames`` is set.
 
         Args:
-            serve: the folder, its size, and what is hard.
+            serve: the folder, its size, and the confidence below which a frame is hard.
             categories: names, in the order of the shares.
             version: of the model.
         """
         self._serve = serve
         self._categories = list(categories)
         self._version = version
-        self._next = 0.0
-        self._said = ""
+        self._not_before = 0.0
+        self._last_message = ""
 
-    def offer(self, picture: bytes, observation: Observation) -> bool:
-        """Keep an image if it is hard, new, and there is time and room for it.
+    def offer(self, image: bytes, observation: Observation) -> bool:
+        """Keep an image if it is hard and new, the pause is over and the folder has room.
 
-        Nothing that goes wrong is raised: it is logged, once until an image can be kept again.
+        Errors are logged, not raised: once, until an image can be kept again.
 
         Args:
             image: PNG, JPEG or WebP as it was uploaded.
-            observation: what :func:`streetseg.monitoring.drift.observe` said of it.
+            observation: from :func:`streetseg.monitoring.drift.observe`.
 
         Returns:
             Whether it was kept.
         """
         folder, now = self._serve.hard_frames, time.monotonic()
         hard = observation.confidence < self._serve.hard_confidence
-        if folder is None or not hard or now < self._next:
+        if folder is None or not hard or now < self._not_before:
             return False
-        suffix = SUFFIXES.get(image_format(picture) or "")
+        suffix = SUFFIXES.get(image_format(image) or "")
         if suffix is None:
             return False
-        path = folder / f"{xxhash.xxh3_128_hexdigest(picture)}{suffix}"
+        path = folder / f"{xxhash.xxh3_128_hexdigest(image)}{suffix}"
         try:
             if path.exists():
                 return False
-            self._next = now + PAUSE
+            self._not_before = now + PAUSE
             folder.mkdir(parents=True, exist_ok=True)
             with lock_folder(folder, folder):
-                return self._keep(path, picture, self._about(observation))
+                return self._keep(path, image, self._describe(observation))
         except StreetsegError:  # another thread or process is keeping one
             return False
         except OSError as error:
-            self._say(f"cannot keep hard frames in {folder}: {error.strerror or error}")
+            self._warn_once(f"cannot keep hard frames in {folder}: {error.strerror or error}")
             return False
 
-    def _keep(self, path: Path, picture: bytes, about: str) -> bool:
-        """Write an image and its description, of which the image comes last."""
+    def _keep(self, path: Path, image: bytes, description: str) -> bool:
+        """Write the description of an image, then the image."""
         files = [file.stat() for file in path.parent.iterdir()]
         if any(0 <= time.time() - file.st_mtime < PAUSE for file in files):
             return False
-        most = self._serve.hard_frames_megabytes
-        if sum(file.st_size for file in files) + len(picture) + len(about) > most * 1e6:
-            self._say(
-                f"{path.parent} is full ({most:g} megabytes): no more hard frames are kept; label "
+        limit = self._serve.hard_frames_megabytes
+        size = sum(file.st_size for file in files) + len(image) + len(description)
+        if size > limit * 1e6:
+            self._warn_once(
+                f"{path.parent} is full ({limit:g} megabytes): no more hard frames are kept; label "
                 "them and move them away, or raise serve.hard_frames_megabytes"
             )
             return False
-        beside = path.with_suffix(".json")
-        write_atomic(beside, about)
+        description_path = path.with_suffix(".json")
+        write_atomic(description_path, description)
         try:
-            write_atomic(path, picture)
+            write_atomic(path, image)
         except OSError:
-            beside.unlink(missing_ok=True)
+            description_path.unlink(missing_ok=True)
             raise
-        self._said = ""
+        self._last_message = ""
         return True
 
-    def _about(self, observation: Observation) -> str:
+    def _describe(self, observation: Observation) -> str:
         shares = observation.shares.round(6).tolist()
-        about = {
+        description = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "model_version": self._version,
             "confidence": round(observation.confidence, 6),
@@ -120,9 +120,9 @@ class HardFrames:
             "sharpness": round(observation.sharpness, 2),
             "shares": dict(zip(self._categories, shares, strict=True)),
         }
-        return json.dumps(about, indent=1) + "\n"
+        return json.dumps(description, indent=1) + "\n"
 
-    def _say(self, message: str) -> None:
-        if message != self._said:
+    def _warn_once(self, message: str) -> None:
+        if message != self._last_message:
             LOG.warning(message)
-        self._said = message
+        self._last_message = message
