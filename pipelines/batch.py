@@ -1,13 +1,12 @@
 """The batch pipeline: the images of a folder or a bucket's prefix, segmented."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kfp import dsl
 
 from components.fetch_model import fetch_model
 from components.segment import segment
-from pipelines.pods import PodSetup, no_pods, uncached
+from pipelines.pods import StepSetup, no_pods
 
 
 class BatchOutputs(NamedTuple):
@@ -19,11 +18,11 @@ class BatchOutputs(NamedTuple):
     metrics: dsl.Metrics
 
 
-def batch_pipeline(in_pod: PodSetup = no_pods) -> Callable[..., Any]:
-    """The pipeline.
+def batch_pipeline(set_up: StepSetup = no_pods) -> Any:
+    """Build the pipeline.
 
     Args:
-        in_pod: Gives a task its pod, see :class:`pipelines.pods.ClusterPods`.
+        set_up: Sets up each step, see :class:`pipelines.pods.ClusterPods`.
     """
 
     @dsl.pipeline(
@@ -46,24 +45,20 @@ def batch_pipeline(in_pod: PodSetup = no_pods) -> Callable[..., Any]:
             model: A version in the registry, models:/NAME@ALIAS or models:/NAME/VERSION.
             overrides: Any setting by key path, such as {"serve.max_megapixels": 80}.
         """
-        fetched = in_pod(  # not cached: the alias may have moved
-            uncached(fetch_model(model=model, recipe="default", overrides=overrides))
-        )
-        segmented = in_pod(  # not cached: there may be other images by now
-            uncached(
-                segment(
-                    model=fetched.outputs["artifact"],
-                    source=source,
-                    destination=destination,
-                    overrides=overrides,
-                )
+        fetched = set_up(fetch_model(model=model, recipe="default", overrides=overrides))
+        segmented = set_up(
+            segment(
+                model=fetched.outputs["artifact"],
+                source=source,
+                destination=destination,
+                overrides=overrides,
             )
         )
         return BatchOutputs(
-            fetched.outputs["Output"],
-            segmented.outputs["masks"],
-            segmented.outputs["report"],
-            segmented.outputs["metrics"],
+            model=fetched.outputs["Output"],
+            masks=segmented.outputs["masks"],
+            report=segmented.outputs["report"],
+            metrics=segmented.outputs["metrics"],
         )
 
     return street_segmentation_batch

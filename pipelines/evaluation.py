@@ -1,6 +1,5 @@
 """The evaluation pipeline: a registered version, scored on a data version."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kfp import dsl
@@ -10,7 +9,7 @@ from components.evaluate import evaluate
 from components.fetch import fetch
 from components.fetch_model import fetch_model
 from components.validate import validate
-from pipelines.pods import PodSetup, no_pods, uncached
+from pipelines.pods import StepSetup, no_pods
 
 
 class EvaluationOutputs(NamedTuple):
@@ -22,11 +21,11 @@ class EvaluationOutputs(NamedTuple):
     evaluation: dsl.Artifact
 
 
-def evaluation_pipeline(in_pod: PodSetup = no_pods) -> Callable[..., Any]:
-    """The pipeline.
+def evaluation_pipeline(set_up: StepSetup = no_pods) -> Any:
+    """Build the pipeline.
 
     Args:
-        in_pod: Gives a task its pod, see :class:`pipelines.pods.ClusterPods`.
+        set_up: Sets up each step, see :class:`pipelines.pods.ClusterPods`.
     """
 
     @dsl.pipeline(
@@ -49,30 +48,23 @@ def evaluation_pipeline(in_pod: PodSetup = no_pods) -> Callable[..., Any]:
                 data and for how it is scored.
             overrides: Any other setting by key path, such as {"evaluate.tta": ["flip"]}.
         """
-        settings = in_pod(
-            uncached(configure(data_version=data_version, recipe=recipe, overrides=overrides))
+        settings = set_up(
+            configure(data_version=data_version, recipe=recipe, overrides=overrides)
         ).outputs
-        fetched_model = in_pod(  # not cached: the alias may have moved
-            uncached(fetch_model(model=model, recipe=recipe, overrides=overrides))
-        )
-        fetched = in_pod(fetch(data_version=settings["data_version"], remote=settings["remote"]))
+        chosen = set_up(fetch_model(model=model, recipe=recipe, overrides=overrides))
+        fetched = set_up(fetch(data_version=settings["data_version"], remote=settings["remote"]))
         dataset = fetched.outputs["dataset"]
-        validated = in_pod(validate(dataset=dataset, settings=settings["validation"]))
-        scored = in_pod(  # not cached: the champion may be another by now
-            uncached(
-                evaluate(
-                    model=fetched_model.outputs["artifact"],
-                    dataset=dataset,
-                    settings=settings["evaluation"],
-                )
+        validated = set_up(validate(dataset=dataset, settings=settings["validation"]))
+        evaluated = set_up(
+            evaluate(
+                model=chosen.outputs["artifact"], dataset=dataset, settings=settings["evaluation"]
             )
-        )
-        scored.after(validated)
+        ).after(validated)
         return EvaluationOutputs(
-            fetched_model.outputs["Output"],
-            settings["data_version"],
-            validated.outputs["report"],
-            scored.outputs["evaluation"],
+            model=chosen.outputs["Output"],
+            data_version=settings["data_version"],
+            validation=validated.outputs["report"],
+            evaluation=evaluated.outputs["evaluation"],
         )
 
     return street_segmentation_evaluation

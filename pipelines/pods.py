@@ -1,4 +1,4 @@
-"""The pods of the steps: the section ``cluster`` of the params, applied to kfp's tasks."""
+"""How the steps run: which are cached, and what ``cluster`` in the params gives their pods."""
 
 import inspect
 from collections.abc import Callable
@@ -9,6 +9,12 @@ from kfp import dsl, kubernetes
 from components.report_outcome import report_outcome
 from streetseg.config.cluster import Cluster, Secret
 
+CACHED = {"fetch", "validate", "train", "train-job"}
+"""Steps whose outputs depend on their inputs alone.
+
+The others run each time: they ask for what may have changed (an alias or the champion in MLflow, a
+git revision, the images of a folder), or record something in MLflow.
+"""
 DATA_CACHE = "/mnt/data-cache"
 """Where the step ``fetch`` mounts the volume of ``cluster.data_cache``."""
 RETRIES = {"fetch": 3, "fetch-model": 3, "register": 3, "train-job": 2, "segment": 2}
@@ -18,20 +24,15 @@ A train job resumes from its checkpoint and a batch from its table, while the ch
 ``train`` is lost with its pod.
 """
 
-PodSetup = Callable[[dsl.PipelineTask], dsl.PipelineTask]
-"""Gives a task its pod, and returns the task."""
-PipelineFactory = Callable[[PodSetup], Any]
-"""Makes a pipeline whose tasks get their pods from the argument."""
+StepSetup = Callable[[dsl.PipelineTask], dsl.PipelineTask]
+"""Sets up a task as the step of its name, and returns it."""
+PipelineFactory = Callable[[StepSetup], Any]
+"""Makes a pipeline whose tasks are set up by the argument."""
 
 
 def no_pods(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Leave a task as it is: no pod, no cluster."""
-    return task
-
-
-def uncached(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Run a task each time, even if its inputs are the same as before."""
-    return task.set_caching_options(enable_caching=False)
+    """Set up a task that runs on this machine, so only whether it is cached."""
+    return task if task.name in CACHED else task.set_caching_options(enable_caching=False)
 
 
 class ClusterPods:
@@ -42,7 +43,8 @@ class ClusterPods:
         self.cluster = cluster
 
     def set_up(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
-        """Give a task the resources, retries, secrets and volumes of the step of its name."""
+        """Give a task the caching, resources, retries, secrets and volumes of its step."""
+        no_pods(task)
         step, cluster = task.name, self.cluster
         resources = cluster.resources(step)
         task.set_cpu_request(resources.cpu[0]).set_cpu_limit(resources.cpu[1])
@@ -71,12 +73,10 @@ class ClusterPods:
         signature = inspect.signature(function).replace(return_annotation=None)
 
         def reported(*values: Any) -> None:
-            report = uncached(
-                report_outcome(
-                    pipeline=pipeline.name,
-                    run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-                    run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-                )
+            report = report_outcome(
+                pipeline=pipeline.name,
+                run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+                run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             )
             self.set_up(report)
             kubernetes.use_secret_as_env(

@@ -1,22 +1,21 @@
 """The scheduled pipeline: the training pipeline, run if the data has changed."""
 
-from collections.abc import Callable
 from typing import Any
 
 from kfp import dsl
 
 from components.data_changed import data_changed
-from pipelines.pods import PipelineFactory, PodSetup, no_pods, uncached
+from pipelines.pods import PipelineFactory, StepSetup, no_pods
 
 
-def scheduled_pipeline(training: PipelineFactory, in_pod: PodSetup = no_pods) -> Callable[..., Any]:
-    """The pipeline around a training pipeline.
+def scheduled_pipeline(training: PipelineFactory, set_up: StepSetup = no_pods) -> Any:
+    """Build the pipeline around a training pipeline.
 
     Args:
         training: Makes the training pipeline.
-        in_pod: Gives a task its pod, see :class:`pipelines.pods.ClusterPods`.
+        set_up: Sets up each step, see :class:`pipelines.pods.ClusterPods`.
     """
-    train = training(in_pod)
+    train = training(set_up)
 
     @dsl.pipeline(
         name="street-segmentation-scheduled",
@@ -43,13 +42,12 @@ def scheduled_pipeline(training: PipelineFactory, in_pod: PodSetup = no_pods) ->
             miou_floor: Lowest mean IoU (0 to 1) that is registered; -1 for what the recipe says.
             model_name: Registered model to add a version to; empty for what the recipe says.
             auto_promote: Make the new version champion at once, so that services answer with it;
-                false for what the recipe says.
-            fail_on_gate: Mark the run as failed if the gate is closed; false for what the recipe
-                says.
+                false: as the recipe says.
+            fail_on_gate: Mark the run as failed if the gate is closed; false: as the recipe says.
             overrides: Any other setting by key path, such as {"train.batch_size": 16}.
         """
-        data = in_pod(
-            uncached(data_changed(data_version=data_version, recipe=recipe, overrides=overrides))
+        data = set_up(
+            data_changed(data_version=data_version, recipe=recipe, overrides=overrides)
         ).outputs
         with dsl.If(data["changed"] == True, name="data-changed"):  # noqa: E712
             train(

@@ -1,6 +1,5 @@
 """The training pipeline: from a data version to a registered model."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from components.train import train
 from components.train_job import train_job
 from components.trainjob.manifest import TrainJobSpec
 from components.validate import validate
-from pipelines.pods import PodSetup, no_pods, uncached
+from pipelines.pods import StepSetup, no_pods
 
 
 class TrainingOutputs(NamedTuple):
@@ -29,13 +28,11 @@ class TrainingOutputs(NamedTuple):
     reasons: list
 
 
-def training_pipeline(
-    in_pod: PodSetup = no_pods, job: TrainJobSpec | None = None
-) -> Callable[..., Any]:
-    """The pipeline.
+def training_pipeline(set_up: StepSetup = no_pods, job: TrainJobSpec | None = None) -> Any:
+    """Build the pipeline.
 
     Args:
-        in_pod: Gives a task its pod, see :class:`pipelines.pods.ClusterPods`.
+        set_up: Sets up each step, see :class:`pipelines.pods.ClusterPods`.
         job: The TrainJob that trains; None to train in the pod of the step.
     """
     train_step = partial(_train_in_job, job) if job else train
@@ -65,59 +62,48 @@ def training_pipeline(
             miou_floor: Lowest mean IoU (0 to 1) that is registered; -1 for what the recipe says.
             model_name: Registered model to add a version to; empty for what the recipe says.
             auto_promote: Make the new version champion at once, so that services answer with it;
-                false for what the recipe says.
-            fail_on_gate: Mark the run as failed if the gate is closed; false for what the recipe
-                says.
+                false: as the recipe says.
+            fail_on_gate: Mark the run as failed if the gate is closed; false: as the recipe says.
             overrides: Any other setting by key path, such as {"train.batch_size": 16}.
         """
-        settings = in_pod(
-            uncached(
-                configure(
-                    data_version=data_version,
-                    recipe=recipe,
-                    epochs=epochs,
-                    miou_floor=miou_floor,
-                    model_name=model_name,
-                    auto_promote=auto_promote,
-                    fail_on_gate=fail_on_gate,
-                    overrides=overrides,
-                )
+        settings = set_up(
+            configure(
+                data_version=data_version,
+                recipe=recipe,
+                epochs=epochs,
+                miou_floor=miou_floor,
+                model_name=model_name,
+                auto_promote=auto_promote,
+                fail_on_gate=fail_on_gate,
+                overrides=overrides,
             )
         ).outputs
-        fetched = in_pod(fetch(data_version=settings["data_version"], remote=settings["remote"]))
+        fetched = set_up(fetch(data_version=settings["data_version"], remote=settings["remote"]))
         dataset = fetched.outputs["dataset"]
-        validated = in_pod(validate(dataset=dataset, settings=settings["validation"]))
-        trained = in_pod(train_step(dataset=dataset, settings=settings["training"]))
-        trained.after(validated)
-        model = trained.outputs["model"]
-        scored = in_pod(  # not cached: the champion may be another by now
-            uncached(evaluate(model=model, dataset=dataset, settings=settings["evaluation"]))
-        )
-        evaluation = scored.outputs["evaluation"]
-        judged = in_pod(  # not cached: MLflow keeps the verdict
-            uncached(gate(evaluation=evaluation, settings=settings["gate"]))
-        )
-        with dsl.If(judged.outputs["passed"] == True, name="gate-open"):  # noqa: E712
-            in_pod(
-                uncached(
-                    register(
-                        model=model,
-                        evaluation=evaluation,
-                        judged=judged.outputs["judged"],
-                        settings=settings["registry"],
-                        pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-                    )
+        validated = set_up(validate(dataset=dataset, settings=settings["validation"]))
+        trained = set_up(train_step(dataset=dataset, settings=settings["training"]))
+        model = trained.after(validated).outputs["model"]
+        evaluated = set_up(evaluate(model=model, dataset=dataset, settings=settings["evaluation"]))
+        evaluation = evaluated.outputs["evaluation"]
+        judged = set_up(gate(evaluation=evaluation, settings=settings["gate"])).outputs
+        with dsl.If(judged["passed"] == True, name="gate-open"):  # noqa: E712
+            set_up(
+                register(
+                    model=model,
+                    evaluation=evaluation,
+                    judged=judged["judged"],
+                    settings=settings["registry"],
+                    pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
                 )
             )
         with dsl.Else(name="gate-closed"):
-            reasons = judged.outputs["reasons"]
-            in_pod(uncached(report_closed_gate(reasons=reasons, settings=settings["gate"])))
+            set_up(report_closed_gate(reasons=judged["reasons"], settings=settings["gate"]))
         return TrainingOutputs(
-            settings["data_version"],
-            validated.outputs["report"],
-            evaluation,
-            judged.outputs["passed"],
-            judged.outputs["reasons"],
+            data_version=settings["data_version"],
+            validation=validated.outputs["report"],
+            evaluation=evaluation,
+            passed=judged["passed"],
+            reasons=judged["reasons"],
         )
 
     return street_segmentation_training
