@@ -22,7 +22,7 @@ from streetseg.data.prepare import prepare
 from streetseg.inference.artifact import GRAPHS, read_config
 from streetseg.inference.self_check import read_example
 from streetseg.inference.upsampling import categories_at
-from streetseg.metrics.accumulator import ConfusionAccumulator
+from streetseg.metrics.confusion import confusion_of_categories, score
 from streetseg.models.build import build_model
 from streetseg.models.onnx_export import export_onnx
 from streetseg.models.quantization import calibration_frames, quantize_onnx
@@ -37,25 +37,29 @@ def session(graph: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def compared(name: str, whole: Path, small: Path, images: np.ndarray, rounds: int) -> list[Claim]:
+def compare(
+    name: str, plain: Path, quantized: Path, images: np.ndarray, rounds: int
+) -> list[Claim]:
     """Claims on size and time of two graphs of the same network."""
-    runs = {"float": session(whole), "int8": session(small)}
-    tasks = {key: lambda run=run: run.run(None, {"images": images}) for key, run in runs.items()}
-    took = {key: 1000 * value for key, value in seconds(tasks, rounds).items()}
-    small_mb, whole_mb = (path.stat().st_size / 1e6 for path in (small, whole))
+    sessions = {"float": session(plain), "int8": session(quantized)}
+    tasks = {
+        key: lambda run=run: run.run(None, {"images": images}) for key, run in sessions.items()
+    }
+    took_ms = {key: 1000 * value for key, value in seconds(tasks, rounds).items()}
+    int8_mb, float_mb = (path.stat().st_size / 1e6 for path in (quantized, plain))
     return [
         Claim(
             f"size of {name} in int8, against float",
-            small_mb,
-            whole_mb,
+            int8_mb,
+            float_mb,
             None,
             "ours / peer <= 0.3",
             "MB",
         ),
         Claim(
             f"an answer of {name} in int8, against float",
-            took["int8"],
-            took["float"],
+            took_ms["int8"],
+            took_ms["float"],
             None,
             "ours / peer < 1",
             "ms/frame",
@@ -63,17 +67,18 @@ def compared(name: str, whole: Path, small: Path, images: np.ndarray, rounds: in
     ]
 
 
-def mean_ious(artifact: Path, small: Path, dataset: PreparedDataset) -> list[float]:
+def mean_ious(artifact: Path, quantized: Path, dataset: PreparedDataset) -> list[float]:
     """Mean IoU on the val frames of the int8 graph, then of the float one."""
-    scores = []
-    for run in (session(small), session(artifact / GRAPHS["float32"])):
-        tally = ConfusionAccumulator(dataset.labels)
+    mious = []
+    for run in (session(quantized), session(artifact / GRAPHS["float32"])):
+        counts = np.zeros((256, 256), np.int64)
         for row in dataset.rows("val"):
             logits = run.run(None, {"images": np.array(dataset.image(row))[None]})[0][0]
             truth = dataset.label_ids(row)
-            tally.add(truth, categories_at(logits, truth.shape))
-        scores.append(tally.scores.miou)
-    return scores
+            categories = categories_at(logits, truth.shape)
+            counts += confusion_of_categories(truth, categories, dataset.labels)
+        mious.append(score(counts, dataset.labels).miou)
+    return mious
 
 
 def main() -> None:
@@ -84,7 +89,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--data", type=Path)
-    given = parser.parse_args()
+    options = parser.parse_args()
+    rounds = options.rounds
     params = load_params(
         overrides={
             "data.root": str(source_frames(64)),
@@ -97,28 +103,28 @@ def main() -> None:
     rows, images = dataset.rows("train")[:8], np.array(dataset.image(0))[None]
     claims = []
     with tempfile.TemporaryDirectory(dir=OUT) as scratch:
-        whole, small = Path(scratch) / "float.onnx", Path(scratch) / "int8.onnx"
+        plain, quantized = Path(scratch) / "float.onnx", Path(scratch) / "int8.onnx"
         for encoder in ENCODERS:
             network = params.override({"model.encoder": encoder}).model
             model = build_model(network, len(dataset.labels.names)).eval()
-            export_onnx(model, dataset.size, whole)
-            quantize_onnx(whole, dataset, rows, small)
-            claims += compared(f"U-Net {encoder} at 512x256", whole, small, images, given.rounds)
-        if given.model:
-            trained = PreparedDataset(given.data)
+            export_onnx(model, dataset.size, plain)
+            quantize_onnx(plain, dataset, rows, quantized)
+            claims += compare(f"U-Net {encoder} at 512x256", plain, quantized, images, rounds)
+        if options.model:
+            trained = PreparedDataset(options.data)
             quantize_onnx(
-                given.model / GRAPHS["float32"], trained, calibration_frames(trained), small
+                options.model / GRAPHS["float32"], trained, calibration_frames(trained), quantized
             )
-            height, width = read_config(given.model)["size"]
-            image = read_example(given.model)[None]
-            name = f"{given.model.name} at {width}x{height}"
-            claims += compared(name, given.model / GRAPHS["float32"], small, image, given.rounds)
-            of_int8, of_float = mean_ious(given.model, small, trained)
+            height, width = read_config(options.model)["size"]
+            image = read_example(options.model)[None]
+            name = f"{options.model.name} at {width}x{height}"
+            claims += compare(name, options.model / GRAPHS["float32"], quantized, image, rounds)
+            int8_miou, float_miou = mean_ious(options.model, quantized, trained)
             claims.append(
                 Claim(
                     f"mean IoU of {name} in int8, against float",
-                    of_int8,
-                    of_float,
+                    int8_miou,
+                    float_miou,
                     None,
                     "ours / peer >= 0.98",
                     "mIoU",

@@ -81,6 +81,6 @@ def configure(
             "registry": registry("tracking_uri", "experiment", "model_name"),
         },
         gate={"gate": tree["gate"], "registry": registry("tracking_uri")},
-        # Registration judges an int8 graph too, by the same gate.
+        # Registration judges again, an int8 graph too.
         registry={"registry": tree["registry"], "gate": tree["gate"], "data": data},
     )

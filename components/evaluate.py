@@ -37,16 +37,15 @@ def evaluate(
     with exit_on_error():
         prepared = PreparedDataset(Path(dataset.path))
         champion = find_champion(params.registry)
-        found = evaluate_model(Path(model.path), prepared, params, folder, champion)
+        scored = evaluate_model(Path(model.path), prepared, params, folder, champion)
         if registered := model.metadata.get("registered"):
-            scores = found.headline()
-            record_scoring(params.registry, registered, found.to_dict(), scores, folder)
+            record_scoring(params.registry, registered, scored, folder)
         else:
-            record_evaluation(params.registry, found.run_id, found.headline(), folder)
-    for name, value in found.headline().items():
+            record_evaluation(params.registry, scored, folder)
+    for name, value in scored.headline().items():
         metrics.log_metric(name, value)
-    counts = found.scores.category_confusion.tolist()
-    confusion.log_confusion_matrix(found.labels.names, counts)
+    scores = scored.scores
+    confusion.log_confusion_matrix(scores.categories, scores.category_confusion.tolist())
     for artifact in (metrics, confusion):
         Path(artifact.path).write_text(json.dumps(artifact.metadata))
     shutil.copy(folder / "report.html", report.path)

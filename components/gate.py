@@ -9,30 +9,30 @@ from components import component
 
 @component
 def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown]) -> NamedTuple(  # type: ignore[valid-type]
-    "Verdict", [("passed", bool), ("reasons", list), ("judged", str)]
+    "Outcome", [("passed", bool), ("reasons", list)]
 ):
-    """Judge the scores; the verdict with its reasons is a page either way, and JSON.
+    """Judge the scores; the verdict and its reasons are a page, whether the gate is open or closed.
 
-    The run that trained the model keeps it in MLflow, whether the gate is open or closed.
+    The run that trained the model keeps the verdict in MLflow.
     """
-    import json
     from collections import namedtuple
     from pathlib import Path
 
     from streetseg.config.params import Params
     from streetseg.core.errors import exit_on_error
-    from streetseg.evaluation.gate import judge, read_evaluation
+    from streetseg.evaluation.gate import judge
+    from streetseg.evaluation.result import read_evaluation
     from streetseg.tracking.results import record_verdict
 
     params = Params.model_validate(settings)
     with exit_on_error():
-        scores, frames = read_evaluation(Path(evaluation.path))
-        found = judge(scores, params.gate, frames)
-        record_verdict(params.registry, scores["run_id"], found)
-    Path(verdict.path).write_text(found.to_markdown())
-    print(found.to_markdown())
-    Verdict = namedtuple("Verdict", ["passed", "reasons", "judged"])
-    return Verdict(found.passed, found.reasons, json.dumps(found.to_dict()))
+        scored = read_evaluation(Path(evaluation.path))
+        judgement = judge(scored, params.gate)
+        record_verdict(params.registry, scored.run_id, judgement)
+    Path(verdict.path).write_text(judgement.to_markdown())
+    print(judgement.to_markdown())
+    Outcome = namedtuple("Outcome", ["passed", "reasons"])
+    return Outcome(judgement.passed, judgement.reasons)
 
 
 @component

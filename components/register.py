@@ -9,18 +9,16 @@ from components import component
 def register(
     model: Input[Model],
     evaluation: Input[Artifact],
-    judged: str,
     settings: dict,
     pipeline_run: str,
 ) -> str:
-    """Register a model that passed the gate as challenger; returns its version.
+    """Register a model that passes the gate as challenger; returns its version.
 
-    With ``registry.auto_promote`` it becomes the champion at once, so that services answer with it;
-    but not if the champion is no longer the one it was compared with: then it stays challenger.
-    With ``registry.int8`` the data version of the evaluation is fetched, which nothing else here
-    needs.
+    The verdict follows from the evaluation: it is the one of the step ``gate``. With
+    ``registry.auto_promote`` the version becomes the champion at once, so that services answer with
+    it; if the champion is no longer the one it was compared with, it stays challenger. With
+    ``registry.int8`` the data version of the evaluation is fetched, which nothing else here needs.
     """
-    import json
     import tempfile
     from pathlib import Path
 
@@ -28,27 +26,27 @@ def register(
     from streetseg.core.errors import exit_on_error
     from streetseg.data.dataset import PreparedDataset
     from streetseg.data.versions import fetch
-    from streetseg.evaluation.gate import read_evaluation
-    from streetseg.evaluation.verdict import Verdict
+    from streetseg.evaluation.gate import judge
+    from streetseg.evaluation.result import read_evaluation
     from streetseg.registry.promotion import ChampionMovedError, judged_against, promote
     from streetseg.registry.register import register as register_model
 
     params = Params.model_validate(settings)
     with exit_on_error(), tempfile.TemporaryDirectory() as scratch:
-        scores, frames = read_evaluation(Path(evaluation.path))
+        scored = read_evaluation(Path(evaluation.path))
+        verdict = judge(scored, params.gate)
         dataset = None
         if params.registry.int8:
             folder = Path(scratch) / "prepared"
-            dataset = PreparedDataset(fetch(scores["data_version"], params.data.remote, folder))
-        verdict = Verdict.from_dict(json.loads(judged))
+            dataset = PreparedDataset(fetch(scored.data_version, params.data.remote, folder))
         registered = register_model(
-            Path(model.path), scores, verdict, params, pipeline_run, dataset=dataset, frames=frames
+            Path(model.path), scored, verdict, params, pipeline_run, dataset
         )
         if params.registry.auto_promote:
             reason = f"auto_promote of pipeline run {pipeline_run}"
-            over = judged_against(scores, verdict)
+            over = judged_against(scored, verdict)
             try:
                 promote(params.registry, registered.version, reason, over=over)
-            except ChampionMovedError as moved:
-                print(f"not promoted, the version stays challenger: {moved}")
+            except ChampionMovedError as error:
+                print(f"not promoted, the version stays challenger: {error}")
     return registered.version

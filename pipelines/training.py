@@ -85,25 +85,24 @@ def training_pipeline(set_up: StepSetup = no_pods, job: TrainJobSpec | None = No
         model = trained.after(validated).outputs["model"]
         evaluated = set_up(evaluate(model=model, dataset=dataset, settings=settings["evaluation"]))
         evaluation = evaluated.outputs["evaluation"]
-        judged = set_up(gate(evaluation=evaluation, settings=settings["gate"])).outputs
-        with dsl.If(judged["passed"] == True, name="gate-open"):  # noqa: E712
+        verdict = set_up(gate(evaluation=evaluation, settings=settings["gate"])).outputs
+        with dsl.If(verdict["passed"] == True, name="gate-open"):  # noqa: E712
             set_up(
                 register(
                     model=model,
                     evaluation=evaluation,
-                    judged=judged["judged"],
                     settings=settings["registry"],
                     pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
                 )
             )
         with dsl.Else(name="gate-closed"):
-            set_up(report_closed_gate(reasons=judged["reasons"], settings=settings["gate"]))
+            set_up(report_closed_gate(reasons=verdict["reasons"], settings=settings["gate"]))
         return TrainingOutputs(
             data_version=settings["data_version"],
             validation=validated.outputs["report"],
             evaluation=evaluation,
-            passed=judged["passed"],
-            reasons=judged["reasons"],
+            passed=verdict["passed"],
+            reasons=verdict["reasons"],
         )
 
     return street_segmentation_training

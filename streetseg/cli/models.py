@@ -42,15 +42,16 @@ def gate(
 
     The verdict is kept in the MLflow run that trained the model.
     """
-    from streetseg.evaluation.gate import judge, read_evaluation
+    from streetseg.evaluation.gate import judge
+    from streetseg.evaluation.result import read_evaluation
     from streetseg.tracking.results import record_verdict
 
     settings = load(params, set_)
-    scores, frames = read_evaluation(evaluation)
-    verdict = judge(scores, settings.gate, frames)
+    scored = read_evaluation(evaluation)
+    verdict = judge(scored, settings.gate)
     print(json.dumps(verdict.to_dict(), indent=1) if as_json else verdict.to_markdown())
     try:
-        record_verdict(settings.registry, scores["run_id"], verdict)
+        record_verdict(settings.registry, scored.run_id, verdict)
     except StreetsegError as error:
         print(f"warning: {error}", file=sys.stderr)
     if not verdict.passed and settings.gate.fail_on_gate:
@@ -70,15 +71,16 @@ def register(
     passes, services on a CPU answer with it.
     """
     from streetseg.data.dataset import PreparedDataset
-    from streetseg.evaluation.gate import judge, read_evaluation
+    from streetseg.evaluation.gate import judge
+    from streetseg.evaluation.result import read_evaluation
     from streetseg.registry.register import register as register_model
 
     settings = load(params, set_)
-    scores, frames = read_evaluation(evaluation)
+    scored = read_evaluation(evaluation)
+    verdict = judge(scored, settings.gate)
     dataset = PreparedDataset(settings.data.prepared) if settings.registry.int8 else None
-    verdict = judge(scores, settings.gate, frames)
-    version = register_model(model, scores, verdict, settings, dataset=dataset, frames=frames)
-    print(f"{version.name} version {version.version}: {', '.join(version.aliases)}")
+    version = register_model(model, scored, verdict, settings, dataset=dataset)
+    print(f"{version.name} version {version.version}: {', '.join(version.aliases) or 'no alias'}")
 
 
 @app.command()

@@ -125,9 +125,9 @@ def evaluate(
         dataset = open_prepared(settings)
         read_config(model)  # before the registry is asked for another one
         champion = find_champion(settings.registry)
-        found = evaluate_model(model, dataset, settings, out, champion)
-        record_evaluation(settings.registry, found.run_id, found.headline(), out)
-        result = found.to_dict()
+        evaluation = evaluate_model(model, dataset, settings, out, champion)
+        record_evaluation(settings.registry, evaluation, out)
+        result = evaluation.to_dict()
     _print_scores(result, as_json)
     if not predictions and not as_json:
         print(f"report: {out / 'report.html'}")

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from streetseg.data.dataset import PreparedDataset
+from streetseg.data.labels import LabelSpace
+from streetseg.evaluation.result import ChampionScores
 from streetseg.inference.artifact import read_config, read_labels, read_trained_on
 from streetseg.inference.segmenter import Segmenter
-from streetseg.metrics.accumulator import ConfusionAccumulator, Interval
-from streetseg.metrics.bootstrap import frames_showing, interval, mean_iou, resampled_iou
-from streetseg.metrics.confusion import category_iou, mean, plain_number, plain_numbers
+from streetseg.inference.upsampling import categories_at
+from streetseg.metrics.accumulator import ConfusionAccumulator
+from streetseg.metrics.bootstrap import (
+    Interval,
+    frames_showing,
+    interval,
+    mean_iou,
+    resampled_iou,
+)
+from streetseg.metrics.confusion import category_iou, mean
+from streetseg.metrics.metric import ScoredFrame
 
 
 @dataclass(frozen=True)
@@ -30,15 +40,14 @@ class Difference:
 
     value: float
     interval: Interval
-    """95 %, from frames drawn for both alike."""
+    """95 %, from the same resamples of frames for both."""
 
 
 class BaselineModel:
-    """A champion while it is scored.
+    """A champion being scored.
 
     Attributes:
-        reason: why it cannot be, if so.
-        trained_on_these: how many of the frames to score on it was trained on; None if unknown.
+        reason: why it cannot be scored on the dataset; empty if it can.
     """
 
     def __init__(self, champion: Champion, dataset: PreparedDataset, rows: np.ndarray) -> None:
@@ -47,70 +56,105 @@ class BaselineModel:
         Raises:
             StreetsegError: its folder is no model artifact.
         """
-        self.version = champion.version
-        self.info = read_config(champion.artifact)
-        self.labels = read_labels(champion.artifact)
-        self.reason = self._why_not(dataset)
-        self.trained_on_these = count_seen_frames(champion.artifact, dataset, rows)
-        self.model = None if self.reason else Segmenter(champion.artifact)
-        self.tally = ConfusionAccumulator(dataset.labels)
+        info, labels = read_config(champion.artifact), read_labels(champion.artifact)
+        self.reason = _why_not_scored(info["size"], labels, dataset)
+        self._unscored = ChampionScores(
+            version=champion.version,
+            run_id=info["run_id"],
+            data_version=info["data_version"],
+            label_space=labels.name,
+            categories=labels.names,
+            n_seen_in_training=count_seen_frames(champion.artifact, dataset, rows),
+            reason=self.reason,
+        )
+        self._model = None if self.reason else Segmenter(champion.artifact)
+        self._confusion = ConfusionAccumulator(dataset.labels)
 
-    def _why_not(self, dataset: PreparedDataset) -> str | None:
-        ours, theirs = dataset.labels, self.labels
-        if theirs.name != ours.name:
-            return f"its label space is {theirs.name}, that of these frames {ours.name}"
-        if theirs.names != ours.names:
-            return f"it tells apart {', '.join(theirs.names)}, these frames {', '.join(ours.names)}"
-        if tuple(self.info["size"]) != dataset.size:
-            (height, width), (our_height, our_width) = self.info["size"], dataset.size
-            return (
-                f"it looks at frames of {width}x{height}, these are prepared at "
-                f"{our_width}x{our_height}"
-            )
+    def add(self, frame: ScoredFrame) -> None:
+        """Predict a frame with the champion, and count it."""
+        if self._model:
+            logits = self._model.logits(frame.image[None])[0]
+            categories = categories_at(logits, frame.truth.shape)
+            self._confusion.add(replace(frame, categories=categories))
+
+    def result(self) -> ChampionScores:
+        """Its scores on the frames added."""
+        if not self._model:
+            return self._unscored
+        scores = self._confusion.scores
+        return replace(
+            self._unscored,
+            miou=scores.miou,
+            miou_official=scores.miou_official,
+            iou=scores.iou,
+            counts=self._confusion.counts,
+        )
+
+
+def open_baseline(
+    champion: Champion | None, model: Segmenter, dataset: PreparedDataset, rows: np.ndarray
+) -> BaselineModel | None:
+    """The champion to score beside a model; None, and a line that says so, if it is that model.
+
+    Raises:
+        StreetsegError: its folder is no model artifact.
+    """
+    if champion is None:
         return None
+    if read_config(champion.artifact)["run_id"] == model.info["run_id"]:
+        print(
+            f"this model is the champion, version {champion.version}: nothing to compare with",
+            file=sys.stderr,
+        )
+        return None
+    baseline = BaselineModel(champion, dataset, rows)
+    if reason := baseline.reason:
+        print(f"the champion, version {champion.version}, is not scored: {reason}", file=sys.stderr)
+    return baseline
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; the scores are null if it could not be scored."""
-        scores = None if self.reason else self.tally.scores
-        return {
-            "version": self.version,
-            "run_id": self.info["run_id"],
-            "data_version": self.info["data_version"],
-            "label_space": self.labels.name,
-            "categories": self.labels.names,
-            "miou": plain_number(scores.miou) if scores else None,
-            "miou_official": plain_number(scores.miou_official) if scores else None,
-            "iou": plain_numbers(scores.iou) if scores else None,
-            "trained_on_these": self.trained_on_these,
-            **({"reason": self.reason} if self.reason else {}),
-        }
+
+def _why_not_scored(size: list[int], labels: LabelSpace, dataset: PreparedDataset) -> str:
+    """Why a model of this size and label space cannot be scored on a dataset; empty if it can."""
+    expected = dataset.labels
+    if labels.name != expected.name:
+        return f"its label space is {labels.name}, that of these frames {expected.name}"
+    if labels.names != expected.names:
+        names, expected_names = ", ".join(labels.names), ", ".join(expected.names)
+        return f"its categories are {names}, those of these frames {expected_names}"
+    if tuple(size) != dataset.size:
+        (height, width), (prepared_height, prepared_width) = size, dataset.size
+        return (
+            f"it takes frames of {width}x{height}, these are prepared at "
+            f"{prepared_width}x{prepared_height}"
+        )
+    return ""
 
 
 def count_seen_frames(artifact: Path, dataset: PreparedDataset, rows: np.ndarray) -> int | None:
     """How many of the frames in ``rows`` a model was trained on; None if it does not say."""
-    learnt = read_trained_on(artifact)
-    if learnt is None:
+    trained_on = read_trained_on(artifact)
+    if trained_on is None:
         return None
-    return int(dataset.index["image_hash"].iloc[rows].isin(learnt).sum())
+    return int(dataset.index["image_hash"].iloc[rows].isin(trained_on).sum())
 
 
 def differences(counts: np.ndarray, champion_counts: np.ndarray) -> tuple[Difference, ...]:
-    """What the challenger is better by: in mean IoU, then in the IoU of each category.
+    """By how much the challenger is better: in mean IoU, then in the IoU of each category.
 
     Args:
         counts: int64[F, C, C], the confusion of each frame.
-        champion_counts: the champion's, of the same frames.
+        champion_counts: the champion's, on the same frames.
     """
-    ours, theirs = (category_iou(each.sum(axis=0)) for each in (counts, champion_counts))
-    our_samples, their_samples = resampled_iou(counts), resampled_iou(champion_counts)
-    whole = mean_iou(our_samples) - mean_iou(their_samples)
+    iou, champion_iou = (category_iou(each.sum(axis=0)) for each in (counts, champion_counts))
+    samples, champion_samples = resampled_iou(counts), resampled_iou(champion_counts)
+    mean_samples = mean_iou(samples) - mean_iou(champion_samples)
     by_category = zip(
-        ours - theirs, (our_samples - their_samples).T, frames_showing(counts), strict=True
+        iou - champion_iou, (samples - champion_samples).T, frames_showing(counts), strict=True
     )
     return (
-        Difference(mean(ours) - mean(theirs), interval(whole, len(counts), lowest=-1)),
+        Difference(mean(iou) - mean(champion_iou), interval(mean_samples, len(counts), lowest=-1)),
         *(
-            Difference(float(value), interval(samples, showing, lowest=-1))
-            for value, samples, showing in by_category
+            Difference(float(value), interval(category_samples, n_showing, lowest=-1))
+            for value, category_samples, n_showing in by_category
         ),
     )

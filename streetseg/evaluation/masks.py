@@ -1,4 +1,4 @@
-"""Scoring folders of id masks against their truth, whatever made them."""
+"""Scoring folders of id masks, from any source, against their truth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streetseg.metrics.confusion import (
     plain_numbers,
     score,
 )
-from streetseg.metrics.instance_iou import FIRST, InstanceTally
+from streetseg.metrics.instance_iou import FIRST_INSTANCE, InstanceIou
 
 TRUTH, INSTANCES = "_gtFine_labelIds.png", "_gtFine_instanceIds.png"
 
@@ -34,7 +34,7 @@ class MaskScores:
     scores: Scores
     frames: int
     iiou: dict[str, float] | None
-    """iIoU of each category of single objects; None without instance ids beside the truth."""
+    """iIoU of each category that has instances; None without instance ids beside the truth."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a score that does not exist is null."""
@@ -49,20 +49,21 @@ class MaskScores:
 
 
 def score_folders(predictions: Path, truth: Path, labels: LabelSpace) -> MaskScores:
-    """Score id masks in one folder against ``*_labelIds.png`` in another, both searched deeply.
+    """Score a folder of id masks against a folder of ``*_labelIds.png``, both searched recursively.
 
-    A prediction belongs to ``<name>_gtFine_labelIds.png`` if its file name begins with ``<name>``
-    and goes on with neither letter nor digit; of several such, to the longest ``<name>``. Its
-    pixels are label ids, at the size of the truth. Where ``<name>_gtFine_instanceIds.png`` lie
-    beside the truth, the iIoU is taken too.
+    A prediction belongs to ``<name>_gtFine_labelIds.png`` if its file name is ``<name>``, or starts
+    with ``<name>`` and a character that is neither a letter nor a digit; if several match, to the
+    longest ``<name>``. Its pixels are label ids, at the size of the truth. With
+    ``<name>_gtFine_instanceIds.png`` beside the truth, the iIoU is computed too.
 
     Raises:
-        StreetsegError: no truth, a frame without exactly one prediction, instance ids of some
-            frames only, or a mask that is not what it should be.
+        StreetsegError: no truth, a frame without exactly one prediction, instance ids for some
+            frames only, or an invalid mask.
     """
     total = np.zeros((256, 256), np.int64)
     pairs = list(_pair_masks(predictions, truth))
-    instances = InstanceTally(labels) if _with_instances([path for path, _ in pairs]) else None
+    has_instances = _all_have_instances([path for path, _ in pairs])
+    instance_iou = InstanceIou(labels) if has_instances else None
     for truth_path, predicted_path in track(pairs, total=len(pairs), description="score"):
         true_ids = _read_mask(truth_path, labels, labels.known)
         predicted_ids = _read_mask(predicted_path, labels, labels.category_of != IGNORE)
@@ -73,26 +74,27 @@ def score_folders(predictions: Path, truth: Path, labels: LabelSpace) -> MaskSco
                 "of the truth"
             )
         total += confusion_matrix(true_ids, predicted_ids)
-        if instances:
-            ids = _read_instances(instances_of(truth_path), true_ids.shape, labels)
-            instances.add(ids, predicted_ids)
-    iiou = instances.iiou(total) if instances else None
+        if instance_iou:
+            instances = _read_instances(instances_path(truth_path), true_ids.shape, labels)
+            instance_iou.add(instances, predicted_ids)
+    iiou = instance_iou.result(total) if instance_iou else None
     return MaskScores(score(total, labels), len(pairs), iiou)
 
 
-def instances_of(truth: Path) -> Path:
-    """Where the instance ids of a frame are, beside its label ids."""
+def instances_path(truth: Path) -> Path:
+    """The file of instance ids beside a file of label ids."""
     return truth.with_name(truth.name.removesuffix(TRUTH) + INSTANCES)
 
 
 def _pair_masks(predictions: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
+    """Each file of the truth, with its prediction."""
     truths = sorted(truth.rglob(f"*{TRUTH}"))
     if not truths:
         raise StreetsegError(f"{truth} holds no *{TRUTH}")
     matching: dict[str, list[Path]] = {path.name.removesuffix(TRUTH): [] for path in truths}
     for mask in predictions.rglob("*.png"):
-        beginnings = [mask.name[: end.start()] for end in re.finditer(r"[\W_]", mask.name)]
-        if name := next((each for each in reversed(beginnings) if each in matching), None):
+        prefixes = [mask.name[: end.start()] for end in re.finditer(r"[\W_]", mask.name)]
+        if name := next((prefix for prefix in reversed(prefixes) if prefix in matching), None):
             matching[name].append(mask)
     for path in truths:
         name = path.name.removesuffix(TRUTH)
@@ -104,9 +106,9 @@ def _pair_masks(predictions: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
         yield path, matching[name][0]
 
 
-def _with_instances(truths: list[Path]) -> bool:
-    """Whether every frame has instance ids; that some have is an error."""
-    without = [path for path in truths if not instances_of(path).exists()]
+def _all_have_instances(truths: list[Path]) -> bool:
+    """Whether the frames have instance ids: all of them, or none."""
+    without = [path for path in truths if not instances_path(path).exists()]
     if without and len(without) < len(truths):
         raise StreetsegError(
             f"{without[0]} has no {INSTANCES[1:]} beside it, where other frames have: the iIoU "
@@ -116,13 +118,13 @@ def _with_instances(truths: list[Path]) -> bool:
 
 
 def _read_mask(path: Path, labels: LabelSpace, allowed: np.ndarray) -> np.ndarray:
-    """The ids uint8[H, W] of a file, all of which are ``allowed``: bool[256]."""
+    """Ids uint8[H, W] from a file; ``allowed`` is bool[256]."""
     ids = read_image(path, decode_ids)
-    others = np.setdiff1d(ids, np.flatnonzero(allowed))
-    if others.size:
-        lacks = "gives no category" if labels.known[others[0]] else "does not define"
+    invalid = np.setdiff1d(ids, np.flatnonzero(allowed))
+    if invalid.size:
+        problem = "gives no category" if labels.known[invalid[0]] else "does not define"
         raise StreetsegError(
-            f"{path} holds id {others[0]}, which the label space '{labels.name}' {lacks}: masks "
+            f"{path} holds id {invalid[0]}, which the label space '{labels.name}' {problem}: masks "
             "must hold label ids"
         )
     return ids
@@ -132,7 +134,8 @@ def _read_instances(path: Path, size: tuple[int, ...], labels: LabelSpace) -> np
     ids = read_image(path, decode_instances)
     if ids.shape != size:
         raise StreetsegError(f"{path} is of another size than the label ids beside it")
-    unknown = np.setdiff1d(ids[ids > FIRST] // FIRST, [label.id for label in labels.labels])
+    objects = ids[ids > FIRST_INSTANCE]
+    unknown = np.setdiff1d(objects // FIRST_INSTANCE, [label.id for label in labels.labels])
     if unknown.size:
         raise StreetsegError(
             f"{path} holds an object of label {unknown[0]}, which the label space '{labels.name}' "

@@ -1,23 +1,23 @@
-"""Frames from the best to the worst, to look at."""
+"""The frames of an evaluation from the best to the worst, to look at."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from streetseg.data.dataset import PreparedDataset
+from streetseg.evaluation.result import FrameScore
 from streetseg.inference.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
-class ShownFrame:
-    """A frame with its truth and what the model answers, at prepared size."""
+class PredictedFrame:
+    """A frame with its truth and its prediction, at prepared size."""
 
-    name: str
-    miou: float
-    """Of this frame alone."""
+    rank: int
+    """0 for the best."""
+    score: FrameScore
     rgb: np.ndarray
     """uint8[height, width, 3]."""
     truth: np.ndarray
@@ -28,18 +28,23 @@ class ShownFrame:
 
 @dataclass(frozen=True)
 class RankedFrames:
-    """The frames that a model was scored on."""
+    """The frames that a model was scored on, best first. They are predicted again when asked for:
+    to keep all predictions would take memory without bound.
+    """
 
     model: Segmenter
     dataset: PreparedDataset
     rows: np.ndarray
-    """int64[F], of the dataset, the best first."""
-    frames: Sequence[tuple[str, float]]
-    """(name, mIoU) of each."""
+    """int64[F], rows of the dataset, best first."""
+    scores: list[FrameScore]
+    """The score of each."""
 
-    def show(self, place: int) -> ShownFrame:
-        """The frame at a place of the ranking, 0 for the best."""
-        row = int(self.rows[place])
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, rank: int) -> PredictedFrame:
+        row = int(self.rows[rank])
         rgb = np.array(self.dataset.image(row))
         predicted = self.model.logits(rgb[None])[0].argmax(axis=0).astype(np.uint8)
-        return ShownFrame(*self.frames[place], rgb, self.dataset.categories(row), predicted)
+        truth = self.dataset.categories(row)
+        return PredictedFrame(rank, self.scores[rank], rgb, truth, predicted)

@@ -1,63 +1,92 @@
-"""Test-time augmentation: what a model would answer if it saw each frame more than once."""
+"""Test-time augmentation: averaging a model's predictions over several views of each frame."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 
 from streetseg.images.resize import resize_rgb
 from streetseg.inference.segmenter import Segmenter, softmax
+from streetseg.inference.upsampling import categories_at
+from streetseg.metrics.accumulator import ConfusionAccumulator
+from streetseg.metrics.confusion import plain_numbers
+from streetseg.metrics.metric import ScoredFrame
 
 SCALES = (0.75, 1.25)
-"""Sizes at which a frame is seen beside its own, each side to the nearest multiple of 32."""
+"""Sizes of the additional views, each side rounded to a multiple of 32."""
 
-Answer = Callable[[np.ndarray], np.ndarray]
+Predict = Callable[[np.ndarray], np.ndarray]
 """From RGB uint8[height, width, 3] to logits float32[C, height, width]."""
 
 
-def augmented_answers(model: Segmenter, artifact: Path, kinds: Sequence[str]) -> dict[str, Answer]:
-    """How to answer with each kind of test-time augmentation, by itself.
+class AugmentedScores:
+    """The mIoU with each kind of test-time augmentation."""
 
-    The probabilities of all views are averaged. ``flip`` adds the mirrored frame. ``scales`` adds
-    it smaller and larger; the ONNX graph is of one size, so these two are computed in PyTorch, from
-    the artifact's weights.
+    def __init__(self, model: Segmenter, kinds: Sequence[str]) -> None:
+        """Start without frames.
+
+        Raises:
+            StreetsegError: the network cannot take one of the sizes.
+        """
+        self._predictors = augmented_predictors(model, kinds)
+        self._confusions = {kind: ConfusionAccumulator(model.labels) for kind in kinds}
+
+    def add(self, frame: ScoredFrame) -> None:
+        """Predict a frame once more with each kind, and count it."""
+        for kind, predict in self._predictors.items():
+            categories = categories_at(predict(frame.image), frame.truth.shape)
+            self._confusions[kind].add(replace(frame, categories=categories))
+
+    def result(self) -> dict[str, Any]:
+        """``augmented``: the mIoU of each kind; None if there is none."""
+        mious = {kind: confusion.scores.miou for kind, confusion in self._confusions.items()}
+        return {"augmented": plain_numbers(mious) or None}
+
+
+def augmented_predictors(model: Segmenter, kinds: Sequence[str]) -> dict[str, Predict]:
+    """A predictor for each kind of test-time augmentation.
+
+    The probabilities of all views are averaged. ``flip`` adds the mirrored frame. ``scales`` adds a
+    smaller and a larger one; the ONNX graph has a fixed size, so these two are computed in PyTorch
+    from the artifact's weights.
 
     Raises:
         StreetsegError: the network cannot take one of the sizes.
     """
-    build = {"flip": lambda: _flip(model), "scales": lambda: _scales(model, artifact)}
-    return {kind: build[kind]() for kind in kinds}
+    make = {"flip": _with_flip, "scales": _with_scales}
+    return {kind: make[kind](model) for kind in kinds}
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """(height, width) times a scale, to the nearest multiples of 32 that are not 0."""
+    """(height, width) times a scale, rounded to positive multiples of 32."""
     height, width = (max(1, round(side * scale / 32)) * 32 for side in size)
     return height, width
 
 
-def _flip(model: Segmenter) -> Answer:
-    def answer(image: np.ndarray) -> np.ndarray:
+def _with_flip(model: Segmenter) -> Predict:
+    def predict(image: np.ndarray) -> np.ndarray:
         plain, mirrored = model.logits(np.stack([image, image[:, ::-1]]))
         return _mean([plain, mirrored[:, :, ::-1]])
 
-    return answer
+    return predict
 
 
-def _scales(model: Segmenter, artifact: Path) -> Answer:
+def _with_scales(model: Segmenter) -> Predict:
     import torch
 
     from streetseg.models.build import check_size
     from streetseg.models.load import load_torch
 
-    network = load_torch(artifact)
+    network = load_torch(model.artifact)
     sizes = [scaled_size(model.size, scale) for scale in SCALES]
     for size in sizes:
         check_size(network, size)
 
-    def answer(image: np.ndarray) -> np.ndarray:
+    def predict(image: np.ndarray) -> np.ndarray:
         views = [model.logits(image[None])[0]]
         for size in sizes:
             pixels = torch.from_numpy(np.ascontiguousarray(resize_rgb(image, size))[None])
@@ -66,10 +95,10 @@ def _scales(model: Segmenter, artifact: Path) -> Answer:
             views.append(np.stack([cv2.resize(plane, model.size[::-1]) for plane in planes]))
         return _mean(views)
 
-    return answer
+    return predict
 
 
 def _mean(views: Sequence[np.ndarray]) -> np.ndarray:
-    """Logarithms of the mean probabilities of float32[C, H, W] logits: logits again."""
+    """Log of the mean probabilities of float32[C, H, W] logits, which are logits again."""
     mean = np.mean([softmax(view) for view in views], axis=0)
     return np.log(np.maximum(mean, np.finfo(np.float32).tiny))

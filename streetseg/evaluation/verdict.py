@@ -1,26 +1,26 @@
-"""The verdict of the gate, and how it is told to people, programs and the registry."""
+"""The verdict of the gate, as a page, as JSON and as tags."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing that a model must be. It holds where ``measured`` is at least ``required``."""
+    """A requirement on a model. It is met where ``measured`` is at least ``required``."""
 
     name: str
     measured: float | None
-    """A score or a probability, 0 to 1; None where there is none."""
+    """A score or a probability, 0 to 1; None if it does not exist."""
     required: float | None
-    """None where nothing was asked."""
+    """None if nothing is required."""
     passed: bool | None
-    """None where nothing was asked."""
+    """None if nothing is required."""
     sentence: str
     advice: str = ""
-    """What to do if it does not hold."""
+    """What to do if it is not met."""
 
     @property
     def failed(self) -> bool:
@@ -34,14 +34,14 @@ class Verdict:
 
     passed: bool
     reasons: list[str]
-    """The sentences of all conditions if the gate is open, of those that fail if it is closed."""
+    """The sentences of all conditions if the gate is open, of the failed ones if it is closed."""
     conditions: list[Condition] = field(default_factory=list)
     about: str = ""
-    """What was judged on what, in one sentence."""
+    """Which model was judged, on which data, in one sentence."""
     compared_with: str = ""
-    """``version 3`` of the registry, or why the model was compared with none."""
+    """``version 3`` of the registry, or ``nothing: `` and why."""
     probability: float | None = None
-    """That the model is better than the champion; None if they were not compared."""
+    """The probability that the model is better than the champion; None if not compared."""
 
     @classmethod
     def of(cls, conditions: Iterable[Condition], **facts: Any) -> Verdict:
@@ -51,17 +51,12 @@ class Verdict:
         reasons = [condition.sentence for condition in failed or conditions]
         return cls(not failed, reasons, conditions, **facts)
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Verdict:
-        """What :meth:`to_dict` told."""
-        return cls(**{**data, "conditions": [Condition(**each) for each in data["conditions"]]})
-
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
 
     def tags(self) -> dict[str, str]:
-        """What the registry keeps of it with a version: short strings."""
+        """Tags of a run or of a version in the registry: short strings."""
         tags = {"gate": "passed" if self.passed else "failed"}
         if self.compared_with:
             tags["gate_compared_with"] = self.compared_with
@@ -70,7 +65,7 @@ class Verdict:
         return tags
 
     def to_markdown(self) -> str:
-        """A page for people: what was asked, what was found, and what to do next."""
+        """A page: the conditions, the reasons, and what to do next."""
         outcome = (
             "open: the model is registered" if self.passed else "closed: nothing is registered"
         )
@@ -94,24 +89,24 @@ class Verdict:
 
 
 def shown(value: float, limit: float | None = None) -> str:
-    """Three decimals, or six where three would hide on which side of the limit the value is."""
+    """Three decimals, or six if three would hide on which side of the limit the value is."""
     text = f"{value:.3f}"
     return f"{value:.6f}" if value != limit and text == f"{limit or 0:.3f}" else text
 
 
 def _row(condition: Condition) -> tuple[str, str, str, str]:
-    words = {True: "passed", False: "**failed**", None: "not asked"}
+    outcomes = {True: "passed", False: "**failed**", None: "not asked"}
     measured, required = condition.measured, condition.required
     return (
         condition.name,
         "-" if measured is None else shown(measured, required),
         "-" if required is None else f"at least {required:g}",
-        words[condition.passed],
+        outcomes[condition.passed],
     )
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
-    """A Markdown table whose columns line up as plain text too."""
+    """A Markdown table that is aligned as plain text too."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |"

@@ -1,37 +1,73 @@
 """Boundary IoU: how well the outlines of categories are met.
 
 Source: Cheng et al., Boundary IoU: Improving Object-Centric Image Segmentation Evaluation, CVPR
-2021. There it is of single objects; here of the mask of each category, summed over frames as the
-mean IoU is.
+2021. The paper scores single objects; here it is the mask of each category, summed over frames as
+for the mean IoU.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
 
-from streetseg.data.labels import IGNORE
-from streetseg.metrics.confusion import confusion_matrix
+from streetseg.data.labels import IGNORE, LabelSpace
+from streetseg.metrics.bootstrap import interval, mean_iou, plain_interval, resampled_iou
+from streetseg.metrics.confusion import (
+    category_iou,
+    confusion_matrix,
+    mean,
+    plain_number,
+    plain_numbers,
+)
+from streetseg.metrics.metric import ScoredFrame
 
-SHARE = 0.02
-"""Of the diagonal, how far from an outline a pixel is still of the boundary."""
+WIDTH_FRACTION = 0.02
+"""Width of a boundary, as a fraction of the diagonal of the frame."""
+
+
+class BoundaryIou:
+    """Boundary IoU of each category, and their mean with its interval."""
+
+    def __init__(self, labels: LabelSpace) -> None:
+        """Start without frames."""
+        self._names = labels.names
+        self._counts: list[np.ndarray] = []
+
+    def add(self, frame: ScoredFrame) -> None:
+        """Count a frame."""
+        self._counts.append(
+            boundary_confusion(frame.true_categories, frame.categories, len(self._names))
+        )
+
+    def result(self) -> dict[str, Any]:
+        """``boundary_miou``, ``boundary_iou`` and the interval of the mean."""
+        counts = np.stack(self._counts)
+        iou = category_iou(counts.sum(axis=0))[:-1]
+        resampled_means = mean_iou(resampled_iou(counts)[:, :-1])
+        ends = plain_interval(interval(resampled_means, len(counts)))
+        return {
+            "boundary_miou": plain_number(mean(iou)),
+            "boundary_iou": plain_numbers(dict(zip(self._names, iou.tolist(), strict=True))),
+            "intervals": {"boundary_miou": ends},
+        }
 
 
 def boundary_width(size: tuple[int, int]) -> int:
-    """How many pixels a boundary reaches into a mask of (height, width) pixels."""
-    return max(1, round(SHARE * math.hypot(*size)))
+    """Width in pixels of a boundary in a mask of (height, width) pixels."""
+    return max(1, round(WIDTH_FRACTION * math.hypot(*size)))
 
 
 def boundary(categories: np.ndarray, width: int) -> np.ndarray:
-    """Which pixels are at most ``width`` pixels, diagonals included, from another category.
+    """Pixels at most ``width`` pixels, diagonals included, from another category.
 
-    The edge of the frame is an outline too. All categories are looked at in one go: a square around
-    a pixel of a category's inside has one value, so its least and its greatest are the same.
+    The edge of the frame is an outline too. All categories are handled at once: inside a category,
+    the square around a pixel holds a single value, so its minimum equals its maximum.
 
     Args:
-        categories: uint8[H, W], below ``IGNORE`` or that.
+        categories: category ids uint8[H, W], or ``IGNORE``.
         width: in pixels.
 
     Returns:
@@ -39,13 +75,13 @@ def boundary(categories: np.ndarray, width: int) -> np.ndarray:
     """
     framed = cv2.copyMakeBorder(categories, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=IGNORE)
     square = np.ones((3, 3), np.uint8)
-    least = cv2.erode(framed, square, iterations=width)
-    greatest = cv2.dilate(framed, square, iterations=width)
-    return (least != greatest)[1:-1, 1:-1]
+    minimum = cv2.erode(framed, square, iterations=width)
+    maximum = cv2.dilate(framed, square, iterations=width)
+    return (minimum != maximum)[1:-1, 1:-1]
 
 
 def boundary_confusion(truth: np.ndarray, predicted: np.ndarray, categories: int) -> np.ndarray:
-    """Count the pixels that are of a boundary: int64[categories + 1, categories + 1].
+    """Count the boundary pixels: int64[categories + 1, categories + 1].
 
     The last row and column stand for pixels inside a mask. ``category_iou`` of the matrix, without
     its last value, is the Boundary IoU of each category.
@@ -53,14 +89,13 @@ def boundary_confusion(truth: np.ndarray, predicted: np.ndarray, categories: int
     Args:
         truth: category ids uint8[H, W]; where they are ``IGNORE``, nothing is counted.
         predicted: category ids uint8[H, W].
-        categories: how many there are.
+        categories: number of categories.
     """
     width = boundary_width(truth.shape[:2])
-    known = truth != IGNORE
-    masked = np.where(known, predicted, IGNORE).astype(np.uint8)
-    outlines = (
-        np.where(boundary(ids, width) & known, ids, categories).astype(np.uint8)
-        for ids in (truth, masked)
+    labelled = truth != IGNORE
+    counted = np.where(labelled, predicted, IGNORE).astype(np.uint8)
+    true_outlines, predicted_outlines = (
+        np.where(boundary(ids, width) & labelled, ids, categories).astype(np.uint8)
+        for ids in (truth, counted)
     )
-    true_outlines, predicted_outlines = outlines
     return confusion_matrix(true_outlines, predicted_outlines, size=categories + 1)

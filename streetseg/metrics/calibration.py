@@ -1,4 +1,4 @@
-"""Calibration: whether a network that is 80 % sure is right 80 % of the time.
+"""Calibration: whether a network that is 80 % confident is right 80 % of the time.
 
 Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equations 2, 3 and 5.
 """
@@ -11,59 +11,49 @@ import numpy as np
 
 from streetseg.data.labels import IGNORE
 from streetseg.metrics.confusion import plain_number
+from streetseg.metrics.metric import ScoredFrame
 
 BINS = 15
 
 
 class Calibration:
-    """How sure a network was and how often it was right, in bins of equal width.
+    """Confidence and accuracy of the labelled pixels, in bins of confidence of equal width.
 
     Attributes:
-        pixels: int64[BINS]; bin m holds what was surer than (m - 1) / BINS, and at most m / BINS.
-        right: int64[BINS], those that were right.
-        sureness: float64[BINS], the sum of the confidence of each.
+        pixels: int64[BINS]; bin m counts confidences above (m - 1) / BINS and up to m / BINS.
+        correct: int64[BINS], how many of these pixels were right.
+        confidence: float64[BINS], the sum of their confidences.
     """
 
     def __init__(self) -> None:
-        """With nothing counted yet."""
+        """Start without frames."""
         self.pixels = np.zeros(BINS, np.int64)
-        self.right = np.zeros(BINS, np.int64)
-        self.sureness = np.zeros(BINS)
+        self.correct = np.zeros(BINS, np.int64)
+        self.confidence = np.zeros(BINS)
 
-    def add(self, probabilities: np.ndarray, truth: np.ndarray) -> None:
-        """Count a frame.
-
-        Args:
-            probabilities: float32[C, H, W], 0 to 1, summing to 1 over the categories.
-            truth: category ids uint8[H, W]; where they are ``IGNORE``, nothing is counted.
-        """
-        known = truth != IGNORE
-        confidence = probabilities.max(axis=0)[known].astype(float)
-        right = (probabilities.argmax(axis=0) == truth)[known]
+    def add(self, frame: ScoredFrame) -> None:
+        """Count a frame at the size of the network."""
+        labelled = frame.small_truth != IGNORE
+        confidence = frame.probabilities.max(axis=0)[labelled].astype(float)
+        correct = (frame.probabilities.argmax(axis=0) == frame.small_truth)[labelled]
         bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
         self.pixels += np.bincount(bins, minlength=BINS)
-        self.right += np.bincount(bins[right], minlength=BINS)
-        self.sureness += np.bincount(bins, confidence, minlength=BINS)
+        self.correct += np.bincount(bins[correct], minlength=BINS)
+        self.confidence += np.bincount(bins, confidence, minlength=BINS)
 
     @property
     def ece(self) -> float:
-        """Expected calibration error: the mean distance of confidence and accuracy, 0 to 1."""
-        gaps = np.abs(self.right - self.sureness).sum()
+        """Expected calibration error: mean absolute gap of confidence and accuracy, 0 to 1."""
+        gaps = np.abs(self.correct - self.confidence).sum()
         return float(gaps / total) if (total := self.pixels.sum()) else float("nan")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; an empty bin has no confidence and no accuracy."""
+    def result(self) -> dict[str, Any]:
+        """``calibration``: the ECE and the bins; an empty bin has no confidence and no accuracy."""
         with np.errstate(invalid="ignore"):
-            confidence, accuracy = self.sureness / self.pixels, self.right / self.pixels
-        shares = self.pixels / max(1, self.pixels.sum())
-        return {
-            "ece": plain_number(self.ece),
-            "bins": [
-                {
-                    "confidence": plain_number(confidence[place]),
-                    "accuracy": plain_number(accuracy[place]),
-                    "share": plain_number(shares[place]),
-                }
-                for place in range(BINS)
-            ],
-        }
+            confidence, accuracy = self.confidence / self.pixels, self.correct / self.pixels
+        fractions = self.pixels / max(1, self.pixels.sum())
+        bins = [
+            dict(zip(("confidence", "accuracy", "share"), map(plain_number, values), strict=True))
+            for values in zip(confidence, accuracy, fractions, strict=True)
+        ]
+        return {"calibration": {"ece": plain_number(self.ece), "bins": bins}}

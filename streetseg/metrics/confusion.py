@@ -38,7 +38,7 @@ def confusion_of_categories(
     Args:
         truth: label ids uint8, any shape.
         categories: category ids uint8 of the same shape.
-        space: what the ids mean.
+        space: the label space of both.
 
     Returns:
         int64[256, 256], as :func:`score` takes it.
@@ -50,9 +50,9 @@ def confusion_of_categories(
 
 
 def representative_ids(space: LabelSpace) -> np.ndarray:
-    """For each category a drawn id that the official evaluation counts as it: uint8[categories].
+    """A label id for each category that the official evaluation counts as it: uint8[categories].
 
-    The first evaluated label of the category, or its first label where none is evaluated.
+    The first evaluated label of the category, or its first label if none is evaluated.
     """
     ids = []
     for category in space.names:
@@ -79,13 +79,33 @@ class Scores:
     iou: dict[str, float]
     dice: dict[str, float]
     precision: dict[str, float]
-    """Of the pixels called so, the share that is; NaN where none is."""
+    """TP / (TP + FP); NaN where a category is never predicted."""
     recall: dict[str, float]
-    """Of the pixels that are so, the share that is called so; NaN where none is."""
+    """TP / (TP + FN); NaN where a category does not occur in the truth."""
     iou_official: dict[str, float]
     pixel_accuracy: float
     category_confusion: np.ndarray
     """int64[categories, categories] by (truth, prediction)."""
+
+    @property
+    def categories(self) -> list[str]:
+        """Names, in order of category id."""
+        return [*self.iou]
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Scores:
+        """Read what :meth:`to_dict` wrote; early releases wrote no precision and no recall."""
+        by_category = {
+            name: read_numbers(content.get(name) or {})
+            for name in ("iou", "dice", "precision", "recall", "iou_official")
+        }
+        return cls(
+            miou=read_number(content["miou"]),
+            miou_official=read_number(content["miou_official"]),
+            **by_category,
+            pixel_accuracy=read_number(content.get("pixel_accuracy")),
+            category_confusion=np.array(content["confusion"], np.int64),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a score that does not exist is null."""
@@ -98,7 +118,7 @@ class Scores:
             "precision": plain_numbers(self.precision),
             "recall": plain_numbers(self.recall),
             "iou_official": plain_numbers(self.iou_official),
-            "categories": [*self.iou],
+            "categories": self.categories,
             "confusion": self.category_confusion.tolist(),
         }
 
@@ -108,14 +128,16 @@ def score(confusion: np.ndarray, space: LabelSpace) -> Scores:
     plain = category_confusion(confusion, space)
     official = category_iou(official_confusion(confusion, space))[: len(space.names)]
     iou = category_iou(plain)
-    hit, true, predicted = _margins(plain)
+    true_positive, true, predicted = _margins(plain)
 
     def named(values: np.ndarray) -> dict[str, float]:
         return dict(zip(space.names, values.tolist(), strict=True))
 
     with np.errstate(invalid="ignore"):
-        dice, precision, recall = 2 * hit / (true + predicted), hit / predicted, hit / true
+        dice = 2 * true_positive / (true + predicted)
+        precision, recall = true_positive / predicted, true_positive / true
     evaluated = {label.category for label in space.labels if not label.ignore_in_eval}
+    total = plain.sum()
     return Scores(
         miou=mean(iou),
         miou_official=mean(official),
@@ -124,7 +146,7 @@ def score(confusion: np.ndarray, space: LabelSpace) -> Scores:
         precision=named(precision),
         recall=named(recall),
         iou_official={k: value for k, value in named(official).items() if k in evaluated},
-        pixel_accuracy=float(hit.sum() / total) if (total := plain.sum()) else float("nan"),
+        pixel_accuracy=float(true_positive.sum() / total) if total else float("nan"),
         category_confusion=plain,
     )
 
@@ -138,8 +160,8 @@ def official_confusion(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
     """Sum a confusion matrix of label ids as cityscapesScripts counts them.
 
     Returns:
-        int64[C + 1, C + 1]: pixels whose true id is ignored are dropped, and the last column is of
-        ignored ids where another was true. The last row is empty.
+        int64[C + 1, C + 1]: pixels whose true id is ignored are dropped; the last column counts
+        predictions of an ignored id elsewhere. The last row is empty.
     """
     counted = np.where(space.ignored_in_eval, IGNORE, space.category_of)
     other = len(space.names)
@@ -149,9 +171,9 @@ def official_confusion(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
 
 def category_iou(confusion: np.ndarray) -> np.ndarray:
     """IoU of each category of [..., C, C]: float64[..., C], NaN where one does not occur."""
-    hit, true, predicted = _margins(confusion)
+    true_positive, true, predicted = _margins(confusion)
     with np.errstate(invalid="ignore"):
-        return hit / (true + predicted - hit)
+        return true_positive / (true + predicted - true_positive)
 
 
 def category_miou(confusion: np.ndarray) -> float:
@@ -159,7 +181,7 @@ def category_miou(confusion: np.ndarray) -> float:
     return mean(category_iou(confusion))
 
 
-def shares_of_truth(confusion: np.ndarray) -> np.ndarray:
+def row_normalized(confusion: np.ndarray) -> np.ndarray:
     """The rows of int64[C, C] as fractions of their sums, 0 where a category does not occur."""
     truth = confusion.sum(axis=1, keepdims=True)
     return np.divide(confusion, truth, out=np.zeros(confusion.shape), where=truth > 0)
@@ -181,10 +203,20 @@ def plain_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
     return {name: plain_number(value) for name, value in values.items()}
 
 
+def read_number(value: float | None) -> float:
+    """A score from JSON; NaN where it does not exist."""
+    return math.nan if value is None else value
+
+
+def read_numbers(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Scores by name from JSON."""
+    return {name: read_number(value) for name, value in values.items()}
+
+
 def _margins(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each category of [..., C, C] the pixels hit, true and predicted: float64[..., C] each."""
-    hit = confusion.diagonal(axis1=-2, axis2=-1).astype(float)
-    return hit, confusion.sum(axis=-1).astype(float), confusion.sum(axis=-2).astype(float)
+    """TP, TP + FN and TP + FP of each category of [..., C, C]: float64[..., C] each."""
+    true_positive = confusion.diagonal(axis1=-2, axis2=-1).astype(float)
+    return true_positive, confusion.sum(axis=-1).astype(float), confusion.sum(axis=-2).astype(float)
 
 
 def _merge(

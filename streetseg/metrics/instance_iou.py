@@ -1,8 +1,8 @@
 """iIoU, the instance-weighted IoU of the Cityscapes benchmark, for categories.
 
 Source: Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016,
-section 3.2, and ``getInstanceIouScoreForCategory`` of cityscapesScripts. Each object counts as much
-as one of its label's mean size, so that a far pedestrian weighs as much as a near one.
+section 3.2, and ``getInstanceIouScoreForCategory`` of cityscapesScripts. Each object weighs as much
+as one of its label's mean size, so that a distant pedestrian counts as much as a near one.
 """
 
 from __future__ import annotations
@@ -23,27 +23,29 @@ MEAN_SIZE = {
     "truck": 27855.1264367816,
     "trailer": 16926.9763313609,
 }
-"""Pixels of an object of each label, on average over Cityscapes' training frames."""
+"""Mean pixels of an object of each label over Cityscapes' training frames."""
 
-FIRST = 1000
-"""Instance ids are label id times 1000 and a running number; smaller ones are no single objects."""
+FIRST_INSTANCE = 1000
+"""An instance id is label id times 1000 plus a number; smaller ids are not of single objects."""
 
 
 def instance_categories(labels: LabelSpace) -> list[str]:
-    """The categories of which every label tells single objects apart, of a size known here."""
+    """The categories whose labels all have instances and a mean size."""
     drawn = [label for label in labels.labels if label.id >= 0]
-    flat = {label.category for label in drawn if not label.instances or label.name not in MEAN_SIZE}
-    return [category for category in labels.names if category not in flat]
+    without = {
+        label.category for label in drawn if not label.instances or label.name not in MEAN_SIZE
+    }
+    return [category for category in labels.names if category not in without]
 
 
-class InstanceTally:
-    """Weighted pixels of objects that were hit and missed, by category."""
+class InstanceIou:
+    """Weighted true positives and false negatives of objects, by category."""
 
     def __init__(self, labels: LabelSpace) -> None:
-        """With nothing counted yet."""
-        self.labels = labels
-        self.hit = dict.fromkeys(instance_categories(labels), 0.0)
-        self.missed = dict.fromkeys(self.hit, 0.0)
+        """Start without frames."""
+        self._labels = labels
+        self._true_positive = dict.fromkeys(instance_categories(labels), 0.0)
+        self._false_negative = dict.fromkeys(self._true_positive, 0.0)
 
     def add(self, instances: np.ndarray, predicted: np.ndarray) -> None:
         """Count a frame.
@@ -52,29 +54,31 @@ class InstanceTally:
             instances: instance ids uint16[H, W], all of labels that the label space defines.
             predicted: label ids uint8[H, W].
         """
-        objects = instances > FIRST
-        of_label = (instances // FIRST).astype(np.uint8)
-        right = self.labels.category_of[predicted] == self.labels.category_of[of_label]
-        sizes = np.bincount(instances[objects])
-        hits = np.bincount(instances[objects & right], minlength=len(sizes))
-        labels = {label.id: label for label in self.labels.labels}
+        is_object = instances > FIRST_INSTANCE
+        true_labels = (instances // FIRST_INSTANCE).astype(np.uint8)
+        category_of = self._labels.category_of
+        correct = category_of[predicted] == category_of[true_labels]
+        sizes = np.bincount(instances[is_object])
+        hits = np.bincount(instances[is_object & correct], minlength=len(sizes))
+        labels = {label.id: label for label in self._labels.labels}
         for instance in np.flatnonzero(sizes).tolist():
-            label = labels[instance // FIRST]
-            if label.category in self.hit and not label.ignore_in_eval:
+            label = labels[instance // FIRST_INSTANCE]
+            if label.category in self._true_positive and not label.ignore_in_eval:
                 weight = MEAN_SIZE[label.name] / sizes[instance]
-                self.hit[label.category] += hits[instance] * weight
-                self.missed[label.category] += (sizes[instance] - hits[instance]) * weight
+                self._true_positive[label.category] += hits[instance] * weight
+                self._false_negative[label.category] += (sizes[instance] - hits[instance]) * weight
 
-    def iiou(self, confusion: np.ndarray) -> dict[str, float]:
+    def result(self, confusion: np.ndarray) -> dict[str, float]:
         """The iIoU of each category, NaN where it does not occur.
 
         Args:
-            confusion: int64[256, 256], of label ids (truth, prediction) over the same frames.
+            confusion: int64[256, 256], by label id (truth, prediction), of the same frames.
         """
-        scores = {}
-        for category, hit in self.hit.items():
-            members = self.labels.category_of == self.labels.category_id(category)
-            wrong = confusion[~self.labels.ignored_in_eval & ~members][:, members].sum()
-            whole = hit + self.missed[category] + wrong
-            scores[category] = hit / whole if whole else float("nan")
-        return scores
+        iiou = {}
+        for category, true_positive in self._true_positive.items():
+            members = self._labels.category_of == self._labels.category_id(category)
+            outside = ~self._labels.ignored_in_eval & ~members
+            false_positive = confusion[outside][:, members].sum()
+            union = true_positive + self._false_negative[category] + false_positive
+            iiou[category] = true_positive / union if union else float("nan")
+        return iiou

@@ -1,8 +1,8 @@
 """MaxF1, the score of the KITTI road benchmark, in perspective view.
 
 Source: Fritsch et al., A New Performance Measure and Evaluation Benchmark for Road Detection
-Algorithms, ITSC 2013, section IV. The benchmark server scores in bird's-eye view, so its numbers
-and these are not comparable, and it scores the kinds of road (um, umm, uu) one by one.
+Algorithms, ITSC 2013, section IV. The benchmark server scores in bird's-eye view and each kind of
+road (um, umm, uu) separately, so its numbers and these are not comparable.
 """
 
 from __future__ import annotations
@@ -14,46 +14,42 @@ import numpy as np
 
 from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.metrics.confusion import plain_number
+from streetseg.metrics.metric import ScoredFrame
 
-LABEL_SPACE, ROAD = "kitti-road", "road"
+ROAD = "road"
 
 LEVELS = 256
-"""Thresholds of the probability: 0 to 1 in steps of 1 / 255, as 8-bit submissions have it."""
+"""Thresholds of the probability: 0 to 1 in steps of 1 / 255, as in 8-bit submissions."""
 
 
-class RoadCurve:
-    """How many pixels of road, and of the rest, the network gives each probability of road."""
+class RoadF1:
+    """Pixels of road, and of everything else, by their predicted probability of road."""
 
     def __init__(self, labels: LabelSpace) -> None:
-        """With nothing counted yet; ``labels`` must have the category "road"."""
-        self.labels = labels
+        """Start without frames; ``labels`` must have the category "road"."""
+        self._road_id = labels.category_id(ROAD)
         self.road = np.zeros(LEVELS, np.int64)
-        self.rest = np.zeros(LEVELS, np.int64)
+        self.background = np.zeros(LEVELS, np.int64)
 
-    def add(self, truth: np.ndarray, probabilities: np.ndarray) -> None:
-        """Count a frame.
-
-        Args:
-            truth: label ids uint8[H, W]; those without a category are not valid, and not counted.
-            probabilities: float32[C, h, w] of the network, 0 to 1, at its own size.
-        """
-        road = self.labels.category_id(ROAD)
+    def add(self, frame: ScoredFrame) -> None:
+        """Count a frame at native size; pixels without a category are invalid and not counted."""
+        truth = frame.true_categories
         height, width = truth.shape
-        probability = cv2.resize(probabilities[road], (width, height))
+        probability = cv2.resize(frame.probabilities[self._road_id], (width, height))
         levels = np.rint(probability * (LEVELS - 1)).astype(np.uint8)
-        categories = self.labels.category_of[truth]
-        self.road += np.bincount(levels[categories == road], minlength=LEVELS)
-        rest = (categories != road) & (categories != IGNORE)
-        self.rest += np.bincount(levels[rest], minlength=LEVELS)
+        is_road = truth == self._road_id
+        self.road += np.bincount(levels[is_road], minlength=LEVELS)
+        is_background = ~is_road & (truth != IGNORE)
+        self.background += np.bincount(levels[is_background], minlength=LEVELS)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The highest F1 over all thresholds, and what belongs to it; for JSON."""
-        hit = self.road[::-1].cumsum()[::-1]
-        called = hit + self.rest[::-1].cumsum()[::-1]
+    def result(self) -> dict[str, Any]:
+        """The highest F1 over all thresholds, with its threshold, precision and recall."""
+        true_positive = self.road[::-1].cumsum()[::-1]
+        predicted = true_positive + self.background[::-1].cumsum()[::-1]
         total = self.road.sum()
         with np.errstate(invalid="ignore"):
-            f1 = 2 * hit / (called + total)
-            precision, recall = hit / called, hit / total
+            f1 = 2 * true_positive / (predicted + total)
+            precision, recall = true_positive / predicted, true_positive / total
         best = int(np.nanargmax(f1)) if total else 0
         return {
             "name": "KITTI road, in perspective view",

@@ -1,10 +1,11 @@
-"""The model card: what a model is for, how good it is, where it fails, and where it comes from.
+"""The model card: intended use, scores, weaknesses and origin of a model.
 
 After Mitchell et al., Model Cards for Model Reporting (2019).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ import numpy as np
 from streetseg.config.renamed import with_current_names
 from streetseg.core.errors import StreetsegError
 from streetseg.data.sources import load_source
+from streetseg.evaluation.result import Evaluation
 from streetseg.evaluation.verdict import Verdict
-from streetseg.metrics.confusion import shares_of_truth
+from streetseg.metrics.confusion import Scores, row_normalized
 from streetseg.reports.html import template
 
 if TYPE_CHECKING:
@@ -25,25 +27,25 @@ if TYPE_CHECKING:
 CARD = "model_card.md"
 DESCRIPTION_LIMIT = 5000
 """Characters that MLflow's PostgreSQL schema has for the description of a version."""
-WORST, MISTAKES = 3, 2
-"""How many categories are named as weak, and how many others each is mistaken for."""
+N_WEAKEST, N_MISTAKES = 3, 2
+"""How many categories are listed as weak, and how many confusions of each."""
 MIN_MISTAKE = 0.01
-"""Share of the pixels of a category from which on a mistake is worth naming."""
+"""Fraction of the pixels of a category from which a confusion is listed."""
 
 
 @dataclass(frozen=True)
 class Weakness:
-    """A category that is found badly."""
+    """A category with a low IoU."""
 
     category: str
     iou: float
     mistaken_for: list[tuple[str, float]]
-    """Categories that its pixels are given instead, with their fraction of its pixels, 0 to 1."""
+    """Categories predicted instead, with their fraction of its pixels, 0 to 1."""
 
 
 def describe_model(
     config: Mapping[str, Any],
-    evaluation: Mapping[str, Any],
+    evaluation: Evaluation,
     verdict: Verdict,
     run_tags: Mapping[str, str],
     source: str,
@@ -53,10 +55,10 @@ def describe_model(
 
     Args:
         config: of the model artifact.
-        evaluation: the content of ``evaluation.json``; intervals are shown where it has them.
+        evaluation: its scores; intervals are shown if it has them.
         verdict: the gate's.
         run_tags: of the training run.
-        source: ``data.source`` of the settings, to read the licence of a source of one's own.
+        source: ``data.source`` of the settings, to read the licence of a custom source.
         int8: the int8 version, if one was tried.
     """
     return template(f"{CARD}.j2").render(
@@ -64,8 +66,9 @@ def describe_model(
         model=config["params"]["model"],
         train=with_current_names(config["params"]["train"], "train"),
         evaluation=evaluation,
-        intervals=evaluation.get("intervals") or {},
-        weaknesses=weaknesses(evaluation),
+        scores=evaluation.scores,
+        intervals=evaluation.intervals,
+        weaknesses=weaknesses(evaluation.scores),
         verdict=verdict,
         int8=int8,
         run=run_tags,
@@ -73,33 +76,34 @@ def describe_model(
     )
 
 
-def weaknesses(evaluation: Mapping[str, Any]) -> list[Weakness]:
+def weaknesses(scores: Scores) -> list[Weakness]:
     """The categories with the lowest IoU, the worst first, and what they are mistaken for."""
-    names, iou = evaluation["categories"], evaluation["iou"]
-    shares_of = shares_of_truth(np.array(evaluation["confusion"]))
-    scored = sorted((n for n in names if iou[n] is not None), key=lambda name: iou[name])
-    found = []
-    for name in scored[:WORST]:
-        shares = shares_of[names.index(name)]
-        others = [int(i) for i in np.argsort(-shares, kind="stable") if names[i] != name]
-        mistakes = [(names[i], float(shares[i])) for i in others[:MISTAKES]]
-        found.append(
-            Weakness(name, iou[name], [each for each in mistakes if each[1] >= MIN_MISTAKE])
-        )
-    return found
+    names = scores.categories
+    occurring = [name for name in names if not math.isnan(scores.iou[name])]
+    weakest = sorted(occurring, key=lambda name: scores.iou[name])[:N_WEAKEST]
+    fractions = row_normalized(scores.category_confusion)
+    result = []
+    for name in weakest:
+        row = fractions[names.index(name)]
+        ranked = [names[category] for category in np.argsort(-row, kind="stable")]
+        others = [other for other in ranked if other != name][:N_MISTAKES]
+        mistakes = [(other, float(row[names.index(other)])) for other in others]
+        listed = [mistake for mistake in mistakes if mistake[1] >= MIN_MISTAKE]
+        result.append(Weakness(name, scores.iou[name], listed))
+    return result
 
 
 def shorten(card: str) -> str:
-    """The sections of a card that fit into the description of a version, from the first on."""
+    """The first sections of a card, as many as fit into the description of a version."""
     if len(card) <= DESCRIPTION_LIMIT:
         return card
-    rest = f"\n\nThe whole card is {CARD} in the artifacts of the run.\n"
-    room = DESCRIPTION_LIMIT - len(rest)
-    return card[: max(card.rfind("\n\n", 0, room), 0) or room].rstrip() + rest
+    note = f"\n\nThe whole card is {CARD} in the artifacts of the run.\n"
+    room = DESCRIPTION_LIMIT - len(note)
+    return card[: max(card.rfind("\n\n", 0, room), 0) or room].rstrip() + note
 
 
 def _licence(source: str, path: str) -> str | None:
-    """Of the source of this name; of one's own, if ``path`` is it."""
+    """The licence of a source; ``path`` is ``data.source``, which may be the file of this name."""
     try:
         return load_source(path if Path(path).name == source else source).licence
     except StreetsegError:

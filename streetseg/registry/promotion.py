@@ -20,6 +20,7 @@ from uuid import uuid4
 from streetseg.config.params import Registry
 from streetseg.core.errors import NoSuchVersionError, StreetsegError
 from streetseg.core.provenance import user
+from streetseg.evaluation.result import Evaluation
 from streetseg.evaluation.verdict import Verdict
 from streetseg.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, find
 from streetseg.tracking.store import connect, translate_errors
@@ -110,21 +111,17 @@ def promote(
     return promoted
 
 
-def judged_against(evaluation: Mapping[str, Any], verdict: Verdict) -> str | None:
-    """The champion that a verdict allows to replace, as ``over`` of :func:`promote`.
-
-    Args:
-        evaluation: the content of ``evaluation.json``.
-        verdict: the gate's, of that evaluation.
+def judged_against(evaluation: Evaluation, verdict: Verdict) -> str | None:
+    """The champion that a verdict on an evaluation allows to replace, as ``over`` of
+    :func:`promote`.
 
     Returns:
         Its number; empty if there was no other champion; None if the floors alone decided.
     """
-    champion = evaluation.get("champion")
+    champion = evaluation.champion
     if champion is None:
         return ""
-    compared = verdict.compared_with == f"version {champion['version']}"
-    return champion["version"] if compared else None
+    return champion.version if verdict.compared_with == f"version {champion.version}" else None
 
 
 def rollback(params: Registry, reason: str = "") -> ModelVersion:

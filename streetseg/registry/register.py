@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streetseg.config.params import Params
 from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import user
 from streetseg.data.dataset import PreparedDataset
-from streetseg.evaluation.gate import FrameCounts
 from streetseg.evaluation.int8 import Int8, try_int8
+from streetseg.evaluation.result import Evaluation
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import REFERENCE, read_config, weights_sha256
 from streetseg.inference.self_check import check_onnx, read_example
@@ -23,36 +25,36 @@ from streetseg.registry.model_card import CARD, describe_model, shorten
 from streetseg.registry.versions import CHALLENGER, ModelVersion, read_version
 from streetseg.tracking.store import connect, translate_errors
 
-OF_THE_RUN = ("source", "recipe", "architecture", "encoder", "frames_train", "frames_val")
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RUN_TAGS = ("source", "recipe", "architecture", "encoder", "frames_train", "frames_val")
 """Tags that a version takes over from its run."""
 
 
 def register(
     artifact: Path,
-    evaluation: Mapping[str, Any],
+    evaluation: Evaluation,
     verdict: Verdict,
     params: Params,
     pipeline_run: str = "",
-    *,
     dataset: PreparedDataset | None = None,
-    frames: FrameCounts | None = None,
 ) -> ModelVersion:
     """Make a model artifact a version in the registry, with the alias ``challenger``.
 
-    A model that is already registered is not registered again: its version is returned, and made
-    whole first if an earlier attempt broke off.
+    A model that is already registered stays as it is, aliases included: a line on standard error
+    says so, and its version is returned. A registration that broke off is completed.
 
     With ``registry.int8`` an int8 graph is made as well, scored, and judged by the same gate. If it
     passes, the version carries it beside the float one; else the version says why not.
 
     Args:
         artifact: the model.
-        evaluation: its scores (the content of ``evaluation.json``).
-        verdict: the gate's.
+        evaluation: its scores.
+        verdict: the gate's, on these scores.
         params: the recipe.
         pipeline_run: name of the pipeline run, if any.
         dataset: what the model was scored on; ``registry.int8`` needs it.
-        frames: the counts of model and champion, which ``registry.int8`` needs if one was scored.
 
     Raises:
         StreetsegError: the gate is closed, the scores are another model's, the ONNX graph differs
@@ -65,9 +67,9 @@ def register(
         raise StreetsegError(f"the gate is closed: {'; '.join(verdict.reasons)}")
     config = read_config(artifact)
     name, run_id = params.registry.model_name, config["run_id"]
-    if evaluation["run_id"] != run_id:
+    if evaluation.run_id != run_id:
         raise StreetsegError(
-            f"the evaluation is of run {evaluation['run_id']}, the model in {artifact} of run "
+            f"the evaluation is of run {evaluation.run_id}, the model in {artifact} of run "
             f"{run_id}: run 'streetseg evaluate' first"
         )
     again = f"the model is kept in {artifact}: run 'streetseg register' again once the server"
@@ -77,72 +79,110 @@ def register(
         translate_errors(f"cannot register {name}", f"{again} answers"),
     ):
         of_this_run = f"name = '{name}' and run_id = '{run_id}'"
-        known = client.search_model_versions(of_this_run)
-        if whole := [each.version for each in known if each.description]:
-            return read_version(client, name, whole[0])
+        versions = client.search_model_versions(of_this_run)
+        if complete := [each.version for each in versions if each.description]:
+            print(f"the model is already registered, as version {complete[0]}", file=sys.stderr)
+            return read_version(client, name, complete[0])
         check_onnx(artifact)
-        wants_int8 = "int8" in known[0].tags if known else params.registry.int8
         int8 = None
-        if wants_int8:
-            int8 = _int8(artifact, dataset, evaluation, frames, params, Path(scratch))
+        if "int8" in versions[0].tags if versions else params.registry.int8:
+            int8 = _try_int8(artifact, dataset, evaluation, params, Path(scratch))
         run = client.get_run(run_id)
-        origin, store = run.data.tags, f"{run.info.artifact_uri} of {redact(client.tracking_uri)}"
-        scores = {name: evaluation[name] for name in ("miou", "miou_official")}
-        found = {
-            **{name: f"{value:.4f}" for name, value in scores.items() if value is not None},
-            **verdict.tags(),
-            **(int8.tags() if int8 else {}),
-            "weights_sha256": weights_sha256(artifact),
-        }
-        tags = {key: origin[key] for key in OF_THE_RUN if key in origin} | {
-            "data_version": config["data_version"],
-            "scored_on": evaluation["data_version"],
-            "git_revision": config["git_revision"],
-            "pipeline_run": pipeline_run,
-            "settings": json.dumps(config["params"]["model"] | config["params"]["train"]),
-            "registered_by": user(),
-            **found,
-        }
-        card = describe_model(config, evaluation, verdict, origin, params.data.source, int8)
-        if not known:
-            for key, value in found.items():
+        run_tags = run.data.tags
+        card = describe_model(config, evaluation, verdict, run_tags, params.data.source, int8)
+        if not versions:
+            tags = _score_tags(artifact, evaluation, verdict, int8)
+            for key, value in tags.items():
                 client.set_tag(run_id, key, value)
-            full = f"cannot store files in {store}, nothing is registered"
-            with translate_errors(full, f"{again} and its store take them"):
-                client.log_text(run_id, card, CARD)
-                if int8:
-                    client.log_artifacts(run_id, str(int8.evaluation), int8.evaluation.name)
-                with mlflow.start_run(run_id=run_id):
-                    carried = int8.artifact if int8 and int8.verdict.passed else artifact
-                    model_uri = log_model(carried, evaluation.get("reference"))
-            mlflow.register_model(model_uri, name, tags=tags)
-            known = client.search_model_versions(of_this_run)
-        # MLflow's client repeats a request whose answer was lost: then there are two.
-        version, *twins = sorted((each.version for each in known), key=int)
-        for twin in twins:
-            client.delete_model_version(name, twin)
-        client.set_registered_model_alias(name, CHALLENGER, version)
-        client.update_model_version(name, version, shorten(card))  # last: it marks a whole version
-        return read_version(client, name, version)
+            store = f"{run.info.artifact_uri} of {redact(client.tracking_uri)}"
+            failure = f"cannot store files in {store}, nothing is registered"
+            with translate_errors(failure, f"{again} and its store take them"):
+                reference = evaluation.metrics.get("reference")
+                model_uri = _log_files(client, run_id, artifact, reference, int8, card)
+            origin = _origin_tags(config, evaluation, run_tags, pipeline_run)
+            mlflow.register_model(model_uri, name, tags=origin | tags)
+            versions = client.search_model_versions(of_this_run)
+        return _complete(client, name, [each.version for each in versions], card)
 
 
-def _int8(
+def _try_int8(
     artifact: Path,
     dataset: PreparedDataset | None,
-    evaluation: Mapping[str, Any],
-    frames: FrameCounts | None,
+    evaluation: Evaluation,
     params: Params,
     scratch: Path,
 ) -> Int8:
     if dataset is None:
         raise StreetsegError("registry.int8 needs the prepared dataset, to calibrate and to score")
-    found = try_int8(artifact, dataset, evaluation, frames, params, scratch)
-    print(found.to_markdown())
-    return found
+    int8 = try_int8(artifact, dataset, evaluation, params, scratch)
+    print(int8.to_markdown())
+    return int8
+
+
+def _score_tags(
+    artifact: Path, evaluation: Evaluation, verdict: Verdict, int8: Int8 | None
+) -> dict[str, str]:
+    """Tags of both the version and its run."""
+    scores = {"miou": evaluation.scores.miou, "miou_official": evaluation.scores.miou_official}
+    return {
+        **{name: f"{value:.4f}" for name, value in scores.items() if not math.isnan(value)},
+        **verdict.tags(),
+        **(int8.tags() if int8 else {}),
+        "weights_sha256": weights_sha256(artifact),
+    }
+
+
+def _origin_tags(
+    config: Mapping[str, Any],
+    evaluation: Evaluation,
+    run_tags: Mapping[str, str],
+    pipeline_run: str,
+) -> dict[str, str]:
+    """Tags that say where a version comes from."""
+    return {key: run_tags[key] for key in RUN_TAGS if key in run_tags} | {
+        "data_version": config["data_version"],
+        "scored_on": evaluation.data_version,
+        "git_revision": config["git_revision"],
+        "pipeline_run": pipeline_run,
+        "settings": json.dumps(config["params"]["model"] | config["params"]["train"]),
+        "registered_by": user(),
+    }
+
+
+def _log_files(
+    client: MlflowClient,
+    run_id: str,
+    artifact: Path,
+    reference: Mapping[str, Any] | None,
+    int8: Int8 | None,
+    card: str,
+) -> str:
+    """Log the card, the int8 evaluation and the model in the run; returns the model's URI."""
+    import mlflow
+
+    client.log_text(run_id, card, CARD)
+    if int8:
+        client.log_artifacts(run_id, str(int8.evaluation), int8.evaluation.name)
+    with mlflow.start_run(run_id=run_id):
+        return log_model(int8.artifact if int8 and int8.verdict.passed else artifact, reference)
+
+
+def _complete(client: MlflowClient, name: str, versions: list[str], card: str) -> ModelVersion:
+    """Give the version its alias and its description.
+
+    MLflow's client repeats a request whose answer was lost: then there are two, and one is deleted.
+    """
+    version, *duplicates = sorted(versions, key=int)
+    for duplicate in duplicates:
+        client.delete_model_version(name, duplicate)
+    client.set_registered_model_alias(name, CHALLENGER, version)
+    # The description comes last: it marks a complete version.
+    client.update_model_version(name, version, shorten(card))
+    return read_version(client, name, version)
 
 
 def log_model(artifact: Path, reference: Mapping[str, Any] | None) -> str:
-    """Log the artifact, with its reference, in the active run; returns the URI of the model."""
+    """Log the artifact, with its drift reference, in the active run; returns the model's URI."""
     import mlflow.pyfunc
     import numpy as np
     from mlflow.models import ModelSignature
@@ -154,13 +194,13 @@ def log_model(artifact: Path, reference: Mapping[str, Any] | None) -> str:
         outputs=Schema([TensorSpec(pixels, (-1, -1, -1))]),
     )
     with tempfile.TemporaryDirectory() as scratch:
-        whole = Path(shutil.copytree(artifact, Path(scratch) / artifact.resolve().name))
+        copy = Path(shutil.copytree(artifact, Path(scratch) / artifact.resolve().name))
         if reference:
-            (whole / REFERENCE).write_text(json.dumps(reference, indent=1) + "\n")
+            (copy / REFERENCE).write_text(json.dumps(reference, indent=1) + "\n")
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=Path(__file__).with_name("pyfunc_model.py"),
-            artifacts={"model": str(whole)},
+            artifacts={"model": str(copy)},
             signature=signature,
             input_example=read_example(artifact)[None],
             pip_requirements=["streetseg"],

@@ -1,11 +1,11 @@
-"""Pictures of frames, labels and predictions, for people to look at."""
+"""Drawings of frames, labels and predictions."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from streetseg.core.atomic_files import write_atomic
 from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.images.resize import blend, resize_rgb
-from streetseg.metrics.confusion import shares_of_truth
+from streetseg.metrics.confusion import row_normalized
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,15 +21,27 @@ if TYPE_CHECKING:
     from streetseg.data.dataset import PreparedDataset
 
 
+class SheetRow(NamedTuple):
+    """A frame on a sheet of predictions."""
+
+    caption: str
+    rgb: np.ndarray
+    """uint8[H, W, 3]."""
+    truth: np.ndarray
+    """Category ids uint8[H, W]."""
+    predicted: np.ndarray
+    """Category ids uint8[H, W]."""
+
+
 def colorize(categories: np.ndarray, labels: LabelSpace) -> np.ndarray:
-    """Colours uint8[H, W, 3] of category ids uint8[H, W]; ignored pixels are white."""
+    """RGB uint8[H, W, 3] of category ids uint8[H, W]; ignored pixels are white."""
     palette = np.full((256, 3), 255, np.uint8)
     palette[: len(labels.palette)] = labels.palette
     return palette[categories]
 
 
-def errors_on(rgb: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """The image in grey with wrong pixels in red: uint8[H, W, 3]."""
+def mark_errors(rgb: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The image in grey, with misclassified pixels in red: uint8[H, W, 3]."""
     gray = np.repeat(rgb.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
     wrong = (truth != predicted) & (truth != IGNORE)
     gray[wrong] = blend(gray, np.full_like(gray, (230, 30, 40)), 0.75)[wrong]
@@ -37,12 +49,12 @@ def errors_on(rgb: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.n
 
 
 def thumbnail(dataset: PreparedDataset, row: int, width: int = 320) -> str:
-    """A frame beside its labels, as a ``data:`` address of a JPEG."""
+    """A frame beside its labels, as a ``data:`` URL of a JPEG."""
     return jpeg_address(shrink(_beside_labels(dataset, row), 2 * width))
 
 
 def write_preview(dataset: PreparedDataset, path: Path, frames: int = 12) -> None:
-    """Write a JPEG of frames spread through the dataset, each beside its labels, with a legend."""
+    """Write a JPEG of frames from the whole dataset, each beside its labels, with a legend."""
     strips = []
     for row in dataset.evenly_spaced_rows(frames):
         strip = shrink(_beside_labels(dataset, row), 960)
@@ -50,20 +62,26 @@ def write_preview(dataset: PreparedDataset, path: Path, frames: int = 12) -> Non
         strips.append(strip)
     if len(strips) % 2:
         strips.append(np.full_like(strips[0], 255))
-    lines = [np.concatenate(strips[at : at + 2], axis=1) for at in range(0, len(strips), 2)]
-    legend = np.full((36, lines[0].shape[1], 3), 255, np.uint8)
-    step = legend.shape[1] // len(dataset.labels.categories)
-    for number, category in enumerate(dataset.labels.categories):
-        left = number * step + 8
-        cv2.rectangle(legend, (left, 8), (left + 20, 28), category.color, -1)
-        write_text(legend, category.name, (left + 28, 24), (0, 0, 0))
+    lines = [np.concatenate(pair, axis=1) for pair in zip(strips[::2], strips[1::2], strict=True)]
+    legend = _legend_line(dataset.labels, lines[0].shape[1])
     sheet = cv2.cvtColor(np.concatenate([*lines, legend]), cv2.COLOR_RGB2BGR)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, cv2.imencode(".jpg", sheet)[1].tobytes())
 
 
+def _legend_line(labels: LabelSpace, width: int) -> np.ndarray:
+    """The names and colours of the categories on a line: uint8[36, width, 3]."""
+    line = np.full((36, width, 3), 255, np.uint8)
+    step = width // len(labels.categories)
+    for number, category in enumerate(labels.categories):
+        left = number * step + 8
+        cv2.rectangle(line, (left, 8), (left + 20, 28), category.color, -1)
+        write_text(line, category.name, (left + 28, 24), (0, 0, 0))
+    return line
+
+
 def _beside_labels(dataset: PreparedDataset, row: int) -> np.ndarray:
-    """A frame, and at its right the same under its labels: uint8[height, 2 * width, 3]."""
+    """A frame, and to its right the frame with its labels: uint8[height, 2 * width, 3]."""
     rgb = dataset.image(row)
     return np.concatenate([rgb, overlay(rgb, dataset.categories(row), dataset.labels)], axis=1)
 
@@ -78,68 +96,60 @@ def _caption(rgb: np.ndarray, text: str) -> None:
 def write_text(
     rgb: np.ndarray, text: str, position: tuple[int, int], color: tuple[int, int, int]
 ) -> None:
-    """Write a line of text into uint8[H, W, 3]; ``position`` is (x, y) of its baseline."""
+    """Write a line of text on uint8[H, W, 3]; ``position`` is (x, y) of its baseline."""
     cv2.putText(rgb, text, position, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
 
 
 def shrink(rgb: np.ndarray, width: int) -> np.ndarray:
-    """The image at most ``width`` pixels wide, its aspect kept: uint8[h, w, 3]."""
+    """The image scaled down to at most ``width`` pixels, aspect kept: uint8[h, w, 3]."""
     if rgb.shape[1] <= width:
         return rgb
     return resize_rgb(rgb, (max(1, round(rgb.shape[0] * width / rgb.shape[1])), width))
 
 
 def overlay(rgb: np.ndarray, categories: np.ndarray, labels: LabelSpace) -> np.ndarray:
-    """The image with its categories' colours laid over it: uint8[H, W, 3]."""
+    """The image with the colours of its categories blended in: uint8[H, W, 3]."""
     return blend(rgb, colorize(categories, labels), 0.6)
 
 
 def jpeg_address(rgb: np.ndarray) -> str:
-    """A ``data:`` address that holds uint8[H, W, 3] as a JPEG, for pages that ask for no file."""
+    """A ``data:`` URL with uint8[H, W, 3] as a JPEG, for self-contained pages."""
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 
 def png_address(png: bytes) -> str:
-    """A ``data:`` address that holds a PNG."""
+    """A ``data:`` URL with a PNG."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def prediction_sheet(
-    rows: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
-    labels: LabelSpace,
-    title: str,
-    path: Path,
-) -> None:
-    """Write a titled sheet with a legend: frame, truth, prediction and errors of each row.
+def draw_predictions(rows: Sequence[SheetRow], labels: LabelSpace, title: str, path: Path) -> None:
+    """Write a titled PNG with a legend: frame, truth, prediction and errors of each row.
 
     Args:
-        rows: (caption, rgb uint8[H, W, 3], truth uint8[H, W], predicted uint8[H, W]).
+        rows: at least one, all of one size.
         labels: names and colours of the categories.
         title: the line on top.
         path: the PNG to write.
     """
-    height, width = rows[0][1].shape[:2]
+    height, width = rows[0].rgb.shape[:2]
     figure = _figure(12, 0.9 + len(rows) * (12 / 4 * height / width + 0.22))
     axes = figure.subplots(len(rows), 4, squeeze=False)
-    for place, (line, row) in enumerate(zip(axes, rows, strict=True)):
-        caption, rgb, truth, predicted = row
-        pictures = (
-            rgb,
-            blend(rgb, colorize(truth, labels), 0.7),
-            blend(rgb, colorize(predicted, labels), 0.7),
-            errors_on(rgb, truth, predicted),
+    for axis, heading in zip(axes[0], ("frame", "truth", "prediction", "errors"), strict=True):
+        axis.set_title(heading, fontsize=10)
+    for row_axes, row in zip(axes, rows, strict=True):
+        images = (
+            row.rgb,
+            blend(row.rgb, colorize(row.truth, labels), 0.7),
+            blend(row.rgb, colorize(row.predicted, labels), 0.7),
+            mark_errors(row.rgb, row.truth, row.predicted),
         )
-        for axis, picture, heading in zip(
-            line, pictures, ("frame", "truth", "prediction", "errors"), strict=True
-        ):
-            axis.imshow(picture, interpolation="antialiased")
+        for axis, image in zip(row_axes, images, strict=True):
+            axis.imshow(image, interpolation="antialiased")
             axis.set_axis_off()
-            if place == 0:
-                axis.set_title(heading, fontsize=10)
-        line[0].text(
-            0.01, 0.02, caption, fontsize=6, color="white", transform=line[0].transAxes,
+        row_axes[0].text(
+            0.01, 0.02, row.caption, fontsize=6, color="white", transform=row_axes[0].transAxes,
             bbox={"facecolor": "black", "alpha": 0.5, "pad": 1.5, "linewidth": 0},
         )  # fmt: skip
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
@@ -147,26 +157,26 @@ def prediction_sheet(
     figure.savefig(path, dpi=130)
 
 
-def confusion_picture(confusion: np.ndarray, labels: LabelSpace, path: Path) -> None:
+def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> None:
     """Draw a confusion matrix: row-normalised fractions, and pixel counts.
 
     Args:
         confusion: int64[C, C], pixels by (truth, prediction).
-        labels: names of the categories.
+        names: of the categories.
         path: the PNG to write.
     """
-    shares, size = shares_of_truth(confusion), len(confusion)
+    fractions, size = row_normalized(confusion), len(confusion)
     figure = _figure(2.2 + 1.05 * size, 1.3 + 0.62 * size)
     axis = figure.subplots()
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for row, column in np.ndindex(size, size):
-        count, share = confusion[row, column], shares[row, column]
-        color = "white" if share > 0.55 else "black" if count else "#999999"
-        where: dict[str, Any] = {"ha": "center", "color": color}
-        axis.text(column, row - 0.02, f"{share * 100:.1f} %", va="bottom", fontsize=12, **where)
-        axis.text(column, row + 0.1, f"{count:,}", va="top", fontsize=9, **where)
-    axis.set_xticks(range(size), labels.names, fontsize=11)
-    axis.set_yticks(range(size), labels.names, fontsize=11)
+        count, fraction = confusion[row, column], fractions[row, column]
+        color = "white" if fraction > 0.55 else "black" if count else "#999999"
+        style: dict[str, Any] = {"ha": "center", "color": color}
+        axis.text(column, row - 0.02, f"{fraction * 100:.1f} %", va="bottom", fontsize=12, **style)
+        axis.text(column, row + 0.1, f"{count:,}", va="top", fontsize=9, **style)
+    axis.set_xticks(range(size), names, fontsize=11)
+    axis.set_yticks(range(size), names, fontsize=11)
     axis.set_xticks(np.arange(size + 1) - 0.5, minor=True)
     axis.set_yticks(np.arange(size + 1) - 0.5, minor=True)
     axis.grid(which="minor", color="#dddddd", linewidth=0.6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def template(name: str) -> Template:
-    """A template of the project; HTML has everything escaped that is inserted.
+    """A template of the project; in HTML, inserted values are escaped.
 
-    The filter ``score`` shows a number with three decimals, or "-" for None.
+    The filter ``score`` shows a number with three decimals, or "-" for None and NaN.
     """
     from jinja2 import Environment, FileSystemLoader
 
@@ -26,11 +27,15 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["score"] = lambda value: "-" if value is None else f"{value:.3f}"
+    environment.filters["score"] = _show_score
     return environment.get_template(name)
 
 
+def _show_score(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
 def write_page(path: Path, name: str, **values: Any) -> None:
-    """Fill in a page template and write it, whole or not at all."""
+    """Render a page template and write it atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, template(name).render(values))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from streetseg.config.params import Registry
 from streetseg.core.errors import StreetsegError
+from streetseg.evaluation.result import Evaluation
 from streetseg.evaluation.verdict import Verdict
 from streetseg.tracking.store import (
     connect,
@@ -19,28 +18,20 @@ from streetseg.tracking.store import (
 )
 
 
-def record_evaluation(
-    params: Registry, run_id: str, scores: Mapping[str, float], folder: Path
-) -> None:
+def record_evaluation(params: Registry, evaluation: Evaluation, folder: Path) -> None:
     """Add the scores and the files of an evaluation to the run that trained the model.
 
     Raises:
         StreetsegError: the store does not answer or has no such run.
     """
-    client = connect(params)
+    client, run_id = connect(params), evaluation.run_id
     with translate_errors(f"cannot record the evaluation of run {run_id}"):
-        for name, value in scores.items():
+        for name, value in evaluation.headline().items():
             client.log_metric(run_id, name, value)
         client.log_artifacts(run_id, str(folder), "evaluation")
 
 
-def record_scoring(
-    params: Registry,
-    model: str,
-    evaluation: Mapping[str, Any],
-    scores: Mapping[str, float],
-    folder: Path,
-) -> str:
+def record_scoring(params: Registry, model: str, evaluation: Evaluation, folder: Path) -> str:
     """Record the evaluation of a registered version in a run of its own.
 
     The run is in the experiment ``<experiment>-evaluation``: the run that trained the model keeps
@@ -50,8 +41,7 @@ def record_scoring(
     Args:
         params: where the store is.
         model: ``models:/<name>/<version>``.
-        evaluation: the content of ``evaluation.json``.
-        scores: its headline.
+        evaluation: its scores.
         folder: its files.
 
     Returns:
@@ -67,12 +57,12 @@ def record_scoring(
     tags = {
         "model_name": name,
         "model_version": version,
-        "model_run": evaluation["run_id"],
-        "scored_on": evaluation["data_version"],
-        "split": evaluation["split"],
+        "model_run": evaluation.run_id,
+        "scored_on": evaluation.data_version,
+        "split": evaluation.split,
     }
     scorings = params.model_copy(update={"experiment": f"{params.experiment}-evaluation"})
-    title = f"{name} {version} on {evaluation['data_version'][:8]}"
+    title = f"{name} {version} on {evaluation.data_version[:8]}"
     with translate_errors(f"cannot record the evaluation of {model}"):
         run = mlflow.start_run(
             experiment_id=experiment_id(client, scorings),
@@ -81,7 +71,7 @@ def record_scoring(
             log_system_metrics=False,
         )
         with run:
-            mlflow.log_metrics(dict(scores))
+            mlflow.log_metrics(evaluation.headline())
             mlflow.log_artifacts(str(folder), "evaluation")
     return run.info.run_id
 

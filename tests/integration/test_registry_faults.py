@@ -22,6 +22,7 @@ from mlflow import MlflowClient
 from streetseg.config.params import Params
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.data.dataset import PreparedDataset
+from streetseg.evaluation.result import Evaluation, read_evaluation
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import weights_sha256
 from streetseg.registry.champion import find_champion
@@ -99,8 +100,8 @@ def evaluated(artifact: Path, trained: Trained, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def evaluation(evaluated: Path) -> dict:
-    return json.loads((evaluated / "evaluation.json").read_text())
+def evaluation(evaluated: Path) -> Evaluation:
+    return read_evaluation(evaluated)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -172,7 +173,7 @@ def test_a_model_whose_registry_is_away_is_kept_and_registered_later(
     ],
 )
 def test_a_registration_that_broke_off_is_completed_by_the_next(
-    recipe: Params, proxy: BreakableProxy, artifact: Path, evaluation: dict, request_of: str
+    recipe: Params, proxy: BreakableProxy, artifact: Path, evaluation: Evaluation, request_of: str
 ) -> None:
     proxy.breaks_at = request_of
     with pytest.raises(StreetsegError, match="run 'streetseg register' again once the server"):
@@ -186,7 +187,7 @@ def test_a_registration_that_broke_off_is_completed_by_the_next(
 
 
 def test_a_request_that_was_repeated_because_its_answer_was_lost_makes_no_second_version(
-    recipe: Params, proxy: BreakableProxy, artifact: Path, evaluation: dict
+    recipe: Params, proxy: BreakableProxy, artifact: Path, evaluation: Evaluation
 ) -> None:
     proxy.loses = "/model-versions/create"
     registered = register(artifact, evaluation, PASSED, recipe)
@@ -280,7 +281,7 @@ def full(store: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("fault", [read_only, full])
 def test_a_store_that_takes_no_files_is_named_and_nothing_is_registered(
-    recipe: Params, server: KillableServer, artifact: Path, evaluation: dict, fault: Callable
+    recipe: Params, server: KillableServer, artifact: Path, evaluation: Evaluation, fault: Callable
 ) -> None:
     with fault(server.store):
         with pytest.raises(StreetsegError) as caught:

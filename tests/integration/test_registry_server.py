@@ -67,10 +67,9 @@ def team(
     root = tmp_path_factory.mktemp("team")
     recipe = params.override({"train.epochs": 1, "registry.tracking_uri": server})
     trained = train(recipe, dataset, root / "model")
-    result = evaluate(trained.artifact, dataset, recipe, root / "evaluation")
-    record_evaluation(recipe.registry, result.run_id, result.headline(), root / "evaluation")
-    scores = json.loads((root / "evaluation" / "evaluation.json").read_text())
-    version = register(trained.artifact, scores, judge(scores, recipe.gate), recipe)
+    evaluation = evaluate(trained.artifact, dataset, recipe, root / "evaluation")
+    record_evaluation(recipe.registry, evaluation, root / "evaluation")
+    version = register(trained.artifact, evaluation, judge(evaluation, recipe.gate), recipe)
     return Team(recipe, trained.artifact, version)
 
 

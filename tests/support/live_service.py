@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import yaml
 from scripts.servers import running
 from streetseg.config.params import Params
 from streetseg.evaluation.gate import judge
+from streetseg.evaluation.result import read_evaluation
 from streetseg.registry.promotion import promote
 from streetseg.registry.register import register
 from tests.conftest import Trained
@@ -36,7 +36,7 @@ def promoted(params: Params, trained: Trained, folder: Path, name: str, **serve:
     recipe = params.override(
         {"registry.model_name": name, "serve.cache": str(folder / "cache"), **changed}
     )
-    evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
+    evaluation = read_evaluation(trained.evaluation)
     register(trained.artifact, evaluation, judge(evaluation, recipe.gate), recipe)
     promote(recipe.registry)
     (folder / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.evaluation.baseline import Champion, differences
 from streetseg.evaluation.evaluate import evaluate
+from streetseg.evaluation.result import Evaluation, read_evaluation
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.self_check import EXAMPLE
@@ -101,13 +103,13 @@ def test_it_gets_the_scores_that_it_would_get_alone(
 def test_the_page_says_who_is_better_and_by_how_much(folder: Path) -> None:
     page = (folder / "report.html").read_text()
     with np.load(folder / "frames.npz") as frames:
-        whole, *_ = differences(frames["counts"], frames["champion_counts"])
-    low, high = whole.interval
-    sure = (
+        mean, *_ = differences(frames["counts"], frames["champion_counts"])
+    low, high = mean.interval
+    outcome = (
         "better" if low > 0 else "worse" if high < 0 else "neither surely better nor surely worse"
     )
     assert "Comparison with the champion" in page
-    assert f"This model is <b>{sure}</b>:\n{whole.value:+.3f} in mean IoU" in page
+    assert f"This model is <b>{outcome}</b>:\n{mean.value:+.3f} in mean IoU" in page
     assert f"{low:+.3f} to {high:+.3f}" in page
 
 
@@ -115,23 +117,25 @@ def test_a_difference_is_paired_by_frame() -> None:
     random = np.random.default_rng(0)
     counts = random.integers(10, 1000, (20, 1, 1)) * random.integers(1, 100, (20, 3, 3))
     better = counts + (counts.sum(axis=(1, 2), keepdims=True) // 20) * np.eye(3, dtype=int)
-    whole, *each = differences(better, counts)
+    mean, *by_category = differences(better, counts)
     old, new = (group.sum(axis=0) for group in (counts, better))
-    assert whole.value == pytest.approx(category_miou(new) - category_miou(old))
-    assert [one.value for one in each] == pytest.approx(category_iou(new) - category_iou(old))
-    assert 0 < whole.interval[0] < whole.value < whole.interval[1], "though frames differ widely"
+    assert mean.value == pytest.approx(category_miou(new) - category_miou(old))
+    assert [each.value for each in by_category] == pytest.approx(
+        category_iou(new) - category_iou(old)
+    )
+    assert 0 < mean.interval[0] < mean.value < mean.interval[1], "though frames differ widely"
     assert interval(np.zeros(3), 20) == differences(counts, counts)[0].interval
 
 
-def test_frames_that_it_learnt_from_are_counted(
+def test_frames_that_it_was_trained_on_are_counted(
     scores: dict, trained: Trained, dataset: PreparedDataset, params: Params, tmp_path: Path
 ) -> None:
     assert scores["trained_on_these"] == scores["champion"]["trained_on_these"] == 0
-    known = other_model(trained.artifact, tmp_path / "known")
+    champion = other_model(trained.artifact, tmp_path / "champion")
     hashes = dataset.index["image_hash"][dataset.rows("val")[:3]]
-    (known.artifact / "trained_on.txt").write_text("".join(f"{line}\n" for line in hashes))
-    found = evaluate(trained.artifact, dataset, params, tmp_path / "evaluation", known).to_dict()
-    assert found["champion"]["trained_on_these"] == 3
+    (champion.artifact / "trained_on.txt").write_text("".join(f"{line}\n" for line in hashes))
+    evaluation = evaluate(trained.artifact, dataset, params, tmp_path / "evaluation", champion)
+    assert evaluation.to_dict()["champion"]["trained_on_these"] == 3
     page = (tmp_path / "evaluation" / "report.html").read_text()
     assert "The champion was trained on 3 of these frames" in page
 
@@ -145,11 +149,11 @@ def spoilt(labels: dict, size: list[int], how: str) -> tuple[dict, list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "reason"),
     [
         ("label space", "its label space is another, that of these frames cityscapes"),
-        ("categories", "it tells apart vehicle, human"),
-        ("size", "it looks at frames of 256x128, these are prepared at 128x64"),
+        ("categories", "its categories are vehicle, human"),
+        ("size", "it takes frames of 256x128, these are prepared at 128x64"),
     ],
 )
 def test_one_that_cannot_be_scored_is_named_with_the_reason(
@@ -158,7 +162,7 @@ def test_one_that_cannot_be_scored_is_named_with_the_reason(
     params: Params,
     tmp_path: Path,
     how: str,
-    said: str,
+    reason: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     labels, size = spoilt(dataset.labels.to_dict(), list(dataset.size), how)
@@ -166,17 +170,17 @@ def test_one_that_cannot_be_scored_is_named_with_the_reason(
     (champion.artifact / "labels.json").write_text(json.dumps(labels))
     (champion.artifact / "trained_on.txt").unlink()
     evaluate(trained.artifact, dataset, params, tmp_path / "evaluation", champion)
-    found = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())["champion"]
-    assert said in found["reason"]
-    assert found["miou"] is found["miou_official"] is found["iou"] is None
-    assert found["trained_on_these"] is None, "it does not say"
-    assert said in capsys.readouterr().err
-    assert said in (tmp_path / "evaluation" / "report.html").read_text()
+    scored = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())["champion"]
+    assert reason in scored["reason"]
+    assert scored["miou"] is scored["miou_official"] is scored["iou"] is None
+    assert scored["trained_on_these"] is None, "it does not say"
+    assert reason in capsys.readouterr().err
+    assert reason in (tmp_path / "evaluation" / "report.html").read_text()
     with np.load(tmp_path / "evaluation" / "frames.npz") as frames:
         assert set(frames) == {"frames", "counts"}
 
 
-def test_the_model_itself_is_no_rival(
+def test_a_model_is_not_compared_with_itself(
     trained: Trained,
     dataset: PreparedDataset,
     params: Params,
@@ -184,8 +188,8 @@ def test_the_model_itself_is_no_rival(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     itself = Champion("3", trained.artifact)
-    found = evaluate(trained.artifact, dataset, params, tmp_path / "evaluation", itself)
-    assert found.to_dict()["champion"] is None
+    evaluation = evaluate(trained.artifact, dataset, params, tmp_path / "evaluation", itself)
+    assert evaluation.champion is None
     assert "this model is the champion, version 3" in capsys.readouterr().err
 
 
@@ -205,13 +209,13 @@ def test_it_is_looked_up_in_the_registry(
     recipe = params.override({"registry.model_name": "looked-up"})
     assert find_champion(recipe.registry) is None
     assert "looked-up has no champion yet" in capsys.readouterr().err
-    register(trained.artifact, scores, Verdict(True, []), recipe)
+    register(trained.artifact, Evaluation.from_dict(scores), Verdict(True, []), recipe)
     assert find_champion(recipe.registry) is None, "a challenger is none"
     promote(recipe.registry)
-    found = find_champion(recipe.registry)
-    assert found is not None
-    assert found.version == "1"
-    names = {path.name: path.read_bytes() for path in found.artifact.iterdir()}
+    champion = find_champion(recipe.registry)
+    assert champion is not None
+    assert champion.version == "1"
+    names = {path.name: path.read_bytes() for path in champion.artifact.iterdir()}
     assert json.loads(names.pop("reference.json")) == scores["reference"]
     assert names == {path.name: path.read_bytes() for path in trained.artifact.iterdir()}
 
@@ -224,7 +228,8 @@ def test_the_command_compares_with_the_champion_of_the_registry(
     experiment = client.get_run(trained.run_id).info.experiment_id
     run_id = client.create_run(experiment).info.run_id
     earlier = other_model(trained.artifact, tmp_path / "earlier", run_id=run_id)
-    register(earlier.artifact, scores | {"run_id": run_id}, Verdict(True, []), recipe)
+    evaluation = replace(read_evaluation(trained.evaluation), run_id=run_id)
+    register(earlier.artifact, evaluation, Verdict(True, []), recipe)
     promote(recipe.registry)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
     done = streetseg("evaluate", "--model", trained.artifact, cwd=tmp_path)
@@ -232,8 +237,9 @@ def test_the_command_compares_with_the_champion_of_the_registry(
     low, high = scores["intervals"]["miou"]
     assert f"categories  {scores['miou']:.3f} [{low:.3f}, {high:.3f}]" in done.stdout
     assert f"champion, version 1  {scores['miou']:.3f}" in done.stdout, "it is the same graph"
-    told = json.loads((tmp_path / "outputs/evaluation/evaluation.json").read_text())
-    assert told["champion"]["run_id"] == run_id
+    written = read_evaluation(tmp_path / "outputs/evaluation")
+    assert written.champion is not None
+    assert written.champion.run_id == run_id
 
 
 def test_a_registry_that_does_not_answer_is_one_clear_line(params: Params, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from streetseg.inference.segmenter import Segmenter, softmax
 from streetseg.metrics.calibration import Calibration
 from streetseg.metrics.confusion import category_miou, representative_ids
 from tests.conftest import Trained
+from tests.support.scored_frames import scored_frame
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +65,8 @@ def test_frames_npz_holds_the_confusion_of_every_frame_without_pickles(
             str(name): category_miou(counts)
             for name, counts in zip(frames["frames"], frames["counts"], strict=True)
         }
-    told = {frame["frame"]: frame["miou"] for frame in evaluation["frames"]}
-    assert told == pytest.approx(mious, abs=1e-6)
+    listed = {frame["frame"]: frame["miou"] for frame in evaluation["frames"]}
+    assert listed == pytest.approx(mious, abs=1e-6)
 
 
 def test_intervals_hold_the_scores(evaluation: dict) -> None:
@@ -98,8 +99,14 @@ def test_calibration_is_that_of_the_network_at_prepared_size(
     calibration, model = Calibration(), Segmenter(trained.artifact)
     for row in dataset.rows("val"):
         logits = model.logits(np.array(dataset.image(row))[None])[0]
-        calibration.add(softmax(logits), dataset.categories(row))
-    assert evaluation["calibration"] == calibration.to_dict()
+        calibration.add(
+            scored_frame(
+                dataset.labels,
+                probabilities=softmax(logits),
+                small_truth=dataset.categories(row),
+            )
+        )
+    assert {"calibration": evaluation["calibration"]} == calibration.result()
 
 
 def test_it_says_what_an_answer_costs_here(trained: Trained, evaluation: dict) -> None:
@@ -134,15 +141,15 @@ def test_the_report_is_one_file_that_asks_for_nothing_else(
     assert evaluation["frames"][-1]["frame"] in page
 
 
-def test_the_confusion_matrix_is_a_picture_in_the_folder_and_on_the_page(
+def test_the_confusion_matrix_is_an_image_in_the_folder_and_on_the_page(
     trained: Trained, evaluation: dict
 ) -> None:
-    picture = (trained.evaluation / "confusion.png").read_bytes()
+    png = (trained.evaluation / "confusion.png").read_bytes()
     page = (trained.evaluation / "report.html").read_text()
-    assert f'src="data:image/png;base64,{base64.b64encode(picture).decode()}"' in page
+    assert f'src="data:image/png;base64,{base64.b64encode(png).decode()}"' in page
     row = evaluation["categories"].index("flat")
-    found = evaluation["confusion"][row][row] / sum(evaluation["confusion"][row])
-    assert f"flat {found * 100:.1f} % found, " in page
+    recall = evaluation["confusion"][row][row] / sum(evaluation["confusion"][row])
+    assert f"flat {recall * 100:.1f} % found, " in page
 
 
 def test_the_report_is_small_enough_to_mail(trained: Trained) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from streetseg.config.params import Gate
 from streetseg.core.errors import StreetsegError
-from streetseg.evaluation.gate import FrameCounts, judge, read_evaluation
+from streetseg.evaluation.gate import judge
+from streetseg.evaluation.result import Evaluation, read_evaluation
 from streetseg.evaluation.verdict import Condition, Verdict
-from streetseg.metrics.confusion import category_miou
+from tests.support.evaluations import CATEGORIES, champion_of, evaluation_of
 
-CATEGORIES = ["road", "human", "vehicle"]
 BETTER = "probability that it is better"
 LOW = Gate(miou_floor=0)
 
@@ -23,15 +23,15 @@ LOW = Gate(miou_floor=0)
 def counts(frames: int = 24, seed: int = 0, hits: float = 0.8) -> np.ndarray:
     """Confusion matrices of the same truth for any fraction of hits: int64[frames, 3, 3]."""
     truth = np.random.default_rng(seed).integers(500, 2000, (frames, 3))
-    kept = (hits * truth).astype(int)
-    found = np.zeros((frames, 3, 3), np.int64)
+    hit = (hits * truth).astype(int)
+    confusion = np.zeros((frames, 3, 3), np.int64)
     for category in range(3):
-        found[:, category, category] = kept[:, category]
-        found[:, category, (category + 1) % 3] = (truth - kept)[:, category]
-    return found
+        confusion[:, category, category] = hit[:, category]
+        confusion[:, category, (category + 1) % 3] = (truth - hit)[:, category]
+    return confusion
 
 
-def moved(found: np.ndarray, seed: int, *, better: bool) -> np.ndarray:
+def changed(counts: np.ndarray, seed: int, *, better: bool) -> np.ndarray:
     """A model that is better (or worse) on every frame.
 
     On each frame at least one pixel, and at random many, of a category go from miss to hit (or
@@ -39,8 +39,8 @@ def moved(found: np.ndarray, seed: int, *, better: bool) -> np.ndarray:
     mean IoU over frames rises. A higher mean IoU on each frame alone would not say that much.
     """
     random = np.random.default_rng(seed)
-    changed = found.copy()
-    for frame in changed:
+    result = counts.copy()
+    for frame in result:
         for category in random.permutation(3)[: random.integers(1, 4)]:
             other = (category + random.integers(1, 3)) % 3
             source, target = (other, category) if better else (category, other)
@@ -48,7 +48,7 @@ def moved(found: np.ndarray, seed: int, *, better: bool) -> np.ndarray:
                 pixels = random.integers(1, pixels + 1)
                 frame[category, source] -= pixels
                 frame[category, target] += pixels
-    return changed
+    return result
 
 
 def noisy(frames: int, seed: int) -> np.ndarray:
@@ -57,55 +57,32 @@ def noisy(frames: int, seed: int) -> np.ndarray:
     return random.integers(1, 200, (frames, 3, 3)) * random.integers(0, 2, (frames, 3, 1))
 
 
-def iou(confusion: np.ndarray) -> dict[str, float | None]:
-    hit = np.diag(confusion)
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hit
-    return {
-        name: hit[place] / union[place] if union[place] else None
-        for place, name in enumerate(CATEGORIES)
-    }
+def evaluation(**changes: object) -> Evaluation:
+    """Without a champion."""
+    return evaluation_of(counts(), **changes)
 
 
-def evaluation(
-    ours: np.ndarray | None = None, champion: np.ndarray | None = None, **changes: Any
-) -> dict:
-    """What ``evaluation.json`` holds, as far as the gate reads it."""
-    ours = counts() if ours is None else ours
-    total = ours.sum(axis=0)
-    found = {
-        "run_id": "new",
-        "data_version": "1234.dir",
-        "label_space": "streets",
-        "split": "val",
-        "categories": CATEGORIES,
-        "miou": category_miou(total),
-        "iou": iou(total),
-        "confusion": total.tolist(),
-        "frames": [{"frame": str(number)} for number in range(len(ours))],
-        "champion": None,
-    }
-    if champion is not None:
-        found["champion"] = {
-            "version": "3",
-            "run_id": "old",
-            "label_space": "streets",
-            "categories": CATEGORIES,
-            "miou": category_miou(champion.sum(axis=0)),
-            "trained_on_these": 0,
-        }
-    return found | changes
+def with_scores(miou: float = 0.6, **iou: float) -> Evaluation:
+    """Without a champion, with these scores whatever the counts say."""
+    scores = evaluation().scores
+    return evaluation(scores=replace(scores, miou=miou, iou=scores.iou | iou))
 
 
-def compare(ours: np.ndarray, champion: np.ndarray, params: Gate = LOW, **changes: Any) -> Verdict:
-    """The verdict on a model beside a champion; ``changes`` are of the champion's entry."""
-    given = evaluation(ours, champion)
-    given["champion"] |= changes
-    return judge(given, params, FrameCounts(ours, champion))
+def beside(ours: np.ndarray, champion: np.ndarray, **changes: object) -> Evaluation:
+    """Beside a champion; ``changes`` are to its scores."""
+    return evaluation_of(ours, champion=champion_of(champion, **changes))
+
+
+def compare(
+    ours: np.ndarray, champion: np.ndarray, params: Gate = LOW, **changes: object
+) -> Verdict:
+    """The verdict on a model beside a champion; ``changes`` are to the champion's scores."""
+    return judge(beside(ours, champion, **changes), params)
 
 
 def named(verdict: Verdict, name: str) -> Condition:
-    (found,) = [condition for condition in verdict.conditions if condition.name == name]
-    return found
+    (condition,) = [each for each in verdict.conditions if each.name == name]
+    return condition
 
 
 # Floors
@@ -113,14 +90,14 @@ def named(verdict: Verdict, name: str) -> Condition:
 
 @pytest.mark.parametrize(
     ("miou", "passed"),
-    [(0.61, True), (0.6, True), (0.599, False), (0.0, False), (None, False), (np.nan, False)],
+    [(0.61, True), (0.6, True), (0.599, False), (0.0, False), (np.nan, False)],
 )
-def test_it_opens_at_the_floor(miou: float | None, passed: bool) -> None:
-    assert judge(evaluation(miou=miou), Gate(miou_floor=0.6)).passed is passed
+def test_it_opens_at_the_floor(miou: float, passed: bool) -> None:
+    assert judge(with_scores(miou=miou), Gate(miou_floor=0.6)).passed is passed
 
 
 def test_a_closed_gate_explains_itself() -> None:
-    verdict = judge(evaluation(miou=0.5), Gate(miou_floor=0.6))
+    verdict = judge(with_scores(miou=0.5), Gate(miou_floor=0.6))
     assert verdict.reasons == [
         "mean IoU over 3 categories is 0.500 on 24 val frames: below the floor of 0.6"
     ]
@@ -134,19 +111,19 @@ def test_a_closed_gate_explains_itself() -> None:
 
 
 def test_a_score_just_below_the_floor_does_not_look_like_it() -> None:
-    assert "is 0.599999 on" in judge(evaluation(miou=0.599999), Gate()).reasons[0]
+    assert "is 0.599999 on" in judge(with_scores(miou=0.599999), Gate()).reasons[0]
 
 
 def test_a_score_that_does_not_exist_closes_it_even_at_a_floor_of_zero() -> None:
-    verdict = judge(evaluation(miou=None), Gate(miou_floor=0))
+    verdict = judge(with_scores(miou=np.nan), Gate(miou_floor=0))
     assert not verdict.passed
     assert "does not exist (no labelled pixel)" in verdict.reasons[0]
 
 
 def test_each_category_may_have_a_floor_of_its_own() -> None:
-    given = evaluation(iou={"road": 0.9, "human": 0.3, "vehicle": None})
+    scored = with_scores(road=0.9, human=0.3, vehicle=np.nan)
     floors = Gate(miou_floor=0, iou_floors={"road": 0.8, "human": 0.4, "vehicle": 0, "humna": 0.1})
-    assert judge(given, floors).reasons == [
+    assert judge(scored, floors).reasons == [
         "IoU of human is 0.300 on 24 val frames: below the floor of 0.4",
         "IoU of vehicle does not exist (it does not occur) on 24 val frames: not at the floor of 0",
         "IoU of humna does not exist (the categories are road, human, vehicle) on 24 val frames: "
@@ -157,19 +134,19 @@ def test_each_category_may_have_a_floor_of_its_own() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_raising_a_floor_never_opens_it(seed: int) -> None:
     random = np.random.default_rng(seed)
-    given = evaluation(noisy(6, seed))
+    scored = evaluation_of(noisy(6, seed))
     low = random.uniform(0, 0.6, 3)
     high = low + random.uniform(0, 0.4, 3)
     lower, higher = (
-        judge(given, Gate(miou_floor=a, iou_floors={"road": b, "human": c})).passed
+        judge(scored, Gate(miou_floor=a, iou_floors={"road": b, "human": c})).passed
         for a, b, c in (low, high)
     )
     assert lower or not higher
 
 
-@pytest.mark.parametrize(("seen", "passed"), [(None, True), (0, True), (2, False)])
-def test_a_score_on_frames_it_was_trained_on_closes_it(seen: int | None, passed: bool) -> None:
-    verdict = judge(evaluation(trained_on_these=seen), LOW)
+@pytest.mark.parametrize(("n_seen", "passed"), [(None, True), (0, True), (2, False)])
+def test_a_score_on_frames_it_was_trained_on_closes_it(n_seen: int | None, passed: bool) -> None:
+    verdict = judge(evaluation(n_seen_in_training=n_seen), LOW)
     assert verdict.passed is passed
     assert passed is ("it was trained on 2 of the 24 val frames" not in verdict.reasons[0])
 
@@ -216,8 +193,8 @@ def test_better_on_every_frame_passes_and_worse_on_every_frame_never(
 ) -> None:
     champion = noisy(frames, seed) + 1
     params = Gate(miou_floor=0, protected=[])
-    assert compare(moved(champion, seed, better=True), champion, params).passed
-    assert not compare(moved(champion, seed, better=False), champion, params).passed
+    assert compare(changed(champion, seed, better=True), champion, params).passed
+    assert not compare(changed(champion, seed, better=False), champion, params).passed
 
 
 def test_a_model_like_the_champion_is_not_better() -> None:
@@ -254,7 +231,7 @@ def test_models_that_are_equally_good_pass_as_seldom_as_declared(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_order_of_the_frames_changes_nothing(seed: int) -> None:
-    ours, champion = moved(counts(hits=0.7), seed, better=True), counts(hits=0.75)
+    ours, champion = changed(counts(hits=0.7), seed, better=True), counts(hits=0.75)
     order = np.random.default_rng(seed).permutation(len(ours))
     assert compare(ours, champion) == compare(ours[order], champion[order])
 
@@ -263,11 +240,11 @@ def test_the_order_of_the_frames_changes_nothing(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "advice"),
+    ("changes", "why", "advice"),
     [
-        ({"trained_on_these": 5}, "it was trained on 5 of the 24 frames", "neither model"),
+        ({"n_seen_in_training": 5}, "it was trained on 5 of the 24 frames", "neither model"),
         (
-            {"label_space": "kitti-road", "miou": None, "reason": "of another label space"},
+            {"label_space": "kitti-road", "miou": np.nan, "reason": "of another label space"},
             "its label space is kitti-road, this model's streets",
             "`registry.model_name` of their own",
         ),
@@ -276,12 +253,12 @@ def test_the_order_of_the_frames_changes_nothing(seed: int) -> None:
             "its categories are road, human, this model's road, human, vehicle",
             "`registry.model_name` of their own",
         ),
-        ({"miou": None, "reason": "it cannot be loaded"}, "it cannot be loaded", "can be scored"),
-        ({"miou": None}, "it has no score on these frames", "can be scored"),
+        ({"miou": np.nan, "reason": "it cannot be loaded"}, "it cannot be loaded", "can be scored"),
+        ({"miou": np.nan}, "it has no score on these frames", "can be scored"),
     ],
 )
 def test_a_refused_champion_closes_it_until_a_person_says_otherwise(
-    changes: dict, said: str, advice: str
+    changes: dict, why: str, advice: str
 ) -> None:
     ours, champion = counts(hits=0.9), counts(hits=0.8)
     verdict = compare(ours, champion, **changes)
@@ -289,7 +266,7 @@ def test_a_refused_champion_closes_it_until_a_person_says_otherwise(
     assert verdict.probability is None
     (reason,) = verdict.reasons
     assert "version 3, is no fair yardstick" in reason
-    assert said in reason
+    assert why in reason
     assert advice in verdict.to_markdown()
     assert "gate.against_champion=false" in verdict.to_markdown()
 
@@ -299,38 +276,50 @@ def test_a_refused_champion_closes_it_until_a_person_says_otherwise(
 
 
 def test_what_the_champion_was_trained_on_may_be_unknown() -> None:
-    verdict = compare(counts(hits=0.9), counts(hits=0.8), trained_on_these=None)
+    verdict = compare(counts(hits=0.9), counts(hits=0.8), n_seen_in_training=None)
     assert verdict.passed
     assert "whether the champion was trained on these frames is not known" in verdict.reasons[1]
 
 
 @pytest.mark.parametrize(
-    "frames",
+    "changes",
     [
-        None,
-        FrameCounts(counts(), counts(23)),
-        FrameCounts(counts(24), counts(24, seed=1)),
-        FrameCounts(counts(23), counts(23)),
-        FrameCounts(counts()[:, :2, :2], counts()[:, :2, :2]),
+        {"counts": None},
+        {"champion": replace(champion_of(counts()), counts=None)},
+        {"champion": champion_of(counts(23))},
+        {"champion": champion_of(counts(24, seed=1))},
+        {"counts": counts(23), "champion": champion_of(counts(23))},
+        {
+            "counts": counts()[:, :2, :2],
+            "champion": replace(champion_of(counts()), counts=counts()[:, :2, :2]),
+        },
     ],
-    ids=["none", "fewer", "other truth", "of other frames", "other categories"],
+    ids=[
+        "none",
+        "only ours",
+        "fewer",
+        "other truth",
+        "other frames",
+        "other categories",
+    ],
 )
-def test_counts_that_are_not_of_the_same_frames_are_an_error(frames: FrameCounts | None) -> None:
+def test_counts_that_are_not_of_the_same_frames_are_an_error(changes: dict) -> None:
+    scored = replace(beside(counts(), counts()), **changes)
     with pytest.raises(StreetsegError, match="on the same frames"):
-        judge(evaluation(counts(), counts()), LOW, frames)
+        judge(scored, LOW)
 
 
 # Protected categories
 
 
-def worse_at(category: str, share: float, found: np.ndarray) -> np.ndarray:
+def worse_at(category: str, fraction: float, counts: np.ndarray) -> np.ndarray:
     """A model that takes this fraction of the hits of a category for road."""
-    place = CATEGORIES.index(category)
-    changed = found.copy()
-    lost = (share * changed[:, place, place]).astype(int)
-    changed[:, place, place] -= lost
-    changed[:, place, 0] += lost
-    return changed
+    row = CATEGORIES.index(category)
+    result = counts.copy()
+    lost = (fraction * result[:, row, row]).astype(int)
+    result[:, row, row] -= lost
+    result[:, row, 0] += lost
+    return result
 
 
 def test_a_protected_category_that_got_worse_closes_it_whatever_the_mean() -> None:
@@ -359,8 +348,8 @@ def test_a_protected_category_may_lose_as_much_as_is_tolerated(
 
 def test_a_protected_category_that_few_frames_show_is_not_taken_on_trust() -> None:
     champion, ours = counts(hits=0.8), counts(hits=0.9)
-    for found in (champion, ours):
-        found[1:, 1] = 0
+    for confusion in (champion, ours):
+        confusion[1:, 1] = 0
     verdict = compare(ours, champion)
     assert verdict.conditions[2].measured == 0.5, "one frame tells nothing"
     assert "on the 1 frame that shows it" in verdict.reasons[0]
@@ -368,8 +357,8 @@ def test_a_protected_category_that_few_frames_show_is_not_taken_on_trust() -> No
 
 def test_a_protected_category_that_no_frame_shows_closes_it() -> None:
     champion, ours = counts(hits=0.8), counts(hits=0.9)
-    for found in (champion, ours):
-        found[:, 1] = 0
+    for confusion in (champion, ours):
+        confusion[:, 1] = 0
     verdict = compare(ours, champion)
     assert verdict.reasons == [
         "human is protected and occurs in none of the 24 frames, so nobody can say whether it got "
@@ -379,10 +368,10 @@ def test_a_protected_category_that_no_frame_shows_closes_it() -> None:
 
 
 def test_a_label_space_without_the_protected_categories_is_not_held_to_them() -> None:
-    ours, champion = counts(hits=0.9), counts(hits=0.8)
-    given = evaluation(ours, champion, categories=["road", "grass", "sky"], label_space="parks")
-    given["champion"] |= {"categories": ["road", "grass", "sky"], "label_space": "parks"}
-    verdict = judge(given, LOW, FrameCounts(ours, champion))
+    names = ["road", "grass", "sky"]
+    champion = champion_of(counts(hits=0.8), categories=names, label_space="parks")
+    scored = evaluation_of(counts(hits=0.9), names, champion, label_space="parks")
+    verdict = judge(scored, LOW)
     assert verdict.passed
     assert named(verdict, "probability that human is no worse").passed is None
     assert "the label space parks has no such category" in verdict.reasons[2]
@@ -391,27 +380,56 @@ def test_a_label_space_without_the_protected_categories_is_not_held_to_them() ->
 # The folder
 
 
-def write(folder: Path, given: dict, **arrays: np.ndarray) -> Path:
-    (folder / "evaluation.json").write_text(json.dumps(given))
+def write(folder: Path, scored: Evaluation, **arrays: np.ndarray) -> Path:
+    (folder / "evaluation.json").write_text(json.dumps(scored.to_dict()))
     np.savez_compressed(folder / "frames.npz", **arrays)
     return folder
 
 
 def test_an_evaluation_is_read_with_the_counts_of_both_models(tmp_path: Path) -> None:
     ours, champion = counts(hits=0.9), counts(hits=0.8)
-    write(tmp_path, evaluation(ours, champion), counts=ours, champion_counts=champion)
-    found, frames = read_evaluation(tmp_path)
-    assert judge(found, LOW, frames) == compare(ours, champion)
-    assert json.loads(json.dumps(judge(found, LOW, frames).to_dict()))["passed"] is True
+    write(tmp_path, beside(ours, champion), counts=ours, champion_counts=champion)
+    verdict = judge(read_evaluation(tmp_path), LOW)
+    assert verdict.reasons == compare(ours, champion).reasons
+    assert verdict.tags() == compare(ours, champion).tags()
+    assert json.loads(json.dumps(verdict.to_dict()))["passed"] is True
 
 
 def test_an_evaluation_beside_no_champion_needs_no_counts(tmp_path: Path) -> None:
-    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation()))
-    assert read_evaluation(tmp_path)[1] is None
+    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation().to_dict()))
+    assert read_evaluation(tmp_path).counts is None
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    "content",
+    ["", "[]", "{}", '{"miou": 0.5}', json.dumps(evaluation().to_dict() | {"frames": 24})],
+)
+def test_what_is_no_evaluation_is_one_clear_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "evaluation.json").write_text(content)
+    with pytest.raises(StreetsegError, match=r"no evaluation in .*: run 'streetseg ev"):
+        read_evaluation(tmp_path)
+
+
+def test_what_is_read_is_written_the_same(tmp_path: Path) -> None:
+    metrics = {"boundary_miou": 0.25, "intervals": {"miou": [0.1, 0.2], "iou": {"road": None}}}
+    scored = replace(beside(counts(), counts(hits=0.5)), metrics=metrics)
+    content = scored.to_dict()
+    assert Evaluation.from_dict(content).to_dict() == content
+    assert Evaluation.from_dict(content).metrics == metrics
+
+
+def test_an_evaluation_of_an_early_release_is_read() -> None:
+    content = evaluation().to_dict()
+    for key in ("precision", "recall", "trained_on_these", "champion"):
+        del content[key]
+    early = Evaluation.from_dict(content)
+    assert judge(early, LOW).passed
+    assert early.intervals == {}
+    assert early.champion is early.n_seen_in_training is None
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
     [
         ({"counts": counts()}, "frames.npz does not hold the counts of both models"),
         (
@@ -421,15 +439,15 @@ def test_an_evaluation_beside_no_champion_needs_no_counts(tmp_path: Path) -> Non
     ],
 )
 def test_a_folder_that_does_not_fit_together_is_one_clear_line(
-    tmp_path: Path, arrays: dict, said: str
+    tmp_path: Path, arrays: dict, message: str
 ) -> None:
-    write(tmp_path, evaluation(counts(), counts()), **arrays)
-    with pytest.raises(StreetsegError, match=said):
+    write(tmp_path, beside(counts(), counts()), **arrays)
+    with pytest.raises(StreetsegError, match=message):
         read_evaluation(tmp_path)
 
 
 def test_a_broken_file_of_counts_is_one_clear_line(tmp_path: Path) -> None:
-    write(tmp_path, evaluation(counts(), counts()))
+    write(tmp_path, beside(counts(), counts()))
     (tmp_path / "frames.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(StreetsegError, match="run 'streetseg evaluate' again"):
         read_evaluation(tmp_path)

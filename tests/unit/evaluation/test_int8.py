@@ -1,7 +1,7 @@
 """An int8 graph beside the float one: it must pass the same gate."""
 
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -13,8 +13,9 @@ import components.register
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
-from streetseg.evaluation.gate import judge, read_evaluation
+from streetseg.evaluation.gate import judge
 from streetseg.evaluation.int8 import Int8, try_int8
+from streetseg.evaluation.result import ChampionScores, read_evaluation, write_evaluation
 from streetseg.inference.artifact import GRAPHS, weights_sha256
 from streetseg.inference.segmenter import Segmenter
 from streetseg.models.quantization import CALIBRATION_FRAMES, calibration_frames, quantize_onnx
@@ -34,11 +35,9 @@ def recipe_of(params: Params, name: str, **gate: float) -> Params:
 
 
 def registered(recipe: Params, dataset: PreparedDataset | None, trained: Trained) -> ModelVersion:
-    scores, frames = read_evaluation(trained.evaluation)
-    verdict = judge(scores, recipe.gate, frames)
-    return register(
-        trained.artifact, scores, verdict, recipe, "run-1", dataset=dataset, frames=frames
-    )
+    evaluation = read_evaluation(trained.evaluation)
+    verdict = judge(evaluation, recipe.gate)
+    return register(trained.artifact, evaluation, verdict, recipe, "run-1", dataset)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +48,9 @@ def int8(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Int8:
     """The trained model's int8 version, tried but not registered."""
-    scores, frames = read_evaluation(trained.evaluation)
+    evaluation = read_evaluation(trained.evaluation)
     scratch = tmp_path_factory.mktemp("int8")
-    return try_int8(trained.artifact, dataset, scores, frames, params, scratch)
+    return try_int8(trained.artifact, dataset, evaluation, params, scratch)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ def version(params: Params, dataset: PreparedDataset, trained: Trained) -> Model
     return registered(recipe_of(params, "int8"), dataset, trained)
 
 
-def test_what_passes_is_registered_and_told_beside_float(
+def test_what_passes_is_registered_beside_float(
     params: Params, trained: Trained, version: ModelVersion
 ) -> None:
     tags = version.tags
@@ -83,10 +82,10 @@ def test_a_cpu_serves_the_int8_graph_and_answers_nearly_alike(
     params: Params, dataset: PreparedDataset, version: ModelVersion
 ) -> None:
     stored = download(f"models:/int8/{version.version}", params.registry)
-    served, whole = Segmenter(stored), Segmenter(stored, "float32")
-    assert (served.precision, whole.precision) == ("int8", "float32")
+    served, plain = Segmenter(stored), Segmenter(stored, "float32")
+    assert (served.precision, plain.precision) == ("int8", "float32")
     image = np.array(dataset.image(int(dataset.rows("val")[0])))
-    answers = served.predict(image), whole.predict(image)
+    answers = served.predict(image), plain.predict(image)
     assert 0.75 < np.mean(answers[0] == answers[1]) < 1
     model = mlflow.pyfunc.load_model(f"models:/int8/{version.version}")
     np.testing.assert_array_equal(model.predict(image[None])[0], answers[0])
@@ -105,12 +104,12 @@ def test_int8_is_judged_by_the_gate_that_float_passed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A floor for the category that int8 is worst at, between its score and float's."""
-    scores, ours = (
-        read_evaluation(folder)[0]["iou"] for folder in (trained.evaluation, int8.evaluation)
+    float_iou, int8_iou = (
+        read_evaluation(folder).scores.iou for folder in (trained.evaluation, int8.evaluation)
     )
-    lost = {name: scores[name] - ours[name] for name in scores if scores[name] is not None}
+    lost = {name: iou - int8_iou[name] for name, iou in float_iou.items() if not np.isnan(iou)}
     worst = max(lost, key=lambda name: lost[name])
-    floors = {worst: (scores[worst] + ours[worst]) / 2}
+    floors = {worst: (float_iou[worst] + int8_iou[worst]) / 2}
     recipe = recipe_of(params, "int8-refused", iou_floors=floors)  # type: ignore[arg-type]
     refused = registered(recipe, dataset, trained)
     assert refused.aliases == ["challenger"]
@@ -124,19 +123,26 @@ def test_int8_is_judged_by_the_gate_that_float_passed(
 
 
 def test_int8_is_compared_with_the_champion_on_the_same_frames(
-    params: Params, dataset: PreparedDataset, trained: Trained, int8: Int8, tmp_path: Path
+    params: Params, dataset: PreparedDataset, trained: Trained, tmp_path: Path
 ) -> None:
-    scores, _ = read_evaluation(trained.evaluation)
-    counts = np.load(trained.evaluation / "frames.npz")["counts"]
-    champion = {key: scores[key] for key in ("label_space", "categories", "miou", "iou")}
-    champion |= {"version": "1", "run_id": "f" * 32, "trained_on_these": 0}
-    folder = shutil.copytree(trained.evaluation, tmp_path / "evaluation")
-    (folder / "evaluation.json").write_text(json.dumps(scores | {"champion": champion}))
-    np.savez(folder / "frames.npz", counts=counts, champion_counts=counts)
-    beside, frames = read_evaluation(folder)
-    found = try_int8(trained.artifact, dataset, beside, frames, params, tmp_path / "scratch")
-    assert found.verdict.compared_with == "version 1"
-    assert found.verdict.probability is not None
+    evaluation = read_evaluation(trained.evaluation)
+    with np.load(trained.evaluation / "frames.npz") as arrays:
+        names, counts = arrays["frames"].tolist(), arrays["counts"]
+    champion = ChampionScores(
+        version="1",
+        run_id="f" * 32,
+        data_version=evaluation.data_version,
+        label_space=evaluation.label_space,
+        categories=evaluation.scores.categories,
+        n_seen_in_training=0,
+        miou=evaluation.scores.miou,
+        counts=counts,
+    )
+    write_evaluation(replace(evaluation, champion=champion, counts=counts), tmp_path, names)
+    compared = read_evaluation(tmp_path)
+    int8 = try_int8(trained.artifact, dataset, compared, params, tmp_path / "scratch")
+    assert int8.verdict.compared_with == "version 1"
+    assert int8.verdict.probability is not None
 
 
 def test_a_broken_int8_graph_is_one_clear_line(int8: Int8, tmp_path: Path) -> None:
@@ -191,13 +197,11 @@ def test_the_step_of_the_pipeline_fetches_what_was_scored(
 ) -> None:
     recipe = recipe_of(params, "int8-step").override({"data.remote": str(tmp_path / "remote")})
     fill_remote(tmp_path / "remote", dataset.path)
-    scores, frames = read_evaluation(trained.evaluation)
     components.register.register.python_func(
         model=Model(uri=str(trained.artifact)),
         evaluation=Artifact(uri=str(trained.evaluation)),
-        judged=json.dumps(judge(scores, recipe.gate, frames).to_dict()),
         settings=recipe.to_dict(),
         pipeline_run="run-1",
     )
-    found = find(connect(recipe.registry), "int8-step", "challenger")
-    assert found.tags["int8"] == "passed"
+    version = find(connect(recipe.registry), "int8-step", "challenger")
+    assert version.tags["int8"] == "passed"

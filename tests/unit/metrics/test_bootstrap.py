@@ -45,12 +45,12 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(number: int) -> None:
     population = frames(4000, seed=1)
     truth = category_miou(population.sum(axis=0))
     random = np.random.default_rng(2)
-    held = 0
+    hits = 0
     for seed in range(200):
         sample = population[random.integers(len(population), size=number)]
         low, high = interval(mean_iou(resampled_iou(sample, 300, seed)), number)
-        held += low <= truth <= high
-    assert 0.9 <= held / 200 <= 0.99
+        hits += low <= truth <= high
+    assert 0.9 <= hits / 200 <= 0.99
 
 
 def test_one_frame_tells_nothing_about_others() -> None:
@@ -81,10 +81,10 @@ def test_a_category_that_never_occurs_has_no_score_and_no_interval() -> None:
     assert not np.isnan(mean_iou(samples)).any()
 
 
-def test_many_frames_make_a_share_of_resamples_a_probability_and_few_make_it_less_sure() -> None:
-    held = np.arange(2000) < 1900
-    assert bootstrap_probability(held, 5000) == pytest.approx(0.95, abs=1e-3)
-    sure = [bootstrap_probability(held, frames) for frames in (1, 2, 4, 24, 5000)]
-    assert sure == sorted(sure)
-    assert sure[0] == 0.5
-    assert bootstrap_probability(~held, 24) == pytest.approx(1 - bootstrap_probability(held, 24))
+def test_the_fewer_the_frames_the_nearer_the_probability_is_to_a_half() -> None:
+    holds = np.arange(2000) < 1900
+    assert bootstrap_probability(holds, 5000) == pytest.approx(0.95, abs=1e-3)
+    probabilities = [bootstrap_probability(holds, frames) for frames in (1, 2, 4, 24, 5000)]
+    assert probabilities == sorted(probabilities)
+    assert probabilities[0] == 0.5
+    assert bootstrap_probability(~holds, 24) == pytest.approx(1 - bootstrap_probability(holds, 24))

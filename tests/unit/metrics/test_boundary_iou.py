@@ -32,24 +32,24 @@ def test_a_boundary_is_two_percent_of_the_diagonal_wide_and_at_least_a_pixel() -
 @pytest.mark.parametrize("width", [1, 2, 5])
 def test_it_is_the_boundary_of_each_mask_by_itself(width: int) -> None:
     categories = patches(0)
-    found = boundary(categories, width)
+    outlines = boundary(categories, width)
     for category in range(3):
         mask = categories == category
-        np.testing.assert_array_equal(found & mask, mask & ~inner(mask, width))
-    assert not found.all()
+        np.testing.assert_array_equal(outlines & mask, mask & ~inner(mask, width))
+    assert not outlines.all()
 
 
 def test_the_score_is_the_iou_of_the_two_boundaries() -> None:
     truth, predicted = patches(1), np.roll(patches(1), 1, axis=1)
     truth[:10, :20] = IGNORE
-    width, known = boundary_width(SHAPE), truth != IGNORE
+    width, labelled = boundary_width(SHAPE), truth != IGNORE
     expected = []
     for category in range(3):
-        masks = [(ids == category) & known for ids in (truth, predicted)]
+        masks = [(ids == category) & labelled for ids in (truth, predicted)]
         outlines = [mask & ~inner(mask, width) for mask in masks]
         expected.append((outlines[0] & outlines[1]).sum() / (outlines[0] | outlines[1]).sum())
-    found = category_iou(boundary_confusion(truth, predicted, 3))[:-1]
-    np.testing.assert_allclose(found, expected)
+    iou = category_iou(boundary_confusion(truth, predicted, 3))[:-1]
+    np.testing.assert_allclose(iou, expected)
 
 
 def test_it_is_stricter_than_iou_on_a_large_mask_and_perfect_on_a_perfect_one() -> None:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from streetseg.metrics.confusion import category_miou
-from streetseg.metrics.slices import CONDITIONS, slices, terciles
+from streetseg.metrics.slices import CONDITIONS, score_slices, terciles
 
 
 def index(brightness: list[float], cities: str) -> pd.DataFrame:
@@ -19,33 +19,33 @@ def counts(frames: int) -> np.ndarray:
 
 
 def test_a_slice_is_scored_as_if_its_frames_were_all() -> None:
-    of_each = counts(6)
-    found = slices(index([90, 10, 50, 20, 60, 80], "abbaab"), of_each)
-    assert [(part.name, part.frames) for part in found["city"]] == [("a", 3), ("b", 3)]
-    assert found["city"][0].miou == category_miou(of_each[[0, 3, 4]].sum(axis=0))
-    dark, medium, bright = found["brightness"]
+    per_frame = counts(6)
+    slices = score_slices(index([90, 10, 50, 20, 60, 80], "abbaab"), per_frame)
+    assert [(part.name, part.frames) for part in slices["city"]] == [("a", 3), ("b", 3)]
+    assert slices["city"][0].miou == category_miou(per_frame[[0, 3, 4]].sum(axis=0))
+    dark, medium, bright = slices["brightness"]
     assert (dark.name, medium.name, bright.name) == CONDITIONS["brightness"]
-    assert dark.miou == category_miou(of_each[[1, 3]].sum(axis=0))
-    assert bright.miou == category_miou(of_each[[0, 5]].sum(axis=0))
+    assert dark.miou == category_miou(per_frame[[1, 3]].sum(axis=0))
+    assert bright.miou == category_miou(per_frame[[0, 5]].sum(axis=0))
     assert dark.interval[0] <= dark.miou <= dark.interval[1]
 
 
 def test_a_slice_of_one_frame_has_a_score_and_no_interval() -> None:
-    told = slices(index([90, 10, 50], "aab"), counts(3))["city"][1].to_dict()
-    assert told["miou"] is not None
-    assert told["interval"] is None
+    plain = score_slices(index([90, 10, 50], "aab"), counts(3))["city"][1].to_dict()
+    assert plain["miou"] is not None
+    assert plain["interval"] is None
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 7, 20])
-def test_every_frame_is_in_one_slice_of_each_kind(frames: int) -> None:
+def test_every_frame_is_in_one_slice_per_frame_kind(frames: int) -> None:
     values = np.random.default_rng(frames).normal(size=frames).tolist()
-    found = slices(index(values, "a" * frames), counts(frames))
-    assert found.keys() == {"city", *CONDITIONS}
-    for parts in found.values():
-        assert sum(part.frames for part in parts) == frames
-        assert all(part.frames for part in parts)
+    slices = score_slices(index(values, "a" * frames), counts(frames))
+    assert slices.keys() == {"city", *CONDITIONS}
+    for each in slices.values():
+        assert sum(part.frames for part in each) == frames
+        assert all(part.frames for part in each)
 
 
-def test_equally_bright_frames_are_not_torn_apart() -> None:
+def test_equally_bright_frames_share_a_slice() -> None:
     assert len(set(terciles(np.array([7.0, 7.0, 7.0, 7.0])))) == 1
     assert terciles(np.array([1.0, 1.0, 2.0, 2.0, 3.0, 3.0])).tolist() == [0, 0, 1, 1, 2, 2]

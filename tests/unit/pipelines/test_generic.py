@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from streetseg.config.params import Params, parse_overrides
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset, data_version
 from streetseg.evaluation.gate import judge
+from streetseg.evaluation.result import read_evaluation
 from streetseg.images.encode import encode_png
 from streetseg.registry.promotion import promote
 from streetseg.registry.register import register
@@ -34,6 +35,7 @@ from streetseg.tracking.read import trained_on
 from streetseg.tracking.results import record_evaluation
 from streetseg.tracking.store import connect
 from tests.conftest import Trained
+from tests.support.evaluations import evaluation_with
 from tests.support.kfp_api import NAMESPACE, TOKEN, FakeKubeflow
 from tests.support.repositories import fill_remote
 
@@ -46,10 +48,11 @@ PIPELINES = (batch_pipeline, evaluation_pipeline)
 def champion(params: Params, trained: Trained) -> Params:
     """A recipe whose registered model has version 1, the champion, scored by its training."""
     recipe = params.override({"registry.model_name": NAME})
-    evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
+    evaluation = read_evaluation(trained.evaluation)
     register(trained.artifact, evaluation, judge(evaluation, recipe.gate), recipe)
     promote(recipe.registry, None, "the only one")
-    record_evaluation(recipe.registry, trained.run_id, {"miou": 0.5}, trained.evaluation)
+    scored = evaluation_with(trained.run_id, miou=0.5)
+    record_evaluation(recipe.registry, scored, trained.evaluation)
     return recipe
 
 
@@ -172,9 +175,8 @@ def test_scoring_does_not_count_as_training(champion: Params, dataset: PreparedD
     from streetseg.tracking.results import record_scoring
 
     assert trained_on(champion.registry, "9" * 32) is None
-    evaluation = {"run_id": "1", "data_version": "9" * 32, "split": "val"}
-    folder = dataset.path / "val"
-    record_scoring(champion.registry, f"models:/{NAME}/1", evaluation, {"miou": 0.1}, folder)
+    scored = replace(evaluation_with("1", miou=0.1), data_version="9" * 32)
+    record_scoring(champion.registry, f"models:/{NAME}/1", scored, dataset.path / "val")
     assert trained_on(champion.registry, "9" * 32) is None
 
 

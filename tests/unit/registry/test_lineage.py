@@ -17,6 +17,7 @@ from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.evaluation.evaluate import evaluate
 from streetseg.evaluation.gate import judge
+from streetseg.evaluation.result import read_evaluation
 from streetseg.registry.compare_versions import VersionDiff
 from streetseg.registry.lineage import list_files, trace
 from streetseg.registry.register import register
@@ -24,6 +25,7 @@ from streetseg.registry.versions import ModelVersion
 from streetseg.tracking.store import connect
 from streetseg.training.train import train
 from tests.conftest import Command, Trained
+from tests.support.evaluations import evaluation_with
 from tests.support.repositories import commit_data, git
 
 NAME = "traced"
@@ -49,7 +51,7 @@ def recipe(params: Params, repository: Path) -> Params:
 
 @pytest.fixture(scope="module")
 def version(recipe: Params, trained: Trained) -> ModelVersion:
-    evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
+    evaluation = read_evaluation(trained.evaluation)
     return register(trained.artifact, evaluation, judge(evaluation, recipe.gate), recipe)
 
 
@@ -63,7 +65,7 @@ def again(
     """The same training once more, registered as the second version."""
     root = tmp_path_factory.mktemp("again")
     model = train(recipe, dataset, root / "model")
-    evaluation = evaluate(model.artifact, dataset, recipe, root / "evaluation").to_dict()
+    evaluation = evaluate(model.artifact, dataset, recipe, root / "evaluation")
     return register(model.artifact, evaluation, judge(evaluation, recipe.gate), recipe)
 
 
@@ -150,12 +152,9 @@ def test_two_versions_side_by_side(
     from streetseg.tracking.results import record_evaluation
 
     client = connect(recipe.registry)
-    record_evaluation(
-        recipe.registry, version.run_id, {"miou": 0.25, "iou_sky": 0.5}, trained.evaluation
-    )
-    record_evaluation(
-        recipe.registry, again.run_id, {"miou": 0.5, "iou_sky": 0.25}, trained.evaluation
-    )
+    for run_id, miou, iou_sky in ((version.run_id, 0.25, 0.5), (again.run_id, 0.5, 0.25)):
+        scored = evaluation_with(run_id, miou=miou, iou_sky=iou_sky)
+        record_evaluation(recipe.registry, scored, trained.evaluation)
     other = client.create_run(client.get_run(version.run_id).info.experiment_id)
     client.log_param(other.info.run_id, "train.epochs", 7)
     source = client.get_model_version(NAME, "1").source

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 
 from streetseg.config.params import Params
 from streetseg.data.sources import LAYOUTS, load_source
 from streetseg.evaluation.gate import judge
+from streetseg.evaluation.result import Evaluation, FrameScore, read_evaluation
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import read_config
 from streetseg.registry.model_card import (
@@ -24,25 +26,25 @@ from streetseg.registry.model_card import (
 from streetseg.registry.register import register
 from streetseg.tracking.store import connect
 from tests.conftest import Trained
+from tests.support.evaluations import evaluation_of
 
 RUN = {"source": "kitti-road", "recipe": "mine", "frames_train": "231", "frames_val": "58"}
 OPEN = Verdict(True, ["mean IoU is 0.500: at or above the floor of 0.4"])
 
 
 @pytest.fixture
-def evaluation() -> dict[str, Any]:
+def evaluation() -> Evaluation:
     """Three categories, of which the last has no pixels; half of the road is taken for sky."""
-    return {
-        "categories": ["road", "sky", "cow"],
-        "miou": 0.5,
-        "miou_official": 0.75,
-        "iou": {"road": 0.4, "sky": 0.6, "cow": None},
-        "dice": {"road": 0.57, "sky": 0.75, "cow": None},
-        "confusion": [[50, 45, 5], [1, 199, 0], [0, 0, 0]],
-        "split": "val",
-        "frames": [{"frame": "a", "miou": 0.5}],
-        "data_version": "0123.dir",
-    }
+    counts = np.array([[[50, 45, 5], [1, 199, 0], [0, 0, 0]]])
+    scored = evaluation_of(counts, ["road", "sky", "cow"], data_version="0123.dir")
+    scores = replace(
+        scored.scores,
+        miou=0.5,
+        miou_official=0.75,
+        iou={"road": 0.4, "sky": 0.6, "cow": np.nan},
+        dice={"road": 0.57, "sky": 0.75, "cow": np.nan},
+    )
+    return replace(scored, scores=scores, frames=[FrameScore("a", 0.5)])
 
 
 @pytest.fixture
@@ -58,15 +60,15 @@ def config() -> dict[str, Any]:
     }
 
 
-def test_the_weakest_come_first_with_what_they_are_mistaken_for(evaluation: dict) -> None:
-    road, sky = weaknesses(evaluation)
+def test_the_weakest_come_first_with_what_they_are_mistaken_for(evaluation: Evaluation) -> None:
+    road, sky = weaknesses(evaluation.scores)
     assert (road.category, road.iou) == ("road", 0.4)
     assert road.mistaken_for == [("sky", 0.45), ("cow", 0.05)]
     assert (sky.category, sky.mistaken_for) == ("sky", []), "half a percent is not worth naming"
 
 
 def test_the_card_says_what_it_is_for_how_good_it_is_and_where_it_comes_from(
-    config: dict, evaluation: dict
+    config: dict, evaluation: Evaluation
 ) -> None:
     card = describe_model(config, evaluation, OPEN, RUN, "cityscapes")
     for part in (
@@ -88,23 +90,25 @@ def test_the_card_says_what_it_is_for_how_good_it_is_and_where_it_comes_from(
     assert "\n\n\n" not in card
 
 
-def test_intervals_are_shown_where_they_are_known(config: dict, evaluation: dict) -> None:
-    evaluation["intervals"] = {"miou": [0.45, 0.55], "iou": {"road": [0.3, 0.5]}}
-    card = describe_model(config, evaluation, OPEN, RUN, "cityscapes")
+def test_intervals_are_shown_where_they_are_known(config: dict, evaluation: Evaluation) -> None:
+    intervals: dict[str, Any] = {"miou": [0.45, 0.55], "iou": {"road": [0.3, 0.5]}}
+    scored = replace(evaluation, metrics={"intervals": intervals})
+    card = describe_model(config, scored, OPEN, RUN, "cityscapes")
     assert "**0.500** (95 %: 0.450 to 0.550)" in card
     assert "| category | IoU | 95 % | Dice |\n|---|---:|---:|---:|\n" in card
     assert "| road | 0.400 | 0.300 to 0.500 | 0.570 |" in card
     assert "| sky | 0.600 | - | 0.750 |" in card
-    evaluation["intervals"] = {"miou": None, "miou_official": None, "iou": {"road": None}}
-    card = describe_model(config, evaluation, OPEN, RUN, "cityscapes")
+    intervals = {"miou": None, "miou_official": None, "iou": {"road": None}}
+    scored = replace(evaluation, metrics={"intervals": intervals})
+    card = describe_model(config, scored, OPEN, RUN, "cityscapes")
     assert "Mean IoU **0.500** over" in card
     assert "| road | 0.400 | - | 0.570 |" in card
 
 
-def test_a_model_scored_on_other_data_says_so(config: dict, evaluation: dict) -> None:
-    evaluation["data_version"] = "4567.dir"
+def test_a_model_scored_on_other_data_says_so(config: dict, evaluation: Evaluation) -> None:
+    scored = replace(evaluation, data_version="4567.dir")
     assert "Scored on data version: `4567.dir`" in describe_model(
-        config, evaluation, OPEN, RUN, "cityscapes"
+        config, scored, OPEN, RUN, "cityscapes"
     )
 
 
@@ -112,7 +116,7 @@ def test_every_shipped_source_has_a_licence() -> None:
     assert all(load_source(path.stem).licence for path in LAYOUTS.glob("*.yaml"))
 
 
-def test_a_source_of_ones_own_may_have_one(config: dict, evaluation: dict, tmp_path: Path) -> None:
+def test_a_custom_source_may_have_one(config: dict, evaluation: Evaluation, tmp_path: Path) -> None:
     own = tmp_path / "mine.yaml"
     own.write_text((LAYOUTS / "cityscapes.yaml").read_text().replace("licence:", "licence: ours #"))
     run = {**RUN, "source": "mine.yaml"}
@@ -136,7 +140,7 @@ def test_a_registered_version_carries_its_card_and_so_does_its_run(
     params: Params, trained: Trained
 ) -> None:
     recipe = params.override({"registry.model_name": "carded"})
-    evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
+    evaluation = read_evaluation(trained.evaluation)
     verdict = judge(evaluation, recipe.gate)
     version = register(trained.artifact, evaluation, verdict, recipe)
     client = connect(recipe.registry)

@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from mlflow import MlflowClient
@@ -17,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from streetseg.config.params import Registry
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import user
+from streetseg.evaluation.result import ChampionScores
 from streetseg.evaluation.verdict import Verdict
 from streetseg.registry.promotion import (
     ChampionMovedError,
@@ -30,6 +32,9 @@ from streetseg.registry.versions import find, versions
 from streetseg.tracking.store import connect
 from tests.conftest import Command
 from tests.support.concurrent_promotions import contest
+from tests.support.evaluations import champion_of, evaluation_of
+
+COUNTS = np.ones((4, 3, 3), np.int64)
 
 
 @pytest.fixture(scope="module")
@@ -127,18 +132,18 @@ def test_a_version_replaces_no_champion_that_it_was_not_compared_with(registry: 
 
 
 @pytest.mark.parametrize(
-    ("rival", "compared_with", "over"),
+    ("champion", "compared_with", "over"),
     [
-        ({"version": "3"}, "version 3", "3"),
+        (champion_of(COUNTS), "version 3", "3"),
         (None, "nothing: there was no other champion", ""),
-        ({"version": "3"}, "nothing: gate.against_champion is false", None),
+        (champion_of(COUNTS), "nothing: gate.against_champion is false", None),
     ],
 )
 def test_what_a_verdict_allows_to_replace(
-    rival: dict | None, compared_with: str, over: str | None
+    champion: ChampionScores | None, compared_with: str, over: str | None
 ) -> None:
     verdict = Verdict(True, [], compared_with=compared_with)
-    assert judged_against({"champion": rival}, verdict) == over
+    assert judged_against(evaluation_of(COUNTS, champion=champion), verdict) == over
 
 
 def test_by_hand_it_may_and_a_line_warns(

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from streetseg.config.params import Params, Registry
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.evaluation.gate import judge
+from streetseg.evaluation.result import Evaluation, read_evaluation
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import weights_sha256
 from streetseg.monitoring.drift import Reference
@@ -36,12 +38,12 @@ from tests.conftest import Trained
 
 
 @pytest.fixture(scope="module")
-def evaluation(trained: Trained) -> dict:
-    return json.loads((trained.evaluation / "evaluation.json").read_text())
+def evaluation(trained: Trained) -> Evaluation:
+    return read_evaluation(trained.evaluation)
 
 
 @pytest.fixture(scope="module")
-def verdict(params: Params, evaluation: dict) -> Verdict:
+def verdict(params: Params, evaluation: Evaluation) -> Verdict:
     return judge(evaluation, params.gate)
 
 
@@ -53,7 +55,7 @@ def named(params: Params, name: str) -> Params:
 
 
 def test_a_model_of_any_folder_can_be_had_again(
-    params: Params, trained: Trained, evaluation: dict, verdict: Verdict, tmp_path: Path
+    params: Params, trained: Trained, evaluation: Evaluation, verdict: Verdict, tmp_path: Path
 ) -> None:
     recipe = named(params, "elsewhere")
     copy = shutil.copytree(trained.artifact, tmp_path / "cityscapes-best")
@@ -95,26 +97,30 @@ def test_what_is_downloaded_goes_when_the_process_ends_and_a_store_stays(
 
 
 def test_a_version_carries_the_reference_of_its_evaluation(
-    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+    params: Params, trained: Trained, evaluation: Evaluation, verdict: Verdict
 ) -> None:
     recipe = named(params, "watched")
     register(trained.artifact, evaluation, verdict, recipe)
     stored = Reference.load(download("models:/watched@challenger", recipe.registry))
-    assert stored == Reference.from_dict(evaluation["reference"])
+    assert stored == Reference.from_dict(evaluation.metrics["reference"])
     assert not (trained.artifact / "reference.json").exists(), "the model folder is left as it is"
 
 
 def test_an_evaluation_of_before_there_were_references_registers_without_one(
-    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+    params: Params, trained: Trained, evaluation: Evaluation, verdict: Verdict
 ) -> None:
     recipe = named(params, "unwatched")
-    older = {key: value for key, value in evaluation.items() if key != "reference"}
+    older = replace(evaluation, metrics={})
     register(trained.artifact, older, verdict, recipe)
     assert Reference.load(download("models:/unwatched@challenger", recipe.registry)) is None
 
 
 def test_a_version_is_registered_as_challenger_and_leads_back_to_its_origin(
-    params: Params, dataset: PreparedDataset, trained: Trained, evaluation: dict, verdict: Verdict
+    params: Params,
+    dataset: PreparedDataset,
+    trained: Trained,
+    evaluation: Evaluation,
+    verdict: Verdict,
 ) -> None:
     recipe = named(params, "lineage")
     version = register(trained.artifact, evaluation, verdict, recipe, pipeline_run="run-1")
@@ -127,7 +133,7 @@ def test_a_version_is_registered_as_challenger_and_leads_back_to_its_origin(
 
 
 def test_tags_of_a_version_and_of_its_run_filter_well(
-    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+    params: Params, trained: Trained, evaluation: Evaluation, verdict: Verdict
 ) -> None:
     recipe = named(params, "tagged")
     version = register(trained.artifact, evaluation, verdict, recipe)
@@ -139,7 +145,7 @@ def test_tags_of_a_version_and_of_its_run_filter_well(
         "frames_train": "16",
         "frames_val": "4",
         "gate": "passed",
-        "miou": f"{evaluation['miou']:.4f}",
+        "miou": f"{evaluation.scores.miou:.4f}",
         "weights_sha256": weights_sha256(trained.artifact),
     }
     client = connect(recipe.registry)
@@ -151,17 +157,25 @@ def test_tags_of_a_version_and_of_its_run_filter_well(
 
 
 def test_registering_the_same_model_again_gives_the_same_version(
-    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+    params: Params,
+    trained: Trained,
+    evaluation: Evaluation,
+    verdict: Verdict,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     recipe = named(params, "twice")
     first = register(trained.artifact, evaluation, verdict, recipe)
+    connect(recipe.registry).delete_registered_model_alias("twice", "challenger")
+    assert "already registered" not in capsys.readouterr().err
     second = register(trained.artifact, evaluation, verdict, recipe)
     assert first.version == second.version
+    assert second.aliases == [], "it stays as it is"
+    assert "the model is already registered, as version 1" in capsys.readouterr().err
     assert [version.version for version in versions(recipe.registry)] == ["1"]
 
 
 def test_a_pipeline_leaves_a_champion_alone_that_it_has_not_compared_with(
-    params: Params, trained: Trained, verdict: Verdict, capsys: pytest.CaptureFixture[str]
+    params: Params, trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = named(params, "overtaken").override({"registry.auto_promote": True})
     client = connect(recipe.registry)
@@ -171,7 +185,6 @@ def test_a_pipeline_leaves_a_champion_alone_that_it_has_not_compared_with(
     registered = components.register.register.python_func(
         model=Model(uri=str(trained.artifact)),
         evaluation=Artifact(uri=str(trained.evaluation)),
-        judged=json.dumps(verdict.to_dict()),
         settings=recipe.to_dict(),
         pipeline_run="run-1",
     )
@@ -182,7 +195,7 @@ def test_a_pipeline_leaves_a_champion_alone_that_it_has_not_compared_with(
 
 
 def test_a_closed_gate_registers_nothing(
-    params: Params, trained: Trained, evaluation: dict
+    params: Params, trained: Trained, evaluation: Evaluation
 ) -> None:
     recipe = named(params, "closed")
     with pytest.raises(StreetsegError, match="the gate is closed: too low"):
@@ -192,10 +205,10 @@ def test_a_closed_gate_registers_nothing(
 
 
 def test_scores_of_another_training_register_nothing(
-    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+    params: Params, trained: Trained, evaluation: Evaluation, verdict: Verdict
 ) -> None:
     recipe = named(params, "trained-again")
-    earlier = evaluation | {"run_id": "f" * 32}
+    earlier = replace(evaluation, run_id="f" * 32)
     message = f"is of run {'f' * 32}, .* of run {trained.run_id}: run 'streetseg evaluate' first"
     with pytest.raises(StreetsegError, match=message):
         register(trained.artifact, earlier, verdict, recipe)
@@ -204,7 +217,11 @@ def test_scores_of_another_training_register_nothing(
 
 
 def test_mlflow_itself_can_run_the_model_with_its_signature_and_example(
-    params: Params, dataset: PreparedDataset, trained: Trained, evaluation: dict, verdict: Verdict
+    params: Params,
+    dataset: PreparedDataset,
+    trained: Trained,
+    evaluation: Evaluation,
+    verdict: Verdict,
 ) -> None:
     recipe = named(params, "pyfunc")
     register(trained.artifact, evaluation, verdict, recipe)
@@ -218,7 +235,7 @@ def test_mlflow_itself_can_run_the_model_with_its_signature_and_example(
 
 
 def test_no_pickle_is_stored(
-    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+    params: Params, trained: Trained, evaluation: Evaluation, verdict: Verdict
 ) -> None:
     recipe = named(params, "safe")
     register(trained.artifact, evaluation, verdict, recipe)
@@ -300,7 +317,7 @@ def test_what_failed_is_told_without_passwords() -> None:
 
 
 def test_a_version_whose_files_are_lost_says_where_they_were(
-    params: Params, trained: Trained, evaluation: dict, verdict: Verdict
+    params: Params, trained: Trained, evaluation: Evaluation, verdict: Verdict
 ) -> None:
     recipe = named(params, "lost")
     register(trained.artifact, evaluation, verdict, recipe)

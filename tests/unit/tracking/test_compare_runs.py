@@ -23,6 +23,7 @@ from streetseg.tracking.record import training_run
 from streetseg.tracking.results import record_evaluation
 from streetseg.tracking.store import connect
 from tests.conftest import Command, Trained
+from tests.support.evaluations import evaluation_with
 
 WITH, WITHOUT, BROKEN = "effb3", "effb3-noaug", "<b>broken</b>"
 
@@ -55,7 +56,7 @@ def log_evaluation(params: Params, run_id: str, folder: Path, **scores: Any) -> 
         "categories": ["flat", "sky", "human"],
     }
     (folder / "evaluation.json").write_text(json.dumps(evaluation))
-    record_evaluation(params.registry, run_id, scores, folder)
+    record_evaluation(params.registry, evaluation_with(run_id, **scores), folder)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Training."""
 
-import json
 from pathlib import Path
 
 import mlflow
@@ -12,6 +11,7 @@ from safetensors.numpy import load_file
 from streetseg.config.params import Params, Train, load_params
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
+from streetseg.evaluation.result import read_evaluation
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import read_config, read_trained_on, weights_sha256
 from streetseg.models.build import build_model
@@ -263,7 +263,7 @@ def test_freezing_changes_the_mode_of_frozen_layers_only(on_encoder: Params) -> 
 def test_training_starts_from_a_registered_model_and_records_its_version(
     params: Params, dataset: PreparedDataset, tmp_path: Path, trained: Trained
 ) -> None:
-    evaluation = json.loads((trained.evaluation / "evaluation.json").read_text())
+    evaluation = read_evaluation(trained.evaluation)
     start = params.override({"registry.model_name": "start"})
     register(trained.artifact, evaluation, Verdict(True, []), start)
     further = params.override(

@@ -1,0 +1,207 @@
+"""What an evaluation leaves, in memory and in its folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from streetseg.core.errors import StreetsegError
+from streetseg.metrics.confusion import (
+    Scores,
+    plain_number,
+    plain_numbers,
+    read_number,
+    read_numbers,
+)
+
+SCORES_FILE, COUNTS_FILE = "evaluation.json", "frames.npz"
+
+
+class FrameScore(NamedTuple):
+    """The score of one frame."""
+
+    name: str
+    miou: float
+
+
+@dataclass(frozen=True)
+class ChampionScores:
+    """Scores of the champion on the frames of an evaluation, or why it has none."""
+
+    version: str
+    run_id: str
+    data_version: str
+    """What it was trained on."""
+    label_space: str
+    categories: list[str]
+    n_seen_in_training: int | None
+    """How many of the frames the champion was trained on; None if its artifact does not say."""
+    miou: float = math.nan
+    miou_official: float = math.nan
+    iou: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
+    """Why it cannot be scored on these frames; empty if it can."""
+    counts: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """int64[F, C, C], the category confusion of each frame, as :attr:`Evaluation.counts`."""
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether it has a score."""
+        return not math.isnan(self.miou)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ChampionScores:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(
+            version=content["version"],
+            run_id=content["run_id"],
+            data_version=content.get("data_version", ""),
+            label_space=content["label_space"],
+            categories=content["categories"],
+            n_seen_in_training=content.get("trained_on_these"),
+            miou=read_number(content["miou"]),
+            miou_official=read_number(content.get("miou_official")),
+            iou=read_numbers(content.get("iou") or {}),
+            reason=content.get("reason", ""),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; the scores are null if it could not be scored."""
+        return {
+            "version": self.version,
+            "run_id": self.run_id,
+            "data_version": self.data_version,
+            "label_space": self.label_space,
+            "categories": self.categories,
+            "miou": plain_number(self.miou),
+            "miou_official": plain_number(self.miou_official),
+            "iou": plain_numbers(self.iou) if self.iou else None,
+            "trained_on_these": self.n_seen_in_training,
+            **({"reason": self.reason} if self.reason else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a model on a split, as kept in ``evaluation.json`` and ``frames.npz``."""
+
+    data_version: str
+    split: str
+    run_id: str
+    """The run that trained the model."""
+    label_space: str
+    scores: Scores
+    frames: list[FrameScore]
+    """Best first."""
+    n_seen_in_training: int | None
+    """How many of the frames the model was trained on; None if its artifact does not say."""
+    champion: ChampionScores | None
+    metrics: dict[str, Any]
+    """Results of all other metrics: plain data, as in ``evaluation.json``."""
+    counts: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """int64[F, C, C], the category confusion (truth, prediction) of each frame, in the order of the
+    index; None if the evaluation was read and has no scored champion to compare with."""
+
+    @property
+    def intervals(self) -> dict[str, Any]:
+        """95 % intervals, [low, high] or None: of ``miou``, ``miou_official`` and
+        ``boundary_miou``, and under ``iou`` of each category. Empty in early releases."""
+        return self.metrics.get("intervals") or {}
+
+    def headline(self) -> dict[str, float]:
+        """The scores that runs are compared by; those that do not exist are left out."""
+        scores = {"miou": self.scores.miou, "miou_official": self.scores.miou_official}
+        scores |= {f"iou_{name}": value for name, value in self.scores.iou.items()}
+        return {name: value for name, value in scores.items() if not math.isnan(value)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Evaluation:
+        """Read what :meth:`to_dict` wrote, in this release or an earlier one.
+
+        Raises:
+            KeyError, TypeError: it is no evaluation.
+        """
+        champion = content.get("champion")
+        frames = [
+            FrameScore(each["frame"], read_number(each["miou"])) for each in content["frames"]
+        ]
+        evaluation = cls(
+            data_version=content["data_version"],
+            split=content["split"],
+            run_id=content["run_id"],
+            label_space=content["label_space"],
+            scores=Scores.from_dict(content),
+            frames=frames,
+            n_seen_in_training=content.get("trained_on_these"),
+            champion=ChampionScores.from_dict(champion) if champion else None,
+            metrics={},
+        )
+        typed = evaluation.to_dict()
+        rest = {name: value for name, value in content.items() if name not in typed}
+        return replace(evaluation, metrics=rest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; a score that does not exist is null."""
+        return {
+            "data_version": self.data_version,
+            "split": self.split,
+            "run_id": self.run_id,
+            "label_space": self.label_space,
+            **self.scores.to_dict(),
+            **self.metrics,
+            "trained_on_these": self.n_seen_in_training,
+            "champion": self.champion.to_dict() if self.champion else None,
+            "frames": [{"frame": name, "miou": plain_number(miou)} for name, miou in self.frames],
+        }
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path, frames: Sequence[str]) -> None:
+    """Write ``evaluation.json`` and ``frames.npz``.
+
+    Args:
+        evaluation: with its counts.
+        folder: an existing folder.
+        frames: names of the frames, in the order of the counts.
+    """
+    content = json.dumps(evaluation.to_dict(), indent=1)
+    (folder / SCORES_FILE).write_text(f"{content}\n")
+    arrays: dict[str, Any] = {"frames": np.array(frames), "counts": evaluation.counts}
+    if evaluation.champion and evaluation.champion.counts is not None:
+        arrays["champion_counts"] = evaluation.champion.counts
+    np.savez_compressed(folder / COUNTS_FILE, allow_pickle=False, **arrays)
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read what ``streetseg evaluate`` wrote; with the counts if a champion was scored.
+
+    Raises:
+        StreetsegError: a file is missing or broken, or they are of different evaluations.
+    """
+    path = folder / SCORES_FILE
+    try:
+        evaluation = Evaluation.from_dict(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise StreetsegError(f"no evaluation in {path}: run 'streetseg evaluate' first") from None
+    champion = evaluation.champion
+    if champion is None or not champion.is_scored:
+        return evaluation
+    path = folder / COUNTS_FILE
+    try:
+        with np.load(path) as arrays:
+            counts, champion_counts = arrays["counts"], arrays["champion_counts"]
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        raise StreetsegError(
+            f"{path} does not hold the counts of both models: run 'streetseg evaluate' again"
+        ) from None
+    if not np.array_equal(counts.sum(axis=0), evaluation.scores.category_confusion):
+        raise StreetsegError(
+            f"{path} is of another evaluation than evaluation.json: run 'streetseg evaluate' again"
+        )
+    return replace(evaluation, counts=counts, champion=replace(champion, counts=champion_counts))
