@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 from streetseg.config.params import Registry
 from streetseg.core.credentials import redact
@@ -100,7 +100,7 @@ def translate_errors(what: str, advice: str = "") -> Iterator[None]:
         yield
     except (MlflowException, OSError) as error:
         why = reason(error, 300)
-        if isinstance(error, MlflowException) and _is_connection_failure(_root_cause(error)):
+        if _is_unanswered(error):
             why = f"cannot reach the MLflow store {redact(mlflow.get_tracking_uri())}: {why}"
             advice = advice or ADVICE
         raise StreetsegError(": ".join(filter(None, (redact(what), why, advice)))) from None
@@ -108,18 +108,20 @@ def translate_errors(what: str, advice: str = "") -> Iterator[None]:
 
 def reason(error: Exception, longest: int = 200) -> str:
     """The message of an error as one line without passwords and SQL."""
-    root = _root_cause(error)
-    if _is_connection_failure(root) and root.strerror:
+    root: BaseException = error
+    while deeper := root.__cause__ or root.__context__:
+        root = deeper
+    if isinstance(root, (ConnectionError, TimeoutError, socket.gaierror)) and root.strerror:
         return root.strerror
+    if _is_unanswered(error):
+        return one_line(root)
     by_database = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None)
     return redact(one_line(by_database or error, None))[:longest]
 
 
-def _root_cause(error: BaseException) -> BaseException:
-    while deeper := error.__cause__ or error.__context__:
-        error = deeper
-    return error
+def _is_unanswered(error: Exception) -> bool:
+    """Whether MLflow's server did not answer a request of its client."""
+    import requests
 
-
-def _is_connection_failure(error: BaseException) -> TypeGuard[OSError]:
-    return isinstance(error, (ConnectionError, TimeoutError, socket.gaierror))
+    cause = error.__cause__ or error.__context__
+    return isinstance(cause, (requests.ConnectionError, requests.Timeout))
