@@ -1,4 +1,4 @@
-"""Prepared datasets kept by data version, so that the next run does not fetch them again."""
+"""A local cache of prepared datasets by data version, which saves later runs the download."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from streetseg.data.versions import DATA_VERSION, fetch
 
 UNFINISHED = ".unfinished-"
 ABANDONED_S = 24 * 3600
-"""Age at which a copy that nobody has finished is removed."""
+"""Age in seconds at which an unfinished copy is removed."""
 
 
 def fetch_through(cache: Path | None, version: str, remote: str, destination: Path) -> Path:
-    """Bring a prepared dataset from the cache, else from its DVC remote, and keep it.
+    """Copy a prepared dataset from the cache, or fetch it from its DVC remote and cache it.
 
-    What comes out of the cache is hashed again. Many may use a cache at once. One that cannot be
-    read or written, or is damaged, costs a warning and the time to fetch.
+    A cached copy is hashed again before it is used. Several processes may share a cache. A cache
+    that is damaged, or cannot be read or written, costs a warning and the time to fetch.
 
     Args:
-        cache: a folder; None for no cache.
+        cache: a folder; None disables the cache.
         version: a data version, ``<md5>.dir``.
         remote: URL of the DVC remote.
-        destination: the folder to make; replaced if it is a prepared dataset.
+        destination: the folder to write; replaced if it is a prepared dataset.
 
     Raises:
         StreetsegError: see :func:`streetseg.data.versions.fetch`.
@@ -35,47 +35,47 @@ def fetch_through(cache: Path | None, version: str, remote: str, destination: Pa
     if cache is None or not DATA_VERSION.fullmatch(version):
         return fetch(version, remote, destination)
     ensure_replaceable(destination, DESCRIPTION)
-    kept = cache / version
+    cached = cache / version
     try:
-        if kept.is_dir() and _take(kept, version, destination):
+        if cached.is_dir() and _copy_from_cache(cached, version, destination):
             print(f"data version {version} comes from the cache")
             return destination
     except OSError as error:
-        _warn(f"cannot read {kept}: {os_reason(error)}")
+        _warn(f"cannot read {cached}: {os_reason(error)}")
     fetch(version, remote, destination)
     try:
-        _keep(destination, kept)
+        _copy_to_cache(destination, cached)
     except OSError as error:
         _warn(f"cannot write {cache}: {os_reason(error)}")
     return destination
 
 
-def _take(kept: Path, version: str, destination: Path) -> bool:
-    """Copy a dataset out of the cache, if the copy is what its name says."""
+def _copy_from_cache(cached: Path, version: str, destination: Path) -> bool:
+    """Copy a dataset to its destination, unless its hash is not its name."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent) as scratch:
-        copy = shutil.copytree(kept, Path(scratch) / "prepared", copy_function=shutil.copyfile)
+        copy = shutil.copytree(cached, Path(scratch) / "prepared", copy_function=shutil.copyfile)
         if data_version(copy) == version:
             replace_folder(copy, destination)
             return True
-    _warn(f"{kept} is not what its name says: it is fetched again")
-    shutil.rmtree(kept)
+    _warn(f"{cached} does not match its hash: it is fetched again")
+    shutil.rmtree(cached)
     return False
 
 
-def _keep(dataset: Path, kept: Path) -> None:
-    """Copy a dataset into the cache, where it appears whole; whoever comes first is kept."""
-    for old in kept.parent.glob(f"{UNFINISHED}*"):
+def _copy_to_cache(dataset: Path, cached: Path) -> None:
+    """Copy a dataset to the cache, where it appears atomically; the first copy stays."""
+    for old in cached.parent.glob(f"{UNFINISHED}*"):
         if time.time() - old.stat().st_mtime > ABANDONED_S:
             shutil.rmtree(old, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=UNFINISHED) as scratch:
+    with tempfile.TemporaryDirectory(dir=cached.parent, prefix=UNFINISHED) as scratch:
         copy = shutil.copytree(dataset, Path(scratch) / "prepared", copy_function=shutil.copyfile)
         try:
-            copy.rename(kept)
+            copy.rename(cached)
         except OSError:
-            if not kept.is_dir():
+            if not cached.is_dir():
                 raise
 
 
 def _warn(problem: str) -> None:
-    print(f"warning: the data cache is of no use: {problem}", file=sys.stderr)
+    print(f"warning: the data cache cannot be used: {problem}", file=sys.stderr)

@@ -12,40 +12,41 @@ import pandas as pd
 
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
-from streetseg.images.decode import decode_ids
+from streetseg.images.decode import decode_ids, read_image
 
 FORMAT = 2
 DESCRIPTION, INDEX = "dataset.json", "index.parquet"
 INDEX_FILES = (DESCRIPTION, INDEX)
-"""What tells about the frames without holding their pixels."""
+"""The files that describe the frames but hold no pixels."""
 
 
 class PreparedDataset:
-    """A prepared dataset on disk; pixels are memory-mapped, nothing is decoded.
+    """A prepared dataset on disk, with memory-mapped pixels.
 
     Attributes:
         path: the folder.
         size: (height, width) of the arrays.
         source: the name of the source.
-        cities_are_places: whether a city is a place, so that none should be in two splits.
+        cities_are_places: whether cities are real places, so that none should be in two splits.
         labels: the label space.
-        index: one row per frame, numbered from 0.
-        skipped: one row per frame of the source that could not be used, with the error.
+        index: one row per usable frame, numbered from 0.
+        skipped: one row per unusable frame of the source, with the error.
     """
 
     def __init__(self, path: Path) -> None:
         """Open the dataset in the folder ``path``.
 
         Raises:
-            StreetsegError: the folder holds no prepared dataset of a format known here.
+            StreetsegError: the folder holds no prepared dataset of this format, or a damaged one.
         """
         self.path = Path(path)
         try:
             description = json.loads((self.path / DESCRIPTION).read_text())
             index = pd.read_parquet(self.path / INDEX)
-            if (written_as := description["format"]) != FORMAT:
+            if description["format"] != FORMAT:
                 raise StreetsegError(
-                    f"{path} has format {written_as}, this version reads {FORMAT}: prepare it again"
+                    f"{path} has format {description['format']}, this version reads {FORMAT}: "
+                    "prepare it again"
                 )
             usable = index["error"] == ""
             self.index = index[usable].drop(columns="error").reset_index(drop=True)
@@ -60,7 +61,12 @@ class PreparedDataset:
             ) from None
         except PermissionError:
             raise StreetsegError(f"cannot read {path}: Permission denied") from None
-        except (OSError, ValueError, KeyError, TypeError):  # OSError: of Arrow, at a damaged table
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+        ):  # OSError by Arrow
             raise StreetsegError(
                 f"{path} holds a damaged dataset: prepare or fetch it again"
             ) from None
@@ -83,7 +89,7 @@ class PreparedDataset:
 
     @property
     def labelled_pixels(self) -> pd.Series:
-        """How many pixels of each frame are in a category other than void."""
+        """Pixels of each frame that are in a category other than void."""
         names = [f"pixels_{name}" for name in self.labels.names if name != "void"]
         return self.index[names].sum(axis=1)
 
@@ -93,7 +99,7 @@ class PreparedDataset:
         return self.index.iloc[rows][names].sum().to_numpy()
 
     def evenly_spaced_rows(self, frames: int) -> list[int]:
-        """At most so many rows, evenly through the dataset, which is in order of split and city."""
+        """Up to ``frames`` row numbers, evenly spaced over all splits and cities."""
         rows = np.linspace(0, len(self.index) - 1, min(frames, len(self.index)))
         return np.unique(rows.round().astype(int)).tolist()
 
@@ -106,24 +112,34 @@ class PreparedDataset:
         return self._pixels(row, "categories")
 
     def label_ids(self, row: int) -> np.ndarray:
-        """Label ids at native size: uint8[H, W]. Kept for evaluation splits only."""
-        return decode_ids(
-            (self._places[row][0] / "label_ids" / f"{self.index.frame[row]}.png").read_bytes()
-        )
+        """Label ids at native size: uint8[H, W]. Only the evaluation split has them.
+
+        Raises:
+            StreetsegError: the file is missing or damaged.
+        """
+        shard, _ = self._locations[row]
+        frame = self.index.frame[row]
+        try:
+            return read_image(shard / "label_ids" / f"{frame}.png", decode_ids)
+        except StreetsegError as error:
+            raise StreetsegError(
+                f"{self.path} has no labels of {frame} at native size ({error}): prepare or fetch "
+                "the data again"
+            ) from None
 
     def _pixels(self, row: int, name: str) -> np.ndarray:
-        shard, place = self._places[row]
+        shard, shard_row = self._locations[row]
         path = shard / f"{name}.npy"
         try:
-            return _open(path, path.stat().st_mtime_ns)[place]
+            return _memory_map(path, path.stat().st_mtime_ns)[shard_row]
         except (OSError, ValueError, EOFError, IndexError):
             raise StreetsegError(
                 f"{path} is missing or damaged: prepare or fetch the data again"
             ) from None
 
     @cached_property
-    def _places(self) -> list[tuple[Path, int]]:
-        """The shard of each frame and its row there: a data frame is too slow to be asked."""
+    def _locations(self) -> list[tuple[Path, int]]:
+        """The shard of each frame and its row there, as a list: indexing a data frame is slow."""
         columns = (self.index[name].tolist() for name in ("split", "city", "row"))
         return [(self.path / split / city, row) for split, city, row in zip(*columns, strict=True)]
 
@@ -140,6 +156,6 @@ def data_version(folder: Path) -> str:
 
 
 @lru_cache(maxsize=256)
-def _open(path: Path, changed: int) -> np.ndarray:
-    """The array in a file, as it was when the file was last changed (the key of the cache)."""
+def _memory_map(path: Path, modified_ns: int) -> np.ndarray:
+    """The array in a file; the time of modification is part of the cache key."""
     return np.load(path, mmap_mode="r")

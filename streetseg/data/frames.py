@@ -1,6 +1,6 @@
-"""One frame of a source: decoded, remapped, resized and measured.
+"""Preparing one frame of a source: decoding, remapping, resizing and measuring.
 
-Worker processes import this module alone, so it stays light.
+Worker processes import this module, so it imports little.
 """
 
 from __future__ import annotations
@@ -25,38 +25,39 @@ from streetseg.images.resize import resize_ids, resize_rgb
 
 @dataclass(frozen=True)
 class PreparedFrame:
-    """What models see of a frame, and what the index says of it."""
+    """The arrays of a frame and its columns in the index."""
 
     rgb: np.ndarray
     """uint8[height, width, 3]."""
     categories: np.ndarray
     """uint8[height, width]."""
     label_png: bytes
-    """The label ids at native size."""
+    """The label ids at native size, as a PNG."""
     measures: dict[str, Any]
-    """Columns of the index that come from the pixels."""
+    """Columns of the index that are computed from the files."""
 
 
 def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> PreparedFrame:
     """Decode, check, remap, resize to (height, width) and measure one frame.
 
     Raises:
-        StreetsegError: a file is missing or no image of its kind, the two differ in size, or an
-            id is unknown.
+        StreetsegError: a file is missing or no image of its kind, the two differ in size, or a
+            label id is unknown.
     """
-    at_fault = frame.image
+    path = frame.image
     try:
         image_bytes = _read(frame.image)
         image_hash, rgb = xxhash.xxh3_128_hexdigest(image_bytes), decode_image(image_bytes)
         del image_bytes
-        at_fault = frame.label
+        path = frame.label
         label_bytes = _read(frame.label)
         ids = decode_labels(label_bytes, labels)
     except BadImageError as error:
-        raise StreetsegError(f"{at_fault} {error.reason}") from None
+        raise StreetsegError(f"{path} {error.reason}") from None
     if rgb.shape[:2] != ids.shape:
         raise StreetsegError(
-            f"{frame.image} is {_by(rgb)} but its label is {_by(ids)}: they must be of one size"
+            f"{frame.image} is {_size(rgb)} but its label is {_size(ids)}: they must have the same "
+            "size"
         )
     present = ids_in(ids)
     unknown = present[~labels.known[present]]
@@ -69,7 +70,7 @@ def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> Pr
     small = resize_rgb(rgb, size)
     categories = cv2.LUT(resize_ids(ids, size), labels.category_of)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    pixels_of = _histogram(categories)
+    counts = _histogram(categories)
     return PreparedFrame(
         rgb=small,
         categories=categories,
@@ -84,7 +85,7 @@ def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> Pr
             "phash": perceptual_hash(gray),
             "label_ids": present.tolist(),
             **{
-                f"pixels_{category.name}": int(pixels_of[number])
+                f"pixels_{category.name}": int(counts[number])
                 for number, category in enumerate(labels.categories)
             },
         },
@@ -92,7 +93,7 @@ def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> Pr
 
 
 def blank_measures(labels: LabelSpace) -> dict[str, Any]:
-    """The columns of :class:`PreparedFrame` for a frame that was skipped."""
+    """The measures of a skipped frame."""
     return {
         "image_hash": "",
         "label_hash": "",
@@ -109,20 +110,20 @@ def blank_measures(labels: LabelSpace) -> dict[str, Any]:
 def ids_in(ids: np.ndarray) -> np.ndarray:
     """The sorted ids that occur in uint8[H, W].
 
-    Label images are mostly plain: only the first of equal neighbours, eight pixels at a time, is
-    looked into.
+    Label images are mostly uniform, so pixels are compared eight at a time, and of equal
+    neighbouring groups only the first is counted.
     """
     flat = np.ascontiguousarray(ids).ravel()
-    whole = flat.size // 8 * 8
-    words = flat[:whole].view(np.uint64)
-    if not whole:
+    grouped = flat.size // 8 * 8
+    groups = flat[:grouped].view(np.uint64)
+    if not grouped:
         return np.unique(flat)
-    first = words[np.append(True, words[1:] != words[:-1])].view(np.uint8)
-    return np.union1d(np.flatnonzero(_histogram(first[None])), flat[whole:])
+    distinct = groups[np.append(True, groups[1:] != groups[:-1])].view(np.uint8)
+    return np.union1d(np.flatnonzero(_histogram(distinct[None])), flat[grouped:])
 
 
 def _histogram(values: np.ndarray) -> np.ndarray:
-    """How often each value occurs in uint8[H, W]: float32[256], exact up to 16 million."""
+    """Counts of the values in uint8[H, W]: float32[256], exact up to 16 million."""
     return cv2.calcHist([values], [0], None, [256], [0, 256]).ravel()
 
 
@@ -141,9 +142,9 @@ def sharpness(gray: np.ndarray) -> float:
 
 
 def perceptual_hash(gray: np.ndarray) -> str:
-    """A hash of uint8[H, W] of which few bits change when an image is re-encoded or resized.
+    """A hash of uint8[H, W] that changes in few bits when the image is re-encoded or resized.
 
-    256 signs, as 64 hexadecimal digits: which of the lowest 16x16 cosine frequencies of the 64x64
+    256 bits, as 64 hexadecimal digits: which of the lowest 16x16 cosine frequencies of the 64x64
     image are above their median. Source: Zauner, Implementation and Benchmarking of Perceptual
     Image Hash Functions, 2010, section 3.2.1, with twice the frequencies each way.
     """
@@ -159,35 +160,37 @@ def _read(path: Path) -> bytes:
         raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _by(pixels: np.ndarray) -> str:
+def _size(pixels: np.ndarray) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
 def decode_labels(data: bytes, labels: LabelSpace) -> np.ndarray:
-    """Decode a label image to uint8[H, W] of label ids, however its label space draws them.
+    """Decode a label image to label ids uint8[H, W], by the encoding of its label space.
 
     Raises:
-        BadImageError: as :func:`decode_ids`; or it holds a colour of no label.
+        BadImageError: as :func:`decode_ids`, or a colour belongs to no label.
     """
     if labels.encoding == "ids":
         return decode_ids(data)
     if (depth := png_depth(data)) not in (8, None):
         raise BadImageError(f"has {depth} bits a channel, where 8 are expected")
     rgb = decode_image(data)
-    return np.ascontiguousarray(rgb[..., 0]) if labels.encoding == "red" else _look_up(rgb, labels)
+    if labels.encoding == "red":
+        return np.ascontiguousarray(rgb[..., 0])
+    return _ids_of_colors(rgb, labels)
 
 
-def _look_up(rgb: np.ndarray, labels: LabelSpace) -> np.ndarray:
-    """The id of the label that has each pixel's colour."""
+def _ids_of_colors(rgb: np.ndarray, labels: LabelSpace) -> np.ndarray:
+    """The label id of each pixel's colour."""
     packed = rgb.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     ids = np.zeros(packed.shape, np.uint8)
-    known = np.zeros(packed.shape, bool)
+    assigned = np.zeros(packed.shape, bool)
     for label in labels.labels:
         red, green, blue = label.color
-        here = packed == (red << 16 | green << 8 | blue)
-        ids[here] = label.id % 256
-        known |= here
-    if not known.all():
-        color = tuple(rgb[~known][0].tolist())
+        matches = packed == (red << 16 | green << 8 | blue)
+        ids[matches] = label.id % 256
+        assigned |= matches
+    if not assigned.all():
+        color = tuple(rgb[~assigned][0].tolist())
         raise BadImageError(f"holds the colour {color}, which '{labels.name}' does not define")
     return ids

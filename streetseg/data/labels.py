@@ -1,7 +1,7 @@
-"""Label spaces: which ids a data set draws, and which category each becomes.
+"""Label spaces: the ids in a data set's label images, and the category of each.
 
-A label space is data (``label_spaces/<name>.yaml``, or a file of yours); this module only reads it
-and turns it into the lookup tables that the rest of the library indexes with.
+A label space is data: ``label_spaces/<name>.yaml``, or the user's own file. This module reads it
+and makes lookup tables of it.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ from streetseg.core.errors import StreetsegError
 LABEL_SPACES = Path(__file__).parent / "label_spaces"
 
 IGNORE = 255
-"""Value of a category pixel that no loss and no score looks at (padding, unknown ids)."""
+"""Category of pixels that losses and scores ignore, such as padding and ids without a category."""
 
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Encoding = Literal["ids", "red", "colors"]
-"""How a label image holds ids: one channel (or a palette) of ids, ids in the red channel, or the
-colour of each label."""
+"""How a label image stores ids: in one channel or a palette, in the red channel, or as colours."""
 
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Category:
-    """A class that models predict. Its id is its position in the label space."""
+    """A class that models predict; its id is its position in the label space."""
 
     name: str
     color: tuple[Byte, Byte, Byte]
@@ -42,18 +41,18 @@ class Category:
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Label:
-    """An id as drawn in a data set's label images."""
+    """An id in a data set's label images."""
 
     id: Annotated[int, Field(ge=-1, le=255)]
     name: str
     category: str | None = None
-    """The category it is merged into; None for pixels that neither train nor count."""
+    """The category it is merged into; None to ignore its pixels in training and scores."""
     color: tuple[Byte, Byte, Byte] = (0, 0, 0)
     train_id: int = IGNORE
     instances: bool = False
-    """Whether single objects of this label are told apart in the data set."""
+    """Whether the data set distinguishes single objects of this label."""
     ignore_in_eval: bool = False
-    """Whether the official evaluation skips pixels of this label."""
+    """Whether the official evaluation ignores pixels of this label."""
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -68,10 +67,10 @@ class LabelSpace:
 
     @classmethod
     def load(cls, name: str, folder: Path = Path()) -> LabelSpace:
-        """Read the label space shipped under ``name``, or the YAML file ``name`` in ``folder``.
+        """Read the packaged label space ``name``, or the YAML file ``name`` in ``folder``.
 
         Raises:
-            StreetsegError: no such label space, or one that is not well formed.
+            StreetsegError: there is no such label space, or it is invalid.
         """
         path = find_yaml(name, LABEL_SPACES, folder, f"no label space named '{name}'")
         return cls.from_dict(read_yaml(path), str(path))
@@ -88,15 +87,15 @@ class LabelSpace:
         return space
 
     def _refuse_contradictions(self, origin: str) -> None:
-        named: dict[str, list[str]] = {
+        unique: dict[str, list[str]] = {
             "category": self.names,
             "label id": [str(label.id % 256) for label in self.labels],
         }
         if self.encoding == "colors":
-            named["colour"] = [str(label.color) for label in self.labels]
-        for what, values in named.items():
-            if twice := [value for value in values if values.count(value) > 1]:
-                raise StreetsegError(f"{origin}: the {what} {twice[0]} is there twice")
+            unique["colour"] = [str(label.color) for label in self.labels]
+        for what, values in unique.items():
+            if duplicates := [value for value in values if values.count(value) > 1]:
+                raise StreetsegError(f"{origin}: the {what} {duplicates[0]} occurs twice")
         used = {label.category for label in self.labels}
         for name in self.names:
             if name not in used:
@@ -128,9 +127,9 @@ class LabelSpace:
 
     @cached_property
     def category_of(self) -> np.ndarray:
-        """Lookup table from drawn id to category id: uint8[256], ``IGNORE`` where there is none.
+        """Lookup table from label id to category id: uint8[256], ``IGNORE`` where there is none.
 
-        A negative id is found at its value modulo 256, as an unsigned byte stores it.
+        A negative id is at its value modulo 256, as an unsigned byte stores it.
         """
         table = np.full(256, IGNORE, np.uint8)
         for label in self.labels:
@@ -147,7 +146,7 @@ class LabelSpace:
 
     @cached_property
     def ignored_in_eval(self) -> np.ndarray:
-        """Which drawn ids the official evaluation skips: bool[256], True where undefined."""
+        """Which label ids the official evaluation ignores: bool[256], True where undefined."""
         ignored = np.ones(256, bool)
         for label in self.labels:
             ignored[label.id % 256] = label.ignore_in_eval

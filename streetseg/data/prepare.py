@@ -3,13 +3,13 @@
 A prepared dataset is a folder::
 
     dataset.json                       format, source, size, label space, counts
-    index.parquet                      one row per frame; those left out have row -1 and an error
+    index.parquet                      one row per frame; skipped ones have row -1 and an error
     <split>/<city>/images.npy          uint8[frames, height, width, 3], RGB
     <split>/<city>/categories.npy      uint8[frames, height, width], category ids
     val/<city>/label_ids/<frame>.png   the label ids at native size, for the official score
 
-It grows in ``<folder>.partial``, shard by shard, and takes its place when it is whole. A call that
-was interrupted is gone on with: shards that were finished from the same files are kept.
+It is built shard by shard in ``<folder>.partial``, which is renamed when it is complete. A call
+resumes an interrupted one: finished shards whose source files have not changed are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from streetseg.core.atomic_files import atomic_folder, unfinished_path
 from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
 from streetseg.data.dataset import DESCRIPTION, FORMAT, INDEX
-from streetseg.data.shards import Recipe, plan_shards, write_frame
+from streetseg.data.shards import ShardSpec, plan_shards, write_frame
 from streetseg.data.sources import Frame, Source, load_source, refuse_incomplete
 
 
@@ -35,12 +35,12 @@ def prepare(params: Params) -> Path:
     """Write the prepared dataset of ``params.data.root`` to ``params.data.prepared``.
 
     Returns:
-        The folder written, which appears whole or not at all.
+        The folder, which appears only when it is complete.
 
     Raises:
-        StreetsegError: with ``prepare.on_error=fail`` a frame is missing an image, cannot be
-            read, or holds an unknown id; with ``skip`` none is left; or the destination cannot be
-            written, or is something else than a prepared dataset.
+        StreetsegError: a frame lacks an image, cannot be read or holds an unknown id, with
+            ``prepare.on_error=fail``; or no frame is usable, with ``skip``; or the destination
+            cannot be written, or is no prepared dataset.
     """
     _refuse_overlap(params.data.prepared, params.data.root)
     source = load_source(params.data.source)
@@ -53,9 +53,9 @@ def prepare(params: Params) -> Path:
 def write_dataset(
     source: Source, frames: Sequence[Frame], params: Params, destination: Path
 ) -> Path:
-    """Prepare some ``frames`` of a source; the rest is as for :func:`prepare`."""
+    """Prepare ``frames`` of a source; otherwise like :func:`prepare`."""
     root = params.data.root
-    recipe = Recipe(
+    spec = ShardSpec(
         root=root,
         size=params.prepare.size,
         labels=source.labels,
@@ -64,17 +64,17 @@ def write_dataset(
     )
     hint = "set data.prepared to a folder you may write to"
     with atomic_folder(destination, DESCRIPTION, hint, resumable=True) as folder:
-        shards = plan_shards(frames, folder, recipe)
+        shards = plan_shards(frames, folder, spec)
         rows = {shard: shard.finished() for shard in shards}
-        todo = [shard for shard in shards if rows[shard] is None]
-        jobs = [job for shard in todo for job in shard.begin()]
+        pending = [shard for shard in shards if rows[shard] is None]
+        jobs = [job for shard in pending for job in shard.begin()]
         written = parallel_map(
             write_frame, jobs, workers=params.prepare.workers, description="prepare"
         )
-        for shard in todo:
+        for shard in pending:
             rows[shard] = shard.finish(list(islice(written, len(shard.frames))))
 
-        index = pd.DataFrame([row for of_shard in rows.values() for row in of_shard or []])
+        index = pd.DataFrame([row for shard_rows in rows.values() for row in shard_rows or []])
         if not (index["error"] == "").any():
             raise StreetsegError(f"no frame of {root} can be used: {index['error'][0]}")
         index.to_parquet(folder / INDEX, index=False)
@@ -86,7 +86,7 @@ def write_dataset(
 
 
 def _describe(index: pd.DataFrame, source: Source, params: Params) -> dict[str, Any]:
-    kept = index[index["error"] == ""]
+    usable = index[index["error"] == ""]
     return {
         "format": FORMAT,
         "source": Path(params.data.source).name,
@@ -94,20 +94,19 @@ def _describe(index: pd.DataFrame, source: Source, params: Params) -> dict[str, 
         "size": list(params.prepare.size),
         "frames": {
             split: {city: int(n) for city, n in cities.value_counts(sort=False).items()}
-            for split, cities in kept.groupby("split")["city"]
+            for split, cities in usable.groupby("split")["city"]
         },
-        "skipped": int(len(index) - len(kept)),
+        "skipped": int(len(index) - len(usable)),
         "label_space": source.labels.to_dict(),
     }
 
 
 def _refuse_overlap(destination: Path, root: Path) -> None:
-    """The destination is replaced: nothing of the source may lie there, nor the reverse."""
-    here = root.resolve()
-    for there in (destination.resolve(), unfinished_path(destination.resolve())):
-        if there != here and there not in here.parents and here not in there.parents:
-            continue
-        raise StreetsegError(
-            f"data.prepared ({destination}) and data.root ({root}) overlap: name two folders, "
-            "neither inside the other"
-        )
+    """Refuse a source inside the destination, which is replaced, and the reverse."""
+    source = root.resolve()
+    for output in (destination.resolve(), unfinished_path(destination.resolve())):
+        if output.is_relative_to(source) or source.is_relative_to(output):
+            raise StreetsegError(
+                f"data.prepared ({destination}) and data.root ({root}) overlap: name two folders, "
+                "neither inside the other"
+            )

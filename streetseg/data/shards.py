@@ -1,7 +1,7 @@
-"""The shards that a prepared dataset is made of: one folder for each split and city.
+"""The shards of a prepared dataset: one folder for each split and city.
 
-A shard that is finished holds ``shard.json`` until the dataset is whole: the rows of the index, and
-a fingerprint of what they were made from. Worker processes import this module, so it stays light.
+A finished shard holds ``shard.json`` until the dataset is complete: its rows of the index, and a
+fingerprint of their inputs. Worker processes import this module, so it imports little.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ from streetseg.data.sources import EVALUATED, Frame
 
 LEDGER = "shard.json"
 
-
 Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What a shard depends on besides its frames."""
+class ShardSpec:
+    """The inputs of a shard besides its frames."""
 
     root: Path
     size: tuple[int, int]
@@ -40,23 +39,23 @@ class Recipe:
     format: int
 
     def fingerprint(self, frames: Iterable[Frame]) -> str:
-        """A digest of the recipe and of the frames' files by path, size and time of change."""
-        told = [self.format, self.size, self.labels.to_dict(), self.skip_errors]
-        told += [[frame.name, _state(frame.image), _state(frame.label)] for frame in frames]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        """A digest of the spec and of the frames' files by path, size and time of modification."""
+        inputs = [self.format, self.size, self.labels.to_dict(), self.skip_errors]
+        inputs += [[frame.name, _stat(frame.image), _stat(frame.label)] for frame in frames]
+        return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The frames of a city in a split, and the folder that they are written to."""
+    """The frames of one city in one split, and the folder they are written to."""
 
     folder: Path
     frames: tuple[Frame, ...]
-    recipe: Recipe
+    spec: ShardSpec
     fingerprint: str
 
     def finished(self) -> Rows | None:
-        """The rows of the index, if the shard was finished from the files as they are now."""
+        """The rows of the index, if the shard is finished and its inputs have not changed."""
         try:
             ledger = json.loads((self.folder / LEDGER).read_text())
             return ledger["rows"] if ledger["fingerprint"] == self.fingerprint else None
@@ -64,27 +63,26 @@ class Shard:
             return None
 
     def begin(self) -> list[Job]:
-        """Make empty arrays, and say what is to be written where."""
+        """Create empty arrays, and return one job per frame."""
         shutil.rmtree(self.folder, ignore_errors=True)
         evaluated = self.frames[0].split == EVALUATED
         (self.folder / "label_ids" if evaluated else self.folder).mkdir(parents=True)
-        for name, shape in (("images", (*self.recipe.size, 3)), ("categories", self.recipe.size)):
+        for name, shape in (("images", (*self.spec.size, 3)), ("categories", self.spec.size)):
             np.lib.format.open_memmap(
                 self.folder / f"{name}.npy", "w+", np.uint8, (len(self.frames), *shape)
             )
-        places = len(self.frames)
         return [
-            Job(frame, self.folder, row - places, self.recipe)
+            Job(frame, self.folder, row - len(self.frames), self.spec)
             for row, frame in enumerate(self.frames)
         ]
 
     def finish(self, rows: Rows) -> Rows:
-        """Close the gaps that skipped frames left, and note that the shard is whole."""
+        """Remove the rows of skipped frames from the arrays, and mark the shard as finished."""
         kept = [row for row in rows if not row["error"]]
         if len(kept) < len(rows):
-            places = [place for place, row in enumerate(rows) if not row["error"]]
+            numbers = [number for number, row in enumerate(rows) if not row["error"]]
             for name in ("images", "categories"):
-                _keep(self.folder / f"{name}.npy", places)
+                _keep_rows(self.folder / f"{name}.npy", numbers)
         for number, row in enumerate(kept):
             row["row"] = number
         ledger = {"fingerprint": self.fingerprint, "rows": rows}
@@ -92,7 +90,7 @@ class Shard:
         return rows
 
     def close(self) -> None:
-        """Remove the note: the rows are in the index now. An empty shard goes altogether."""
+        """Remove the ledger, whose rows are in the index now, and the shard if it is empty."""
         (self.folder / LEDGER).unlink()
         if not np.load(self.folder / "images.npy", mmap_mode="r").size:
             shutil.rmtree(self.folder)
@@ -100,21 +98,21 @@ class Shard:
 
 @dataclass(frozen=True)
 class Job:
-    """A frame and its place in a shard."""
+    """A frame and its position in a shard."""
 
     frame: Frame
     folder: Path
-    place: int
+    row: int
     """Counted from the end of the array files, which begin with a header: -1 is the last."""
-    recipe: Recipe
+    spec: ShardSpec
 
 
-def plan_shards(frames: Iterable[Frame], folder: Path, recipe: Recipe) -> list[Shard]:
-    """One shard for each split and city of the sorted frames; what else is in ``folder`` goes."""
+def plan_shards(frames: Iterable[Frame], folder: Path, spec: ShardSpec) -> list[Shard]:
+    """Plan a shard per split and city of the sorted frames, and clear the rest of ``folder``."""
     shards = []
     for (split, city), group in groupby(frames, key=lambda frame: (frame.split, frame.city)):
         members = tuple(group)
-        shards.append(Shard(folder / split / city, members, recipe, recipe.fingerprint(members)))
+        shards.append(Shard(folder / split / city, members, spec, spec.fingerprint(members)))
     planned = {shard.folder for shard in shards}
     for path in (*folder.glob("*"), *folder.glob("*/*")):
         if path.is_file():
@@ -125,57 +123,57 @@ def plan_shards(frames: Iterable[Frame], folder: Path, recipe: Recipe) -> list[S
 
 
 def write_frame(job: Job) -> dict[str, Any]:
-    """Prepare a frame, put it in its place, and return its row of the index.
+    """Prepare a frame, write it to its shard, and return its row of the index.
 
     Raises:
-        StreetsegError: the frame cannot be used and the recipe does not skip it.
+        StreetsegError: the frame cannot be used, and the spec does not skip errors.
     """
-    frame, recipe = job.frame, job.recipe
-    known = {
+    frame, spec = job.frame, job.spec
+    source = {
         "frame": frame.name,
         "split": frame.split,
         "city": frame.city,
         "row": -1,
-        "image": frame.image.relative_to(recipe.root).as_posix(),
-        "label": frame.label.relative_to(recipe.root).as_posix(),
+        "image": frame.image.relative_to(spec.root).as_posix(),
+        "label": frame.label.relative_to(spec.root).as_posix(),
         "error": "",
     }
     try:
-        prepared = prepare_frame(frame, recipe.size, recipe.labels)
+        prepared = prepare_frame(frame, spec.size, spec.labels)
     except StreetsegError as error:
-        if recipe.skip_errors:
-            reason = str(error).replace(f"{recipe.root}/", "")
-            return {**known, **blank_measures(recipe.labels), "error": reason}
+        if spec.skip_errors:
+            reason = str(error).replace(f"{spec.root}/", "")
+            return {**source, **blank_measures(spec.labels), "error": reason}
         raise StreetsegError(
             f"{error}: fix or remove the frame, or set prepare.on_error=skip"
         ) from None
-    _write(job.folder / "images.npy", job.place, prepared.rgb)
-    _write(job.folder / "categories.npy", job.place, prepared.categories)
+    _write(job.folder / "images.npy", job.row, prepared.rgb)
+    _write(job.folder / "categories.npy", job.row, prepared.categories)
     if frame.split == EVALUATED:
         (job.folder / "label_ids" / f"{frame.name}.png").write_bytes(prepared.label_png)
-    return {**known, **prepared.measures}
+    return {**source, **prepared.measures}
 
 
-def _write(path: Path, place: int, pixels: np.ndarray) -> None:
-    # Not through a memory map: its pages would count as this process's memory.
+def _write(path: Path, row: int, pixels: np.ndarray) -> None:
+    # A memory map would be simpler, but its pages count as memory of this process.
     with path.open("r+b") as file:
-        file.seek(place * pixels.nbytes, 2)
+        file.seek(row * pixels.nbytes, 2)
         file.write(np.ascontiguousarray(pixels).data)
 
 
-def _keep(path: Path, places: Sequence[int]) -> None:
-    """Rewrite an array with only some of its rows."""
+def _keep_rows(path: Path, rows: Sequence[int]) -> None:
+    """Rewrite an array file with only some of its rows."""
     unfinished = path.with_suffix(".partial")
     array = np.load(path, mmap_mode="r")
     with unfinished.open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(places), *array.shape[1:])}
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *array.shape[1:])}
         np.lib.format.write_array_header_1_0(file, header)
-        for place in places:
-            file.write(array[place].tobytes())
+        for row in rows:
+            file.write(array[row].tobytes())
     unfinished.rename(path)
 
 
-def _state(path: Path) -> list[Any]:
+def _stat(path: Path) -> list[Any]:
     try:
         status = path.stat()
     except OSError:

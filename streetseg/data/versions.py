@@ -1,4 +1,4 @@
-"""Data versions: naming a prepared dataset by its DVC hash, and fetching it by that name."""
+"""Data versions: prepared datasets named by their DVC hash, found in git and fetched by DVC."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ STAGE = "prepare"
 
 @dataclass(frozen=True)
 class DataCommit:
-    """A commit that brought a data version into ``dvc.lock``."""
+    """A commit that changed ``dvc.lock`` to a data version."""
 
     commit: str
     date: str
-    """Such as 2026-01-31."""
+    """In the format 2026-01-31."""
     subject: str
     source: str | None
-    """``data.source`` in its ``params.yaml``."""
+    """``data.source`` in the ``params.yaml`` of the commit."""
     root: str | None
-    """``data.root`` there."""
+    """``data.root`` in the same file."""
 
 
 def resolve(version_or_revision: str, repository: str) -> str:
-    """The data version itself, or the one that a git revision of ``repository`` names.
+    """Return the data version itself, or the one at a git revision of ``repository``.
 
     Raises:
-        StreetsegError: neither a data version nor a revision with prepared data.
+        StreetsegError: it is neither a data version nor a revision with prepared data.
     """
     if DATA_VERSION.fullmatch(version_or_revision):
         return version_or_revision
@@ -54,31 +54,31 @@ def resolve(version_or_revision: str, repository: str) -> str:
 
 
 def version_at(repository: str, revision: str) -> str:
-    """The data version that ``dvc.lock`` names at a git revision.
+    """Read the data version from ``dvc.lock`` at a git revision.
 
     Args:
-        repository: path or URL of the git repository; a private one over HTTPS is read with
-            ``GIT_USERNAME`` and ``GIT_TOKEN`` of the environment.
+        repository: path or URL of the git repository. A private one over HTTPS needs the variables
+            ``GIT_USERNAME`` and ``GIT_TOKEN``.
         revision: branch, tag or commit.
 
     Raises:
-        StreetsegError: no such repository or revision, or the data was not prepared there.
+        StreetsegError: there is no such repository or revision, or its data was not prepared.
     """
     if not revision:
-        raise StreetsegError("no data version is given: name one, or a git revision")
+        raise StreetsegError("the data version is empty: name one, or a git revision")
     missing = f"no data version in dvc.lock of {repository} at '{revision}'"
     with _files_at(repository, revision, missing) as files:
-        return _version_in(files.read_text("dvc.lock"))
+        return _locked_output(files.read_text("dvc.lock"))["md5"]
 
 
 def locked_version(lock: Path) -> str:
-    """The data version that a ``dvc.lock`` names.
+    """Read the data version from a ``dvc.lock``.
 
     Raises:
-        StreetsegError: no such file, no YAML, or the data was not prepared yet.
+        StreetsegError: there is no such file, it is no YAML, or the data was not prepared.
     """
     try:
-        return _version_in(lock.read_text())
+        return _locked_output(lock.read_text())["md5"]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StreetsegError(f"{lock} is not valid YAML: {one_line(error, None)}") from None
     except (OSError, LookupError, TypeError):
@@ -86,25 +86,25 @@ def locked_version(lock: Path) -> str:
 
 
 def commits_of(version: str, repository: str) -> list[DataCommit]:
-    """The commits that brought a data version into ``dvc.lock``, the newest first.
+    """The commits that changed ``dvc.lock`` to a data version, newest first.
 
     Returns:
-        An empty list if there are none, or ``repository`` is no git repository on this machine.
+        An empty list if there are none, or ``repository`` is no local git repository.
     """
     log = ("log", "--all", f"-S{version}", "--format=%H%x09%cs%x09%s", "--", "dvc.lock")
-    found = []
+    commits = []
     for line in _git(repository, *log).splitlines():
         commit, date, subject = line.split("\t", 2)
         if version in _git(repository, "show", f"{commit}:./dvc.lock"):
             data = _data_settings(_git(repository, "show", f"{commit}:./params.yaml"))
-            found.append(DataCommit(commit, date, subject, data.get("source"), data.get("root")))
-    return found
+            commits.append(DataCommit(commit, date, subject, data.get("source"), data.get("root")))
+    return commits
 
 
 def branches_and_tags_of(version: str, repository: str) -> list[str]:
     """The branches and tags whose ``dvc.lock`` names a data version; none without a repository."""
-    listed = ("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags")
-    names = _git(repository, *listed).split()
+    list_refs = ("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags")
+    names = _git(repository, *list_refs).split()
     if not names:
         return []
     search = ("grep", "--files-with-matches", "--fixed-strings", version, *names, "--", "dvc.lock")
@@ -112,16 +112,16 @@ def branches_and_tags_of(version: str, repository: str) -> list[str]:
 
 
 def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()) -> Path:
-    """Bring a prepared dataset from a DVC remote, verified by its hash.
+    """Download a prepared dataset from a DVC remote, verified by its hash.
 
     Args:
         version: a data version, ``<md5>.dir``.
         remote: URL of the DVC remote: a folder, ``s3://bucket/prefix``, ...
-        destination: the folder to make; replaced if it is a prepared dataset.
-        only: files of it to bring instead of all; each is verified by its own hash.
+        destination: the folder to write; replaced if it is a prepared dataset.
+        only: the files to download instead of all; each is verified by its own hash.
 
     Raises:
-        StreetsegError: not a data version, not in the remote, or not what its hash says.
+        StreetsegError: it is no data version, is not in the remote, or does not match its hash.
     """
     from dvc.exceptions import CheckoutError
     from dvc.repo import Repo
@@ -131,13 +131,14 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
             f"'{version}' is not a data version: take the md5 ending in '.dir' of the stage "
             f"'{STAGE}' in dvc.lock"
         )
-    shown = redact(remote)
+    safe_url = redact(remote)
     ensure_replaceable(destination, DESCRIPTION)
-    with tempfile.TemporaryDirectory(dir=_parent(destination)) as scratch:
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent) as scratch:
         workspace = Path(scratch)
         pointer = {"outs": [{"md5": version, "hash": "md5", "path": "prepared"}]}
         (workspace / "prepared.dvc").write_text(yaml.safe_dump(pointer))
-        with _dvc_errors() as said:
+        with _collect_dvc_errors() as errors:
             try:
                 with Repo.init(scratch, no_scm=True) as repo, repo.config.edit("local") as config:
                     config["core"] = {
@@ -150,18 +151,18 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
                     repo.pull([str(workspace / "prepared" / name) for name in only] or None)
             except CheckoutError:
                 raise StreetsegError(
-                    f"data version {version} is not in {shown}, or not whole: {_last(said)}push "
-                    "it there, or name another data.remote"
+                    f"data version {version} is not in {safe_url}, or incomplete: "
+                    f"{_last_line(errors)}push it there, or name another data.remote"
                 ) from None
-            except Exception as error:  # of DVC, its file systems, or a damaged object's parser
+            except Exception as error:  # by DVC, a file system, or the parser of a damaged object
                 raise StreetsegError(
-                    f"data version {version} cannot be fetched from {shown}: "
-                    f"{_last(said)}{redact(one_line(error, None))}"
+                    f"data version {version} cannot be fetched from {safe_url}: "
+                    f"{_last_line(errors)}{redact(one_line(error, None))}"
                 ) from None
-        arrived = all((workspace / "prepared" / name).is_file() for name in only)
-        if not arrived or _fetched_version(workspace, bool(only), version) != version:
+        complete = all((workspace / "prepared" / name).is_file() for name in only)
+        if not complete or _fetched_version(workspace, bool(only), version) != version:
             raise StreetsegError(
-                f"data version {version} from {shown} is not what its hash says: the remote is "
+                f"data version {version} from {safe_url} does not match its hash: the remote is "
                 "damaged; push the data again"
             )
         replace_folder(workspace / "prepared", destination)
@@ -169,15 +170,15 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
 
 
 def fetch_index(name: str, data: Data, destination: Path) -> PreparedDataset:
-    """Bring what is known of a dataset's frames, without their pixels.
+    """Download the index of a dataset, without its pixels.
 
     Args:
         name: a folder with a prepared dataset, a data version, or a git revision.
-        data: where data versions and git revisions are looked up.
+        data: the remote and the repository to look in.
         destination: the folder to write to.
 
     Raises:
-        StreetsegError: it is none of these, or cannot be fetched.
+        StreetsegError: ``name`` is none of these, or cannot be fetched.
     """
     folder = Path(name)
     if (folder / DESCRIPTION).is_file() or folder.is_absolute():
@@ -189,16 +190,16 @@ def fetch_index(name: str, data: Data, destination: Path) -> PreparedDataset:
         f"the data of '{name}' is neither in the DVC cache of {data.repository} nor in its remote"
     )
     with _files_at(data.repository, name, missing) as files:
-        there = yaml.safe_load(files.read_text("dvc.lock"))["stages"][STAGE]["outs"][0]["path"]
+        folder_in_git = _locked_output(files.read_text("dvc.lock"))["path"]
         destination.mkdir(parents=True, exist_ok=True)
         for file in INDEX_FILES:
-            (destination / file).write_bytes(files.read_bytes(f"{there}/{file}"))
+            (destination / file).write_bytes(files.read_bytes(f"{folder_in_git}/{file}"))
     return PreparedDataset(destination)
 
 
 @contextmanager
 def reference(params: Params) -> Iterator[PreparedDataset | None]:
-    """What is known of the frames of ``validate.reference``, if one is set.
+    """The index of the dataset ``validate.reference``, or None if none is set.
 
     Raises:
         StreetsegError: it cannot be fetched.
@@ -211,10 +212,10 @@ def reference(params: Params) -> Iterator[PreparedDataset | None]:
 
 
 def resolve_reference(params: Params) -> str | None:
-    """``validate.reference`` with a git revision settled to the data version it names now.
+    """``validate.reference``, with a git revision resolved to its data version.
 
     Raises:
-        StreetsegError: neither a folder, a data version, nor a revision with prepared data.
+        StreetsegError: it is neither a folder, a data version, nor a revision with prepared data.
     """
     named = params.validation.reference
     if named is None or (Path(named) / DESCRIPTION).is_file():
@@ -223,14 +224,14 @@ def resolve_reference(params: Params) -> str | None:
 
 
 def _git(repository: str, *arguments: str) -> str:
-    """What git prints; nothing where it fails."""
+    """The output of a git command; empty if it fails."""
     command = ["git", "-C", repository, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 @contextmanager
 def _files_at(repository: str, revision: str, failed: str) -> Iterator[DVCFileSystem]:
-    """The files of a git revision, with those that DVC tracks; ``failed`` begins the error."""
+    """The files of a git revision, including those tracked by DVC; errors begin with ``failed``."""
     from dvc.api import DVCFileSystem
     from dvc.repo.open_repo import clean_repos
 
@@ -241,11 +242,11 @@ def _files_at(repository: str, revision: str, failed: str) -> Iterator[DVCFileSy
         raise StreetsegError(redact(f"{failed}: {one_line(error, None)}")) from None
     finally:
         if address != repository:
-            clean_repos()  # DVC's clone has the token in its configuration
+            clean_repos()  # the configuration of DVC's clone holds the token
 
 
 def _data_settings(params: str) -> dict[str, Any]:
-    """The section ``data`` of a ``params.yaml`` of any time; empty where it cannot be read."""
+    """The section ``data`` of any version of ``params.yaml``; empty if it cannot be read."""
     try:
         data = (yaml.safe_load(params) or {}).get("data")
     except (yaml.YAMLError, AttributeError):
@@ -253,41 +254,37 @@ def _data_settings(params: str) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _version_in(lock: str) -> str:
-    return yaml.safe_load(lock)["stages"][STAGE]["outs"][0]["md5"]
+def _locked_output(lock: str) -> dict[str, Any]:
+    """The prepared dataset in the text of a ``dvc.lock``: path, md5 and size."""
+    return yaml.safe_load(lock)["stages"][STAGE]["outs"][0]
 
 
-def _fetched_version(workspace: Path, partly: bool, version: str) -> str:
-    """The hash of what was fetched: of all its files, or else of the listing they are in."""
-    if not partly:
+def _fetched_version(workspace: Path, partial: bool, version: str) -> str:
+    """The hash of the fetched files, or of the listing if only some were fetched."""
+    if not partial:
         return data_version(workspace / "prepared")
     listing = workspace / ".dvc" / "cache" / "files" / "md5" / version[:2] / version[2:]
     return f"{hashlib.md5(listing.read_bytes()).hexdigest()}.dir"
 
 
 @contextmanager
-def _dvc_errors() -> Iterator[list[str]]:
-    """Collect the errors that DVC logs instead of letting it print them."""
-    said: list[str] = []
+def _collect_dvc_errors() -> Iterator[list[str]]:
+    """Collect the errors that DVC would print."""
+    errors: list[str] = []
     handler = logging.Handler(logging.ERROR)
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: errors.append(record.getMessage())  # type: ignore[method-assign]
     loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.ERROR)
     try:
-        yield said
+        yield errors
     finally:
         for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
             logger.handlers, logger.propagate = handlers, propagate
             logger.setLevel(level)
 
 
-def _last(said: list[str]) -> str:
-    return f"{redact(one_line(said[-1], None))}: " if said else ""
-
-
-def _parent(destination: Path) -> Path:
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    return destination.parent
+def _last_line(errors: list[str]) -> str:
+    return f"{redact(one_line(errors[-1], None))}: " if errors else ""

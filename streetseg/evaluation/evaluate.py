@@ -18,7 +18,6 @@ from streetseg.evaluation.metrics import METRICS, Subject, join_results
 from streetseg.evaluation.ranked_frames import RankedFrames
 from streetseg.evaluation.report import write_report
 from streetseg.evaluation.result import Evaluation, FrameScore, write_evaluation
-from streetseg.images.errors import BadImageError
 from streetseg.inference.segmenter import Segmenter, softmax
 from streetseg.inference.self_check import check_onnx
 from streetseg.inference.upsampling import categories_at
@@ -103,7 +102,7 @@ def _check_fit(model: Segmenter, dataset: PreparedDataset) -> None:
 
 
 def _score_frame(model: Segmenter, dataset: PreparedDataset, row: int) -> ScoredFrame:
-    image, truth = np.array(dataset.image(row)), _read_truth(dataset, row)
+    image, truth = np.array(dataset.image(row)), dataset.label_ids(row)
     began = time.perf_counter()
     logits = model.logits(image[None])[0]
     categories = categories_at(logits, truth.shape)
@@ -118,19 +117,6 @@ def _score_frame(model: Segmenter, dataset: PreparedDataset, row: int) -> Scored
         categories=categories,
         seconds=seconds,
     )
-
-
-def _read_truth(dataset: PreparedDataset, row: int) -> np.ndarray:
-    """Label ids uint8[H, W] at native size."""
-    try:
-        return dataset.label_ids(row)
-    except (OSError, BadImageError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.reason
-        frame = dataset.index.frame[row]
-        raise StreetsegError(
-            f"{dataset.path} has no labels of {frame} at native size ({reason}): prepare or fetch "
-            "the data again"
-        ) from None
 
 
 def _draw(evaluation: Evaluation, ranked: RankedFrames, folder: Path) -> None:

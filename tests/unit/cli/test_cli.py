@@ -88,7 +88,7 @@ def test_wrong_usage_is_status_2(streetseg: Command) -> None:
     ("arguments", "said"),
     [
         (("train", "--set", "train.epochz=1"), "did you mean 'epochs'"),
-        (("prepare", "--set", "data.root=nowhere"), "data.root = nowhere is not there"),
+        (("prepare", "--set", "data.root=nowhere"), "data.root = nowhere does not exist"),
         (("validate", "--set", "data.prepared=nowhere"), "streetseg prepare"),
         (
             ("train", "--set", "model.architecture=Unet", "--set", "model.encoder=resnet1818"),

@@ -50,7 +50,7 @@ def test_a_damaged_copy_is_fetched_again(
     victim = next((cache / version).rglob("*.json"))
     victim.write_text("{}")
     fetch_through(cache, version, remote, tmp_path / "prepared")
-    assert "is not what its name says" in capsys.readouterr().err
+    assert "does not match its hash" in capsys.readouterr().err
     assert data_version(tmp_path / "prepared") == data_version(cache / version) == version
 
 
@@ -78,7 +78,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(
     version = data_version(dataset.path)
     fetch_through(tmp_path / "not-there", version, remote, tmp_path / "prepared")
     said = capsys.readouterr().err
-    assert said.startswith(f"warning: the data cache is of no use: cannot write {tmp_path}")
+    assert said.startswith(f"warning: the data cache cannot be used: cannot write {tmp_path}")
     assert len(said.splitlines()) == 1
     assert data_version(tmp_path / "prepared") == version
 

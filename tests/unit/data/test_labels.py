@@ -127,7 +127,7 @@ def test_a_space_holds_ids_unless_it_says_otherwise() -> None:
 
 def test_ids_that_one_byte_cannot_tell_apart_are_refused() -> None:
     labels = [{"id": -1, "name": "plate"}, {"id": 255, "name": "unlabelled"}]
-    with pytest.raises(StreetsegError, match=r"mine: the label id 255 is there twice"):
+    with pytest.raises(StreetsegError, match=r"mine: the label id 255 occurs twice"):
         LabelSpace.from_dict({**SMALL, "labels": [*SMALL["labels"], *labels]}, "mine")
 
 

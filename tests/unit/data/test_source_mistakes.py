@@ -85,12 +85,12 @@ LABEL_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a category twice": (
         {"categories": [*OWN_LABELS["categories"], OWN_LABELS["categories"][0]]},
-        "category ground is there twice",
+        "category ground occurs twice",
     ),
-    "an id twice": (labels_with(id=5), "label id 5 is there twice"),
+    "an id twice": (labels_with(id=5), "label id 5 occurs twice"),
     "a colour twice": (
         {"encoding": "colors", **labels_with(color=[4, 5, 6])},
-        r"colour \(4, 5, 6\) is there twice",
+        r"colour \(4, 5, 6\) occurs twice",
     ),
     "an id that no byte holds": (labels_with(id=256), r"labels\.0\.id = 256: .*255"),
     "an impossible colour": (labels_with(color=[0, 0, 300]), r"labels\.0\.color\.2 = 300"),
@@ -153,7 +153,7 @@ def test_a_source_with_the_test_split_alone_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
     said = error_of(lambda: load_source("kitti-road").find(tmp_path / "nowhere"))
-    assert "is not there" in said
+    assert "does not exist" in said
     assert "synth" not in said
 
 
