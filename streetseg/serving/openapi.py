@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from streetseg import __version__
@@ -48,13 +47,44 @@ DRIFT_EXAMPLE = {
     "window": 1000,
     "features": {"brightness": {"verdict": "stable", "psi": 0.03}},
 }
-UNAUTHORIZED = {401: "send a valid token: 'Authorization: Bearer TOKEN'"}
-UNAVAILABLE = {503: "too many images at once: try again in a second"}
+COMMON_ERRORS = {503: "too many images at once: try again in a second"}
+TOKEN_ERRORS = {401: "send a valid token: 'Authorization: Bearer TOKEN'"}
 UPLOAD_ERRORS = {
     400: "the field 'image' is not an image",
     408: "the upload did not arrive within 30 seconds",
     413: "at most 20 megabytes are taken",
     415: "the field 'image' is GIF: use PNG, JPEG or WebP",
+}
+IMAGE = {"type": "string", "format": "binary"}
+OPACITY = {"type": "number", "default": 0.5, "minimum": 0, "maximum": 1}
+UPLOADS: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str]] = {
+    "/segment": ({"image": IMAGE}, None, "Category ids of an image, as a palette PNG of its size."),
+    "/overlay": (
+        {"image": IMAGE, "opacity": OPACITY},
+        None,
+        "The image under the colours of its categories, as PNG.",
+    ),
+    "/describe": (
+        {"image": IMAGE},
+        DESCRIPTION_EXAMPLE,
+        "The size of an image, and the fraction of its pixels in each category, 0 to 1.",
+    ),
+    "/segment_batch": (
+        {"images": {"type": "array", "items": IMAGE, "minItems": 1}},
+        BATCH_EXAMPLE,
+        "Category ids of several images, in their order; an unusable image has its error.",
+    ),
+}
+"""Of each path: its form, of which the first field is required, the answer if JSON, and its use."""
+QUERIES = {
+    "/model": (MODEL_EXAMPLE, "The model that answers, and where it comes from."),
+    "/drift": (DRIFT_EXAMPLE, "Recent images compared with those of the model's evaluation."),
+}
+PROBES = {
+    "/livez": "200 while the process is alive.",
+    "/healthz": "The same as `/livez`.",
+    "/readyz": "200 while there is a model to answer with.",
+    "/metrics": "Metrics for Prometheus.",
 }
 
 API_POLICY = (
@@ -77,9 +107,6 @@ API_PAGE = """<!DOCTYPE html>
 """
 """Swagger UI from BentoML's own files; BentoML's page loads it from another server."""
 
-IMAGE = {"type": "string", "format": "binary"}
-PNG = {"image/png": {"schema": IMAGE}}
-
 
 def openapi_document(settings: Serve, *, tokens: bool) -> dict[str, Any]:
     """OpenAPI 3.0 of all public routes.
@@ -88,60 +115,29 @@ def openapi_document(settings: Serve, *, tokens: bool) -> dict[str, Any]:
         settings: the limits that it states.
         tokens: whether requests need a token.
     """
-    several = {
-        "type": "array",
-        "items": IMAGE,
-        "minItems": 1,
-        "maxItems": settings.max_images_per_request,
-    }
-    opacity = {"type": "number", "default": 0.5, "minimum": 0, "maximum": 1}
-    errors = UNAVAILABLE | (UNAUTHORIZED if tokens else {})
-    paths = {
-        "/segment": _post(
-            "Category ids of an image, as a palette PNG of its size.",
-            {"image": IMAGE},
-            PNG,
-            errors,
-        ),
-        "/overlay": _post(
-            "The image under the colours of its categories, as PNG.",
-            {"image": IMAGE, "opacity": opacity},
-            PNG,
-            errors,
-        ),
-        "/describe": _post(
-            "The size of an image, and the fraction of its pixels in each category, 0 to 1.",
-            {"image": IMAGE},
-            _json(DESCRIPTION_EXAMPLE),
-            errors,
-        ),
-        "/segment_batch": _post(
-            "Category ids of several images, in their order; an unusable image has its error.",
-            {"images": several},
-            _json(BATCH_EXAMPLE),
-            errors,
-        ),
-        "/model": _get(
-            "The model that answers, and where it comes from.", _json(MODEL_EXAMPLE), errors
-        ),
-        "/drift": _get(
-            "Recent images compared with those that the model was evaluated on.",
-            _json(DRIFT_EXAMPLE),
-            errors,
-        ),
-        "/metrics": _get("Metrics for Prometheus.", {"text/plain": {}}, errors),
-        "/livez": _get("200 while the process is alive; `/healthz` is the same.", {}, {}),
-        "/readyz": _get("200 while there is a model to answer with.", {}, UNAVAILABLE),
-    }
+    errors = COMMON_ERRORS | (TOKEN_ERRORS if tokens else {})
+    paths: dict[str, Any] = {}
+    for path, (fields, example, summary) in UPLOADS.items():
+        if "images" in fields:
+            fields = {"images": {**fields["images"], "maxItems": settings.max_images_per_request}}
+        form = {"type": "object", "required": [next(iter(fields))], "properties": fields}
+        body = {"required": True, "content": {"multipart/form-data": {"schema": form}}}
+        answer = _json(example) if example else {"image/png": {"schema": IMAGE}}
+        operation = _operation(summary, answer, errors | UPLOAD_ERRORS)
+        paths[path] = {"post": {"requestBody": body, **operation}}
+    for path, (state, summary) in QUERIES.items():
+        paths[path] = {"get": _operation(summary, _json(state), errors)}
+    for path, summary in PROBES.items():
+        paths[path] = {"get": {"description": summary, "responses": {"200": {"description": "OK"}}}}
+    description = DESCRIPTION.format(
+        megabytes=settings.max_megabytes,
+        megapixels=settings.max_megapixels,
+    )
+    info = {"title": "Street segmenter", "version": __version__}
     error = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-    limits = {"megabytes": settings.max_megabytes, "megapixels": settings.max_megapixels}
     document: dict[str, Any] = {
         "openapi": "3.0.2",
-        "info": {
-            "title": "Street segmenter",
-            "version": __version__,
-            "description": DESCRIPTION.format(**limits),
-        },
+        "info": {**info, "description": description},
         "servers": [{"url": "."}],
         "paths": paths,
         "components": {"schemas": {"Error": error}},
@@ -153,43 +149,17 @@ def openapi_document(settings: Serve, *, tokens: bool) -> dict[str, Any]:
     return document
 
 
-def _post(
-    summary: str,
-    fields: Mapping[str, Any],
-    content: Mapping[str, Any],
-    errors: Mapping[int, str],
-) -> dict[str, Any]:
-    """A route that takes a form whose first field is required."""
-    form = {"type": "object", "required": list(fields)[:1], "properties": dict(fields)}
-    body = {"required": True, "content": {"multipart/form-data": {"schema": form}}}
-    return {
-        "post": {"requestBody": body, **_operation(summary, content, {**UPLOAD_ERRORS, **errors})}
-    }
-
-
-def _get(summary: str, content: Mapping[str, Any], errors: Mapping[int, str]) -> dict[str, Any]:
-    return {"get": _operation(summary, content, errors)}
-
-
-def _operation(
-    summary: str, content: Mapping[str, Any], errors: Mapping[int, str]
-) -> dict[str, Any]:
+def _operation(summary: str, content: dict[str, Any], errors: dict[int, str]) -> dict[str, Any]:
     version = {"description": "The model version that answered", "schema": {"type": "string"}}
-    answer = {
-        "description": summary,
-        "headers": {"X-Model-Version": version},
-        "content": dict(content),
-    }
+    headers = {"X-Model-Version": version}
+    answer = {"description": summary, "headers": headers, "content": content}
     schema = {"$ref": "#/components/schemas/Error"}
     refusals = {
-        str(status): {
-            "description": message,
-            "content": {"application/json": {"schema": schema, "example": {"error": message}}},
-        }
+        str(status): {"description": message, "content": _json({"error": message}, schema)}
         for status, message in sorted(errors.items())
     }
     return {"description": summary, "responses": {"200": answer, **refusals}}
 
 
-def _json(example: Mapping[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"type": "object"}, "example": example}}
+def _json(example: object, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"application/json": {"schema": schema or {"type": "object"}, "example": example}}
