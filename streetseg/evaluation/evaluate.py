@@ -62,7 +62,7 @@ def evaluate(
     confusion = ConfusionAccumulator(dataset.labels)
     baseline = open_baseline(champion, model, dataset, rows)
     subject = Subject(model, dataset, index, params.evaluate.tta)
-    metrics = [confusion, *(make(subject) for make in METRICS.values())]
+    metrics = [confusion, *filter(None, (make(subject) for make in METRICS.values()))]
 
     for row in track(rows, total=len(rows), description="evaluate"):
         frame = _score_frame(model, dataset, row)
@@ -83,7 +83,7 @@ def evaluate(
         frames=[FrameScore(names[position], mious[position]) for position in ranking],
         n_seen_in_training=count_seen_frames(artifact, dataset, rows),
         champion=baseline.result() if baseline else None,
-        metrics=join_results(metric.result() for metric in metrics),
+        metrics=join_results(metrics),
         counts=confusion.counts,
     )
     ranked = RankedFrames(model, dataset, rows[ranking], evaluation.frames)
@@ -121,7 +121,7 @@ def _score_frame(model: Segmenter, dataset: PreparedDataset, row: int) -> Scored
 
 def _draw(evaluation: Evaluation, ranked: RankedFrames, folder: Path) -> None:
     """Draw the confusion matrix and a sheet of predictions, and write the report."""
-    labels, scores, n_frames = ranked.dataset.labels, evaluation.scores, len(ranked)
+    labels, scores, n_frames = ranked.dataset.labels, evaluation.scores, len(evaluation.frames)
     title = (
         f"{n_frames} {evaluation.split} frames: mIoU {scores.miou:.3f} over "
         f"{len(scores.categories)} categories, official category score "
@@ -129,7 +129,7 @@ def _draw(evaluation: Evaluation, ranked: RankedFrames, folder: Path) -> None:
     )
     rows = []
     for rank in np.linspace(0, n_frames - 1, min(N_SHEET_FRAMES, n_frames)).round().astype(int):
-        frame = ranked[rank]
+        frame = ranked.predict(rank)
         caption = f"{frame.score.name}: mIoU {frame.score.miou:.2f}, {rank + 1} of {n_frames}"
         rows.append(SheetRow(caption, frame.rgb, frame.truth, frame.predicted))
     draw_predictions(rows, labels, title, folder / "predictions.png")

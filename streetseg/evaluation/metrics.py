@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,15 @@ import pandas as pd
 
 from streetseg.core.parallel import cores
 from streetseg.data.dataset import PreparedDataset
+from streetseg.data.labels import LabelSpace
 from streetseg.data.sources import EVALUATED
 from streetseg.evaluation.tta import AugmentedScores
 from streetseg.inference.segmenter import Segmenter
-from streetseg.metrics.benchmark import BenchmarkScore
 from streetseg.metrics.boundary_iou import BoundaryIou
 from streetseg.metrics.calibration import Calibration
+from streetseg.metrics.drivable_iou import DrivableIou
 from streetseg.metrics.metric import Metric, ScoredFrame
+from streetseg.metrics.road_f1 import RoadF1
 from streetseg.metrics.slices import SliceScores
 from streetseg.monitoring.drift import Observation, Reference, observe
 
@@ -34,68 +36,82 @@ class Subject:
     """Kinds of test-time augmentation to score beside the model."""
 
 
+@dataclass
 class Performance:
     """What an answer costs on this machine."""
 
-    def __init__(self, model: Segmenter) -> None:
-        """Start without frames."""
-        self._model = model
-        self._seconds: list[float] = []
+    model: Segmenter
+    seconds: list[float] = field(default_factory=list)
 
     def add(self, frame: ScoredFrame) -> None:
         """Note the time of a frame."""
-        self._seconds.append(frame.seconds)
+        self.seconds.append(frame.seconds)
 
     def result(self) -> dict[str, Any]:
-        """``performance``: the median time from a prepared frame to its categories at native size,
-        one frame at a time; the size of the whole artifact and of the graph alone, which is what a
-        service loads (10^6 bytes); the cores of this machine and the device.
+        """``performance``: median time of one frame, megabytes (10^6) of the artifact and of the
+        graph alone, which is what a service loads, cores of this machine, and device.
         """
-        files = [path for path in self._model.artifact.rglob("*") if path.is_file()]
+        files = [path for path in self.model.artifact.rglob("*") if path.is_file()]
         return {
             "performance": {
-                "latency_ms": round(float(np.median(self._seconds)) * 1000, 2),
+                "latency_ms": round(float(np.median(self.seconds)) * 1000, 2),
                 "megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 2),
-                "onnx_megabytes": round(self._model.graph.stat().st_size / 1e6, 2),
+                "onnx_megabytes": round(self.model.graph.stat().st_size / 1e6, 2),
                 "cores": cores(),
-                "device": self._model.device,
+                "device": self.model.device,
             }
         }
 
 
+@dataclass
 class DriftReference:
     """What drift is measured against once the model serves."""
 
-    def __init__(self, dataset: PreparedDataset) -> None:
-        """Start without frames."""
-        self._dataset = dataset
-        self._observations: list[Observation] = []
+    dataset: PreparedDataset
+    observations: list[Observation] = field(default_factory=list)
 
     def add(self, frame: ScoredFrame) -> None:
         """Observe a frame as a service observes its images."""
-        self._observations.append(observe(frame.image, frame.logits))
+        self.observations.append(observe(frame.image, frame.logits))
 
     def result(self) -> dict[str, Any]:
         """``reference``: a :class:`streetseg.monitoring.drift.Reference`."""
-        names, version = self._dataset.labels.names, self._dataset.version
-        return {"reference": Reference.of(self._observations, names, version, EVALUATED).to_dict()}
+        names, version = self.dataset.labels.names, self.dataset.version
+        return {"reference": Reference.of(self.observations, names, version, EVALUATED).to_dict()}
 
 
-METRICS: dict[str, Callable[[Subject], Metric]] = {
-    "boundary IoU": lambda subject: BoundaryIou(subject.dataset.labels),
+BENCHMARKS: dict[str, Callable[[LabelSpace], Metric]] = {
+    "kitti-road": RoadF1,
+    "bdd100k-drivable": DrivableIou,
+    "bdd100k-drivable-2018": DrivableIou,
+}
+"""By label space, the metric of the data set's own benchmark, beside the official score.
+
+Cityscapes' iIoU is not among them: it needs instance ids, which are not prepared.
+"""
+
+METRICS: dict[str, Callable[[Subject], Metric | None]] = {
+    "boundary_iou": lambda subject: BoundaryIou(subject.dataset.labels),
     "calibration": lambda subject: Calibration(),
     "slices": lambda subject: SliceScores(subject.index),
-    "benchmark": lambda subject: BenchmarkScore(subject.dataset.labels),
+    "benchmark": lambda subject: benchmark(subject.dataset.labels),
     "performance": lambda subject: Performance(subject.model),
-    "test-time augmentation": lambda subject: AugmentedScores(subject.model, subject.tta),
-    "drift reference": lambda subject: DriftReference(subject.dataset),
+    "augmented": lambda subject: AugmentedScores(subject.model, subject.tta),
+    "reference": lambda subject: DriftReference(subject.dataset),
 }
+"""By entry of ``evaluation.json``; None where a metric does not apply."""
 
 
-def join_results(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def benchmark(labels: LabelSpace) -> Metric | None:
+    """The metric of the benchmark of a label space, if it has one."""
+    make = BENCHMARKS.get(labels.name)
+    return make(labels) if make else None
+
+
+def join_results(metrics: Iterable[Metric]) -> dict[str, Any]:
     """The entries of all metrics; those of one name, such as ``intervals``, are joined."""
-    joined: dict[str, Any] = {}
-    for result in results:
-        for name, entry in result.items():
-            joined[name] = joined[name] | entry if name in joined else entry
-    return joined
+    entries: dict[str, Any] = dict.fromkeys(METRICS)
+    for metric in metrics:
+        for name, entry in metric.result().items():
+            entries[name] = entries[name] | entry if entries.get(name) else entry
+    return entries

@@ -28,21 +28,19 @@ class PredictedFrame:
 
 @dataclass(frozen=True)
 class RankedFrames:
-    """The frames that a model was scored on, best first. They are predicted again when asked for:
-    to keep all predictions would take memory without bound.
+    """The frames that a model was scored on, best first.
+
+    A frame is predicted again when it is shown: keeping all predictions would take too much memory.
     """
 
     model: Segmenter
     dataset: PreparedDataset
     rows: np.ndarray
-    """int64[F], rows of the dataset, best first."""
+    """int64[F], rows of the dataset."""
     scores: list[FrameScore]
-    """The score of each."""
 
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def __getitem__(self, rank: int) -> PredictedFrame:
+    def predict(self, rank: int) -> PredictedFrame:
+        """Predict a frame, 0 for the best."""
         row = int(self.rows[rank])
         rgb = np.array(self.dataset.image(row))
         predicted = self.model.logits(rgb[None])[0].argmax(axis=0).astype(np.uint8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from streetseg.data.labels import LabelSpace
 from streetseg.evaluation.baseline import differences
 from streetseg.evaluation.ranked_frames import PredictedFrame, RankedFrames
-from streetseg.evaluation.result import Evaluation, FrameScore
+from streetseg.evaluation.result import Evaluation
 from streetseg.metrics.bootstrap import RESAMPLES
 from streetseg.metrics.confusion import row_normalized
 from streetseg.reports.drawing import (
@@ -26,16 +25,6 @@ N_EXTREMES = 3
 """Frames shown at either end of the ranking."""
 IMAGE_WIDTH = 448
 """Pixels."""
-
-
-@dataclass(frozen=True)
-class Strip:
-    """A frame as the page shows it."""
-
-    rank: int
-    score: FrameScore
-    images: list[str]
-    """``data:`` addresses of the frame, its truth, its prediction and its errors."""
 
 
 def write_report(
@@ -58,7 +47,7 @@ def write_report(
     compared = None
     if champion and champion.counts is not None and evaluation.counts is not None:
         compared = differences(evaluation.counts, champion.counts)
-    n_frames = len(ranked)
+    n_frames = len(evaluation.frames)
     worst = list(range(n_frames))[: -N_EXTREMES - 1 : -1]
     best = [rank for rank in range(min(N_EXTREMES, n_frames)) if rank not in worst]
     write_page(
@@ -73,8 +62,8 @@ def write_report(
         truth_shares=true_pixels / max(1, true_pixels.sum()),
         champion=champion,
         differences=compared,
-        worst=[_strip(ranked[rank], labels) for rank in worst],
-        best=[_strip(ranked[rank], labels) for rank in best],
+        worst=[(frame, _images(frame, labels)) for frame in map(ranked.predict, worst)],
+        best=[(frame, _images(frame, labels)) for frame in map(ranked.predict, best)],
         resamples=RESAMPLES,
     )
 
@@ -93,12 +82,12 @@ def _describe_confusion(confusion: np.ndarray, names: list[str]) -> str:
     return "; ".join(sentences)
 
 
-def _strip(frame: PredictedFrame, labels: LabelSpace) -> Strip:
+def _images(frame: PredictedFrame, labels: LabelSpace) -> list[str]:
+    """``data:`` URLs of a frame, its truth, its prediction and its errors."""
     images = (
         frame.rgb,
         overlay(frame.rgb, frame.truth, labels),
         overlay(frame.rgb, frame.predicted, labels),
         mark_errors(frame.rgb, frame.truth, frame.predicted),
     )
-    addresses = [jpeg_address(shrink(image, IMAGE_WIDTH)) for image in images]
-    return Strip(frame.rank, frame.score, addresses)
+    return [jpeg_address(shrink(image, IMAGE_WIDTH)) for image in images]

@@ -8,6 +8,7 @@ for the mean IoU.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -28,30 +29,29 @@ WIDTH_FRACTION = 0.02
 """Width of a boundary, as a fraction of the diagonal of the frame."""
 
 
+@dataclass
 class BoundaryIou:
     """Boundary IoU of each category, and their mean with its interval."""
 
-    def __init__(self, labels: LabelSpace) -> None:
-        """Start without frames."""
-        self._names = labels.names
-        self._counts: list[np.ndarray] = []
+    labels: LabelSpace
+    counts: list[np.ndarray] = field(default_factory=list)
+    """:func:`boundary_confusion` of each frame."""
 
     def add(self, frame: ScoredFrame) -> None:
         """Count a frame."""
-        self._counts.append(
-            boundary_confusion(frame.true_categories, frame.categories, len(self._names))
+        self.counts.append(
+            boundary_confusion(frame.true_categories, frame.categories, len(self.labels.names))
         )
 
     def result(self) -> dict[str, Any]:
-        """``boundary_miou``, ``boundary_iou`` and the interval of the mean."""
-        counts = np.stack(self._counts)
+        """``boundary_miou``, ``boundary_iou``, and the interval of the mean."""
+        counts = np.stack(self.counts)
         iou = category_iou(counts.sum(axis=0))[:-1]
-        resampled_means = mean_iou(resampled_iou(counts)[:, :-1])
-        ends = plain_interval(interval(resampled_means, len(counts)))
+        samples = mean_iou(resampled_iou(counts)[:, :-1])
         return {
             "boundary_miou": plain_number(mean(iou)),
-            "boundary_iou": plain_numbers(dict(zip(self._names, iou.tolist(), strict=True))),
-            "intervals": {"boundary_miou": ends},
+            "boundary_iou": plain_numbers(dict(zip(self.labels.names, iou.tolist(), strict=True))),
+            "intervals": {"boundary_miou": plain_interval(interval(samples, len(counts)))},
         }
 
 

@@ -1,6 +1,6 @@
 """What every metric has in common: it is given one frame after another, then asked for its result.
 
-A new metric is a class like this, and a line in :data:`streetseg.evaluation.metrics.METRICS`.
+A new metric is a class like this and a line in :data:`streetseg.evaluation.metrics.METRICS`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from streetseg.data.labels import IGNORE, LabelSpace
-from streetseg.metrics.confusion import plain_number
+from streetseg.metrics.confusion import plain_numbers
 from streetseg.metrics.metric import ScoredFrame
 
 ROAD = "road"
@@ -43,7 +43,7 @@ class RoadF1:
         self.background += np.bincount(levels[is_background], minlength=LEVELS)
 
     def result(self) -> dict[str, Any]:
-        """The highest F1 over all thresholds, with its threshold, precision and recall."""
+        """``benchmark``: the highest F1 over all thresholds, and what belongs to it."""
         true_positive = self.road[::-1].cumsum()[::-1]
         predicted = true_positive + self.background[::-1].cumsum()[::-1]
         total = self.road.sum()
@@ -51,10 +51,10 @@ class RoadF1:
             f1 = 2 * true_positive / (predicted + total)
             precision, recall = true_positive / predicted, true_positive / total
         best = int(np.nanargmax(f1)) if total else 0
-        return {
-            "name": "KITTI road, in perspective view",
-            "max_f1": plain_number(f1[best]),
-            "precision": plain_number(precision[best]),
-            "recall": plain_number(recall[best]),
-            "threshold": plain_number(best / (LEVELS - 1)),
+        scores = {
+            "max_f1": f1[best],
+            "precision": precision[best],
+            "recall": recall[best],
+            "threshold": best / (LEVELS - 1),
         }
+        return {"benchmark": {"name": "KITTI road, in perspective view"} | plain_numbers(scores)}

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from streetseg.metrics.bootstrap import (
-    Interval,
-    interval,
-    mean_iou,
-    plain_interval,
-    resampled_iou,
-)
+from streetseg.metrics.bootstrap import interval, mean_iou, plain_interval, resampled_iou
 from streetseg.metrics.confusion import category_miou, plain_number
 from streetseg.metrics.metric import ScoredFrame
 
@@ -25,49 +19,24 @@ CONDITIONS = {
 """Columns of the index whose terciles are slices, and the names of these."""
 
 
-@dataclass(frozen=True)
-class Slice:
-    """Some frames of a split, and their score."""
-
-    name: str
-    frames: int
-    miou: float
-    interval: Interval
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {
-            "name": self.name,
-            "frames": self.frames,
-            "miou": plain_number(self.miou),
-            "interval": plain_interval(self.interval),
-        }
-
-
+@dataclass
 class SliceScores:
     """The mIoU of each slice."""
 
-    def __init__(self, index: pd.DataFrame) -> None:
-        """Start without frames; ``index`` has a row for each, in the order they are added."""
-        self._index = index
-        self._counts: list[np.ndarray] = []
+    index: pd.DataFrame
+    """A row for each frame, in the order they are added."""
+    counts: list[np.ndarray] = field(default_factory=list)
 
     def add(self, frame: ScoredFrame) -> None:
         """Count a frame."""
-        self._counts.append(frame.category_confusion)
+        self.counts.append(frame.category_confusion)
 
     def result(self) -> dict[str, Any]:
-        """``slices``: by city, brightness and sharpness."""
-        by_criterion = score_slices(self._index, np.stack(self._counts))
-        return {
-            "slices": {
-                criterion: [each.to_dict() for each in slices]
-                for criterion, slices in by_criterion.items()
-            }
-        }
+        """``slices``: see :func:`score_slices`."""
+        return {"slices": score_slices(self.index, np.stack(self.counts))}
 
 
-def score_slices(index: pd.DataFrame, counts: np.ndarray) -> dict[str, list[Slice]]:
+def score_slices(index: pd.DataFrame, counts: np.ndarray) -> dict[str, list[dict[str, Any]]]:
     """Score frames by city and by each condition; every frame is in one slice of each.
 
     Args:
@@ -76,18 +45,18 @@ def score_slices(index: pd.DataFrame, counts: np.ndarray) -> dict[str, list[Slic
 
     Returns:
         Under ``city``, a slice for each city, by name; under a condition up to three, from low
-        values to high.
+        values to high. A slice has ``name``, ``frames``, ``miou`` and its 95 % ``interval``.
     """
     cities = index["city"].to_numpy()
-    by_criterion = {"city": [_slice(str(c), counts[cities == c]) for c in np.unique(cities)]}
+    slices = {"city": [_slice(str(city), counts[cities == city]) for city in np.unique(cities)]}
     for column, names in CONDITIONS.items():
         tercile_of = terciles(index[column].to_numpy())
-        by_criterion[column] = [
+        slices[column] = [
             _slice(name, counts[tercile_of == tercile])
             for tercile, name in enumerate(names)
             if (tercile_of == tercile).any()
         ]
-    return by_criterion
+    return slices
 
 
 def terciles(values: np.ndarray) -> np.ndarray:
@@ -95,7 +64,11 @@ def terciles(values: np.ndarray) -> np.ndarray:
     return np.searchsorted(np.quantile(values, [1 / 3, 2 / 3]), values)
 
 
-def _slice(name: str, counts: np.ndarray) -> Slice:
-    n_frames, resampled_means = len(counts), mean_iou(resampled_iou(counts))
-    miou = category_miou(counts.sum(axis=0))
-    return Slice(name, n_frames, miou, interval(resampled_means, n_frames))
+def _slice(name: str, counts: np.ndarray) -> dict[str, Any]:
+    n_frames, samples = len(counts), mean_iou(resampled_iou(counts))
+    return {
+        "name": name,
+        "frames": n_frames,
+        "miou": plain_number(category_miou(counts.sum(axis=0))),
+        "interval": plain_interval(interval(samples, n_frames)),
+    }

@@ -86,7 +86,12 @@ def register(
         check_onnx(artifact)
         int8 = None
         if "int8" in versions[0].tags if versions else params.registry.int8:
-            int8 = _try_int8(artifact, dataset, evaluation, params, Path(scratch))
+            if dataset is None:
+                raise StreetsegError(
+                    "registry.int8 needs the prepared dataset, to calibrate and to score"
+                )
+            int8 = try_int8(artifact, dataset, evaluation, params, Path(scratch))
+            print(int8.to_markdown())
         run = client.get_run(run_id)
         run_tags = run.data.tags
         card = describe_model(config, evaluation, verdict, run_tags, params.data.source, int8)
@@ -103,20 +108,6 @@ def register(
             mlflow.register_model(model_uri, name, tags=origin | tags)
             versions = client.search_model_versions(of_this_run)
         return _complete(client, name, [each.version for each in versions], card)
-
-
-def _try_int8(
-    artifact: Path,
-    dataset: PreparedDataset | None,
-    evaluation: Evaluation,
-    params: Params,
-    scratch: Path,
-) -> Int8:
-    if dataset is None:
-        raise StreetsegError("registry.int8 needs the prepared dataset, to calibrate and to score")
-    int8 = try_int8(artifact, dataset, evaluation, params, scratch)
-    print(int8.to_markdown())
-    return int8
 
 
 def _score_tags(

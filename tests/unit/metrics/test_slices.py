@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streetseg.metrics.confusion import category_miou
+from streetseg.metrics.confusion import category_miou, plain_number
 from streetseg.metrics.slices import CONDITIONS, score_slices, terciles
 
 
@@ -21,29 +21,31 @@ def counts(frames: int) -> np.ndarray:
 def test_a_slice_is_scored_as_if_its_frames_were_all() -> None:
     per_frame = counts(6)
     slices = score_slices(index([90, 10, 50, 20, 60, 80], "abbaab"), per_frame)
-    assert [(part.name, part.frames) for part in slices["city"]] == [("a", 3), ("b", 3)]
-    assert slices["city"][0].miou == category_miou(per_frame[[0, 3, 4]].sum(axis=0))
+    assert [(each["name"], each["frames"]) for each in slices["city"]] == [("a", 3), ("b", 3)]
+    assert slices["city"][0]["miou"] == plain_number(
+        category_miou(per_frame[[0, 3, 4]].sum(axis=0))
+    )
     dark, medium, bright = slices["brightness"]
-    assert (dark.name, medium.name, bright.name) == CONDITIONS["brightness"]
-    assert dark.miou == category_miou(per_frame[[1, 3]].sum(axis=0))
-    assert bright.miou == category_miou(per_frame[[0, 5]].sum(axis=0))
-    assert dark.interval[0] <= dark.miou <= dark.interval[1]
+    assert (dark["name"], medium["name"], bright["name"]) == CONDITIONS["brightness"]
+    assert dark["miou"] == plain_number(category_miou(per_frame[[1, 3]].sum(axis=0)))
+    assert bright["miou"] == plain_number(category_miou(per_frame[[0, 5]].sum(axis=0)))
+    assert dark["interval"][0] <= dark["miou"] <= dark["interval"][1]
 
 
 def test_a_slice_of_one_frame_has_a_score_and_no_interval() -> None:
-    plain = score_slices(index([90, 10, 50], "aab"), counts(3))["city"][1].to_dict()
-    assert plain["miou"] is not None
-    assert plain["interval"] is None
+    single = score_slices(index([90, 10, 50], "aab"), counts(3))["city"][1]
+    assert single["miou"] is not None
+    assert single["interval"] is None
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 7, 20])
-def test_every_frame_is_in_one_slice_per_frame_kind(frames: int) -> None:
+def test_every_frame_is_in_one_slice_of_each_kind(frames: int) -> None:
     values = np.random.default_rng(frames).normal(size=frames).tolist()
     slices = score_slices(index(values, "a" * frames), counts(frames))
     assert slices.keys() == {"city", *CONDITIONS}
     for each in slices.values():
-        assert sum(part.frames for part in each) == frames
-        assert all(part.frames for part in each)
+        assert sum(part["frames"] for part in each) == frames
+        assert all(part["frames"] for part in each)
 
 
 def test_equally_bright_frames_share_a_slice() -> None:
