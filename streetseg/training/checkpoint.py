@@ -9,7 +9,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,6 @@ from streetseg.training.distributed import ALONE, World
 CHANGEABLE = ("device", "num_workers", "patience", "checkpoint_minutes", "checkpoint")
 """Keys of train that may change between a stop and the resumption."""
 MODULES = ("model", "optimizer", "schedule", "average")
-VALUES = (
-    "run_id",
-    "init_from",
-    "inherited",
-    "epoch",
-    "step",
-    "losses",
-    "miou",
-    "best_miou",
-    "best_epoch",
-    "best_weights",
-)
 
 
 @dataclass
@@ -110,6 +98,9 @@ class TrainingState:
             setattr(self, name, stored[name])
         device = next(self.model.parameters()).device
         self.losses = [loss.to(device) for loss in self.losses]
+
+
+VALUES = [field.name for field in fields(TrainingState) if field.name not in MODULES]
 
 
 class Checkpoint:
@@ -209,7 +200,7 @@ class Checkpoint:
                 f"{self.path} is damaged or not a checkpoint: delete it to start over"
             ) from None
         known = fingerprint in (self.fingerprint, self.former_fingerprint)
-        if not known or not stored.keys() >= {*VALUES}:
+        if not known or not stored.keys() >= set(VALUES):
             self.world.wait()  # until all have read it
             renamed = self.path.with_name(f"{self.path.name}.old")
             if self.world.is_main_process:

@@ -35,20 +35,14 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
         raise StreetsegError(f"train.device = '{name}' cannot be used: {reason}") from None
 
 
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type to compute in; ``auto`` is bfloat16 on GPUs with native support, else float32."""
-    if name == "auto":
-        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if native else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-
-
 def with_autocast(
     model: Callable[..., Tensor], settings: Train, device: torch.device
 ) -> Callable[..., Tensor]:
-    """``model``, computing in ``train.precision``."""
-    precision = choose_precision(settings.precision, device)
-    return torch.autocast(device.type, precision, enabled=precision != torch.float32)(model)
+    """``model``, computing in ``train.precision``; auto is bfloat16 where a GPU supports it."""
+    enabled = settings.precision == "bfloat16"
+    if settings.precision == "auto" and device.type == "cuda":
+        enabled = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)(model)
 
 
 def training_forward(

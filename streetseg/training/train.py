@@ -91,6 +91,7 @@ def _train(
     loader = training_loader(dataset, batches, settings.augment, settings.num_workers)
     pixels = dataset.category_pixels(rows)
     weights = category_weights(pixels, settings.loss.class_weight_power).to(device)
+
     path = settings.checkpoint or destination.with_name(f"{destination.name}.checkpoint")
     checkpoint = Checkpoint(path, params, dataset, world)
     stored = checkpoint.load()
@@ -112,6 +113,7 @@ def _train(
             if epoch - state.best_epoch > settings.patience:
                 world.print(f"no better since epoch {state.best_epoch}: stopped early")
                 break
+
             state.model.train()
             frozen = 1 if epoch <= settings.freeze_epochs else 1 - settings.unfreeze
             freeze_encoder(state.model, frozen)
