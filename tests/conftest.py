@@ -1,4 +1,4 @@
-"""What several tests stand on: a tiny synthetic city, prepared, and a model trained on it."""
+"""Shared fixtures: a tiny synthetic city, the dataset prepared from it, and a trained model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from dataclasses import dataclass
@@ -36,27 +36,27 @@ LONGEST = (
     "test_hostile",
     "test_service",
     "test_dvc",
-    "test_tune",
+    "test_search",
     "test_validation",
     "test_explore",
-    "test_training",
-    "test_endpoint",
+    "test_train",
+    "test_kubeflow",
     "test_int8",
     "test_versions",
-    "test_champion",
+    "test_baseline",
 )
-"""Files of a minute or so, which begin first: else one worker ends long after the other."""
+"""Files that take a minute or more. They start first, so that both workers end together."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of the longest files first."""
-    rank = {name: place for place, name in enumerate(LONGEST)}
+    rank = {name: position for position, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _dvc_leaves_nothing_outside(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """DVC keeps a folder for each repository it has seen: not those of tests."""
+    """Keep the folders that DVC makes for each repository out of the user's cache."""
     os.environ["DVC_SITE_CACHE_DIR"] = str(tmp_path_factory.mktemp("dvc-site"))
 
 
@@ -71,8 +71,8 @@ def _commands_of_this_environment() -> None:
 def _callers_by_name_alone() -> None:
     """Let pipelines compile in a tenth of the time.
 
-    For every setting of a task kfp asks ``inspect.stack`` for the name of its caller, which under
-    pytest looks up the sources of some hundred frames.
+    kfp calls ``inspect.stack`` for every setting of a task to find the name of its caller. Under
+    pytest that reads the source of about a hundred frames.
     """
     inspect.stack = _stack_without_sources  # type: ignore[assignment]
 
@@ -86,21 +86,21 @@ def _stack_without_sources(context: int = 0) -> list[inspect.FrameInfo]:
 
 @pytest.fixture
 def streetseg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command line, in a folder if need be: in this process, which has its libraries loaded."""
+    """Run the command line in this process, where the libraries are already imported."""
 
     def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        words = ["streetseg", *map(str, arguments)]
+        argv = ["streetseg", *map(str, arguments)]
         capsys.readouterr()
         with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", words)
+            patch.setattr(sys, "argv", argv)
             patch.chdir(cwd or Path.cwd())
             with pytest.raises(SystemExit) as ended:
                 cli.main()
         out, err = capsys.readouterr()
         code = ended.value.code or 0
-        if isinstance(code, str):  # what Python does with it
+        if isinstance(code, str):  # sys.exit prints it and ends with status 1
             code, err = 1, f"{err}{code}\n"
-        return subprocess.CompletedProcess(words, code, out, err)
+        return subprocess.CompletedProcess(argv, code, out, err)
 
     return call
 
@@ -124,7 +124,7 @@ def cityscapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = tmp_path_factory.getbasetemp()
     root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cityscapes"
     with root.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # drawn once for all workers
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker draws for all
         if not root.exists():
             write_cityscapes(
                 root, frames={"train": 16, "val": 4}, cities=2, size=(128, 256), seed=1, workers=2
@@ -134,7 +134,7 @@ def cityscapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def _migrations_run_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """MLflow's migrations take seconds for each new SQLite store: the next ones are copies."""
+    """Copy one migrated SQLite store for every new one: MLflow's migrations take seconds."""
     from mlflow.store.db import utils
     from sqlalchemy import Engine
 
@@ -158,7 +158,7 @@ def _migrations_run_once(tmp_path_factory: pytest.TempPathFactory) -> None:
 def params(
     cityscapes: Path, _migrations_run_once: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Params:
-    """A recipe that runs in seconds, with a registry of its own."""
+    """Settings that train in seconds, with their own registry."""
     root = tmp_path_factory.mktemp("project")
     return load_params(
         overrides={

@@ -1,4 +1,4 @@
-"""Commands on data: from drawing it to validating it."""
+"""Commands on data: draw, explore, prepare and validate it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from streetseg.cli.options import PARAMS, Overrides, ParamsFile, app, load
 
 @app.command()
 def synth(params: ParamsFile = PARAMS, set_: Overrides = None) -> None:
-    """Draw synthetic street scenes in the Cityscapes layout, to try things without the data.
+    """Draw synthetic street scenes in the Cityscapes layout, to try streetseg without a dataset.
 
-    Goes on where an interrupted call stopped.
+    The same command resumes an interrupted one.
     """
     from streetseg.synth import write_cityscapes
 
@@ -45,12 +45,12 @@ def explore(
             "or folder.",
         ),
     ] = None,
-    frames: Annotated[int, typer.Option(min=1, help="Frames of the source to measure.")] = 200,
+    frames: Annotated[int, typer.Option(min=1, help="Size of the sample of the source.")] = 200,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("outputs/explore.html"),
 ) -> None:
-    """Show what is in the data on one page: counts, class shares, samples, augmentation, offenders.
+    """Write a page about the data: counts, class distribution, samples, augmentation, bad frames.
 
-    By default it looks at a sample of data.root, before anything is prepared.
+    By default the page shows a sample of the source in data.root, which need not be prepared.
     """
     import tempfile
 
@@ -64,7 +64,7 @@ def explore(
         if against:
             before = fetch_index(against, settings.data, Path(scratch) / "before")
         from streetseg.data_quality import (
-            explore as page,  # slow to import, so after what may fail at once
+            explore as page,  # slow to import: after the checks above
         )
 
         if not (prepared or against):
@@ -82,14 +82,13 @@ def explore(
 def prepare(
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
-    preview: Annotated[Path, typer.Option(help="The sheet of prepared frames to write.")] = Path(
+    preview: Annotated[Path, typer.Option(help="Image of some prepared frames to write.")] = Path(
         "outputs/preview.jpg"
     ),
 ) -> None:
     """Remap labels to categories, resize, and write the arrays that training reads.
 
-    Goes on where an interrupted call stopped. 'dvc repro' does the same and keeps track of
-    versions.
+    The same command resumes an interrupted one. 'dvc repro' does the same and tracks versions.
     """
     from streetseg.data.dataset import PreparedDataset
     from streetseg.data.prepare import prepare as prepare_data
@@ -111,9 +110,9 @@ def validate(
         "outputs/validation.html"
     ),
 ) -> None:
-    """Check the prepared data; a critical failure ends with status 1, warnings are listed.
+    """Check the prepared data before training. A critical failure ends with status 1.
 
-    The page names the offending files and shows them.
+    The page lists the files that fail a check, and shows their images.
     """
     from streetseg.data.dataset import PreparedDataset
     from streetseg.data.versions import reference

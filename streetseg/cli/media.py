@@ -24,11 +24,11 @@ from streetseg.core.errors import StreetsegError
 
 @dataclass(frozen=True)
 class VideoFlags:
-    """How the video is segmented and drawn."""
+    """Options of the command ``video``."""
 
-    opacity: Annotated[float, typer.Option(min=0, max=1, help="Of the colours.")] = 0.5
+    opacity: Annotated[float, typer.Option(min=0, max=1, help="Opacity of the colours.")] = 0.5
     legend: Annotated[
-        bool, typer.Option(help="A strip below with the categories and their fractions.")
+        bool, typer.Option(help="Strip below with the categories and their fractions.")
     ] = True
     stamp: Annotated[
         bool, typer.Option("--stamp", help="Write the model's version on every frame.")
@@ -38,7 +38,8 @@ class VideoFlags:
         typer.Option(help="Weight of previous frames, 0 to below 1; lags by w / (1 - w) frames."),
     ] = 0.0
     fps: Annotated[
-        float | None, typer.Option(min=0.1, max=240, help="Of a folder of frames; 25 by default.")
+        float | None,
+        typer.Option(min=0.1, max=240, help="Rate of a folder of frames. Default: 25."),
     ] = None
     masks: Annotated[
         Path | None, typer.Option(help="Folder for the masks: category ids as 000001.png, ...")
@@ -58,11 +59,11 @@ def video(
     set_: Overrides = None,
     model: ModelUri = None,
 ) -> None:
-    """Segment a video and lay the categories' colours over it.
+    """Segment a video, and write it with the categories in colour.
 
-    Frame rate and size stay; sound is dropped. MP4 is MPEG-4 Part 2, for players, not for browsers.
-    A folder gets one PNG per frame. OUT is replaced once the new one is complete. If a video is cut
-    off, what can be read is written, with a warning.
+    Frame rate and size are kept, sound is dropped. MP4 files are MPEG-4 Part 2, which players show
+    but browsers do not. A folder gets one PNG per frame. OUT is replaced when the new file is
+    complete. Of a truncated video the readable part is written, with a warning.
 
     Smoothing averages over the frames of a scene: less flicker, but masks lag behind.
     """
@@ -106,7 +107,7 @@ def attention(
     ] = None,
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("outputs/attention.png"),
 ) -> None:
-    """Show where a SegFormer looks: a heat map of every attention head, for one pixel.
+    """Draw the attention of a SegFormer for one pixel: a heat map of each attention head.
 
     For SegFormer and any architecture on an encoder mit_b0 to mit_b5.
     """

@@ -38,9 +38,10 @@ def gate(
     evaluation: EvaluationFolder = EVALUATION,
     as_json: AsJson = False,
 ) -> None:
-    """Judge an evaluation. A closed gate ends with status 1 only with gate.fail_on_gate=true.
+    """Decide whether an evaluated model may be registered, and say why.
 
-    The verdict is kept in the MLflow run that trained the model.
+    The verdict is recorded in the MLflow run that trained the model. A closed gate ends with
+    status 1 only with gate.fail_on_gate=true.
     """
     from streetseg.evaluation.gate import judge
     from streetseg.evaluation.result import read_evaluation
@@ -65,10 +66,10 @@ def register(
     model: ModelFolder = MODEL,
     evaluation: EvaluationFolder = EVALUATION,
 ) -> None:
-    """Make a model that passes the gate a version in the MLflow registry, as challenger.
+    """Register a model that passes the gate in MLflow, with the alias challenger.
 
-    With registry.int8=true an int8 graph is made, scored and judged too, on data.prepared: if it
-    passes, services on a CPU answer with it.
+    With registry.int8=true the model is also quantized to int8 and scored on data.prepared. If that
+    passes the gate too, services on a CPU use it.
     """
     from streetseg.data.dataset import PreparedDataset
     from streetseg.evaluation.gate import judge
@@ -91,7 +92,7 @@ def predict(
     model: ModelUri = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("outputs/predictions"),
 ) -> None:
-    """Segment images: NAME_mask.png holds category ids, NAME_overlay.png shows them."""
+    """Segment images: writes NAME_mask.png (category ids) and NAME_overlay.png for each."""
     import streetseg
     from streetseg.core.atomic_files import write_atomic
     from streetseg.core.progress import track
@@ -175,7 +176,7 @@ def ask(
     parallel: Annotated[int, typer.Option(min=1, help="Images sent at a time.")] = 4,
     as_json: AsJson = False,
 ) -> None:
-    """Let a running service segment every PNG, JPEG and WebP below a folder; no model is needed.
+    """Send every PNG, JPEG and WebP below a folder to a running service; needs no model.
 
     Writes PATH_mask.png for each image, as 'batch' does. The same command resumes a stopped one,
     and skips images that have a mask. An unusable image is reported and skipped.

@@ -1,4 +1,4 @@
-"""What all commands share: the app, the options, and how settings are read."""
+"""What all commands share: the app, common options, reading settings and showing them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Street-scene segmentation: from frames on disk to a promoted model.\n\n"
-    "The commands follow the way of the data: synth (if you have none), explore, prepare, "
-    "validate, train (or tune), evaluate, compare, gate, register, promote, predict (or batch, "
-    "video, or ask a running service); list, diff, history and trace look at what is registered. "
-    "Each reads params.yaml and leaves its result where the next one looks for it.",
+    "Run the commands in this order: synth (if you have no data), explore, prepare, validate, "
+    "train or tune, evaluate, compare, gate, register, promote. Each reads params.yaml, and writes "
+    "its result where the next command expects it.\n\n"
+    "predict, batch and video segment images with a model; ask sends them to a running service. "
+    "list, history, diff and trace show what is registered.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -29,7 +30,7 @@ app = typer.Typer(
 )
 
 PARAMS = Path("params.yaml")
-"""As in ``streetseg.config.params``, for which help need not wait."""
+"""As in ``streetseg.config.params``, which is slow to import for ``--help``."""
 
 ParamsFile = Annotated[
     Path,
@@ -38,26 +39,30 @@ ParamsFile = Annotated[
         "--recipe",
         metavar="FILE|NAME",
         help="YAML file of settings, or the name of a recipe that comes with streetseg, such as "
-        "demo. Settings that it leaves out keep their defaults.",
+        "demo. Other settings keep their defaults.",
     ),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, e.g. train.epochs=20."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting, as in train.epochs=20.",
+    ),
 ]
-ModelFolder = Annotated[Path, typer.Option("--model", help="Folder of the model artifact.")]
+ModelFolder = Annotated[Path, typer.Option("--model", help="Folder written by 'streetseg train'.")]
 EvaluationFolder = Annotated[
-    Path, typer.Option("--evaluation", help="Folder that 'streetseg evaluate' wrote.")
+    Path, typer.Option("--evaluation", help="Folder written by 'streetseg evaluate'.")
 ]
 ModelUri = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder; else the champion of "
-        "registry.model_name.",
+        help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder. Default: the champion "
+        "of registry.model_name.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 MODEL, EVALUATION = Path("outputs/model"), Path("outputs/evaluation")
 
@@ -83,15 +88,15 @@ def _options(
 @app.command("params")
 def print_params(
     section: Annotated[
-        str | None, typer.Argument(help="Only this section, such as train; else all.")
+        str | None, typer.Argument(help="Section to print, such as train. Default: all.")
     ] = None,
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
 ) -> None:
-    """Print every setting as it is in effect, with its meaning and its unit.
+    """Print the settings in effect, with the meaning and unit of each.
 
-    A file that spells out every setting, as the params.yaml of the project does, is printed with
-    its comments. With a recipe or --set the comments are left out.
+    With --recipe or --set, or if params.yaml does not list every setting, the values are printed
+    without comments.
     """
     from streetseg.config.params import SHIPPED
 
@@ -112,31 +117,31 @@ def print_params(
 
 
 def load(params: Path, overrides: list[str] | None) -> Params:
-    """The settings of a file or recipe, with overrides; without ``params.yaml``, the defaults."""
+    """Read a settings file or recipe, with overrides; without ``params.yaml``, the defaults."""
     from streetseg.config.params import load_params_here
 
     return load_params_here(params, overrides or [])
 
 
 def model_or_champion(model: str | None, settings: Params) -> str:
-    """The model that is named, else the champion."""
+    """The given model, or else the URI of the champion."""
     return model or f"models:/{settings.registry.model_name}@champion"
 
 
 def open_prepared(params: Params) -> PreparedDataset:
-    """The prepared dataset, if it is what the settings prepare.
+    """Open the prepared dataset, and check that it matches the settings.
 
     Raises:
-        StreetsegError: there is none, or it is of another source or size.
+        StreetsegError: there is none, or its source or size differs.
     """
     from streetseg.data.dataset import PreparedDataset
 
     dataset = PreparedDataset(params.data.prepared)
-    wanted = Path(params.data.source).name, params.prepare.size
-    if (dataset.source, dataset.size) != wanted:
+    source, size = Path(params.data.source).name, params.prepare.size
+    if (dataset.source, dataset.size) != (source, size):
         raise StreetsegError(
             f"{dataset.path} holds frames of {dataset.source} of {list(dataset.size)}, but "
-            f"data.source and prepare.size ask for {wanted[0]} of {list(wanted[1])}: run "
+            f"data.source and prepare.size ask for {source} of {list(size)}: run "
             "'streetseg prepare' with the same settings, or name another data.prepared"
         )
     return dataset

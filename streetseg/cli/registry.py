@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from streetseg.registry.promotion import Move
     from streetseg.registry.versions import ModelVersion
 
-Reason = Annotated[str, typer.Option(help="Why, for the history.")]
+Reason = Annotated[str, typer.Option(help="Reason, recorded in the history.")]
 Which = Annotated[str, typer.Argument(help="Version number or alias.")]
 
 
@@ -26,14 +26,14 @@ def promote(
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
     version: Annotated[
-        str | None, typer.Option(help="Version number or alias; the challenger if not given.")
+        str | None, typer.Option(help="Version number or alias. Default: the challenger.")
     ] = None,
     reason: Reason = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Even if it has not passed the gate; needs --reason.")
+        bool, typer.Option("--force", help="Even if it did not pass the gate; needs --reason.")
     ] = False,
 ) -> None:
-    """Make a version the champion, which is what services answer with.
+    """Make a version the champion, the one that services use.
 
     'streetseg history' shows who did it, when and why.
     """
@@ -50,9 +50,9 @@ def pull(
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
 ) -> None:
-    """Copy what serving needs of a registered model into a folder.
+    """Copy the files of a registered model that a service needs into a folder.
 
-    A service serves it, whatever the champion is, with serve.model=FOLDER.
+    With serve.model=FOLDER a service uses this model instead of the champion.
     """
     from streetseg.registry.local_copies import copy_model, read_version_info
 
@@ -74,7 +74,7 @@ def rollback(params: ParamsFile = PARAMS, set_: Overrides = None, reason: Reason
 def list_versions(
     params: ParamsFile = PARAMS, set_: Overrides = None, as_json: AsJson = False
 ) -> None:
-    """List the registered versions, the newest first."""
+    """List the registered versions, newest first."""
     from streetseg.core.terminal import print_table
     from streetseg.registry.versions import versions
 
@@ -87,7 +87,7 @@ def list_versions(
 
 @app.command()
 def history(params: ParamsFile = PARAMS, set_: Overrides = None, as_json: AsJson = False) -> None:
-    """Show who made which version the champion, when and why, the latest last."""
+    """Show every change of the champion: when, who, and why; latest last."""
     from streetseg.core.terminal import print_table
     from streetseg.registry.promotion import history as read_history
 
@@ -108,7 +108,7 @@ def diff(
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put two versions side by side: data, code, scores, and the settings that differ."""
+    """Compare two versions: data, code, scores, and the settings that differ."""
     from streetseg.core.terminal import print_table
     from streetseg.registry.compare_versions import VersionDiff
 
@@ -133,10 +133,10 @@ def trace(
     ],
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
-    files: Annotated[bool, typer.Option("--files", help="Name every frame.")] = False,
+    files: Annotated[bool, typer.Option("--files", help="List every frame.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Follow a model to the data it trained on, or data to the models that trained on it."""
+    """Trace a model back to its training data, or data to the models trained on it."""
     from streetseg.core.terminal import print_table
     from streetseg.registry.lineage import list_files
     from streetseg.registry.lineage import trace as trace_subject

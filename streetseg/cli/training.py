@@ -1,4 +1,4 @@
-"""Commands that train and measure."""
+"""Commands that train, evaluate and compare."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from streetseg.core.errors import StreetsegError
 def train(
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
-    out: Annotated[Path, typer.Option(help="Folder of the model artifact to write.")] = MODEL,
+    out: Annotated[Path, typer.Option(help="Model folder to write.")] = MODEL,
 ) -> None:
-    """Train a network on the prepared data, with an MLflow run to watch it by.
+    """Train a network on the prepared data, and record the training as an MLflow run.
 
-    A training that was stopped goes on where it was. Every setting, with its default and its unit,
-    is in params.yaml; recipes/ holds published ones. On several GPUs:
+    The same command resumes a stopped training. 'streetseg params' lists the settings;
+    --recipe NAME trains a published recipe. On several GPUs:
     torchrun --nproc-per-node 4 -m streetseg train
     """
     settings = load(params, set_)
     dataset = open_prepared(settings)
     from streetseg.training.distributed import (
-        is_main_process,  # slow, so after what may fail at once
+        is_main_process,  # slow to import: after the checks above
     )
     from streetseg.training.train import train as train_model
 
@@ -56,33 +56,34 @@ def tune(
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
     out: Annotated[
-        Path, typer.Option(help="Folder of the search; another folder is another search.")
+        Path, typer.Option(help="Folder of the search; use another folder for another search.")
     ] = Path("outputs/tune"),
 ) -> None:
-    """Search for better settings: train again and again, and keep the best.
+    """Search for better training settings with Optuna, and keep the best model.
 
-    tune.space in params.yaml says which settings to vary, and how far; the first trial is the
-    recipe as it is. Each trial is a training, judged by its held-out mIoU; one that falls behind
-    the others is cut short. In MLflow the trials are the children of one run.
+    tune.space says which settings to vary and in which range. Each trial is a training, scored by
+    its held-out mIoU; the first uses the settings unchanged. Trials that fall behind are pruned. In
+    MLflow the trials are child runs of one run.
 
-    A search that was stopped goes on with the same command, in the middle of the training that was
-    interrupted; a finished one goes on with a higher tune.trials.
+    The same command resumes a stopped search, in the middle of the interrupted training. To extend
+    a finished search, raise tune.trials.
 
-    Leaves best/, the best model, best.yaml, its settings as a recipe that 'streetseg train
-    --params' takes, and the page tune.html.
+    Writes best/ (the best model), best.yaml (its settings, for 'streetseg train --params') and the
+    report tune.html.
     """
     settings = load(params, set_)
     dataset = open_prepared(settings)
     from streetseg.tuning.search import (
-        tune as search_settings,  # slow, so after what may fail at once
+        tune as search_settings,  # slow to import: after the checks above
     )
 
-    found = search_settings(settings, dataset, out)
-    print(f"best of {len(found.trials)} trials: {found.best.miou:.3f} in trial {found.best.number}")
-    for key, value in found.best.settings.items():
+    search = search_settings(settings, dataset, out)
+    best = search.best
+    print(f"best of {len(search.trials)} trials: {best.miou:.3f} in trial {best.number}")
+    for key, value in best.settings.items():
         print(f"  {key}: {value}")
-    print(f"streetseg train --params {found.recipe}")
-    print(found.page)
+    print(f"streetseg train --params {search.recipe}")
+    print(search.page)
 
 
 @app.command()
@@ -90,21 +91,21 @@ def evaluate(
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
     model: ModelFolder = MODEL,
-    out: Annotated[Path, typer.Option(help="Folder of the evaluation to write.")] = EVALUATION,
+    out: Annotated[Path, typer.Option(help="Evaluation folder to write.")] = EVALUATION,
     predictions: Annotated[
-        Path | None, typer.Option(help="Score id masks in this folder instead of a model.")
+        Path | None, typer.Option(help="Score this folder of id masks instead of a model.")
     ] = None,
-    truth: Annotated[Path | None, typer.Option(help="Their *_gtFine_labelIds.png.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="Folder of *_gtFine_labelIds.png.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a model on the evaluation split, or any folder of id masks against its truth.
+    """Score a model on the evaluation split, or a folder of id masks against its ground truth.
 
-    Two scores are printed: the mean IoU over all categories, void included, and the official
-    category score of the Cityscapes benchmark. They are not comparable. If the registry has a
-    champion, it is scored on the same frames; report.html compares the two.
+    Prints two scores that are not comparable: the mean IoU over all categories including void, and
+    the official category score of the Cityscapes benchmark. If the registry has a champion, it is
+    scored on the same frames, and report.html compares the two.
 
-    Masks are scored against *_gtFine_labelIds.png; where *_gtFine_instanceIds.png lie beside them,
-    Cityscapes' iIoU is taken too.
+    With --predictions, Cityscapes' iIoU is computed too if *_gtFine_instanceIds.png are beside the
+    ground truth.
     """
     settings = load(params, set_)
     if (predictions is None) != (truth is None):
@@ -123,7 +124,7 @@ def evaluate(
         from streetseg.tracking.results import record_evaluation
 
         dataset = open_prepared(settings)
-        read_config(model)  # before the registry is asked for another one
+        read_config(model)  # a missing model is an error before the registry is contacted
         champion = find_champion(settings.registry)
         evaluation = evaluate_model(model, dataset, settings, out, champion)
         record_evaluation(settings.registry, evaluation, out)
@@ -138,12 +139,12 @@ def compare(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="RUN...", help="Id, beginning of an id, or name; the latest if none is given."
+            metavar="RUN...", help="Id, prefix of an id, or name. Default: the latest runs."
         ),
     ] = None,
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
-    last: Annotated[int, typer.Option(min=1, help="How many of the latest.")] = 5,
+    last: Annotated[int, typer.Option(min=1, help="Number of latest runs.")] = 5,
     out: Annotated[Path | None, typer.Option(hidden=True)] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Invented street scenes in the layout and with the labels of Cityscapes."""
+"""Synthetic street scenes with the layout and the labels of Cityscapes."""
 
 from streetseg.synth.scene import render_scene
 from streetseg.synth.writer import write_cityscapes

@@ -1,4 +1,4 @@
-"""Rows of houses along the street, and what closes the view at its end."""
+"""Rows of houses along the street, and the skyline at its end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Building:
     seed: int
 
     def base(self, street: Street) -> tuple[np.ndarray, np.ndarray]:
-        """World points of the near and far foot of its front."""
+        """World points of the near and the far end of the foot of its front."""
         near, far = (street.at(along, self.across) for along in (self.start, self.end))
         return np.array([near[0], 0, near[1]]), np.array([far[0], 0, far[1]])
 
@@ -101,7 +101,7 @@ def plan_buildings(
 
 
 def building_shade(houses: list[Building], street: Street, light: Light) -> list[np.ndarray]:
-    """Polygons (world x and z) that the houses keep from the sun."""
+    """Polygons (world x and z) in the shadow of the houses."""
     polygons = []
     shift = light.shadow_offset
     for house in houses:
@@ -164,7 +164,7 @@ def _cast_on_front(
     normal: np.ndarray,
     scale: float,
 ) -> None:
-    """Darken the foot of a front that houses across the street keep from the sun, in place."""
+    """Darken the foot of a front in the shadow of the houses across the street, in place."""
     facing = float(normal @ light.sun)
     if not light.casts_shadows or facing <= 0.02:
         return
@@ -223,8 +223,8 @@ def _flat_roof(
     boxes = Mesh()
     along = far - near
     for _ in range(int(rng.integers(0, 3))):
-        share, wide, rise = rng.uniform(0.15, 0.85), rng.uniform(0.8, 2.0), rng.uniform(0.8, 2.4)
-        x, _, z = near + along * share
+        fraction, wide, rise = rng.uniform(0.15, 0.85), rng.uniform(0.8, 2.0), rng.uniform(0.8, 2.4)
+        x, _, z = near + along * fraction
         low = (x + house.sign * 1.0 - 0.5, house.height - 0.2, z - wide)
         high = (x + house.sign * 3.0 + 0.5, house.height + rise, z + wide)
         boxes.box(low, high, vary(rng, (0.5, 0.5, 0.5), 0.2), BUILDING)
@@ -243,8 +243,8 @@ def _balconies(
     mesh = Mesh()
     for floor in range(1, floors):
         for bay in range(house.seed % 2, bays, 2):
-            share = (margin + (bay + 0.5) * house.facade.bay) / length
-            x, _, z = near + along * share
+            fraction = (margin + (bay + 0.5) * house.facade.bay) / length
+            x, _, z = near + along * fraction
             bottom = floor * house.facade.floor_height + 0.1
             left, right = sorted((x, x - house.sign * 1.0))
             half = house.facade.bay * 0.42

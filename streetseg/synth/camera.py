@@ -75,7 +75,7 @@ class Camera:
         return points[..., :2] * (self.focal / points[..., 2:]) + np.asarray(self.center)
 
     def outline(self, polygon: np.ndarray) -> np.ndarray:
-        """Where a world polygon appears, clipped at the near plane.
+        """Project a world polygon to the image, clipped at the near plane.
 
         Args:
             polygon: float[n, 3].
@@ -122,8 +122,8 @@ def clip_near(polygon: np.ndarray) -> np.ndarray:
     for i in range(len(polygon)):
         here, there = polygon[i - 1], polygon[i]
         if beyond[i - 1] != beyond[i]:
-            share = (NEAR - here[2]) / (there[2] - here[2])
-            kept.append(here + share * (there - here))
+            fraction = (NEAR - here[2]) / (there[2] - here[2])
+            kept.append(here + fraction * (there - here))
         if beyond[i]:
             kept.append(there)
     return np.array(kept).reshape(-1, 3)

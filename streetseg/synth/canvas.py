@@ -1,4 +1,4 @@
-"""The image in the making: colour, label and depth of every pixel."""
+"""The canvas of a scene: colour, label and depth of every pixel."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Tile:
     """float32[h, w], 1 / metres."""
 
     def corners(self, pixels: np.ndarray) -> np.ndarray:
-        """Points of the whole image (float[..., 2]) as :meth:`polygon` takes them."""
+        """Convert points of the image (float[..., 2]) to corners for :meth:`polygon`."""
         return fixed_point(pixels - (self.left, self.top))
 
     def polygon(
@@ -69,7 +69,7 @@ class Tile:
         *,
         thickness: float,
     ) -> None:
-        """Draw a polyline, ``thickness`` pixels wide, through float[n, 2] of the whole image."""
+        """Draw a polyline, ``thickness`` pixels wide, through points of the image, float[n, 2]."""
         points = [self.corners(pixels)]
         width = max(1, round(thickness))
         for array, value in (
@@ -118,7 +118,7 @@ class Canvas:
         )
 
     def sees(self, low: np.ndarray, high: np.ndarray) -> bool:
-        """Whether more than a speck of a box between two world corners (float[3]) may show."""
+        """Whether a box between two world corners (float[3]) may be visible and not tiny."""
         x, y, z = np.stack([low, high], axis=1)
         box = np.array([(a, b, c) for a in x for b in y for c in z])
         points = self.camera.to_camera(box)
@@ -135,7 +135,7 @@ class Canvas:
         return bool(self.inverse_depth[top:bottom, left:right].min() < nearest)
 
     def merge(self, tile: Tile) -> None:
-        """Put on the canvas those pixels of ``tile`` that are nearer than what is there."""
+        """Copy the pixels of ``tile`` that are nearer than those of the canvas."""
         rows = slice(tile.top, tile.top + tile.ids.shape[0])
         columns = slice(tile.left, tile.left + tile.ids.shape[1])
         behind = self.inverse_depth[rows, columns]
@@ -143,8 +143,8 @@ class Canvas:
         mask = nearer.view(np.uint8)
         rgb = tile.rgb
         if ((tile.alpha < 255) & nearer).any():
-            share = (tile.alpha.astype(np.float32) / 255)[..., None]
-            mixed = rgb * share + self.rgb[rows, columns] * (1 - share)
+            fraction = (tile.alpha.astype(np.float32) / 255)[..., None]
+            mixed = rgb * fraction + self.rgb[rows, columns] * (1 - fraction)
             rgb = mixed.astype(np.uint8)
         cv2.copyTo(rgb, mask, self.rgb[rows, columns])
         cv2.copyTo(tile.ids, mask, self.ids[rows, columns])
@@ -163,12 +163,12 @@ class Canvas:
         """Paint a textured parallelogram of the world.
 
         Args:
-            origin: float[3], where the texture's first pixel is.
+            origin: float[3], the position of the texture's first pixel.
             along: float[3], from there to the end of its first row.
             down: float[3], from there to the end of its first column.
             texture: uint8[h, w, 3], or [h, w, 4] with opacity (0 is a hole).
             label: id of its pixels.
-            outline: float[n, 2], corners of the painted part as shares (0..1) of ``along`` and
+            outline: float[n, 2], corners of the painted part as fractions (0..1) of ``along`` and
                 ``down``; all of it by default.
         """
         camera = self.camera
@@ -208,8 +208,8 @@ class Canvas:
         target = self.rgb[top:bottom, left:right]
         if colors.shape[2] == 4:
             mask &= colors[..., 3] > 40
-            share = colors[..., 3:].astype(np.float32) / 255
-            colors = (colors[..., :3] * share + target * (1 - share)).astype(np.uint8)
+            fraction = colors[..., 3:].astype(np.float32) / 255
+            colors = (colors[..., :3] * fraction + target * (1 - fraction)).astype(np.uint8)
         cv2.copyTo(colors, mask, target)
         cv2.copyTo(np.full_like(mask, label), mask, self.ids[top:bottom, left:right])
         cv2.copyTo(inverse_depth, mask, behind)

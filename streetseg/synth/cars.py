@@ -79,7 +79,7 @@ BODIES: dict[str, Body] = {
 
 
 def paint_color(rng: np.random.Generator) -> Rgb:
-    """A car colour: greys most often, then every colour that other things have too."""
+    """A car colour: most often grey, otherwise one that other things have too."""
     if rng.random() < 0.45:
         grey = float(rng.choice([0.06, 0.12, 0.30, 0.48, 0.62, 0.80, 0.88]))
         return vary(rng, (grey, grey, grey * 1.02), 0.04)
@@ -89,7 +89,7 @@ def paint_color(rng: np.random.Generator) -> Rgb:
 def car_mesh(rng: np.random.Generator, kind: str, *, braking: bool, far: bool) -> Mesh:
     """A car of a body ``kind`` in a random paint.
 
-    ``braking`` lights its rear lamps; ``far`` leaves out what cannot be seen from a distance.
+    ``braking`` lights its rear lamps; ``far`` leaves out details too small at a distance.
     """
     body = BODIES[kind]
     color = paint_color(rng)
@@ -123,7 +123,7 @@ def _loft(mesh: Mesh, kind: str, far: bool, color: Rgb, windowless: bool, trim: 
 
 @lru_cache(maxsize=32)
 def _shell(kind: str, far: bool) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Faces float[n, 4, 3] of the body of a car and what each is made of."""
+    """Faces float[n, 4, 3] of the body of a car, and the material of each."""
     body = BODIES[kind]
     edges = {along for along, _ in body.outline} | set(body.cabin) | {0.605, 0.635}
     between = {0.035, 0.11, 0.16, 0.34, 0.39, 0.5, 0.68, 0.74, 0.79, 0.985}
@@ -170,7 +170,7 @@ def _smooth_top(body: Body, stations: np.ndarray) -> np.ndarray:
 
 
 def _ring(body: Body, along: float, top: float) -> list[tuple[float, float, float]]:
-    """The cross-section there, from the lower left sill over the roof to the lower right one."""
+    """A cross-section, from the lower left sill over the roof to the lower right one."""
     z = body.length * (0.5 - along)
     end = abs(2 * along - 1)
     half = body.width / 2 * (1 - 0.13 * end**7 - 0.02 * end**2)

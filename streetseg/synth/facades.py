@@ -1,4 +1,4 @@
-"""Pictures of house fronts: wall, windows, doors, shops."""
+"""Textures of house fronts: wall, windows, doors, shops."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def wall_pattern(kind: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Facade:
-    """What a house front looks like, whatever its resolution."""
+    """The look of a house front, independent of resolution."""
 
     wall: str
     color: Rgb
@@ -59,7 +59,7 @@ class Facade:
     shutters: Rgb | None
     balconies: bool
     lit: float
-    """Share of windows with the light on."""
+    """Fraction of windows with the light on."""
 
 
 def random_facade(
@@ -135,13 +135,13 @@ class Painter:
         if x1 > x0 and y1 > y0:
             self.texture[y0:y1, x0:x1] = to_bytes(color)
 
-    def paste(self, picture: np.ndarray, center: float, top: float) -> None:
-        """Lay ``picture`` (uint8[h, w, 3]) over the texture; coordinates in metres."""
-        rows, columns = picture.shape[:2]
+    def paste(self, image: np.ndarray, center: float, top: float) -> None:
+        """Copy ``image`` (uint8[h, w, 3]) to the texture; coordinates in metres."""
+        rows, columns = image.shape[:2]
         y = max(round(top * self.scale), 0)
         x = max(round(center * self.scale - columns / 2), 0)
         target = self.texture[y : y + rows, x : x + columns]
-        target[:] = picture[: target.shape[0], : target.shape[1]]
+        target[:] = image[: target.shape[0], : target.shape[1]]
 
     def shade(self, left: float, top: float, right: float, bottom: float, gain: float) -> None:
         """Multiply the brightness of a rectangle."""
@@ -156,8 +156,8 @@ class Painter:
         x0, y0, x1, y1 = (max(round(v * self.scale), 0) for v in (left, top, right, bottom))
         y1, x1 = min(y1, self.texture.shape[0]), min(x1, self.texture.shape[1])
         if x1 > x0 and y1 > y0:
-            share = np.linspace(0, 1, y1 - y0)[:, None] ** 1.5
-            blend = np.array(upper) * (1 - share) + np.array(lower) * share
+            fraction = np.linspace(0, 1, y1 - y0)[:, None] ** 1.5
+            blend = np.array(upper) * (1 - fraction) + np.array(lower) * fraction
             self.texture[y0:y1, x0:x1] = (blend * 255).astype(np.uint8)[:, None]
 
 
@@ -168,10 +168,10 @@ def facade_texture(
     seed: int,
     sky: np.ndarray,
 ) -> np.ndarray:
-    """The image of a house front.
+    """The texture of a house front.
 
     Args:
-        facade: its looks.
+        facade: its look.
         size: width and height, in metres.
         scale: pixels per metre.
         seed: of its windows and stains; the same at every scale.

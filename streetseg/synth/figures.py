@@ -1,4 +1,4 @@
-"""Rounded figures: shapes spanned by balls in space, as people, cycles and small things are."""
+"""Rounded figures made of balls in space: people, cycles and small things."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TONES = ((1.0, 0.66), (0.74, 0.90), (0.42, 1.10))
 
 @dataclass
 class Figure:
-    """Parts of a figure, each the convex hull of some balls, in the figure's own axes."""
+    """Parts of a figure, each the convex hull of some balls, in the axes of the figure."""
 
     centers: list[np.ndarray] = field(default_factory=list)
     """float[n, 3], metres."""
@@ -57,7 +57,7 @@ class Figure:
 
 
 def draw_figure(canvas: Canvas, figure: Figure, pose: Pose, light: Light, lit: float) -> None:
-    """Draw the parts, far ones first, rounded by light from the side of the sun."""
+    """Draw the parts, far ones first, shaded as rounded by light from the sun's side."""
     camera = canvas.camera
     radii = np.concatenate(figure.radii)
     points = camera.to_camera(pose.to_world(np.concatenate(figure.centers)))
@@ -75,9 +75,9 @@ def draw_figure(canvas: Canvas, figure: Figure, pose: Pose, light: Light, lit: f
     base = light.tint(np.array([0.0, 0.25, -0.97]), lit * (0.35 if behind_sun else 0.7))
 
     layers = []
-    for share, gain in TONES:
-        centers = pixels + (1 - share) * sizes[:, None] * towards
-        rings = centers[:, None] + CIRCLE * (sizes * share)[:, None, None]
+    for fraction, gain in TONES:
+        centers = pixels + (1 - fraction) * sizes[:, None] * towards
+        rings = centers[:, None] + CIRCLE * (sizes * fraction)[:, None, None]
         colors = np.asarray(figure.colors) * base * gain
         shades = (np.clip(colors, 0, 1) * 255).astype(np.uint8).tolist()
         layers.append((tile.corners(rings), shades))

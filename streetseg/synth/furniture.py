@@ -197,7 +197,7 @@ def _symbol(
 
 
 def draw_static(canvas: Canvas, pose: Pose, light: Light, lit: float, seed: int) -> None:
-    """Draw a thing that stays where it is: bin, bollard, bench, cabinet, table or planter."""
+    """Draw a static thing: bin, bollard, bench, cabinet, table or planter."""
     rng = np.random.default_rng(seed)
     kind = rng.choice(
         ["bin", "bollard", "bench", "cabinet", "column", "parasol"],
@@ -253,7 +253,7 @@ def draw_static(canvas: Canvas, pose: Pose, light: Light, lit: float, seed: int)
 
 
 def draw_dynamic(canvas: Canvas, pose: Pose, light: Light, lit: float, seed: int) -> None:
-    """Draw a thing that may be moved: pushchair, wheeled bin, dog, trolley or sacks."""
+    """Draw a movable thing: pushchair, wheeled bin, dog, trolley or sacks."""
     rng = np.random.default_rng(seed)
     kind = rng.choice(["pushchair", "wheeled bin", "dog", "sacks"], p=[0.25, 0.45, 0.15, 0.15])
     color = shared_color(rng)

@@ -16,7 +16,7 @@ MATERIALS = ("asphalt", "cobbles", "slabs", "pavers", "grass", "concrete")
 PATCH = 3.2
 """Side of a material's texture, in metres."""
 LEVELS = 6
-"""Ever smoother copies of each texture, for ever larger distances."""
+"""Smoothed copies of each texture, each for a larger distance than the one before."""
 REACH = 60.0
 """The profile across the street covers this far to both sides, in metres."""
 STEP = 0.02
@@ -151,7 +151,7 @@ def _profile(street: Street) -> tuple[np.ndarray, np.ndarray]:
 def _open_crossings(
     street: Street, along: np.ndarray, across: np.ndarray, zones: np.ndarray, gain: np.ndarray
 ) -> None:
-    """Lay side streets and their pavements over the strips along the street, in place."""
+    """Draw side streets and their pavements over the strips along the street, in place."""
     labels = [zone.label for zone in street.zones]
     road, walk = labels.index(ROAD), labels.index(SIDEWALK)
     rails = np.array([label == RAILS for label in labels])

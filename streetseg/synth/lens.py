@@ -1,4 +1,4 @@
-"""What air, car and camera do to the image: haze, bonnet, borders, blur, exposure, noise."""
+"""Effects of air, car and camera: haze, bonnet, borders, blur, exposure and noise."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ EGO_VEHICLE, RECTIFICATION_BORDER, OUT_OF_ROI = 1, 2, 3
 
 
 def add_haze(canvas: Canvas, light: Light) -> None:
-    """Fade what is far into the colour of the horizon; the sky stays as it is."""
+    """Fade distant things to the colour of the horizon; the sky stays as it is."""
     inverse = canvas.inverse_depth
     index = np.clip(inverse * 4000, 0, 255).astype(np.uint8)
     depth = 4000.0 / np.maximum(np.arange(256), 1)
-    share = np.exp(-depth / light.visibility)
-    share[0] = 1.0
-    keep = cv2.LUT(index, (share * 255).astype(np.uint8))
+    fraction = np.exp(-depth / light.visibility)
+    fraction[0] = 1.0
+    keep = cv2.LUT(index, (fraction * 255).astype(np.uint8))
     keep[inverse <= 0] = 255
     far = keep < 250
     rows = np.flatnonzero(far.any(1))
@@ -79,7 +79,7 @@ def _star(canvas: Canvas, foot: tuple[float, float], radius: float, light: Light
 
 
 def add_border(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Blacken the edges that the rectification of a stereo pair leaves empty."""
+    """Blacken the edges, as after the rectification of a stereo pair."""
     rows, columns = canvas.ids.shape
     thin = max(1, round(rows * 0.006))
     wide = rows * rng.uniform(0.006, 0.022)
@@ -100,7 +100,7 @@ def add_border(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def expose(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blur, vignette, white balance, contrast and noise of a camera: uint8[H, W, 3] to the same."""
+    """Add a camera's blur, vignette, white balance, contrast and noise to uint8[H, W, 3]."""
     rows, columns = rgb.shape[:2]
     blur = rng.uniform(0.3, 0.75) * columns / 2048
     wanted = rng.uniform(100, 132)

@@ -1,4 +1,4 @@
-"""Sun, sky and air: what light falls on a surface, and what the distance swallows."""
+"""Sun, sky and air: the light on a surface, and haze."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Light:
     visibility: float
     """Distance at which haze takes 63 % of the contrast, in metres."""
     clouds: float
-    """Share of the sky under clouds, 0..1."""
+    """Fraction of the sky under clouds, 0..1."""
     dark: bool
     """Whether lamps and windows are lit."""
 
@@ -42,7 +42,7 @@ class Light:
         return np.asarray(shift)
 
     def tint(self, normals: np.ndarray, lit: float | np.ndarray = 1.0) -> np.ndarray:
-        """What the light multiplies display-space colours by.
+        """The factors by which the light multiplies display-space colours.
 
         Args:
             normals: unit vectors float[..., 3].
@@ -56,7 +56,7 @@ class Light:
         return np.asarray((self.ambient_rgb * openness + self.sun_rgb * facing) ** GAMMA)
 
     def reflection(self, directions: np.ndarray) -> np.ndarray:
-        """Colour seen along ``directions`` (float[..., 3]) in a mirror: sky above, street below."""
+        """Colour of a mirror's reflection along ``directions`` (float[..., 3]): sky or street."""
         up = directions[..., 1:2]
         sky = self.horizon + (self.zenith - self.horizon) * np.clip(up * 1.4, 0, 1)
         street = self.horizon * 0.28

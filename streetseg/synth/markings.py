@@ -1,4 +1,4 @@
-"""What lies flat on the ground: lane lines, zebra crossings, arrows, and shadows."""
+"""Flat shapes on the ground: lane lines, zebra crossings, arrows, and shadows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streetseg.synth.street import PARKING, RAILS, ROAD, Street
 
 
 class Flat:
-    """Draws shapes that lie on the ground into a mask of the whole image."""
+    """Draws shapes that lie on the ground into a mask of the image."""
 
     def __init__(self, canvas: Canvas) -> None:
         """Start with an empty mask."""

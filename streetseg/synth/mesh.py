@@ -1,4 +1,4 @@
-"""Solids made of flat faces: built in their own axes, drawn with light and reflections.
+"""Solids of flat faces: built in their own axes, drawn with light and reflections.
 
 A solid's own axes: x to its left-right, y up, z forward, origin on the ground below its centre.
 """
@@ -20,7 +20,7 @@ CORNERS = 12
 
 
 ROUNDING = 0.07
-"""How far shades of a curved surface run into each other, in metres."""
+"""Distance over which the shades of a curved surface blend, in metres."""
 
 PADDED = [np.minimum(np.arange(CORNERS), max(count - 1, 0)) for count in range(CORNERS + 1)]
 
@@ -57,7 +57,7 @@ class Mesh:
     layers: list[int] = field(default_factory=list)
     """Faces of a higher layer are drawn over those of a lower one."""
     rounded: list[int] = field(default_factory=list)
-    """Faces with the same number above 0 make up a curved surface: their shades run together."""
+    """Faces with the same number above 0 form a curved surface: their shades blend."""
 
     def face(
         self,
@@ -181,7 +181,7 @@ class Mesh:
 
 
 def draw_mesh(canvas: Canvas, mesh: Mesh, pose: Pose, light: Light, lit: float) -> None:
-    """Draw the faces that look at the camera, far ones first."""
+    """Draw the faces towards the camera, far ones first."""
     world = pose.to_world(np.stack(mesh.corners))
     following = np.roll(world, -1, axis=1)
     normals = np.cross(world, following).sum(1)

@@ -1,4 +1,4 @@
-"""Tileable noise and colours that every part of the scene draws from."""
+"""Tileable noise and colours for every part of the scene."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHARED_COLORS: tuple[Rgb, ...] = (
     (0.45, 0.36, 0.28),
     (0.73, 0.55, 0.52),
 )
-"""Colours that cars, clothes, facades and signs have in common: colour alone tells no class."""
+"""Colours common to cars, clothes, facades and signs, so that no colour reveals a class."""
 
 
 @lru_cache(maxsize=16)
@@ -76,7 +76,7 @@ def noise_patch(
 
 
 def vary(rng: np.random.Generator, color: Rgb, spread: float = 0.05) -> Rgb:
-    """A colour near ``color``: brightness and hue each moved by about ``spread``."""
+    """A colour near ``color``: brightness and hue each changed by about ``spread``."""
     moved = np.asarray(color) * (1 + rng.normal(0, spread) + rng.normal(0, spread / 3, 3))
     red, green, blue = moved.tolist()
     return min(max(red, 0.02), 0.97), min(max(green, 0.02), 0.97), min(max(blue, 0.02), 0.97)
@@ -105,7 +105,7 @@ def to_rgb(color: np.ndarray) -> Rgb:
 
 
 def colored(gain: np.ndarray, ramp: np.ndarray, top: float) -> np.ndarray:
-    """Brightness turned into colour.
+    """Convert brightness to colour.
 
     Args:
         gain: float32[H, W], 0 .. ``top``.

@@ -1,4 +1,4 @@
-"""Where the traffic, furniture, trees and people of a street are."""
+"""Positions of the traffic, furniture, trees and people of a street."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def _drive(crowd: Crowd) -> None:
                     crowd.cycle(along, lane + rng.normal(0, 0.4), turn, ridden=True, motor=True)
                 else:
                     space = {"truck": 5.5, "bus": 6.5}.get(kind, 2.5)
-                    place = along + (space if own or along < 12 else 0)
-                    done = crowd.vehicle(kind, place, lane + rng.normal(0, 0.12), turn)
+                    position = along + (space if own or along < 12 else 0)
+                    done = crowd.vehicle(kind, position, lane + rng.normal(0, 0.12), turn)
                     if done and kind in ("saloon", "suv", "estate") and rng.random() < 0.22:
                         other = str(rng.choice(["caravan", "trailer"]))
                         gap = 5.0 if other == "caravan" else 4.2
                         sign = -1 if turn == 0 else 1
-                        crowd.vehicle(other, place + sign * gap, lane, turn)
+                        crowd.vehicle(other, position + sign * gap, lane, turn)
             along += rng.uniform(8, 26)
 
 

@@ -1,4 +1,4 @@
-"""One street scene from a seed: plan it, paint it, look at it through the lens."""
+"""One street scene from a seed: plan it, paint it, and add the effects of the camera."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from streetseg.synth.vegetation import draw_hedge
 
 UNLABELED = 0
 DETAIL = 1280
-"""Columns at which a scene is painted before it is shrunk, where the image is narrower."""
+"""Columns at which the scene of a narrower image is painted before it is scaled down."""
 
 
 def render_scene(
     seed: int, height: int, width: int, style: CityStyle | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paint a street as a camera in a car sees it.
+    """Paint a street from the position of a camera in a car.
 
     Args:
-        seed: decides everything; the size only decides how finely the scene is sampled.
+        seed: of the scene; the size only changes how finely the same scene is sampled.
         height: of the image, in pixels.
         width: of the image, in pixels.
         style: of the city; by default one drawn from ``seed``.
 
     Returns:
-        The photo uint8[height, width, 3], RGB, and its Cityscapes label ids
+        The image uint8[height, width, 3], RGB, and its Cityscapes label ids
         uint8[height, width].
     """
     rng = np.random.default_rng(seed)
@@ -92,7 +92,7 @@ def render_scene(
 def _paint(
     canvas: Canvas, rng: np.random.Generator, style: CityStyle, light: Light, street: Street
 ) -> None:
-    """Plan and paint everything that is not special to one scene."""
+    """Plan and paint everything except bridges, tunnels and effects of the camera."""
     seeds = rng.integers(2**31, size=6)
     houses = plan_buildings(rng, style, street, light)
     things = plan_things(rng, style, street)
@@ -134,7 +134,7 @@ def _sunlight(thing: Thing, shade: list[np.ndarray], light: Light) -> float:
 def _draw_edge(
     canvas: Canvas, side: Side, street: Street, light: Light, seed: int, style: CityStyle
 ) -> None:
-    """Draw what bounds the pavement, in pieces that follow the bend and spare the crossings."""
+    """Draw the edge of the pavement in pieces, along the bend and with gaps at crossings."""
     if side.edge in ("building", "plaza"):
         return
     rng = np.random.default_rng(seed)
@@ -167,7 +167,7 @@ def _draw_edge(
 
 
 def _draw_passage(canvas: Canvas, houses: list[Building], street: Street, seed: int) -> None:
-    """Draw a dark gateway, which belongs to no class, into some house front."""
+    """Draw a dark gateway, which is unlabeled, into one of the house fronts."""
     rng = np.random.default_rng(seed)
     wanted = rng.random() < 0.3
     near_houses = [h for h in houses if 12 < h.start < 45 and h.end - h.start > 9]

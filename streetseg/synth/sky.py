@@ -13,15 +13,15 @@ SKY = 23
 
 
 def paint_sky(canvas: Canvas, light: Light, seed: int) -> None:
-    """Fill the whole image with sky."""
+    """Fill the image with sky."""
     camera = canvas.camera
     step = max(1, camera.columns // 320)
     x, y, z = camera.rays(step=step)
     length = np.sqrt(x * x + y * y + z * z)
     up = np.clip(y / length, 0.0, 1.0)
-    share = np.clip(up * 1.9, 0, 1)[..., None] ** np.float32(0.7)
+    fraction = np.clip(up * 1.9, 0, 1)[..., None] ** np.float32(0.7)
     horizon, zenith = light.horizon.astype(np.float32), light.zenith.astype(np.float32)
-    sky = horizon + (zenith - horizon) * share
+    sky = horizon + (zenith - horizon) * fraction
 
     origin = np.random.default_rng(seed).uniform(0, TILE, 2).astype(np.float32)
     high = np.maximum(up, np.float32(0.03)) + np.float32(0.08)

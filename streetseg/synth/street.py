@@ -1,4 +1,4 @@
-"""The plan of a street: what lies where across it, its bends and its crossings."""
+"""The plan of a street: its cross-section, bends and crossings."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Street:
-    """Everything about a street that its furniture and traffic have to know."""
+    """The plan of a street, on which its furniture and traffic are placed."""
 
     zones: tuple[Zone, ...]
     left: Side
@@ -67,7 +67,7 @@ class Street:
         return 0.5 * self.bend * along * along - self.own_lane
 
     def heading(self, along: float) -> float:
-        """Direction of the street there, in radians, 0 straight ahead."""
+        """Direction of the street at a distance along it, in radians, 0 straight ahead."""
         return float(np.arctan(self.bend * along))
 
     def at(self, along: float, across: float) -> tuple[float, float]:
@@ -75,7 +75,7 @@ class Street:
         return float(self.middle(along)) + across, along
 
     def in_crossing(self, along: float, margin: float = 0.0) -> bool:
-        """Whether a side street joins there, or within ``margin`` metres."""
+        """Whether a side street joins within ``margin`` metres of a distance along the street."""
         return any(a - margin <= along <= b + margin for a, b in self.crossings)
 
     @property

@@ -170,16 +170,16 @@ def draw_tunnel(canvas: Canvas, street: Street, along: float, light: Light, seed
     )
     texture = wall_texture("stone", color, (160.0, top), 10.0, seed)
     texture = tinted(texture, light.tint(np.array([0.0, 0.0, -1.0])))
-    shares = np.array([0.0, 0.5 - half / 160, 0.5 + half / 160, 1.0])
+    fractions = np.array([0.0, 0.5 - half / 160, 0.5 + half / 160, 1.0])
     origin, wide, down = (
         np.array([middle - 80, top, along]),
         np.array([160.0, 0, 0]),
         np.array([0, -top, 0]),
     )
     for left, right, upper, lower in (
-        (shares[0], shares[1], 0.0, 1.0),
-        (shares[2], shares[3], 0.0, 1.0),
-        (shares[1], shares[2], 0.0, 1 - clear / top),
+        (fractions[0], fractions[1], 0.0, 1.0),
+        (fractions[2], fractions[3], 0.0, 1.0),
+        (fractions[1], fractions[2], 0.0, 1 - clear / top),
     ):
         outline = np.array([(left, upper), (right, upper), (right, lower), (left, lower)])
         canvas.plane(origin, wide, down, texture, TUNNEL, outline=outline)
@@ -203,8 +203,8 @@ def draw_tunnel(canvas: Canvas, street: Street, along: float, light: Light, seed
             dark,
             TUNNEL,
         )
-        for share in (-0.5, 0.5):
-            x = middle + share * half
+        for fraction in (-0.5, 0.5):
+            x = middle + fraction * half
             inside.face(
                 [
                     (x - 0.3, clear - 0.05, z0 + 1),

@@ -1,4 +1,4 @@
-"""The character of a city: what its streets, houses and weather tend to be like."""
+"""The style of a city: what is typical of its streets, houses and weather."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streetseg.synth.noise import SHARED_COLORS, Rgb, vary
 
 @dataclass(frozen=True)
 class CityStyle:
-    """Tendencies that the frames of one city share."""
+    """What the scenes of one city have in common."""
 
     facades: tuple[Rgb, ...]
     walls: tuple[str, ...]
@@ -19,19 +19,19 @@ class CityStyle:
     floors: float
     """Typical number of floors."""
     suburban: float
-    """Share of streets with detached houses and front gardens."""
+    """Fraction of streets with detached houses and front gardens."""
     trees: float
     """Trees for each 10 m of kerb."""
     leaves: Rgb
     """Typical colour of leaves."""
     trams: float
-    """Share of streets with rails."""
+    """Fraction of streets with rails."""
     overcast: float
-    """Share of grey days."""
+    """Fraction of grey days."""
     asphalt: Rgb
     paving: Rgb
     cobbles: float
-    """Share of streets with cobbles."""
+    """Fraction of streets with cobbles."""
     camera_height: float
     focal: float
     bonnet: Rgb | None

@@ -1,4 +1,4 @@
-"""What stands and moves in the street, and how a place is found for it."""
+"""Things that stand and move in the street, and how they are placed without collisions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FAR = 30.0
 
 @dataclass(frozen=True)
 class Thing:
-    """Something with a place, a shadow and a way to be drawn."""
+    """A thing with a position, a shadow and a function that draws it."""
 
     pose: Pose
     draw: Draw
@@ -40,14 +40,14 @@ class Thing:
     """Radius of a tree's crown, in metres."""
 
     def visible(self, canvas: Canvas) -> bool:
-        """Whether any of it may be seen behind what is already on the canvas."""
+        """Whether any of it may be visible behind what is already on the canvas."""
         reach = max(self.half_width, self.half_length, self.crown * 1.2) + 0.8
         center = np.array([self.pose.x, self.height / 2 + 0.3, self.pose.z])
         half = np.array([reach, self.height / 2 + 0.6, reach])
         return canvas.sees(center - half, center + half)
 
     def shade(self, light: Light) -> list[np.ndarray]:
-        """Polygons (world x and z) that it keeps from the sun."""
+        """Polygons (world x and z) in its shadow."""
         shift = light.shadow_offset
         foot = self.footprint(1.0)
         if not self.crown:
@@ -106,7 +106,7 @@ def _draw_person(
 
 
 class Crowd:
-    """Collects things so that none stands in another."""
+    """A collection of things that do not overlap."""
 
     def __init__(self, rng: np.random.Generator, street: Street) -> None:
         """An empty ``street``."""
@@ -116,7 +116,7 @@ class Crowd:
         self.taken: list[tuple[float, float, float]] = [(0.0, z, 1.3) for z in (-1.0, 1.5, 4.0)]
 
     def free(self, x: float, z: float, radius: float) -> bool:
-        """Whether nothing is within ``radius`` metres of a place (or of another's own radius)."""
+        """Whether no thing is within ``radius`` metres of a position, or within its own radius."""
         return all((x - a) ** 2 + (z - b) ** 2 > (radius + r) ** 2 for a, b, r in self.taken)
 
     def seed(self) -> int:

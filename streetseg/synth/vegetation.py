@@ -80,16 +80,16 @@ def _clumps(shape: int, conifer: bool) -> np.ndarray:
     height, and radius of the spread."""
     rng = np.random.default_rng([shape, conifer])
     count = 52
-    share = rng.uniform(0, 1, (count, 1))
+    fraction = rng.uniform(0, 1, (count, 1))
     if conifer:
-        rise = share[:, 0]
+        rise = fraction[:, 0]
         reach = (1 - rise) * 0.95 + 0.05
         x, towards = rng.uniform(-1, 1, count) * reach, rng.uniform(0, 1, count) * reach
         y = 0.06 + rise * 0.9
         radius = 0.12 + 0.25 * reach
     else:
         way = rng.normal(0, 1, (count, 3))
-        way *= (0.35 + 0.65 * share) ** 0.6 / np.linalg.norm(way, axis=1, keepdims=True)
+        way *= (0.35 + 0.65 * fraction) ** 0.6 / np.linalg.norm(way, axis=1, keepdims=True)
         radius = rng.uniform(0.20, 0.35, count)
         x = way[:, 0] * (1 - radius * 0.5)
         y = 0.65 + way[:, 1] * (0.35 - radius * 0.25)
@@ -99,7 +99,7 @@ def _clumps(shape: int, conifer: bool) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _crown_picture(
+def _crown_image(
     shape: int, conifer: bool, sun: tuple[float, float, float], direct: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Brightness and cover (float32[CROWN_ROWS, n]) of a crown.
@@ -120,10 +120,10 @@ def _crown_picture(
     for (x, y, _, radius), bright in zip(clumps.tolist(), tones.tolist(), strict=True):
         size = radius * spread * rows
         at = np.array([(x + 1.2) * spread * rows, CROWN_ROWS - y * rows])
-        for share, gain in ((1.0, 0.74), (0.76, 0.98), (0.44, 1.20)):
-            x_at, y_at = (at + lift * size * (1 - share)).tolist()
+        for fraction, gain in ((1.0, 0.74), (0.76, 0.98), (0.44, 1.20)):
+            x_at, y_at = (at + lift * size * (1 - fraction)).tolist()
             center = (round(x_at * 8), round(y_at * 8))
-            cv2.circle(tone, center, round(size * share * 8), bright * gain, -1, shift=3)
+            cv2.circle(tone, center, round(size * fraction * 8), bright * gain, -1, shift=3)
         cv2.circle(cover, (round(at[0] * 8), round(at[1] * 8)), round(size * 8), 1.0, -1, shift=3)
     return cv2.GaussianBlur(tone, (0, 0), 1.6), cv2.GaussianBlur(cover, (0, 0), 1.6)
 
@@ -179,17 +179,17 @@ def _draw_crown(
     """Enlarge the image of a crown and break it up into leaves."""
     sun = (float(light.sun[0]), float(light.sun[1]), float(light.sun[2]))
     direct = round(float(light.casts_shadows) * lit, 1)
-    tone, cover = _crown_picture(tree.seed % SHAPES, tree.conifer, sun, direct)
+    tone, cover = _crown_image(tree.seed % SHAPES, tree.conifer, sun, direct)
     height, width = tile.ids.shape
     left, top = tile.left - foot[0], tile.top - foot[1]
     down = CROWN_ROWS / (1.04 * tree.height * scale)
     across = tone.shape[1] / (2.4 * tree.spread * scale)
     if tree.seed // SHAPES % 2 and not light.casts_shadows:
         across = -across
-    to_picture = np.array(
+    to_image = np.array(
         [[across, 0, left * across + tone.shape[1] / 2], [0, down, top * down + CROWN_ROWS]]
     )
-    tone, cover = (_sampled(part, to_picture, (height, width)) for part in (tone, cover))
+    tone, cover = (_sampled(part, to_image, (height, width)) for part in (tone, cover))
     step = 24.0 / scale
     to_noise = np.array(
         [[step, 0, left * step + tree.seed % 449], [0, step, top * step + tree.seed % 337]]
@@ -209,19 +209,19 @@ def _draw_crown(
 
 
 def _sampled(
-    picture: np.ndarray, to_picture: np.ndarray, shape: tuple[int, int], *, wrap: bool = False
+    image: np.ndarray, to_image: np.ndarray, shape: tuple[int, int], *, wrap: bool = False
 ) -> np.ndarray:
-    """``picture`` seen through an affine map (float[2, 3]) from output to image pixels."""
+    """``image`` warped by an affine map (float[2, 3]) from output to image pixels."""
     border = cv2.BORDER_WRAP if wrap else cv2.BORDER_CONSTANT
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     size = (shape[1], shape[0])
-    return np.asarray(cv2.warpAffine(picture, to_picture, size, flags=flags, borderMode=border))
+    return np.asarray(cv2.warpAffine(image, to_image, size, flags=flags, borderMode=border))
 
 
 def leaf_texture(
     color: Rgb, size: tuple[float, float], scale: float, seed: int, *, ragged: bool = True
 ) -> np.ndarray:
-    """A clipped hedge seen from the side.
+    """The texture of a clipped hedge from the side.
 
     Args:
         color: of the leaves.

@@ -1,4 +1,4 @@
-"""A folder of invented street scenes, laid out and named as Cityscapes is."""
+"""A folder of synthetic street scenes with the layout and file names of Cityscapes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from streetseg.synth.scene import render_scene
 from streetseg.synth.styles import CityStyle, random_style
 
 SETTINGS = "synth.json"
-"""File in the root of a folder that says how it was made."""
+"""File in the root of a folder with the settings of its scenes."""
 
 VERSION = 1
-"""Raised whenever the same settings would give other images."""
+"""To be raised by every change after which the same settings give other images."""
 
 MAX_SIZE, MIN_SIZE = (1024, 2048), (64, 64)
-"""Limits of the size of an image, rows and columns."""
+"""Largest and smallest size of an image, rows and columns."""
 
 UNLABELED_SPLITS = ("test",)
 """Splits whose ground truth is withheld: every pixel is id 0, as in Cityscapes."""
@@ -45,21 +45,21 @@ class Frame:
     sequence: int
     size: tuple[int, int]
     entropy: tuple[int, ...]
-    """What the scene's seed is derived from: seed, split, city and index."""
+    """The values that the seed of the scene is derived from: seed, split, city and index."""
 
     @property
-    def photo(self) -> Path:
-        """Where the photo goes."""
+    def image(self) -> Path:
+        """The path of the image."""
         return self.root / "leftImg8bit" / self.split / self.city / f"{self.stem}_leftImg8bit.png"
 
     @property
     def labels(self) -> Path:
-        """Where the label ids go."""
+        """The path of the label ids."""
         return self.root / "gtFine" / self.split / self.city / f"{self.stem}_gtFine_labelIds.png"
 
     @property
     def stem(self) -> str:
-        """What the names of both files begin with."""
+        """The beginning of the names of both files."""
         return f"{self.city}_{self.sequence:06d}_000019"
 
 
@@ -74,24 +74,23 @@ def write_cityscapes(
 ) -> list[Path]:
     """Write scenes of invented cities in the layout of Cityscapes.
 
-    The same arguments give the same bytes, whatever the number of workers. An interrupted run is
-    finished by calling again with the same arguments.
+    The same arguments give the same bytes, with any number of workers. A call with the same
+    arguments resumes an interrupted one.
 
     Args:
-        root: an empty or new folder, or one that this function began with these settings.
-        frames: how many frames each split gets, such as ``{"train": 96, "val": 32}``. A split
-            called "test" gets label images that are void throughout, as in Cityscapes.
-        cities: over how many cities a split's frames are spread; no two splits share a city.
+        root: an empty or new folder, or one that an interrupted call wrote with these settings.
+        frames: the number of frames of each split, such as ``{"train": 96, "val": 32}``. In a split
+            called "test" every label pixel is void, as in Cityscapes.
+        cities: the number of cities of each split; no two splits share a city.
         size: rows and columns of an image.
-        seed: of everything.
-        workers: processes; 0 means one for each core.
+        seed: of all scenes.
+        workers: number of processes; 0 means one per core.
 
     Returns:
-        The photos, in order of split, city and sequence.
+        The images, in order of split, city and sequence.
 
     Raises:
-        StreetsegError: the settings are impossible, or ``root`` holds something else or cannot be
-            written.
+        StreetsegError: a setting is invalid, or ``root`` holds something else or cannot be written.
     """
     root = Path(root)
     _check(frames, cities, size, seed)
@@ -104,9 +103,9 @@ def write_cityscapes(
     }
     _begin(root, settings)
     plan = plan_frames(root, frames=frames, cities=cities, size=size, seed=seed)
-    missing = [frame for frame in plan if not (frame.photo.is_file() and frame.labels.is_file())]
+    missing = [frame for frame in plan if not (frame.image.is_file() and frame.labels.is_file())]
     try:
-        for folder in {path.parent for frame in missing for path in (frame.photo, frame.labels)}:
+        for folder in {path.parent for frame in missing for path in (frame.image, frame.labels)}:
             folder.mkdir(parents=True, exist_ok=True)
         for _ in parallel_map(
             _write_frame, missing, workers=workers, description="Painting streets"
@@ -114,7 +113,7 @@ def write_cityscapes(
             pass
     except OSError as error:
         raise StreetsegError(f"cannot write scenes to {root}: {error.strerror or error}") from error
-    return [frame.photo for frame in plan]
+    return [frame.image for frame in plan]
 
 
 def plan_frames(
@@ -124,18 +123,19 @@ def plan_frames(
     names = _city_names(seed, len(frames) * cities)
     plan = []
     for position, (split, count) in enumerate(frames.items()):
-        own = sorted(names[position * cities : (position + 1) * cities])
-        shares = [count // cities + (i < count % cities) for i in range(cities)]
-        for city, share in zip(own, shares, strict=True):
+        split_cities = sorted(names[position * cities : (position + 1) * cities])
+        counts = [count // cities + (i < count % cities) for i in range(cities)]
+        for city, city_count in zip(split_cities, counts, strict=True):
             entropy = (seed, *split.encode(), 0, *city.encode(), 0)
             plan += [
-                Frame(root, split, city, index, size, (*entropy, index)) for index in range(share)
+                Frame(root, split, city, index, size, (*entropy, index))
+                for index in range(city_count)
             ]
     return plan
 
 
 def _city_names(seed: int, count: int) -> list[str]:
-    """Different invented names, a to z only."""
+    """Invented names without duplicates, of the letters a to z."""
     rng = np.random.default_rng([seed, 1])
     names: dict[str, None] = {}
     while len(names) < count:
@@ -160,13 +160,13 @@ def _write_frame(frame: Frame) -> None:
     rgb, ids = render_scene(scene_seed, *frame.size, style=_style(frame.entropy[:-1]))
     if frame.split in UNLABELED_SPLITS:
         ids = np.zeros_like(ids)
-    _write_png(frame.photo, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    _write_png(frame.image, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     _write_png(frame.labels, ids)
 
 
-def _write_png(path: Path, picture: np.ndarray) -> None:
+def _write_png(path: Path, image: np.ndarray) -> None:
     """Write a PNG under a temporary name first, so that ``path`` is never half-written."""
-    encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 2])[1]
+    encoded = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 2])[1]
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(encoded.tobytes())
     temporary.replace(path)
@@ -193,21 +193,21 @@ def _check(frames: Mapping[str, int], cities: int, size: tuple[int, int], seed: 
 
 
 def _begin(root: Path, settings: dict[str, Any]) -> None:
-    """Claim ``root`` for these settings, or make sure that it was begun with them."""
+    """Store the settings in ``root``, or check that it was begun with them."""
     path = root / SETTINGS
     try:
         root.mkdir(parents=True, exist_ok=True)
-        found = sorted(entry.name for entry in root.iterdir() if entry.name != f"{SETTINGS}.tmp")
-        if SETTINGS in found:
-            known = _read_settings(path)
-            if known != settings:
+        names = sorted(entry.name for entry in root.iterdir() if entry.name != f"{SETTINGS}.tmp")
+        if SETTINGS in names:
+            stored = _read_settings(path)
+            if stored != settings:
                 raise StreetsegError(
-                    f"{root} holds scenes with other settings ({_difference(known, settings)}): "
+                    f"{root} holds scenes with other settings ({_difference(stored, settings)}): "
                     "use the same ones, or another folder"
                 )
-        elif found:
+        elif names:
             raise StreetsegError(
-                f"{root} is not empty and was not made by streetseg (it holds '{found[0]}'): "
+                f"{root} is not empty and was not made by streetseg (it holds '{names[0]}'): "
                 "choose a new folder"
             )
         else:
@@ -222,18 +222,18 @@ def _begin(root: Path, settings: dict[str, Any]) -> None:
 
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        known = json.loads(path.read_text())
+        stored = json.loads(path.read_text())
     except ValueError:
-        known = None
-    if not isinstance(known, dict):
+        stored = None
+    if not isinstance(stored, dict):
         raise StreetsegError(f"{path} is damaged: delete that folder, or choose another one")
-    return known
+    return stored
 
 
-def _difference(known: dict[str, Any], settings: dict[str, Any]) -> str:
-    """The settings that differ, as 'name: known, not asked'."""
+def _difference(stored: dict[str, Any], settings: dict[str, Any]) -> str:
+    """The settings that differ, as 'name: stored value, not new value'."""
     return ", ".join(
-        f"{name}: {known.get(name)}, not {value}"
+        f"{name}: {stored.get(name)}, not {value}"
         for name, value in settings.items()
-        if known.get(name) != value
+        if stored.get(name) != value
     )

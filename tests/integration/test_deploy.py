@@ -79,8 +79,8 @@ def kubectl() -> str:
 
     With ``STREETSEG_REQUIRE_KUBECTL=1`` in the environment it fails instead.
     """
-    if found := shutil.which("kubectl"):
-        return found
+    if program := shutil.which("kubectl"):
+        return program
     missing = "kubectl is not installed: it builds the overlays in deploy/"
     if os.environ.get("STREETSEG_REQUIRE_KUBECTL") == "1":
         pytest.fail(missing)
@@ -105,8 +105,8 @@ def overlays(kubectl: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     kustomization["components"].append(os.path.relpath(DEPLOY / "components" / "gpu", own))
     text = yaml.safe_dump(kustomization).replace("YOUR-HOST", "streets.example.org")
     (own / "kustomization.yaml").write_text(text.replace("YOUR-REGISTRY", "images.example.org"))
-    places = {"laptop": DEPLOY / "overlays/laptop", "cloud": DEPLOY / "overlays/cloud", "own": own}
-    return {name: build(kubectl, place) for name, place in places.items()}
+    folders = {"laptop": DEPLOY / "overlays/laptop", "cloud": DEPLOY / "overlays/cloud", "own": own}
+    return {name: build(kubectl, folder) for name, folder in folders.items()}
 
 
 def loose_files() -> list[Object]:
@@ -202,9 +202,9 @@ def of(kind: str, name: str) -> Callable[[list[Object]], Any]:
     """A way to an object."""
 
     def find(objects: list[Object]) -> Any:
-        found = named(objects, kind, name)
-        assert found, f"no {kind}/{name} to change"
-        return found
+        match = named(objects, kind, name)
+        assert match, f"no {kind}/{name} to change"
+        return match
 
     return find
 
@@ -571,20 +571,20 @@ def role(kind: str, group: str, resource: str, verb: str) -> Object:
 
 
 @pytest.mark.parametrize(
-    ("rule", "place", "change"),
+    ("rule", "select", "change"),
     [
-        pytest.param(rule, place, change, id=f"{rule}-{name}")
-        for rule, name, place, change in FAULTS
+        pytest.param(rule, select, change, id=f"{rule}-{name}")
+        for rule, name, select, change in FAULTS
     ],
 )
 def test_the_rule_catches_it(
     overlays: dict[str, list[Object]],
     rule: str,
-    place: Callable[[list[Object]], Any],
+    select: Callable[[list[Object]], Any],
     change: Change,
 ) -> None:
     objects = copy.deepcopy(overlays["own"])
-    change(place(objects))
+    change(select(objects))
     assert RULES[rule](objects) != []
 
 
@@ -594,7 +594,7 @@ def test_every_rule_is_seen_to_catch_something() -> None:
 
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
 @pytest.mark.parametrize(
-    ("place", "change"),
+    ("select", "change"),
     [
         (DEPLOYMENT, lambda d: d["spec"].update(replica=2)),
         (container, lambda c: c.update(readynessProbe={})),
@@ -611,10 +611,10 @@ def test_every_rule_is_seen_to_catch_something() -> None:
 def test_the_schema_catches_it(
     overlays: dict[str, list[Object]],
     version: str,
-    place: Callable[[list[Object]], Any],
+    select: Callable[[list[Object]], Any],
     change: Change,
 ) -> None:
     objects = copy.deepcopy(overlays["own"])
-    change(place(objects))
+    change(select(objects))
     (changed,) = (each for each in objects if each not in overlays["own"])
     assert refusal(changed, version)

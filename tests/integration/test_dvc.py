@@ -38,8 +38,8 @@ def set_params(project: Path, **changes: dict[str, Any]) -> None:
     (project / "params.yaml").write_text(yaml.safe_dump(params))
 
 
-def new_picture(project: Path, city: str, number: int, split: str = "train") -> None:
-    """Another photograph in place of a frame's; its labels stay."""
+def replace_image(project: Path, city: str, number: int, split: str = "train") -> None:
+    """Replace the image of a frame, and keep its label."""
     frame = f"{city}_000000_{number:06d}"
     ids = label_path(project / "data/raw", split, frame).read_bytes()
     put(project / "data/raw", split, frame, np.full((64, 128, 3), 77, np.uint8), np.zeros((1, 1)))
@@ -73,7 +73,7 @@ def forget(project: Path) -> None:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A project whose data was prepared, pushed to ../store, and tagged v1; what repro said."""
+    """A project whose data was prepared, pushed to ../store, and tagged v1; the output of repro."""
     project = tmp_path_factory.mktemp("first") / "project"
     (project / "data").mkdir(parents=True)
     for name in ("dvc.yaml", "params.yaml", ".dvcignore", "data/.gitignore"):
@@ -87,12 +87,12 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     dvc(project, "init")
     shutil.copy(REPOSITORY / ".dvc/config", project / ".dvc/config")
     dvc(project, "remote", "add", "--default", "store", "../store")
-    said = dvc(project, "repro")
+    output = dvc(project, "repro")
     dvc(project, "push")
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "-m", "data")
     git(project, "tag", "v1")
-    return project, said
+    return project, output
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ def project(first: tuple[Path, str], tmp_path: Path) -> Path:
 
 
 def test_repro_makes_the_data_version_that_the_command_prints(first: tuple[Path, str]) -> None:
-    project, said = first
+    project, output = first
     dataset = PreparedDataset(project / "data/prepared")
-    (printed,) = re.findall(r"7 frames in data/prepared, version (\S+)", said)
+    (printed,) = re.findall(r"7 frames in data/prepared, version (\S+)", output)
     assert version_of(project) == printed == dataset.version == resolve("v1", str(project))
 
 
@@ -119,9 +119,9 @@ def test_git_tracks_the_lock_and_dvc_the_data(first: tuple[Path, str]) -> None:
 def test_repro_of_what_has_not_changed_does_nothing(first: tuple[Path, str]) -> None:
     project, _ = first
     lock, before = (project / "dvc.lock").read_bytes(), cached(project)
-    said = dvc(project, "repro")
-    assert "didn't change, skipping" in said
-    assert "streetseg prepare" not in said
+    output = dvc(project, "repro")
+    assert "didn't change, skipping" in output
+    assert "streetseg prepare" not in output
     assert (project / "dvc.lock").read_bytes() == lock
     assert cached(project) == before
 
@@ -132,8 +132,8 @@ def test_settings_that_do_not_shape_the_data_do_not_prepare_it_again(project: Pa
 
 
 def test_preparing_without_dvc_gives_the_same_version(project: Path) -> None:
-    said = run(project, "streetseg", "prepare").stdout
-    assert f"version {version_of(project)}" in said
+    output = run(project, "streetseg", "prepare").stdout
+    assert f"version {version_of(project)}" in output
     assert "up to date" in dvc(project, "status")
 
 
@@ -141,7 +141,7 @@ def test_preparing_without_dvc_gives_the_same_version(project: Path) -> None:
 def second(first: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project after an image of bochum was changed and the data made again."""
     copy = Path(shutil.copytree(first[0], tmp_path_factory.mktemp("second") / "project"))
-    new_picture(copy, "bochum", 1)
+    replace_image(copy, "bochum", 1)
     dvc(copy, "repro")
     return copy
 
@@ -152,7 +152,7 @@ def changed(second: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(second, tmp_path / "changed"))
 
 
-def test_a_changed_picture_adds_only_its_citys_pictures_to_the_cache(
+def test_a_changed_image_adds_only_its_citys_images_to_the_cache(
     first: tuple[Path, str], second: Path
 ) -> None:
     before, after = version_of(first[0]), version_of(second)
@@ -165,13 +165,13 @@ def test_a_changed_picture_adds_only_its_citys_pictures_to_the_cache(
 
 
 def test_dvc_diff_names_the_files_that_changed(second: Path) -> None:
-    found = json.loads(dvc(second, "diff", "v1", "--json"))
-    assert {each["path"] for each in found["modified"]} == {
+    diff = json.loads(dvc(second, "diff", "v1", "--json"))
+    assert {each["path"] for each in diff["modified"]} == {
         "data/prepared/",
         "data/prepared/index.parquet",
         "data/prepared/train/bochum/images.npy",
     }
-    assert found["added"] == found["deleted"] == []
+    assert diff["added"] == diff["deleted"] == []
 
 
 def test_the_same_frames_again_are_the_same_version_and_not_prepared_again(
@@ -259,8 +259,8 @@ def emptied(uploaded: Path, tmp_path: Path) -> Path:
 
 def in_bucket(s3: str) -> dict[str, int]:
     """Key and bytes of each object below the remote's address."""
-    found = client(s3).list_objects_v2(Bucket=BUCKET, Prefix="prefix/")
-    return {each["Key"]: each["Size"] for each in found["Contents"]}
+    listing = client(s3).list_objects_v2(Bucket=BUCKET, Prefix="prefix/")
+    return {each["Key"]: each["Size"] for each in listing["Contents"]}
 
 
 @pytest.mark.slow
@@ -300,8 +300,8 @@ def test_the_index_of_a_revision_comes_from_s3(
     uploaded: Path, emptied: Path, tmp_path: Path
 ) -> None:
     git(emptied, "commit", "--quiet", "--all", "-m", "a remote in S3")
-    found = fetch_index("HEAD", Data(repository=str(emptied)), tmp_path / "index")
-    assert found.index.equals(PreparedDataset(uploaded / "data/prepared").index)
+    fetched = fetch_index("HEAD", Data(repository=str(emptied)), tmp_path / "index")
+    assert fetched.index.equals(PreparedDataset(uploaded / "data/prepared").index)
 
 
 @pytest.mark.slow
@@ -338,9 +338,9 @@ def test_an_experiment_with_another_size_is_another_version(project: Path) -> No
     assert resolve("smaller", str(project)) == version_of(project)
 
 
-def test_what_changed_since_a_revision_is_told_rightly(streetseg: Command, project: Path) -> None:
+def test_the_changes_since_a_revision_are_reported(streetseg: Command, project: Path) -> None:
     frames = project / "data/raw"
-    new_picture(project, "aachen", 0)
+    replace_image(project, "aachen", 0)
     ids = label_path(frames, "train", "aachen_000000_000001")
     shutil.copy(label_path(frames, "train", "aachen_000000_000002"), ids)
     for path in (image_path, label_path):
@@ -363,11 +363,11 @@ def test_nothing_changed_since_the_same_data(streetseg: Command, project: Path) 
         assert f"since {against}: 0 frames came, 0 went, 0 changed" in done.stdout
 
 
-def test_what_changed_is_told_if_the_data_of_then_is_in_the_remote_only(
+def test_the_changes_are_reported_if_the_old_data_is_in_the_remote_only(
     streetseg: Command, project: Path
 ) -> None:
     forget(project)
-    new_picture(project, "aachen", 0)
+    replace_image(project, "aachen", 0)
     dvc(project, "repro")
     done = streetseg("explore", "--against", "v1", cwd=project)
     assert "since v1: 0 frames came, 0 went, 1 changed" in done.stdout

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from streetseg.config.params import Params
+from streetseg.config.params import Params, load_recipe
+from streetseg.core.provenance import REPOSITORY
 from streetseg.metrics.confusion import representative_ids
 from tests.conftest import Command, Trained
 
@@ -72,11 +73,28 @@ def test_importing_the_package_loads_neither_torch_nor_mlflow() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_every_setting_is_told_with_its_default(streetseg: Command) -> None:
+def test_every_setting_is_printed_with_its_default(streetseg: Command) -> None:
     done = streetseg("params", "train")
     assert done.returncode == 0
     assert yaml.safe_load(done.stdout) == {"train": Params().to_dict()["train"]}
     assert yaml.safe_load(streetseg("params").stdout)["train"]["epochs"] == 60
+
+
+def test_a_recipe_that_comes_with_streetseg_is_read_by_its_name(streetseg: Command) -> None:
+    overrides = {"train.epochs": 2}
+    done = streetseg("params", "--recipe", "demo", "--set", "train.epochs=2")
+    assert yaml.safe_load(done.stdout) == load_recipe("demo", overrides).to_dict()
+
+
+def test_a_file_that_spells_out_the_settings_is_printed_with_its_comments(
+    streetseg: Command, tmp_path: Path
+) -> None:
+    text = (REPOSITORY / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("epochs: 60 ", "epochs: 7 "))
+    printed = streetseg("params", cwd=tmp_path).stdout
+    assert printed == (tmp_path / "params.yaml").read_text() != text
+    (tmp_path / "params.yaml").write_text("train: {epochs: 7}")
+    assert yaml.safe_load(streetseg("params", cwd=tmp_path).stdout) == yaml.safe_load(printed)
 
 
 def test_wrong_usage_is_status_2(streetseg: Command) -> None:
@@ -85,7 +103,7 @@ def test_wrong_usage_is_status_2(streetseg: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("train", "--set", "train.epochz=1"), "did you mean 'epochs'"),
         (("prepare", "--set", "data.root=nowhere"), "data.root = nowhere does not exist"),
@@ -96,7 +114,10 @@ def test_wrong_usage_is_status_2(streetseg: Command) -> None:
         ),
         (("evaluate", "--model", "nowhere"), "nowhere holds no model artifact"),
         (("gate", "--evaluation", "nowhere"), "streetseg evaluate"),
-        (("predict", "a.png"), "alias 'champion'"),
+        (
+            ("predict", "a.png", "--set", "registry.tracking_uri=sqlite:///nowhere.db"),
+            "there is no registry at",
+        ),
         (("predict", "a/1.png", "b/1.jpg"), "several images would be written to 1_mask.png"),
         (("train", "--params", "nowhere.yaml"), "cannot read nowhere.yaml"),
         (("train", "--set", "prepare.size=[96, 96]"), "ask for cityscapes of [96, 96]"),
@@ -104,11 +125,11 @@ def test_wrong_usage_is_status_2(streetseg: Command) -> None:
     ],
 )
 def test_a_mistake_is_one_clear_line_and_status_1(
-    streetseg: Command, project: Path, dataset: object, arguments: tuple, said: str
+    streetseg: Command, project: Path, dataset: object, arguments: tuple, message: str
 ) -> None:
     done = streetseg(*arguments, cwd=project)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.strip().splitlines()) == 1
 
@@ -167,7 +188,7 @@ def test_the_run_that_trained_the_model_keeps_the_last_verdict(
     assert "below the floor of 0.99" in verdict["reasons"][0]
 
 
-def test_a_verdict_is_told_even_if_mlflow_cannot_be_reached(
+def test_a_verdict_is_printed_even_if_mlflow_cannot_be_reached(
     streetseg: Command, project: Path, trained: Trained
 ) -> None:
     nowhere = "registry.tracking_uri=sqlite:////proc/none/mlflow.db"
@@ -182,15 +203,17 @@ def test_predict_writes_masks_and_overlays(
     streetseg: Command, project: Path, cityscapes: Path, trained: Trained
 ) -> None:
     frame = next(cityscapes.rglob("*_leftImg8bit.png"))
-    done = streetseg("predict", frame, "--model", trained.artifact, "--out", "seen", cwd=project)
+    done = streetseg(
+        "predict", frame, "--model", trained.artifact, "--out", "predicted", cwd=project
+    )
     assert done.returncode == 0, done.stderr
-    mask = cv2.imread(str(project / "seen" / f"{frame.stem}_mask.png"))
-    overlay = cv2.imread(str(project / "seen" / f"{frame.stem}_overlay.png"))
+    mask = cv2.imread(str(project / "predicted" / f"{frame.stem}_mask.png"))
+    overlay = cv2.imread(str(project / "predicted" / f"{frame.stem}_overlay.png"))
     assert mask.shape == overlay.shape == cv2.imread(str(frame)).shape
 
 
 def test_without_a_model_it_is_the_champion_of_the_name_in_the_settings(
-    streetseg: Command, project: Path, cityscapes: Path
+    streetseg: Command, project: Path, cityscapes: Path, trained: Trained
 ) -> None:
     frame = next(cityscapes.rglob("*_leftImg8bit.png"))
     done = streetseg("predict", frame, "--set", "registry.model_name=seven", cwd=project)

@@ -15,10 +15,10 @@ from streetseg.core.provenance import REPOSITORY
 
 
 def leaves(tree: dict[str, Any], prefix: str = "") -> set[str]:
-    found: set[str] = set()
+    keys: set[str] = set()
     for key, value in tree.items():
-        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
-    return found
+        keys |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
+    return keys
 
 
 def test_params_yaml_spells_out_every_default() -> None:
@@ -49,7 +49,7 @@ def test_an_override_has_the_last_word(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("train.epochz=3", "unknown key 'train.epochz': did you mean 'epochs'"),
         ("nonsense.a=1", "unknown key 'nonsense': known keys: data, synth"),
@@ -83,11 +83,11 @@ def test_an_override_has_the_last_word(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_setting_is_one_line_with_the_key_and_what_is_allowed(
-    override: str, said: str
+    override: str, message: str
 ) -> None:
     with pytest.raises(StreetsegError) as caught:
         load_params(None, [override])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -111,7 +111,7 @@ def test_stored_settings_are_read_under_todays_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "cannot read "),
         ("train: [", "is not valid YAML"),
@@ -119,13 +119,13 @@ def test_stored_settings_are_read_under_todays_names() -> None:
         ("train: {epochz: 1}", "params.yaml: unknown key 'train.epochz'"),
     ],
 )
-def test_a_wrong_file_is_named(tmp_path: Path, content: str | None, said: str) -> None:
+def test_a_wrong_file_is_named(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "params.yaml"
     if content is not None:
         path.write_text(content)
     with pytest.raises(StreetsegError) as caught:
         load_params(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -170,7 +170,7 @@ def test_overrides_are_read_as_yaml() -> None:
     }
 
 
-def test_an_unknown_recipe_is_answered_with_the_known_ones() -> None:
+def test_the_error_about_an_unknown_recipe_lists_the_recipes() -> None:
     with pytest.raises(StreetsegError, match=r"choose one of default, .*demo"):
         load_recipe("dem", {})
 

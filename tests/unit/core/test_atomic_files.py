@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, one process at a time."""
+"""Files and folders that appear complete or not at all, one process at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streetseg.core.errors import StreetsegError
 from streetseg.core.storage import Storage
 
 
-def test_a_destination_is_reserved_for_one(tmp_path: Path) -> None:
+def test_one_process_locks_a_destination(tmp_path: Path) -> None:
     model = tmp_path / "model"
     with lock_destination(model):
         second = lock_destination(model)
@@ -23,14 +23,14 @@ def test_a_destination_is_reserved_for_one(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_reservation_that_a_killed_process_left_does_no_harm(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_process_locks_nothing(tmp_path: Path) -> None:
     (tmp_path / "model.lock").mkdir()
     with lock_destination(tmp_path / "model"):
         pass
     assert not list(tmp_path.iterdir())
 
 
-def test_of_a_folder_that_cannot_be_copied_one_reason_is_told(tmp_path: Path) -> None:
+def test_one_reason_is_given_for_a_folder_that_cannot_be_copied(tmp_path: Path) -> None:
     (tmp_path / "from").mkdir()
     for name in "ab":
         (tmp_path / "from" / name).symlink_to(tmp_path / "nothing")
@@ -39,14 +39,14 @@ def test_of_a_folder_that_cannot_be_copied_one_reason_is_told(tmp_path: Path) ->
     assert os_reason(caught.value).count("No such file or directory") == 1
 
 
-def test_what_cannot_take_its_place_is_not_left_beside_it(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_leaves_no_temporary_file(tmp_path: Path) -> None:
     (tmp_path / "taken.png").mkdir()
     with pytest.raises(StreetsegError, match=r"cannot write taken\.png to .*: Is a directory"):
         Storage(str(tmp_path)).write("taken.png", b"mask")
     assert [path.name for path in tmp_path.iterdir()] == ["taken.png"]
 
 
-def test_what_somebody_called_old_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_somebody_called_old_stays(tmp_path: Path) -> None:
     mine, model = tmp_path / "model.old", tmp_path / "model"
     mine.mkdir()
     for _ in ("a new one", "one that replaces it"):

@@ -1,4 +1,4 @@
-"""Passwords in addresses: used, not kept, not shown."""
+"""Passwords in URIs: used, but neither stored nor shown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ stages:
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "redacted"),
     [
         ("http://bob:hunter2@host:5000/path", "http://***@host:5000/path"),
         ("postgresql://bob:p@ss@host/db", "postgresql://***@host/db"),
@@ -38,8 +38,8 @@ stages:
         ("s3://bucket/cam@front", "s3://bucket/cam@front"),
     ],
 )
-def test_a_message_tells_no_password(address: str, told: str) -> None:
-    assert redact(f"cannot reach {address}") == f"cannot reach {told}"
+def test_a_message_shows_no_password(address: str, redacted: str) -> None:
+    assert redact(f"cannot reach {address}") == f"cannot reach {redacted}"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_message_tells_no_password(address: str, told: str) -> None:
 def test_a_token_goes_to_https_alone(
     repository: str, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert with_token(repository) == repository, "there is none"
+    assert with_token(repository) == repository, "without a token"
     monkeypatch.setenv("GIT_TOKEN", TOKEN)
     assert with_token(repository) == address
 
@@ -95,7 +95,7 @@ def test_a_private_repository_is_read_with_the_token(
     assert not any(scratch.rglob("*")), "no clone with the token in it is left"
 
 
-def test_a_wrong_token_is_one_clear_line_that_does_not_tell_it(
+def test_a_wrong_token_is_one_clear_line_without_it(
     private: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_USERNAME", "bob")
@@ -107,11 +107,11 @@ def test_a_wrong_token_is_one_clear_line_that_does_not_tell_it(
     assert "wrong-secret" not in str(caught.value)
 
 
-def test_a_place_is_named_without_its_password() -> None:
-    place = Storage("http://bob:hunter2@127.0.0.1:9/pictures/")
-    assert place.url == "http://***@127.0.0.1:9/pictures"
+def test_the_url_of_a_storage_shows_no_password() -> None:
+    storage = Storage("http://bob:hunter2@127.0.0.1:9/images/")
+    assert storage.url == "http://***@127.0.0.1:9/images"
     with pytest.raises(StreetsegError) as caught:
-        place.read("absent.png")
+        storage.read("absent.png")
     assert "hunter2" not in str(caught.value)
 
 

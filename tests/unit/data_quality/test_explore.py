@@ -39,7 +39,7 @@ FIRST, SECOND, THIRD = (f"aachen_000000_{number:06d}" for number in range(3))
 MARKUP = "aachen_<script>alert(1)"
 
 
-def photo(split: str, name: str) -> str:
+def image_name(split: str, name: str) -> str:
     return str(image_path(Path(), split, name))
 
 
@@ -80,12 +80,12 @@ def page_of_prepared(
 
 def section(page: str, heading: str) -> str:
     """What stands below a heading, up to the next."""
-    found = re.search(rf"<h2>{heading}(.*?)(?=<h2>|</body>)", page, re.DOTALL)
-    assert found, heading
-    return found[1]
+    match = re.search(rf"<h2>{heading}(.*?)(?=<h2>|</body>)", page, re.DOTALL)
+    assert match, heading
+    return match[1]
 
 
-def pictures(page: str) -> list[np.ndarray]:
+def images_in(page: str) -> list[np.ndarray]:
     """The images on a page, decoded: RGB uint8[height, width, 3]."""
     shown = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)"', page)
     return [
@@ -113,7 +113,7 @@ def test_counts_are_of_the_whole_source_and_measures_of_the_sample(
     assert "<td>munster</td><td></td><td>2</td>" in page
     assert "<td><b>all</b></td><td><b>10</b></td><td><b>4</b></td>" in page
     assert "<td>128x64</td><td>5</td>" in page
-    assert len(pictures(section(page, "Frames with their labels"))) == 5
+    assert len(images_in(section(page, "Frames with their labels"))) == 5
 
 
 def test_a_sample_larger_than_the_source_is_all_of_it(settings: Params) -> None:
@@ -139,9 +139,9 @@ def test_class_shares_are_those_of_the_pixels(settings: Params, tmp_path: Path) 
     page = section(
         page_of_prepared(dataset, settings, tmp_path / "page.html"), "Class distribution by split"
     )
-    said = np.array(re.findall(r"<td>([\d.]+) %</td>", page), float).reshape(-1, 2)
+    printed = np.array(re.findall(r"<td>([\d.]+) %</td>", page), float).reshape(-1, 2)
     for column, split in enumerate(("train", "val")):
-        assert said[:, column] == pytest.approx(100 * shares_of(dataset, split), abs=0.006)
+        assert printed[:, column] == pytest.approx(100 * shares_of(dataset, split), abs=0.006)
 
 
 def shares_of(dataset: PreparedDataset, split: str) -> np.ndarray:
@@ -163,7 +163,7 @@ def test_a_sample_leaves_nothing_behind(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    before = {path: seen for path, seen in state().items() if path != scratch}
+    before = {path: content for path, content in state().items() if path != scratch}
     if fails:
         with pytest.raises(StreetsegError, match="can be used"), sampled(settings, 5):
             pass
@@ -173,7 +173,7 @@ def test_a_sample_leaves_nothing_behind(
             assert folder.is_relative_to(scratch)
         assert not folder.exists()
     assert not any(scratch.iterdir())
-    assert {path: seen for path, seen in state().items() if path != scratch} == before
+    assert {path: content for path, content in state().items() if path != scratch} == before
 
 
 def test_a_source_without_one_usable_frame_is_one_clear_line(
@@ -221,7 +221,7 @@ def test_each_layout_has_its_page(name: str, tmp_path: Path) -> None:
         assert f"<thead><tr><th>{heading}</th><th>train</th><th>val</th></tr></thead>" in page
         for city in survey.counts.index:
             assert f"<td>{city}</td>" in section(page, "Frames</h2>")
-        assert len(pictures(section(page, "Frames with"))) == min(SAMPLES, len(sample.index))
+        assert len(images_in(section(page, "Frames with"))) == min(SAMPLES, len(sample.index))
         assert "nan" not in re.sub(r'"data:[^"]*"', "", page)
 
 
@@ -258,7 +258,7 @@ def test_drawn_streets_have_a_page(
     dataset: PreparedDataset, params: Params, tmp_path: Path
 ) -> None:
     page = page_of_prepared(dataset, params, tmp_path / "page.html")
-    samples = pictures(section(page, "Frames with their labels"))
+    samples = images_in(section(page, "Frames with their labels"))
     assert len(samples) == SAMPLES
     rgb = samples[0][:, : dataset.size[1]].astype(int)
     assert abs(rgb - dataset.image(0)).mean() < 8
@@ -367,8 +367,8 @@ def test_the_command_compares_with_an_index_alone(versions: Versions, tmp_path: 
         catch_exceptions=False,
     )
     assert called.exit_code == 0
-    said = called.output.splitlines()
-    assert said[-2:] == [
+    printed = called.output.splitlines()
+    assert printed[-2:] == [
         f"since {before.path}: 2 frames added, 2 removed, 2 changed",
         str(out),
     ]
@@ -396,10 +396,10 @@ def test_a_corrupt_frame_and_a_void_label_are_among_the_offenders(
     image_path(source, "train", FIRST).write_bytes(b"no image")
     label = void_label(source)
     offenders = section(page_of_source(settings, tmp_path / "page.html"), "Failed checks")
-    assert f"<code>{photo('train', FIRST)} is not an image</code>" in offenders
+    assert f"<code>{image_name('train', FIRST)} is not an image</code>" in offenders
     assert f"<code>{label}</code>" in offenders
     assert "a label is all void" in offenders
-    assert f"<figcaption>{photo('train', SECOND)}</figcaption>" in offenders
+    assert f"<figcaption>{image_name('train', SECOND)}</figcaption>" in offenders
 
 
 def test_half_a_pair_is_among_the_offenders(source: Path, settings: Params, tmp_path: Path) -> None:
@@ -469,7 +469,7 @@ def test_the_gallery_shows_frames_before_and_after_augmentation(
     for gallery in shown:
         alternatives = re.findall('alt="(Before|After) augmentation"', gallery)
         assert alternatives == ["Before", *["After"] * DRAWS]
-        before, *draws = pictures(gallery)
+        before, *draws = images_in(gallery)
         assert before.shape == (2 * 32, 64, 3)
         assert all(draw.shape == before.shape for draw in draws)
         assert all(not np.array_equal(draw, before) for draw in draws)
@@ -483,7 +483,7 @@ def test_the_gallery_follows_the_params(source: Path, tmp_path: Path) -> None:
     settings = small_recipe(source, tmp_path / "prepared", **still)
     dataset = PreparedDataset(prepare(settings))
     for gallery in galleries(page_of_prepared(dataset, settings, tmp_path / "page.html")):
-        before, *draws = pictures(gallery)
+        before, *draws = images_in(gallery)
         assert all(abs(draw.astype(int) - before).max() < 8 for draw in draws)
 
 
@@ -491,7 +491,7 @@ def test_the_gallery_shows_crops(source: Path, tmp_path: Path) -> None:
     settings = small_recipe(source, tmp_path / "prepared", train__augment__crop=[32, 32])
     dataset = PreparedDataset(prepare(settings))
     for gallery in galleries(page_of_prepared(dataset, settings, tmp_path / "page.html")):
-        before, *draws = pictures(gallery)
+        before, *draws = images_in(gallery)
         assert before.shape == (2 * 32, 64, 3)
         assert all(draw.shape == (2 * 32, 32, 3) for draw in draws)
 

@@ -1,4 +1,4 @@
-"""Checks of a prepared dataset: each defect planted, each found by name."""
+"""Checks of a prepared dataset: each planted defect is reported by name."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from tests.support.cityscapes_layout import image_path, label_path, put, small_r
 SOUND = {"train": {"aachen": 9, "bochum": 9}, "val": {"munster": 3, "frankfurt": 3}}
 SIZE = (64, 128)
 FIRST, IN_VAL = "aachen_000000_000000", "munster_000000_000000"
-PHOTO, LABEL = (str(path(Path(), "train", FIRST)) for path in (image_path, label_path))
-VAL_PHOTO = str(image_path(Path(), "val", IN_VAL))
+IMAGE, LABEL = (str(path(Path(), "train", FIRST)) for path in (image_path, label_path))
+VAL_IMAGE = str(image_path(Path(), "val", IN_VAL))
 
 
 def nothing(source: Path) -> None:
@@ -59,9 +59,8 @@ def check(dataset: PreparedDataset, **bounds: Any) -> Validation:
 
 def the_one(messages: list[str], text: str) -> str:
     """The only message that says ``text``."""
-    found = [message for message in messages if text in message]
-    assert len(found) == 1, messages
-    return found[0]
+    (match,) = (message for message in messages if text in message)
+    return match
 
 
 def named(message: str) -> str:
@@ -83,41 +82,41 @@ def sound(sound_dataset: PreparedDataset) -> PreparedDataset:
 
 
 def test_sound_data_passes(sound: PreparedDataset) -> None:
-    found = check(sound)
-    assert found.critical == []
-    assert found.warnings == []
-    found.require()
+    result = check(sound)
+    assert result.critical == []
+    assert result.warnings == []
+    result.require()
 
 
-def test_drawn_streets_hold_no_near_duplicates(dataset: PreparedDataset) -> None:
-    found = check(dataset)
-    assert found.critical == []
-    assert not any("nearly the same" in warning for warning in found.warnings)
+def test_synthetic_scenes_hold_no_near_duplicates(dataset: PreparedDataset) -> None:
+    result = check(dataset)
+    assert result.critical == []
+    assert not any("nearly the same" in warning for warning in result.warnings)
 
 
 # Frames that could not be used
 
 
-@pytest.mark.parametrize("missing", [PHOTO, LABEL])
+@pytest.mark.parametrize("missing", [IMAGE, LABEL])
 def test_half_a_pair_is_a_warning_that_names_what_is_missing(tmp_path: Path, missing: str) -> None:
     dataset = prepared(
         tmp_path, lambda source: (source / missing).unlink(), prepare__on_error="skip"
     )
-    found = check(dataset, max_skipped=0.1)
-    assert found.critical == []
-    assert found.warnings == [
+    result = check(dataset, max_skipped=0.1)
+    assert result.critical == []
+    assert result.warnings == [
         f"a frame could not be used (cannot read {missing}: No such file or directory)"
     ]
 
 
-def test_a_corrupt_picture_is_a_warning_that_names_it(tmp_path: Path) -> None:
+def test_a_corrupt_image_is_a_warning_that_names_it(tmp_path: Path) -> None:
     dataset = prepared(
         tmp_path,
-        lambda source: (source / PHOTO).write_bytes(b"no image"),
+        lambda source: (source / IMAGE).write_bytes(b"no image"),
         prepare__on_error="skip",
     )
-    found = check(dataset, max_skipped=0.1)
-    assert found.warnings == [f"a frame could not be used ({PHOTO} is not an image)"]
+    result = check(dataset, max_skipped=0.1)
+    assert result.warnings == [f"a frame could not be used ({IMAGE} is not an image)"]
 
 
 def test_a_large_share_of_skipped_frames_is_critical(tmp_path: Path) -> None:
@@ -136,7 +135,7 @@ def resized(source: Path, split: str, name: str, size: tuple[int, int]) -> None:
 
 def test_a_size_other_than_declared_is_critical(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, lambda source: resized(source, "train", FIRST, (32, 64)))
-    assert check(dataset, source_size=SIZE).critical == [f"a frame is not 128x64 ({PHOTO})"]
+    assert check(dataset, source_size=SIZE).critical == [f"a frame is not 128x64 ({IMAGE})"]
 
 
 def test_every_frame_of_another_size_than_declared_is_critical(sound: PreparedDataset) -> None:
@@ -150,27 +149,27 @@ def test_the_declared_size_passes(sound: PreparedDataset) -> None:
 
 def test_frames_that_differ_in_size_are_a_warning(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, lambda source: resized(source, "train", FIRST, (32, 64)))
-    found = check(dataset)
-    assert found.critical == []
-    assert found.warnings == [f"frames differ in size ({PHOTO})"]
+    result = check(dataset)
+    assert result.critical == []
+    assert result.warnings == [f"frames differ in size ({IMAGE})"]
 
 
 def test_a_frame_of_another_aspect_is_a_warning(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, lambda source: resized(source, "train", FIRST, (64, 96)))
     message = the_one(check(dataset).warnings, "changes the aspect by more than 10%")
-    assert named(message) == PHOTO
+    assert named(message) == IMAGE
 
 
 def test_a_changed_aspect_of_all_frames_is_a_warning(tmp_path: Path) -> None:
-    found = check(prepared(tmp_path, prepare__size=[64, 64]))
-    assert the_one(found.warnings, "changes the aspect").endswith("and 21 more)")
+    result = check(prepared(tmp_path, prepare__size=[64, 64]))
+    assert the_one(result.warnings, "changes the aspect").endswith("and 21 more)")
 
 
 # Labels
 
 
 def test_ids_outside_the_label_space_are_critical(sound: PreparedDataset) -> None:
-    row = sound.index.index[sound.index["image"] == PHOTO][0]
+    row = sound.index.index[sound.index["image"] == IMAGE][0]
     sound.index.at[row, "label_ids"] = [7, 99, 200]
     assert check(sound).critical == [f"a label holds ids that are not defined ({LABEL})"]
 
@@ -201,9 +200,9 @@ def test_a_mostly_void_label_is_a_warning(tmp_path: Path) -> None:
         ids[:2] = 7
         (source / LABEL).write_bytes(encode_png(ids))
 
-    found = check(prepared(tmp_path, nearly_void))
-    assert found.critical == []
-    assert found.warnings == [f"more than 95% of a label is void ({LABEL})"]
+    result = check(prepared(tmp_path, nearly_void))
+    assert result.critical == []
+    assert result.warnings == [f"more than 95% of a label is void ({LABEL})"]
 
 
 def without_people(source: Path) -> None:
@@ -235,21 +234,21 @@ def test_labels_that_are_not_scored_may_be_absent(tmp_path: Path) -> None:
 
 
 def leak(source: Path) -> None:
-    shutil.copy(source / PHOTO, source / VAL_PHOTO)
+    shutil.copy(source / IMAGE, source / VAL_IMAGE)
 
 
 def test_an_image_in_two_splits_is_critical(tmp_path: Path) -> None:
-    found = check(prepared(tmp_path, leak))
-    assert found.critical == [f"an image is in more than one split ({PHOTO}, {VAL_PHOTO})"]
-    assert found.warnings == []
+    result = check(prepared(tmp_path, leak))
+    assert result.critical == [f"an image is in more than one split ({IMAGE}, {VAL_IMAGE})"]
+    assert result.warnings == []
     with pytest.raises(StreetsegError, match=FIRST) as caught:
-        found.require()
+        result.require()
     assert "\n" not in str(caught.value)
 
 
 def test_an_image_twice_in_one_split_is_no_leak(tmp_path: Path) -> None:
     twin = image_path(Path(), "train", "bochum_000000_000000")
-    dataset = prepared(tmp_path, lambda source: shutil.copy(source / PHOTO, source / twin))
+    dataset = prepared(tmp_path, lambda source: shutil.copy(source / IMAGE, source / twin))
     assert check(dataset).critical == []
 
 
@@ -289,31 +288,31 @@ def test_a_near_duplicate_across_splits_is_a_warning_that_names_both(
     tmp_path: Path, streets: Path, change: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     original, copied = plant_near_duplicate(streets, change)
-    found = check(prepared_from(streets, tmp_path / "prepared"))
-    assert found.critical == []
-    message = the_one(found.warnings, "an image is nearly the same as one in another split")
+    result = check(prepared_from(streets, tmp_path / "prepared"))
+    assert result.critical == []
+    message = the_one(result.warnings, "an image is nearly the same as one in another split")
     assert named(message) == f"{copied} and {original}"
 
 
 def test_the_search_for_near_duplicates_can_be_turned_off(tmp_path: Path, streets: Path) -> None:
     plant_near_duplicate(streets, reencoded)
-    found = check(prepared_from(streets, tmp_path / "prepared"), near_duplicate_bits=-1)
-    assert not any("nearly the same" in warning for warning in found.warnings)
+    result = check(prepared_from(streets, tmp_path / "prepared"), near_duplicate_bits=-1)
+    assert not any("nearly the same" in warning for warning in result.warnings)
 
 
 def test_frames_that_share_a_name_are_critical(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, lambda source: resized(source, "val", FIRST, SIZE))
     twin = image_path(Path(), "val", FIRST)
-    assert check(dataset).critical == [f"frames share a name ({PHOTO}, {twin})"]
+    assert check(dataset).critical == [f"frames share a name ({IMAGE}, {twin})"]
 
 
 def test_a_city_in_two_splits_is_a_warning(tmp_path: Path) -> None:
     dataset = prepared(
         tmp_path, lambda source: resized(source, "val", "aachen_000009_000009", SIZE)
     )
-    found = check(dataset)
-    assert found.critical == []
-    assert found.warnings == ["a city is in more than one split (aachen)"]
+    result = check(dataset)
+    assert result.critical == []
+    assert result.warnings == ["a city is in more than one split (aachen)"]
 
 
 def test_a_single_city_is_a_warning(tmp_path: Path) -> None:
@@ -323,8 +322,8 @@ def test_a_single_city_is_a_warning(tmp_path: Path) -> None:
     ]
 
 
-def about_cities(found: Validation) -> list[str]:
-    return [warning for warning in found.warnings if "city" in warning]
+def about_cities(result: Validation) -> list[str]:
+    return [warning for warning in result.warnings if "city" in warning]
 
 
 @pytest.mark.parametrize(
@@ -352,40 +351,40 @@ def test_recordings_are_places(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(0, "nearly black"), (255, "nearly white"), (128, "blank or blurred")]
+    ("value", "expected"), [(0, "nearly black"), (255, "nearly white"), (128, "blank or blurred")]
 )
-def test_a_blank_picture_is_a_warning(tmp_path: Path, value: int, said: str) -> None:
+def test_a_blank_image_is_a_warning(tmp_path: Path, value: int, expected: str) -> None:
     def blank(source: Path) -> None:
-        (source / PHOTO).write_bytes(encode_png(np.full((*SIZE, 3), value, np.uint8)))
+        (source / IMAGE).write_bytes(encode_png(np.full((*SIZE, 3), value, np.uint8)))
 
-    assert named(the_one(check(prepared(tmp_path, blank)).warnings, said)) == PHOTO
+    assert named(the_one(check(prepared(tmp_path, blank)).warnings, expected)) == IMAGE
 
 
-def changed_photo(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], object]:
+def changed_image(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], object]:
     def spoil(source: Path) -> None:
-        (source / PHOTO).write_bytes(encode_png(change(read_image(source / PHOTO))))
+        (source / IMAGE).write_bytes(encode_png(change(read_image(source / IMAGE))))
 
     return spoil
 
 
-def test_a_blurred_picture_is_a_warning(tmp_path: Path) -> None:
-    blurred = changed_photo(lambda rgb: cv2.GaussianBlur(rgb, (0, 0), 8))
-    found = check(prepared(tmp_path, blurred), max_deviation=1000)
-    assert found.warnings == [f"an image is blank or blurred ({PHOTO})"]
+def test_a_blurred_image_is_a_warning(tmp_path: Path) -> None:
+    blurred = changed_image(lambda rgb: cv2.GaussianBlur(rgb, (0, 0), 8))
+    result = check(prepared(tmp_path, blurred), max_deviation=1000)
+    assert result.warnings == [f"an image is blank or blurred ({IMAGE})"]
 
 
-DARKER = changed_photo(lambda rgb: rgb // 2)
-SOFTER = changed_photo(lambda rgb: cv2.GaussianBlur(rgb, (0, 0), 2))
+DARKER = changed_image(lambda rgb: rgb // 2)
+SOFTER = changed_image(lambda rgb: cv2.GaussianBlur(rgb, (0, 0), 2))
 
 
-@pytest.mark.parametrize(("spoil", "said"), [(DARKER, "bright or dark"), (SOFTER, "sharp or")])
-def test_a_picture_unlike_the_rest_of_its_split_is_a_warning(
-    tmp_path: Path, spoil: Callable[[Path], object], said: str
+@pytest.mark.parametrize(("spoil", "expected"), [(DARKER, "bright or dark"), (SOFTER, "sharp or")])
+def test_an_image_unlike_the_rest_of_its_split_is_a_warning(
+    tmp_path: Path, spoil: Callable[[Path], object], expected: str
 ) -> None:
     dataset = prepared(tmp_path, spoil)
     (message,) = check(dataset).warnings
-    assert message.startswith(f"an image is far more {said}")
-    assert named(message) == PHOTO
+    assert message.startswith(f"an image is far more {expected}")
+    assert named(message) == IMAGE
     assert check(dataset, max_deviation=1000).warnings == []
 
 
@@ -406,9 +405,9 @@ def test_too_few_frames_are_critical(tmp_path: Path) -> None:
     assert check(dataset, min_frames={"train": 16, "val": 1}).critical == []
 
 
-@pytest.mark.parametrize(("there", "missing"), [("train", "val"), ("val", "train")])
-def test_a_split_that_is_missing_is_critical(tmp_path: Path, there: str, missing: str) -> None:
-    dataset = prepared(tmp_path, frames={there: {"aachen": 8, "bochum": 8}})
+@pytest.mark.parametrize(("present", "missing"), [("train", "val"), ("val", "train")])
+def test_a_split_that_is_missing_is_critical(tmp_path: Path, present: str, missing: str) -> None:
+    dataset = prepared(tmp_path, frames={present: {"aachen": 8, "bochum": 8}})
     assert check(dataset).critical == [f"a split has too few frames ({missing})"]
 
 
@@ -422,13 +421,13 @@ def test_a_split_without_a_city_is_not_said_to_have_one(tmp_path: Path) -> None:
     assert about_cities(check(dataset)) == []
 
 
-# Class shares, held against a reference
+# Class fractions compared with a reference
 
 
 def check_against(dataset: PreparedDataset, usual: Path, **bounds: Any) -> Validation:
     settings = load_params(overrides={"validate.reference": str(usual)})
-    with reference(settings) as known:
-        return validation.check(dataset, Validate(reference=str(usual), **bounds), known)
+    with reference(settings) as opened:
+        return validation.check(dataset, Validate(reference=str(usual), **bounds), opened)
 
 
 def under_an_open_sky(source: Path) -> None:
@@ -439,17 +438,17 @@ def under_an_open_sky(source: Path) -> None:
 
 
 def test_data_held_against_itself_gives_no_warning(sound: PreparedDataset) -> None:
-    found = check_against(sound, sound.path, share_tolerance=0)
-    assert (found.critical, found.warnings) == ([], [])
+    result = check_against(sound, sound.path, share_tolerance=0)
+    assert (result.critical, result.warnings) == ([], [])
 
 
 def test_a_share_outside_what_the_reference_holds_is_a_warning(
     tmp_path: Path, sound: PreparedDataset
 ) -> None:
     dataset = prepared(tmp_path, under_an_open_sky)
-    found = check_against(dataset, sound.path)
-    assert found.critical == []
-    message = the_one(found.warnings, "the fraction of a category in a city is outside")
+    result = check_against(dataset, sound.path)
+    assert result.critical == []
+    message = the_one(result.warnings, "the fraction of a category in a city is outside")
     rows = dataset.rows("val")[dataset.index["city"][dataset.rows("val")] == "munster"]
     sky = dataset.labels.category_id("sky")
     share = np.mean([(dataset.categories(row) == sky).mean() for row in rows])
@@ -491,8 +490,8 @@ def test_the_page_puts_failures_first_and_counts_them(tmp_path: Path) -> None:
     assert "<td>train</td><td>18</td><td>2</td><td>0</td>" in page
     assert dataset.version in page
     assert page.index('<td class="mark critical">') < page.index('<td class="mark passed">')
-    assert PHOTO in page
-    assert VAL_PHOTO in page
+    assert IMAGE in page
+    assert VAL_IMAGE in page
 
 
 def test_the_page_of_sound_data_says_that_nothing_stops_the_pipeline(
@@ -513,12 +512,12 @@ def test_the_page_shows_each_offending_frame_beside_its_labels(tmp_path: Path) -
     page = page_of(tmp_path, prepared(tmp_path, leak))
     shown = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)"', page)
     assert len(shown) == 2
-    for picture in shown:
-        pixels = np.frombuffer(base64.b64decode(picture), np.uint8)
+    for image in shown:
+        pixels = np.frombuffer(base64.b64decode(image), np.uint8)
         assert cv2.imdecode(pixels, cv2.IMREAD_COLOR).shape == (32, 2 * 64, 3)
 
 
-def test_the_page_shows_both_pictures_of_a_near_duplicate(tmp_path: Path, streets: Path) -> None:
+def test_the_page_shows_both_images_of_a_near_duplicate(tmp_path: Path, streets: Path) -> None:
     original, copied = plant_near_duplicate(streets, reencoded)
     page = page_of(tmp_path, prepared_from(streets, tmp_path / "prepared"))
     assert f"<figcaption>{original}</figcaption>" in page
@@ -586,11 +585,11 @@ def test_one_leak_and_one_near_duplicate_are_found_among_20_000_frames(
     index.loc[18_000, ["image_hash", "phash"]] = index.loc[123, ["image_hash", "phash"]]
     near = int(index.at[14_000, "phash"], 16) ^ (1 << 200 | 1 << 77 | 1)
     index.at[19_999, "phash"] = f"{near:064x}"
-    found = check(sound)
-    assert found.critical == [
+    result = check(sound)
+    assert result.critical == [
         "an image is in more than one split (image_000123, image_018000)",
     ]
-    assert found.warnings == [
+    assert result.warnings == [
         "an image is nearly the same as one in another split, which flatters the score "
         "(image_019999 and image_014000)"
     ]

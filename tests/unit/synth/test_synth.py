@@ -29,9 +29,9 @@ def write(root: Path, *, frames=FRAMES, cities=2, size=(64, 128), seed=7, worker
     )
 
 
-def label_path(photo: Path) -> Path:
-    name = photo.name.replace("_leftImg8bit", "_gtFine_labelIds")
-    return photo.parents[3] / "gtFine" / photo.parts[-3] / photo.parts[-2] / name
+def label_path(image: Path) -> Path:
+    name = image.name.replace("_leftImg8bit", "_gtFine_labelIds")
+    return image.parents[3] / "gtFine" / image.parts[-3] / image.parts[-2] / name
 
 
 @pytest.fixture(scope="module")
@@ -61,30 +61,30 @@ def test_a_worker_that_is_killed_is_one_clear_line() -> None:
 
 
 def test_layout_and_names_are_those_of_cityscapes(folder):
-    photos = sorted(folder.glob("leftImg8bit/*/*/*.png"))
-    assert len(photos) == sum(FRAMES.values())
-    for photo in photos:
-        city = photo.parent.name
-        assert re.fullmatch(rf"{city}_\d{{6}}_\d{{6}}_leftImg8bit\.png", photo.name)
+    images = sorted(folder.glob("leftImg8bit/*/*/*.png"))
+    assert len(images) == sum(FRAMES.values())
+    for image in images:
+        city = image.parent.name
+        assert re.fullmatch(rf"{city}_\d{{6}}_\d{{6}}_leftImg8bit\.png", image.name)
         assert re.fullmatch("[a-z]+", city)
-        assert cv2.imread(str(photo), cv2.IMREAD_UNCHANGED).shape == (64, 128, 3)
-        ids = cv2.imread(str(label_path(photo)), cv2.IMREAD_UNCHANGED)
+        assert cv2.imread(str(image), cv2.IMREAD_UNCHANGED).shape == (64, 128, 3)
+        ids = cv2.imread(str(label_path(image)), cv2.IMREAD_UNCHANGED)
         assert ids.shape == (64, 128)
         assert ids.dtype == np.uint8
     assert not list(folder.rglob("*.tmp"))
 
 
 def test_splits_share_no_city_and_no_frame(folder):
-    photos = list(folder.glob("leftImg8bit/*/*/*.png"))
-    cities = {split: {p.parent.name for p in photos if p.parts[-3] == split} for split in FRAMES}
+    images = list(folder.glob("leftImg8bit/*/*/*.png"))
+    cities = {split: {p.parent.name for p in images if p.parts[-3] == split} for split in FRAMES}
     assert not cities["train"] & cities["val"] | cities["train"] & cities["test"]
-    assert len({photo.read_bytes() for photo in photos}) == len(photos)
+    assert len({image.read_bytes() for image in images}) == len(images)
 
 
 def test_only_the_test_split_has_no_labels(folder):
-    for photo in folder.glob("leftImg8bit/*/*/*.png"):
-        ids = cv2.imread(str(label_path(photo)), cv2.IMREAD_UNCHANGED)
-        assert (ids.max() == 0) == (photo.parts[-3] == "test")
+    for image in folder.glob("leftImg8bit/*/*/*.png"):
+        ids = cv2.imread(str(label_path(image)), cv2.IMREAD_UNCHANGED)
+        assert (ids.max() == 0) == (image.parts[-3] == "test")
 
 
 def test_bytes_do_not_depend_on_workers(folder, tmp_path):
@@ -98,14 +98,14 @@ def test_another_seed_gives_other_frames():
 
 def test_resuming_completes_a_partial_folder(folder, tmp_path):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    photos = write(tmp_path)
-    photos[0].unlink()
-    photos[0].with_suffix(".tmp").write_bytes(b"half an image")
-    label_path(photos[1]).unlink()
-    untouched = photos[2].stat().st_mtime_ns
+    images = write(tmp_path)
+    images[0].unlink()
+    images[0].with_suffix(".tmp").write_bytes(b"half an image")
+    label_path(images[1]).unlink()
+    untouched = images[2].stat().st_mtime_ns
     write(tmp_path)
     assert digests(tmp_path) == digests(folder)
-    assert photos[2].stat().st_mtime_ns == untouched
+    assert images[2].stat().st_mtime_ns == untouched
 
 
 def test_a_foreign_folder_is_refused(tmp_path):
@@ -135,10 +135,10 @@ def test_impossible_sizes_are_refused(tmp_path, size):
 
 
 def test_most_labels_of_cityscapes_appear(scenes):
-    known = {label.id for label in LabelSpace.load("cityscapes").labels}
-    found = set(np.unique([ids for _, ids in scenes]).tolist())
-    assert found <= known
-    assert len(found) >= 28
+    defined = {label.id for label in LabelSpace.load("cityscapes").labels}
+    drawn = set(np.unique([ids for _, ids in scenes]).tolist())
+    assert drawn <= defined
+    assert len(drawn) >= 28
 
 
 def test_every_category_is_in_most_scenes(scenes):
