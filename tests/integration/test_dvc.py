@@ -350,7 +350,7 @@ def test_the_changes_since_a_revision_are_reported(streetseg: Command, project: 
         put(frames, split, name, np.full((64, 128, 3), 120, np.uint8), new)
     dvc(project, "repro")
     done = streetseg("explore", "--against", "HEAD", cwd=project)
-    assert "since HEAD: 2 frames came, 1 went, 2 changed" in done.stdout
+    assert "since HEAD: 2 frames added, 1 removed, 2 changed" in done.stdout
     page = (project / "outputs/explore.html").read_text()
     for name in ("train/bochum_000000_000007", "val/ulm_000000_000000", "aachen_000000_000001"):
         assert name in page
@@ -360,7 +360,7 @@ def test_nothing_changed_since_the_same_data(streetseg: Command, project: Path) 
     set_params(project, data={"remote": "../store"})
     for against in ("HEAD", "v1", version_of(project), "data/prepared"):
         done = streetseg("explore", "--against", against, cwd=project)
-        assert f"since {against}: 0 frames came, 0 went, 0 changed" in done.stdout
+        assert f"since {against}: 0 frames added, 0 removed, 0 changed" in done.stdout
 
 
 def test_the_changes_are_reported_if_the_old_data_is_in_the_remote_only(
@@ -370,7 +370,7 @@ def test_the_changes_are_reported_if_the_old_data_is_in_the_remote_only(
     replace_image(project, "aachen", 0)
     dvc(project, "repro")
     done = streetseg("explore", "--against", "v1", cwd=project)
-    assert "since v1: 0 frames came, 0 went, 1 changed" in done.stdout
+    assert "since v1: 0 frames added, 0 removed, 1 changed" in done.stdout
 
 
 def test_against_nonsense_is_one_clear_line(streetseg: Command, project: Path) -> None:

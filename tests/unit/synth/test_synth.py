@@ -56,7 +56,9 @@ def killed(number: int) -> None:
 
 
 def test_a_worker_that_is_killed_is_one_clear_line() -> None:
-    with pytest.raises(StreetsegError, match=r"was killed, .*memory: lower prepare\.workers; the"):
+    with pytest.raises(
+        StreetsegError, match=r"was killed, .*memory: lower prepare\.workers and run"
+    ):
         list(parallel_map(killed, range(2), workers=2, description="Painting streets"))
 
 
