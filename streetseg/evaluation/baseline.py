@@ -44,11 +44,7 @@ class Difference:
 
 
 class BaselineModel:
-    """A champion being scored.
-
-    Attributes:
-        reason: why it cannot be scored on the dataset; empty if it can.
-    """
+    """A champion being scored; ``reason`` says why it cannot be, and is empty if it can."""
 
     def __init__(self, champion: Champion, dataset: PreparedDataset, rows: np.ndarray) -> None:
         """Open the champion, to be scored on some rows of a dataset.
@@ -78,7 +74,7 @@ class BaselineModel:
             self._confusion.add(replace(frame, categories=categories))
 
     def result(self) -> ChampionScores:
-        """Its scores on the frames added."""
+        """The scores on the frames added so far, or why there are none."""
         if not self._model:
             return self._unscored
         scores = self._confusion.scores
@@ -94,7 +90,7 @@ class BaselineModel:
 def open_baseline(
     champion: Champion | None, model: Segmenter, dataset: PreparedDataset, rows: np.ndarray
 ) -> BaselineModel | None:
-    """The champion to score beside a model; None, and a line that says so, if it is that model.
+    """The champion to score beside a model; None if there is none or it is that same model.
 
     Raises:
         StreetsegError: its folder is no model artifact.
@@ -114,7 +110,6 @@ def open_baseline(
 
 
 def _why_not_scored(size: list[int], labels: LabelSpace, dataset: PreparedDataset) -> str:
-    """Why a model of this size and label space cannot be scored on a dataset; empty if it can."""
     expected = dataset.labels
     if labels.name != expected.name:
         return f"its label space is {labels.name}, that of these frames {expected.name}"
@@ -139,11 +134,9 @@ def count_seen_frames(artifact: Path, dataset: PreparedDataset, rows: np.ndarray
 
 
 def differences(counts: np.ndarray, champion_counts: np.ndarray) -> tuple[Difference, ...]:
-    """By how much the challenger is better: in mean IoU, then in the IoU of each category.
+    """Challenger minus champion: the mean IoU, then the IoU of each category.
 
-    Args:
-        counts: int64[F, C, C], the confusion of each frame.
-        champion_counts: the champion's, on the same frames.
+    Both arguments are int64[F, C, C], the confusion of each frame, for the same frames.
     """
     iou, champion_iou = (category_iou(each.sum(axis=0)) for each in (counts, champion_counts))
     samples, champion_samples = resampled_iou(counts), resampled_iou(champion_counts)

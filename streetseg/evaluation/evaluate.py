@@ -37,22 +37,18 @@ def evaluate(
     champion: Champion | None = None,
     precision: str | None = None,
 ) -> Evaluation:
-    """Score what would be served: the ONNX graph, its prediction brought to native size.
+    """Score the ONNX graph at native size on the frames of the split ``val``.
 
     Writes ``evaluation.json``, ``frames.npz``, ``predictions.png``, ``confusion.png`` and
     ``report.html`` to ``destination``, all of them or none.
 
     Args:
-        artifact: the model.
-        dataset: the frames; those of the split ``val`` are scored.
-        params: the recipe.
-        destination: the folder to write.
         champion: a model to score on the same frames; ignored if it is the same model.
         precision: of the graph, as :class:`streetseg.inference.segmenter.Segmenter` takes it.
 
     Raises:
-        StreetsegError: no such artifact, no labels at native size, artifact and dataset do not fit
-            each other, or the graph does not reproduce the artifact's example.
+        StreetsegError: the artifact is missing or does not fit the dataset, labels at native size
+            are missing, or the graph does not reproduce the artifact's example.
     """
     model = Segmenter(artifact, precision)
     check_onnx(artifact, model)
@@ -120,7 +116,6 @@ def _score_frame(model: Segmenter, dataset: PreparedDataset, row: int) -> Scored
 
 
 def _draw(evaluation: Evaluation, ranked: RankedFrames, folder: Path) -> None:
-    """Draw the confusion matrix and a sheet of predictions, and write the report."""
     labels, scores, n_frames = ranked.dataset.labels, evaluation.scores, len(evaluation.frames)
     title = (
         f"{n_frames} {evaluation.split} frames: mIoU {scores.miou:.3f} over "

@@ -1,9 +1,7 @@
-"""The gate: may this model be registered?
+"""The gate: floors for a model's scores, and a comparison with the champion on the same frames.
 
-It sets floors for the scores of a model, and compares the model with the champion, scored on the
-same frames. The certainty of the comparison comes from the paired bootstrap: frames are drawn with
-replacement many times, and both models are scored on each draw (Efron and Tibshirani, 1993). A
-condition that cannot be measured fails.
+The comparison uses the paired bootstrap (Efron and Tibshirani, 1993): frames are drawn with
+replacement, and both models are scored on each draw. A condition that cannot be measured fails.
 """
 
 from __future__ import annotations
@@ -26,20 +24,17 @@ FLOORS_ALONE = "To let the floors alone decide this once, set `gate.against_cham
 
 
 class PairedCounts(NamedTuple):
-    """The confusion matrices (truth, prediction) of two models on the same frames."""
+    """Confusion (truth, prediction) of the same frames in the same order: int64[F, C, C] each."""
 
     challenger: np.ndarray
-    """int64[F, C, C]."""
     champion: np.ndarray
-    """int64[F, C, C], the same frames in the same order."""
 
 
 def judge(evaluation: Evaluation, params: Gate) -> Verdict:
     """Check an evaluation against the conditions of the gate.
 
     Raises:
-        StreetsegError: a champion was scored, and the counts of both models are missing or not of
-            the same frames.
+        StreetsegError: the counts of model and champion are missing or of different frames.
     """
     champion = evaluation.champion
     conditions = [*_floors(evaluation, params), *_seen_frames(evaluation)]
@@ -106,7 +101,6 @@ def _floor(
 
 
 def _seen_frames(evaluation: Evaluation) -> Iterator[Condition]:
-    """A score on frames that the model was trained on says nothing."""
     if n_seen := evaluation.n_seen_in_training:
         yield Condition(
             "share of frames it was not trained on",
@@ -151,11 +145,7 @@ def _refused(champion: ChampionScores, why: str, advice: str, confidence: float)
 
 
 def _paired_counts(evaluation: Evaluation, champion: ChampionScores) -> PairedCounts:
-    """The counts of both models, in an order that does not depend on that of the frames.
-
-    Raises:
-        StreetsegError: they are missing, or not of the same labelled frames.
-    """
+    """The counts of both models, sorted so that the order of the frames does not matter."""
     counts, champion_counts = evaluation.counts, champion.counts
     n_categories = len(evaluation.scores.categories)
     if (

@@ -24,7 +24,6 @@ from streetseg.inference.self_check import add_int8_example, read_example
 from streetseg.models.quantization import calibration_frames, quantize_onnx
 
 N_TIMINGS = 10
-"""How often each graph predicts the example, to time it."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,9 @@ class Graph:
 
 @dataclass(frozen=True)
 class Int8:
-    """The int8 version of a model beside the float one."""
+    """The int8 version of a model beside the float one, in a copy of its artifact."""
 
     artifact: Path
-    """The model artifact with the int8 graph in it."""
     evaluation: Path
     """The folder with its evaluation."""
     verdict: Verdict
@@ -55,7 +53,7 @@ class Int8:
     """Fraction of the example's pixels to which both give the same category, 0 to 1."""
 
     def tags(self) -> dict[str, str]:
-        """Tags of the version in the registry: short strings."""
+        """Tags of the version in the registry."""
         int8, graphs = self.graphs["int8"], self.graphs.items()
         scores = {"int8_miou": int8.miou, "int8_miou_official": int8.miou_official}
         return {
@@ -93,14 +91,10 @@ class Int8:
 def try_int8(
     artifact: Path, dataset: PreparedDataset, evaluation: Evaluation, params: Params, scratch: Path
 ) -> Int8:
-    """Quantize a model, score it on the frames that the float one was scored on, and judge it.
+    """Quantize a copy of a model, score it on the frames of the float one, and judge it.
 
-    Args:
-        artifact: the model; it is not changed.
-        dataset: the data version of the evaluation; its train frames calibrate.
-        evaluation: the float model's.
-        params: the recipe.
-        scratch: an empty folder to work in.
+    The train frames of ``dataset`` calibrate; ``evaluation`` is that of the float model;
+    ``scratch`` is an empty folder for the copy and its evaluation.
 
     Raises:
         StreetsegError: the dataset is of another version, or the graph cannot be quantized.
@@ -141,7 +135,7 @@ def try_int8(
 def _time_and_compare(
     models: Mapping[str, Segmenter], image: np.ndarray
 ) -> tuple[dict[str, float], float]:
-    """Median milliseconds of each, taking turns; fraction of pixels on which both models agree."""
+    """Median milliseconds of each, in alternation; fraction of pixels on which both agree."""
     predictions = [model.logits(image[None])[0].argmax(axis=0) for model in models.values()]
     times_ms: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(N_TIMINGS):

@@ -1,4 +1,4 @@
-"""Scoring folders of id masks, from any source, against their truth."""
+"""Scores of folders of id masks, from any source."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TRUTH, INSTANCES = "_gtFine_labelIds.png", "_gtFine_instanceIds.png"
 
 @dataclass(frozen=True)
 class MaskScores:
-    """Scores of masks."""
+    """Scores of a folder of masks."""
 
     scores: Scores
     frames: int
@@ -87,7 +87,7 @@ def instances_path(truth: Path) -> Path:
 
 
 def _pair_masks(predictions: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
-    """Each file of the truth, with its prediction."""
+    """(truth, prediction) of each frame."""
     truths = sorted(truth.rglob(f"*{TRUTH}"))
     if not truths:
         raise StreetsegError(f"{truth} holds no *{TRUTH}")
@@ -107,7 +107,6 @@ def _pair_masks(predictions: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _all_have_instances(truths: list[Path]) -> bool:
-    """Whether the frames have instance ids: all of them, or none."""
     without = [path for path in truths if not instances_path(path).exists()]
     if without and len(without) < len(truths):
         raise StreetsegError(

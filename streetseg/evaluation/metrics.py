@@ -26,7 +26,7 @@ from streetseg.monitoring.drift import Observation, Reference, observe
 
 @dataclass(frozen=True)
 class Subject:
-    """What is evaluated on what."""
+    """A model and the frames that it is scored on."""
 
     model: Segmenter
     dataset: PreparedDataset
@@ -38,19 +38,17 @@ class Subject:
 
 @dataclass
 class Performance:
-    """What an answer costs on this machine."""
+    """Time per frame, and size, of the model on this machine."""
 
     model: Segmenter
     seconds: list[float] = field(default_factory=list)
 
     def add(self, frame: ScoredFrame) -> None:
-        """Note the time of a frame."""
+        """Count a frame."""
         self.seconds.append(frame.seconds)
 
     def result(self) -> dict[str, Any]:
-        """``performance``: median time of one frame, megabytes (10^6) of the artifact and of the
-        graph alone, which is what a service loads, cores of this machine, and device.
-        """
+        """``performance``; a megabyte is 10^6 bytes, and a service loads the graph alone."""
         files = [path for path in self.model.artifact.rglob("*") if path.is_file()]
         return {
             "performance": {
@@ -65,7 +63,7 @@ class Performance:
 
 @dataclass
 class DriftReference:
-    """What drift is measured against once the model serves."""
+    """The observations that a service compares its images with, to detect drift."""
 
     dataset: PreparedDataset
     observations: list[Observation] = field(default_factory=list)
@@ -85,10 +83,8 @@ BENCHMARKS: dict[str, Callable[[LabelSpace], Metric]] = {
     "bdd100k-drivable": DrivableIou,
     "bdd100k-drivable-2018": DrivableIou,
 }
-"""By label space, the metric of the data set's own benchmark, beside the official score.
-
-Cityscapes' iIoU is not among them: it needs instance ids, which are not prepared.
-"""
+"""By label space, the metric of the data set's own benchmark. Cityscapes' iIoU needs instance ids,
+which are not prepared."""
 
 METRICS: dict[str, Callable[[Subject], Metric | None]] = {
     "boundary_iou": lambda subject: BoundaryIou(subject.dataset.labels),
@@ -109,7 +105,7 @@ def benchmark(labels: LabelSpace) -> Metric | None:
 
 
 def join_results(metrics: Iterable[Metric]) -> dict[str, Any]:
-    """The entries of all metrics; those of one name, such as ``intervals``, are joined."""
+    """The entries of all metrics; those of the same name, such as ``intervals``, are merged."""
     entries: dict[str, Any] = dict.fromkeys(METRICS)
     for metric in metrics:
         for name, entry in metric.result().items():

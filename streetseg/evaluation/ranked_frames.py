@@ -1,4 +1,4 @@
-"""The frames of an evaluation from the best to the worst, to look at."""
+"""The frames of an evaluation, ranked from best to worst."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streetseg.inference.segmenter import Segmenter
 
 @dataclass(frozen=True)
 class PredictedFrame:
-    """A frame with its truth and its prediction, at prepared size."""
+    """A frame at prepared size; truth and prediction are category ids uint8[height, width]."""
 
     rank: int
     """0 for the best."""
@@ -21,17 +21,12 @@ class PredictedFrame:
     rgb: np.ndarray
     """uint8[height, width, 3]."""
     truth: np.ndarray
-    """Category ids uint8[height, width]."""
     predicted: np.ndarray
-    """Category ids uint8[height, width]."""
 
 
 @dataclass(frozen=True)
 class RankedFrames:
-    """The frames that a model was scored on, best first.
-
-    A frame is predicted again when it is shown: keeping all predictions would take too much memory.
-    """
+    """The scored frames, best first; each is predicted again when shown, to save memory."""
 
     model: Segmenter
     dataset: PreparedDataset

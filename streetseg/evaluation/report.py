@@ -33,14 +33,7 @@ def write_report(
     confusion_png: Path,
     path: Path,
 ) -> None:
-    """Write the page.
-
-    Args:
-        evaluation: the scores.
-        ranked: its frames, to show the worst and the best.
-        confusion_png: the image of the confusion matrix.
-        path: the HTML file to write.
-    """
+    """Write the report as a self-contained HTML file."""
     confusion = evaluation.scores.category_confusion
     true_pixels = confusion.sum(axis=1)
     labels, champion = ranked.dataset.labels, evaluation.champion

@@ -1,4 +1,4 @@
-"""What an evaluation leaves, in memory and in its folder."""
+"""The results of an evaluation, in memory and as files."""
 
 from __future__ import annotations
 
@@ -106,8 +106,7 @@ class Evaluation:
     metrics: dict[str, Any]
     """Results of all other metrics: plain data, as in ``evaluation.json``."""
     counts: np.ndarray | None = field(default=None, repr=False, compare=False)
-    """int64[F, C, C], the category confusion (truth, prediction) of each frame, in the order of the
-    index; None if the evaluation was read and has no scored champion to compare with."""
+    """int64[F, C, C] (truth, prediction), in index order; None if read without champion scores."""
 
     @property
     def intervals(self) -> dict[str, Any]:
@@ -116,7 +115,7 @@ class Evaluation:
         return self.metrics.get("intervals") or {}
 
     def headline(self) -> dict[str, float]:
-        """The scores that runs are compared by; those that do not exist are left out."""
+        """The scores that runs are compared by, without those that do not exist."""
         scores = {"miou": self.scores.miou, "miou_official": self.scores.miou_official}
         scores |= {f"iou_{name}": value for name, value in self.scores.iou.items()}
         return {name: value for name, value in scores.items() if not math.isnan(value)}
@@ -163,13 +162,7 @@ class Evaluation:
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path, frames: Sequence[str]) -> None:
-    """Write ``evaluation.json`` and ``frames.npz``.
-
-    Args:
-        evaluation: with its counts.
-        folder: an existing folder.
-        frames: names of the frames, in the order of the counts.
-    """
+    """Write ``evaluation.json`` and ``frames.npz``; ``frames`` are names in order of the counts."""
     content = json.dumps(evaluation.to_dict(), indent=1)
     (folder / SCORES_FILE).write_text(f"{content}\n")
     arrays: dict[str, Any] = {"frames": np.array(frames), "counts": evaluation.counts}
@@ -179,7 +172,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, frames: Sequence[str]
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """Read what ``streetseg evaluate`` wrote; with the counts if a champion was scored.
+    """Read the files of ``streetseg evaluate``; the counts only if a champion was scored.
 
     Raises:
         StreetsegError: a file is missing or broken, or they are of different evaluations.

@@ -27,11 +27,7 @@ class AugmentedScores:
     """The mIoU with each kind of test-time augmentation."""
 
     def __init__(self, model: Segmenter, kinds: Sequence[str]) -> None:
-        """Start without frames.
-
-        Raises:
-            StreetsegError: the network cannot take one of the sizes.
-        """
+        """Start without frames; raises as :func:`augmented_predictors` does."""
         self._predictors = augmented_predictors(model, kinds)
         self._confusions = {kind: ConfusionAccumulator(model.labels) for kind in kinds}
 
@@ -48,11 +44,10 @@ class AugmentedScores:
 
 
 def augmented_predictors(model: Segmenter, kinds: Sequence[str]) -> dict[str, Predict]:
-    """A predictor for each kind of test-time augmentation.
+    """A predictor for each kind, from the mean probabilities of several views.
 
-    The probabilities of all views are averaged. ``flip`` adds the mirrored frame. ``scales`` adds a
-    smaller and a larger one; the ONNX graph has a fixed size, so these two are computed in PyTorch
-    from the artifact's weights.
+    ``flip`` adds the mirrored frame; ``scales`` adds a smaller and a larger one, computed in
+    PyTorch because the ONNX graph has a fixed size.
 
     Raises:
         StreetsegError: the network cannot take one of the sizes.

@@ -9,18 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Condition:
-    """A requirement on a model. It is met where ``measured`` is at least ``required``."""
+    """A requirement on a model, met if ``measured`` is at least ``required``."""
 
     name: str
     measured: float | None
     """A score or a probability, 0 to 1; None if it does not exist."""
     required: float | None
-    """None if nothing is required."""
+    """None if nothing is required; ``passed`` is None too."""
     passed: bool | None
-    """None if nothing is required."""
     sentence: str
     advice: str = ""
-    """What to do if it is not met."""
 
     @property
     def failed(self) -> bool:

@@ -1,7 +1,4 @@
-"""How certain a score is: the bootstrap over frames (Efron and Tibshirani, 1993).
-
-Frames are resampled, not pixels: the pixels of one frame depend on each other.
-"""
+"""The bootstrap over frames, as pixels of a frame are dependent (Efron and Tibshirani, 1993)."""
 
 from __future__ import annotations
 
@@ -20,16 +17,9 @@ Interval = tuple[float, float]
 def resampled_iou(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """IoU of each category on frames drawn with replacement.
 
-    The same seed and number of frames draw the same frames, so the samples of two models on the
-    same frames are paired.
-
-    Args:
-        counts: int64[F, C, C], the confusion matrix (truth, prediction) of each frame.
-        resamples: how often F frames are drawn.
-        seed: of the random draws.
-
-    Returns:
-        float64[resamples, C], NaN where a category does not occur in the frames drawn.
+    From int64[F, C, C] (truth, prediction) to float64[resamples, C], NaN where a category does not
+    occur in the frames drawn. The same seed and F draw the same frames, so the samples of two
+    models are paired.
     """
     n_frames, n_categories = counts.shape[:2]
     chances = np.full(n_frames, 1 / n_frames)
@@ -51,22 +41,15 @@ def frames_showing(counts: np.ndarray) -> np.ndarray:
 
 
 def interval(samples: np.ndarray, frames: int, level: float = 0.95, lowest: float = 0) -> Interval:
-    """The percentile interval, widened for few frames.
+    """The percentile interval of float64[resamples], widened for few frames.
 
     Resamples vary less than frames do, by ``sqrt((frames - 1) / frames)``, and a standard deviation
     estimated from few frames calls for Student's t in place of the normal distribution (Hesterberg,
-    2015). Both ends are moved away from the median by these two factors. Taking more extreme
-    percentiles instead fails on fewer than six frames: no resample lies outside the range of the
-    single frames.
+    2015). Both ends are moved away from the median by these two factors. More extreme percentiles
+    would fail on fewer than six frames: no resample lies outside the range of the single frames.
 
-    Args:
-        samples: float64[resamples]; NaN is left out.
-        frames: number of frames that say anything about the score.
-        level: confidence level.
-        lowest: the lowest possible score; the highest is 1.
-
-    Returns:
-        (low, high), both NaN on fewer than two frames.
+    NaN samples are left out. ``frames`` are those that affect the score, which lies between
+    ``lowest`` and 1. Both ends are NaN on fewer than two frames.
     """
     from scipy.special import ndtri, stdtrit
 
@@ -87,19 +70,14 @@ def plain_interval(ends: Interval) -> list[float | None] | None:
 
 
 def bootstrap_probability(holds: np.ndarray, frames: int) -> float:
-    """The probability of a claim, from the resamples in which it holds.
+    """The probability of a claim that holds in some resamples, bool[resamples].
 
     Resamples vary less than frames do, the more so the fewer frames there are: of two equally good
     models, one looks better at 95 % on 4 frames in one case of eight. So the fraction is read as
     Student's t with ``frames - 1`` degrees of freedom (the expanded percentile interval of
-    Hesterberg, 2015).
+    Hesterberg, 2015). ``frames`` are those that affect the claim.
 
-    Args:
-        holds: bool[resamples].
-        frames: number of frames that say anything about the claim.
-
-    Returns:
-        Between 0 and 1, excluding both; 0.5 for fewer than two frames.
+    The result is above 0 and below 1; 0.5 for fewer than two frames.
     """
     from scipy.special import ndtri, stdtr
 

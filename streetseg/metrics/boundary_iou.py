@@ -61,17 +61,11 @@ def boundary_width(size: tuple[int, int]) -> int:
 
 
 def boundary(categories: np.ndarray, width: int) -> np.ndarray:
-    """Pixels at most ``width`` pixels, diagonals included, from another category.
+    """Pixels at most ``width`` pixels, diagonals included, from another category: bool[H, W].
 
-    The edge of the frame is an outline too. All categories are handled at once: inside a category,
-    the square around a pixel holds a single value, so its minimum equals its maximum.
-
-    Args:
-        categories: category ids uint8[H, W], or ``IGNORE``.
-        width: in pixels.
-
-    Returns:
-        bool[H, W].
+    ``categories`` are ids uint8[H, W], or ``IGNORE``. The edge of the frame is an outline too.
+    Inside a category, the square around a pixel holds a single value, so its minimum equals its
+    maximum.
     """
     framed = cv2.copyMakeBorder(categories, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=IGNORE)
     square = np.ones((3, 3), np.uint8)
@@ -81,15 +75,11 @@ def boundary(categories: np.ndarray, width: int) -> np.ndarray:
 
 
 def boundary_confusion(truth: np.ndarray, predicted: np.ndarray, categories: int) -> np.ndarray:
-    """Count the boundary pixels: int64[categories + 1, categories + 1].
+    """Count the boundary pixels of category ids uint8[H, W]: int64[categories + 1, categories + 1].
 
-    The last row and column stand for pixels inside a mask. ``category_iou`` of the matrix, without
-    its last value, is the Boundary IoU of each category.
-
-    Args:
-        truth: category ids uint8[H, W]; where they are ``IGNORE``, nothing is counted.
-        predicted: category ids uint8[H, W].
-        categories: number of categories.
+    Pixels whose truth is ``IGNORE`` are not counted. The last row and column stand for pixels
+    inside a mask. ``category_iou`` of the matrix, without its last value, is the Boundary IoU of
+    each category.
     """
     width = boundary_width(truth.shape[:2])
     labelled = truth != IGNORE

@@ -19,10 +19,8 @@ BINS = 15
 class Calibration:
     """Confidence and accuracy of the labelled pixels, in bins of confidence of equal width.
 
-    Attributes:
-        pixels: int64[BINS]; bin m counts confidences above (m - 1) / BINS and up to m / BINS.
-        correct: int64[BINS], how many of these pixels were right.
-        confidence: float64[BINS], the sum of their confidences.
+    ``pixels`` and ``correct`` are counts int64[BINS], ``confidence`` sums float64[BINS]. Bin m has
+    the confidences above (m - 1) / BINS and up to m / BINS.
     """
 
     def __init__(self) -> None:

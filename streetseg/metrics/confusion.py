@@ -13,13 +13,7 @@ from streetseg.data.labels import IGNORE, LabelSpace
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, size: int = 256) -> np.ndarray:
-    """Count pixels by (true id, predicted id): int64[size, size].
-
-    Args:
-        truth: uint8 ids, any shape.
-        predicted: uint8 ids of the same shape.
-        size: one more than the largest id.
-    """
+    """Count pixels by (true id, predicted id): int64[size, size] of uint8 ids below ``size``."""
     truth, predicted = truth.ravel(), predicted.ravel()
     # Masks are made of long runs of one id: to count by runs takes a fifth of the time.
     changes = truth[1:] != truth[:-1]
@@ -33,15 +27,9 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, size: int = 256) 
 def confusion_of_categories(
     truth: np.ndarray, categories: np.ndarray, space: LabelSpace
 ) -> np.ndarray:
-    """Count pixels by (true label id, id that represents the predicted category).
+    """Count pixels by (true label id, id that represents the predicted category): int64[256, 256].
 
-    Args:
-        truth: label ids uint8, any shape.
-        categories: category ids uint8 of the same shape.
-        space: the label space of both.
-
-    Returns:
-        int64[256, 256], as :func:`score` takes it.
+    ``truth`` are label ids, ``categories`` category ids, both uint8 of the same shape.
     """
     represented = representative_ids(space)
     counts = np.zeros((256, 256), np.int64)
@@ -50,10 +38,7 @@ def confusion_of_categories(
 
 
 def representative_ids(space: LabelSpace) -> np.ndarray:
-    """A label id for each category that the official evaluation counts as it: uint8[categories].
-
-    The first evaluated label of the category, or its first label if none is evaluated.
-    """
+    """A label id of each category, uint8[categories]: its first evaluated one, else its first."""
     ids = []
     for category in space.names:
         members = [label for label in space.labels if label.category == category]
@@ -64,7 +49,7 @@ def representative_ids(space: LabelSpace) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one confusion matrix; NaN where a category does not occur.
+    """Scores of one confusion matrix; NaN where a category does not occur. Means leave NaN out.
 
     The *plain* scores treat every category alike, void included. The *official* score is the
     category IoU of the Cityscapes benchmark (``getIouScoreForCategory`` of cityscapesScripts):
@@ -73,9 +58,7 @@ class Scores:
     """
 
     miou: float
-    """Mean of ``iou`` over the categories that occur."""
     miou_official: float
-    """Mean of ``iou_official`` over the categories that occur."""
     iou: dict[str, float]
     dice: dict[str, float]
     precision: dict[str, float]
@@ -157,11 +140,10 @@ def category_confusion(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
 
 
 def official_confusion(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
-    """Sum a confusion matrix of label ids as cityscapesScripts counts them.
+    """Sum a confusion matrix of label ids as cityscapesScripts counts them: int64[C + 1, C + 1].
 
-    Returns:
-        int64[C + 1, C + 1]: pixels whose true id is ignored are dropped; the last column counts
-        predictions of an ignored id elsewhere. The last row is empty.
+    Pixels whose true id is ignored are dropped; the last column counts predictions of an ignored id
+    elsewhere. The last row is empty.
     """
     counted = np.where(space.ignored_in_eval, IGNORE, space.category_of)
     other = len(space.names)
@@ -228,5 +210,4 @@ def _merge(
 
 
 def _sum_rows(counts: np.ndarray, group_of: np.ndarray, groups: int) -> np.ndarray:
-    """Add up the rows of each group: int64[groups, columns]."""
     return np.stack([counts[group_of == group].sum(axis=0) for group in range(groups)])

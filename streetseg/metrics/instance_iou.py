@@ -48,12 +48,7 @@ class InstanceIou:
         self._false_negative = dict.fromkeys(self._true_positive, 0.0)
 
     def add(self, instances: np.ndarray, predicted: np.ndarray) -> None:
-        """Count a frame.
-
-        Args:
-            instances: instance ids uint16[H, W], all of labels that the label space defines.
-            predicted: label ids uint8[H, W].
-        """
+        """Count a frame: instance ids uint16[H, W] of known labels, label ids uint8[H, W]."""
         is_object = instances > FIRST_INSTANCE
         true_labels = (instances // FIRST_INSTANCE).astype(np.uint8)
         category_of = self._labels.category_of
@@ -71,8 +66,7 @@ class InstanceIou:
     def result(self, confusion: np.ndarray) -> dict[str, float]:
         """The iIoU of each category, NaN where it does not occur.
 
-        Args:
-            confusion: int64[256, 256], by label id (truth, prediction), of the same frames.
+        ``confusion`` is int64[256, 256] by label id (truth, prediction), of the same frames.
         """
         iiou = {}
         for category, true_positive in self._true_positive.items():

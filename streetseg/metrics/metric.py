@@ -1,7 +1,4 @@
-"""What every metric has in common: it is given one frame after another, then asked for its result.
-
-A new metric is a class like this and a line in :data:`streetseg.evaluation.metrics.METRICS`.
-"""
+"""The interface of metrics; each has a line in :data:`streetseg.evaluation.metrics.METRICS`."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from streetseg.metrics.confusion import category_confusion, confusion_of_categor
 
 @dataclass(frozen=True)
 class ScoredFrame:
-    """A frame, its truth, and the model's answer."""
+    """A frame, its truth, and the prediction of the model."""
 
     labels: LabelSpace
     image: np.ndarray
@@ -58,8 +55,5 @@ class Metric(Protocol):
         """Count a frame."""
 
     def result(self) -> dict[str, Any]:
-        """The entries of ``evaluation.json``, in plain data; a score that does not exist is None.
-
-        Entries of one name that several metrics give (``intervals``) are joined.
-        """
+        """Entries of ``evaluation.json`` in plain data; a score that does not exist is None."""
         ...

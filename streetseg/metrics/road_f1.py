@@ -43,7 +43,7 @@ class RoadF1:
         self.background += np.bincount(levels[is_background], minlength=LEVELS)
 
     def result(self) -> dict[str, Any]:
-        """``benchmark``: the highest F1 over all thresholds, and what belongs to it."""
+        """``benchmark``: the highest F1, with its precision, recall and threshold."""
         true_positive = self.road[::-1].cumsum()[::-1]
         predicted = true_positive + self.background[::-1].cumsum()[::-1]
         total = self.road.sum()

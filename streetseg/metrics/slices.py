@@ -39,13 +39,9 @@ class SliceScores:
 def score_slices(index: pd.DataFrame, counts: np.ndarray) -> dict[str, list[dict[str, Any]]]:
     """Score frames by city and by each condition; every frame is in one slice of each.
 
-    Args:
-        index: the rows of the frames, with ``city`` and the columns of ``CONDITIONS``.
-        counts: int64[F, C, C], the confusion matrix of each frame.
-
-    Returns:
-        Under ``city``, a slice for each city, by name; under a condition up to three, from low
-        values to high. A slice has ``name``, ``frames``, ``miou`` and its 95 % ``interval``.
+    ``index`` has ``city`` and the columns of ``CONDITIONS`` for each frame of ``counts``,
+    int64[F, C, C]. Cities are ordered by name, the slices of a condition (up to three) from low
+    values to high. A slice has ``name``, ``frames``, ``miou`` and its 95 % ``interval``.
     """
     cities = index["city"].to_numpy()
     slices = {"city": [_slice(str(city), counts[cities == city]) for city in np.unique(cities)]}

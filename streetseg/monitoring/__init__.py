@@ -1,1 +1,1 @@
-"""What a served model is watched by: drift and hard frames."""
+"""Monitoring of a served model: drift and hard frames."""

@@ -1,17 +1,14 @@
 """Drift: whether the images a service receives look like those the model was scored on.
 
-Each image gives an :class:`Observation`: the predicted fraction of each category, brightness,
-sharpness, and the network's confidence. The evaluation summarises the observations of its frames in
-a :class:`Reference`, which registration stores with the version. The service compares a rolling
-window of its own observations with it, by the population stability index (PSI). With p the fraction
-of the reference in a bin and q that of the window, PSI = sum over the bins of (q - p) ln(q / p).
+The service compares a rolling window of :class:`Observation` with the :class:`Reference` of the
+evaluation, by the population stability index. With p the fraction of the reference in a bin and q
+that of the window, PSI = sum over the bins of (q - p) ln(q / p).
 
 Sources: Siddiqi, Credit Risk Scorecards, Wiley 2006 (the index, and its thresholds 0.1 and 0.25).
 Yurdakul and Naranjo, Statistical properties of the population stability index, Journal of Risk
-Model Validation, 2020: for two samples of n and m from one distribution, in B bins,
-PSI / (1/n + 1/m) follows chi-square with B - 1 degrees of freedom. So chance alone gives
-(B - 1) (1/n + 1/m) on average: 0.1 at n = 500, m = 100 and 10 bins. Simulation confirms the 0.10,
-and finds more than 0.1 in 45 % of all windows. The thresholds alone would raise false alarms, so a
+Model Validation, 2020: for two samples of n and m from one distribution, in B bins, PSI /
+(1/n + 1/m) follows chi-square with B - 1 degrees of freedom. At n = 500, m = 100 and 10 bins,
+chance alone gives 0.1 on average, and in simulation more than 0.1 in 45 % of all windows. So a
 feature counts as moved only if chance does not explain it.
 """
 
@@ -37,7 +34,7 @@ STEP = 4
 MAX_BINS, FRAMES_PER_BIN = 10, 10
 MINIMUM = 200
 """Observations needed for a verdict: against 500 frames, chance explains a PSI of 0.195 at 200
-observations, below ``DRIFTED``; at 100 it explains 0.335, which is not."""
+observations, below ``DRIFTED``, but 0.335 at 100."""
 MOVED, DRIFTED = 0.1, 0.25
 CHANCE = 0.001
 """Probability that an unchanged feature exceeds the PSI that chance explains."""
@@ -62,14 +59,10 @@ class Observation:
 
 
 def observe(rgb: np.ndarray, logits: np.ndarray) -> Observation:
-    """Observe an image, in the same way for the reference and for the service.
+    """Observe an image uint8[height, width, 3] and its logits float32[C, height, width].
 
     Brightness and sharpness are computed as for the prepared index. Shares and confidence come from
     the pixels on a grid of ``STEP``.
-
-    Args:
-        rgb: uint8[height, width, 3], the image at the network's size.
-        logits: float32[C, height, width] of the network.
     """
     sampled = np.ascontiguousarray(logits[:, STEP // 2 :: STEP, STEP // 2 :: STEP])
     confidence = 1 / np.exp(sampled - sampled.max(axis=0)).sum(axis=0)
@@ -89,9 +82,8 @@ class Distribution:
 
     mean: float
     edges: list[float]
-    """Increasing. The first bin ends at the first edge, the last begins above the last; an edge
-    belongs to the bin below it. A frequent value, such as the share 0 of a category that most
-    frames lack, has a bin of its own, and the number of bins shrinks."""
+    """Increasing; an edge belongs to the bin below it. A frequent value, such as the share 0 of a
+    rare category, has a bin of its own, and the number of bins shrinks."""
     counts: list[int]
     """Frames in each bin, one more than there are edges."""
 
@@ -103,9 +95,7 @@ class Distribution:
         return cls(float(values.mean()), edges, _counts(values, edges).tolist())
 
     def psi(self, values: np.ndarray) -> float:
-        """PSI of float[n] against this distribution; half a frame is added to each bin, so that
-        none is empty.
-        """
+        """PSI of float[n] against this distribution; half a frame is added to each bin."""
         p, q = (
             (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
             for counts in (np.array(self.counts), _counts(values, self.edges))
@@ -113,7 +103,7 @@ class Distribution:
         return float(((q - p) * np.log(q / p)).sum())
 
     def psi_by_chance(self, observations: int) -> float:
-        """The PSI that so many observations exceed in one of a thousand cases by chance alone."""
+        """The PSI that chance alone exceeds in ``CHANCE`` of all cases, for n observations."""
         from scipy.special import chdtri
 
         sampling = 1 / sum(self.counts) + 1 / observations
@@ -128,9 +118,8 @@ def _counts(values: np.ndarray, edges: Sequence[float]) -> np.ndarray:
 class Reference:
     """The distribution of each feature over the frames that the model was evaluated on.
 
-    The model was not trained on these frames (the split ``val``): on training frames it is more
-    confident than in service, so every window would seem to have drifted. The shares come from
-    predictions, not from the truth, because a service has nothing else to compare.
+    On training frames the model is more confident than in service: every window would seem to have
+    drifted. The shares come from predictions, as a service has no truth to compare.
     """
 
     data_version: str
@@ -195,12 +184,9 @@ class DriftWatch:
     """Compares the last observations of a model version with its reference. Thread-safe."""
 
     def __init__(self, categories: Sequence[str], reference: Reference | None, window: int) -> None:
-        """Start without observations.
+        """Start without observations; without a reference there is never a verdict.
 
-        Args:
-            categories: names, in the order of the shares.
-            reference: None if the model has none: then there is never a verdict.
-            window: number of observations to keep, at least ``MINIMUM`` for a verdict.
+        Of the last ``window`` observations, ``MINIMUM`` are needed for a verdict.
         """
         self.reference = reference
         self._names = feature_names(categories)
@@ -216,15 +202,13 @@ class DriftWatch:
             self._count += 1
 
     def state(self) -> dict[str, Any]:
-        """The current comparison, as plain data for JSON.
+        """The current comparison, as plain data for JSON; missing values are None.
 
-        Returns:
-            ``verdict``, the worst of all features; ``seen``, the observations since the start;
-            ``window``, how many of them are kept, and ``window_size``, the most that can be;
-            ``minimum``, how many a verdict needs; ``reference``, its origin or None; and for each
-            of ``features`` its ``verdict``, ``reference_mean`` and ``window_mean``, ``psi``,
-            ``psi_by_chance``, and the bins: ``edges``, ``reference_counts``, ``window_counts``.
-            Missing values are None, as is the PSI of too few observations: it would mislead.
+        ``verdict`` is the worst of all features, ``seen`` counts the observations since the start,
+        ``window`` those kept, ``window_size`` the most that can be, and ``minimum`` those a verdict
+        needs. Each of ``features`` has ``verdict``, ``reference_mean``, ``window_mean``, ``psi``,
+        ``psi_by_chance``, and the bins: ``edges``, ``reference_counts``, ``window_counts``. The PSI
+        of too few observations is None, as it would mislead.
         """
         with self._lock:
             count, values = self._count, self._values[: self._count].copy()

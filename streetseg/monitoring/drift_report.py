@@ -40,14 +40,12 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Bar:
-    """A bin of a histogram."""
+    """A bin of a histogram, in SVG units; ``reference`` and ``window`` are heights."""
 
     x: float
     width: float
     reference: float
-    """Height of the reference's bar."""
     window: float
-    """Height of the window's bar."""
     label: str
 
 
@@ -57,7 +55,7 @@ class Row:
 
     name: str
     color: tuple[int, int, int] | None
-    """Colour of the category whose share it is."""
+    """Of the category; None for other features."""
     verdict: str
     change: str
     """How it has changed, in words; empty if it has not."""
@@ -67,16 +65,14 @@ class Row:
     psi_by_chance: float | None
     bars: list[Bar]
     ends: tuple[str, str]
-    """Where the first bin ends and where the last begins."""
+    """Upper end of the first bin and lower end of the last."""
 
 
 def drift_page(state: Mapping[str, Any], model: Mapping[str, Any], labels: LabelSpace) -> str:
     """The page as self-contained HTML without scripts, light or dark.
 
-    Args:
-        state: what :meth:`streetseg.monitoring.drift.DriftWatch.state` gives.
-        model: its ``name`` and ``version``.
-        labels: the label space of the model.
+    ``state`` is :meth:`streetseg.monitoring.drift.DriftWatch.state`; ``model`` has ``name`` and
+    ``version``.
     """
     colors = {f"share_{category.name}": category.color for category in labels.categories}
     names = ["confidence", "brightness", "sharpness", *colors]
@@ -129,7 +125,6 @@ def _describe_change(kind: str, before: float, now: float | None) -> str:
 
 
 def _bars(kind: str, feature: Mapping[str, Any]) -> list[Bar]:
-    """A bar for each bin, all equally wide."""
     reference, window = (
         [count / sum(counts) for count in counts]
         for counts in (feature["reference_counts"], feature["window_counts"])
@@ -156,7 +151,6 @@ def _bin_names(kind: str, edges: list[float]) -> list[str]:
 
 
 def _show(kind: str, value: float | None) -> str:
-    """A value of a feature, for people."""
     if value is None:
         return "-"
     if kind in ("share", "confidence"):

@@ -1,8 +1,6 @@
-"""Collecting images with low confidence, to be labelled: the first half of active learning.
+"""Collecting images with low confidence, to be labelled: uncertainty sampling.
 
-The network learns more from an image it is uncertain about than from a random one. Source:
-Settles, Active Learning Literature Survey, University of Wisconsin-Madison 2009, section 3.1
-(uncertainty sampling).
+Source: Settles, Active Learning Literature Survey, University of Wisconsin-Madison 2009, sec. 3.1.
 """
 
 from __future__ import annotations
@@ -26,7 +24,6 @@ PAUSE = 10.0
 """Seconds between two images that are kept: neighbouring frames of a video are alike."""
 
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
-"""File suffix by format."""
 
 LOG = logging.getLogger(__name__)
 
@@ -41,13 +38,7 @@ class HardFrames:
     """
 
     def __init__(self, serve: Serve, categories: Sequence[str], version: str) -> None:
-        """Collect hard frames of a model version, if ``serve.hard_frames`` is set.
-
-        Args:
-            serve: the folder, its size, and the confidence below which a frame is hard.
-            categories: names, in the order of the shares.
-            version: of the model.
-        """
+        """Collect if ``serve.hard_frames`` is set; ``categories`` are in order of the shares."""
         self._serve = serve
         self._categories = list(categories)
         self._version = version
@@ -55,16 +46,10 @@ class HardFrames:
         self._last_message = ""
 
     def offer(self, image: bytes, observation: Observation) -> bool:
-        """Keep an image if it is hard and new, the pause is over and the folder has room.
+        """Keep a hard image if it is new, the pause is over and the folder has room.
 
-        Errors are logged, not raised: once, until an image can be kept again.
-
-        Args:
-            image: PNG, JPEG or WebP as it was uploaded.
-            observation: from :func:`streetseg.monitoring.drift.observe`.
-
-        Returns:
-            Whether it was kept.
+        ``image`` is PNG, JPEG or WebP as uploaded. Returns whether it was kept. Errors are logged,
+        not raised: once, until an image can be kept again.
         """
         folder, now = self._serve.hard_frames, time.monotonic()
         hard = observation.confidence < self._serve.hard_confidence
@@ -88,7 +73,6 @@ class HardFrames:
             return False
 
     def _keep(self, path: Path, image: bytes, description: str) -> bool:
-        """Write the description of an image, then the image."""
         files = [file.stat() for file in path.parent.iterdir()]
         if any(0 <= time.time() - file.st_mtime < PAUSE for file in files):
             return False

@@ -12,7 +12,7 @@ from streetseg.tracking.store import connect
 
 
 def find_champion(params: Registry) -> Champion | None:
-    """The champion of ``params.model_name``; None, with a line on standard error, if none.
+    """The champion of ``params.model_name``; None, with a message on standard error, if none.
 
     Raises:
         StreetsegError: the registry does not answer, or the champion's files cannot be downloaded.

@@ -22,13 +22,7 @@ ORIGINS = ("data_version", "git_revision", "recipe", "architecture", "encoder", 
 
 
 class VersionDiff:
-    """How two versions differ: settings, scores, data and code.
-
-    Attributes:
-        versions: the two.
-        runs: the run that trained each.
-        comparison: of these runs.
-    """
+    """How two versions differ: settings, scores, data and code."""
 
     def __init__(self, params: Registry, first: str, second: str) -> None:
         """Read two versions, each by its number or alias.
@@ -51,7 +45,7 @@ class VersionDiff:
         return {title: values for title, values in rows.items() if values != [None, None]}
 
     def origins(self) -> dict[str, list[str | None]]:
-        """The origin of each: a value for the first and the second version."""
+        """Each of ``ORIGINS``, of the first and the second version."""
         return {key: [each.tags.get(key) for each in self.versions] for key in ORIGINS}
 
     def to_dict(self) -> dict[str, Any]:

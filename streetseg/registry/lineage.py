@@ -71,11 +71,8 @@ class Trace:
 def trace(params: Params, subject: str) -> Trace:
     """Follow a model to its data, or data to its models.
 
-    Args:
-        params: where the registry and the repository are, and whose versions numbers and aliases
-            name.
-        subject: a version's number (as ``X-Model-Version`` names it), an alias, ``models:/...``, a
-            run's id or name, or a data version.
+    ``subject`` is a number (as ``X-Model-Version`` names it) or alias of ``registry.model_name``,
+    ``models:/...``, the id or name of a run, or a data version.
 
     Raises:
         StreetsegError: it is none of these, or the registry does not answer.
@@ -103,13 +100,10 @@ def trace(params: Params, subject: str) -> Trace:
 def list_files(data: Data, version: str) -> pd.DataFrame:
     """The frames of a data version: split, city, frame, image and label (paths below the root).
 
-    Args:
-        data: where the prepared dataset is; if it has another version, the index is fetched from
-            ``data.remote``.
-        version: a data version.
+    Unless ``data.prepared`` holds that version, the index is fetched from ``data.remote``.
 
     Raises:
-        StreetsegError: the dataset is not on this machine, and its index cannot be fetched.
+        StreetsegError: the index is not on this machine and cannot be fetched.
     """
     columns = ["split", "city", "frame", "image", "label"]
     if (data.prepared / DESCRIPTION).is_file():
@@ -151,7 +145,6 @@ def _with_data(
     repository: str,
     data_version: str | None = None,
 ) -> Trace:
-    """A trace with the data version, by default that of the runs, and its commits and names."""
     recorded = [run.data_version for run in runs] + [v.tags.get("data_version") for v in versions]
     data_version = data_version or next(filter(None, recorded), None)
     if data_version is None:
@@ -180,7 +173,6 @@ def _traced(run: Run) -> TracedRun:
 
 
 def _aliases(client: MlflowClient, name: str) -> set[str]:
-    """The aliases of a model; none if there is no such model."""
     from mlflow.exceptions import MlflowException
 
     try:

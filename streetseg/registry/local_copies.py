@@ -50,10 +50,8 @@ class VersionInfo(BaseModel):
 def copy_model(uri: str, registry: Registry, destination: Path) -> Path:
     """Copy what serving needs of a registered model into a folder, all of it or nothing.
 
-    Args:
-        uri: ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
-        registry: where it is.
-        destination: the folder; ``version.json`` in it holds the version, its origin and scores.
+    ``uri`` is ``models:/<name>@<alias>`` or ``models:/<name>/<version>``; ``version.json`` in the
+    folder holds the version, its origin and scores.
 
     Raises:
         StreetsegError: no such model, or the folder cannot be written.
@@ -113,10 +111,7 @@ class LocalCopies:
     """The last ``KEPT`` versions of a registered model that served, in a folder."""
 
     def __init__(self, root: Path, registry: Registry) -> None:
-        """Keep copies in ``root / model_name``.
-
-        A copy is named after its version and its run, since every registry counts from 1.
-        """
+        """Keep copies in ``root / model_name``, by version and run: each registry counts from 1."""
         self._root = root / registry.model_name
         self._registry = registry
         try:
@@ -134,7 +129,7 @@ class LocalCopies:
             )
 
     def folder(self, version: ModelVersion) -> Path:
-        """The folder of a version, whether it has been fetched or not."""
+        """The folder of a version, whether it exists or not."""
         return self._root / f"{version.version}-{version.run_id[:12]}"
 
     def fetch(self, version: ModelVersion) -> Path:

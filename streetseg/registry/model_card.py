@@ -1,7 +1,4 @@
-"""The model card: intended use, scores, weaknesses and origin of a model.
-
-After Mitchell et al., Model Cards for Model Reporting (2019).
-"""
+"""The model card, after Mitchell et al., Model Cards for Model Reporting (2019)."""
 
 from __future__ import annotations
 
@@ -53,13 +50,8 @@ def describe_model(
 ) -> str:
     """The model card as Markdown.
 
-    Args:
-        config: of the model artifact.
-        evaluation: its scores; intervals are shown if it has them.
-        verdict: the gate's.
-        run_tags: of the training run.
-        source: ``data.source`` of the settings, to read the licence of a custom source.
-        int8: the int8 version, if one was tried.
+    ``config`` is the artifact's, ``run_tags`` are those of the training run. ``source`` is
+    ``data.source``, to read the licence of a custom source.
     """
     return template(f"{CARD}.j2").render(
         config=config,

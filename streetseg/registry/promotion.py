@@ -1,8 +1,8 @@
-"""Who made which version the champion, when and why.
+"""Promotions: who made which version the champion, when and why.
 
-MLflow keeps where an alias points, not how it got there. So each promotion is also a tag of the
-registered model, ``promotion.<number>.<random>``, whose value is a JSON object. Services need the
-alias alone: it may also be moved in MLflow, and the history then shows the gap.
+MLflow keeps where an alias points, not its history. So each promotion is also a tag of the
+registered model, ``promotion.<number>.<random>``, with a JSON object. Services need the alias
+alone: it may also be moved in MLflow, and the history then shows the gap.
 """
 
 from __future__ import annotations
@@ -69,13 +69,12 @@ def promote(
 ) -> ModelVersion:
     """Make a version the champion; the champion until now becomes ``previous``.
 
-    Of concurrent calls one wins; the others raise and change nothing. If the gate compared the
-    version with another champion, a line on standard error says so.
+    Of concurrent calls one wins; the others raise and change nothing. A warning on standard error
+    says if the gate compared the version with another champion.
 
     Args:
-        params: which model, where.
         version: its number or alias; None means the challenger.
-        reason: why, for the history; up to 1000 characters.
+        reason: for the history, up to 1000 characters.
         force: whether a version that has not passed the gate may be promoted; needs a reason.
         over: the number of the champion that it may replace, empty for none; None means any.
 
@@ -112,11 +111,9 @@ def promote(
 
 
 def judged_against(evaluation: Evaluation, verdict: Verdict) -> str | None:
-    """The champion that a verdict on an evaluation allows to replace, as ``over`` of
-    :func:`promote`.
+    """The number of the champion that a verdict allows to replace, as ``over`` of :func:`promote`.
 
-    Returns:
-        Its number; empty if there was no other champion; None if the floors alone decided.
+    Empty if there was no other champion; None if the floors alone decided.
     """
     champion = evaluation.champion
     if champion is None:
@@ -227,11 +224,7 @@ def _complete(client: MlflowClient, model: RegisteredModel) -> None:
 
 @contextmanager
 def _lock(client: MlflowClient, chosen: ModelVersion) -> Iterator[None]:
-    """Keep others from promoting.
-
-    MLflow has no compare-and-set, but the name of a registered model is unique: the model ``<name>
-    is being promoted`` exists for the fraction of a second that a promotion takes.
-    """
+    """Lock by creating a registered model, whose name is unique: MLflow has no compare-and-set."""
     from mlflow.exceptions import MlflowException
 
     name = f"{chosen.name} is being promoted"
@@ -286,10 +279,7 @@ def _recorded(client: MlflowClient, model: RegisteredModel, move: Move) -> Itera
 
 
 def _recorded_moves(tags: Mapping[str, str]) -> Iterator[Move]:
-    """The moves among the tags of a registered model, the oldest first.
-
-    Keys that only a newer release writes are left out.
-    """
+    """The moves among the tags of a model, oldest first; keys of newer releases are left out."""
     names = {field.name for field in fields(Move)}
     for key in sorted(filter(MOVE_TAG.fullmatch, tags)):
         try:

@@ -1,4 +1,4 @@
-"""Making a model a version of the registry."""
+"""Registration of a model as a version."""
 
 from __future__ import annotations
 
@@ -42,24 +42,14 @@ def register(
 ) -> ModelVersion:
     """Make a model artifact a version in the registry, with the alias ``challenger``.
 
-    A model that is already registered stays as it is, aliases included: a line on standard error
-    says so, and its version is returned. A registration that broke off is completed.
-
-    With ``registry.int8`` an int8 graph is made as well, scored, and judged by the same gate. If it
+    A model that is already registered stays as it is, aliases included, and its version is
+    returned. A registration that broke off is completed. With ``registry.int8``, which needs the
+    ``dataset`` of the evaluation, an int8 graph is made, scored and judged by the same gate. If it
     passes, the version carries it beside the float one; else the version says why not.
 
-    Args:
-        artifact: the model.
-        evaluation: its scores.
-        verdict: the gate's, on these scores.
-        params: the recipe.
-        pipeline_run: name of the pipeline run, if any.
-        dataset: what the model was scored on; ``registry.int8`` needs it.
-
     Raises:
-        StreetsegError: the gate is closed, the scores are another model's, the ONNX graph differs
-            from the weights or cannot be quantized, or the registry does not answer or takes no
-            files.
+        StreetsegError: the gate is closed, the scores are another model's, the graph differs from
+            the weights or cannot be quantized, or the registry does not answer or takes no files.
     """
     import mlflow
 
@@ -129,7 +119,6 @@ def _origin_tags(
     run_tags: Mapping[str, str],
     pipeline_run: str,
 ) -> dict[str, str]:
-    """Tags that say where a version comes from."""
     return {key: run_tags[key] for key in RUN_TAGS if key in run_tags} | {
         "data_version": config["data_version"],
         "scored_on": evaluation.data_version,
@@ -159,10 +148,7 @@ def _log_files(
 
 
 def _complete(client: MlflowClient, name: str, versions: list[str], card: str) -> ModelVersion:
-    """Give the version its alias and its description.
-
-    MLflow's client repeats a request whose answer was lost: then there are two, and one is deleted.
-    """
+    """Give the version its alias and description; delete the duplicates of a repeated request."""
     version, *duplicates = sorted(versions, key=int)
     for duplicate in duplicates:
         client.delete_model_version(name, duplicate)

@@ -1,8 +1,7 @@
 """The model registry: its versions, their aliases, and their files.
 
-A version is registered as ``challenger`` (:mod:`streetseg.registry.register`). ``champion`` is
-what services answer with; it moves only by promotion (:mod:`streetseg.registry.promotion`).
-``previous`` is the champion before it, to roll back to.
+A version is registered as ``challenger``. ``champion`` is what services answer with; only a
+promotion moves it. ``previous`` is the champion before it, to roll back to.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class ModelVersion:
     run_id: str
     aliases: list[str]
     tags: dict[str, str]
-    """Those that lead back to its origin among them; ``settings`` is JSON, under today's names."""
+    """``settings`` is JSON with today's names."""
     registered: datetime
     """In UTC."""
 
@@ -136,10 +135,8 @@ def read_version(client: MlflowClient, name: str, version: str | int) -> ModelVe
 def download(uri: str, params: Registry | None = None, folder: Path | None = None) -> Path:
     """Bring the model artifact of a registered model to this machine.
 
-    Args:
-        uri: ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
-        params: where the registry is; None means where the environment says.
-        folder: see :func:`download_version`.
+    ``uri`` is ``models:/<name>@<alias>`` or ``models:/<name>/<version>``. Without ``params`` the
+    environment names the registry. ``folder`` is as in :func:`download_version`.
 
     Raises:
         StreetsegError: no such model, its files cannot be downloaded, or streetseg did not make it.
@@ -153,11 +150,8 @@ def download_version(
 ) -> Path:
     """Bring the model artifact of a version to this machine.
 
-    Args:
-        client: of the registry.
-        version: the version.
-        folder: to download to; None means a temporary one, removed when this process ends, or the
-            files in place if the store is on this machine.
+    Without a ``folder`` it goes to a temporary one, removed when this process ends; a store on this
+    machine is used in place.
 
     Raises:
         StreetsegError: its files cannot be downloaded, or streetseg did not make it.
@@ -186,14 +180,9 @@ def download_version(
 
 
 def locate(model: str, params: Registry | None = None) -> tuple[str, Path]:
-    """The exact name of a model and the folder of its artifact.
+    """The exact name of a model, ``models:/<name>/<version>``, and the folder of its artifact.
 
-    Args:
-        model: ``models:/...``, or a path, which is its own name.
-        params: where the registry is; None means where the environment says.
-
-    Returns:
-        ``models:/<name>/<version>``, which no promotion moves, and the folder.
+    A path is its own name. Without ``params`` the environment names the registry.
 
     Raises:
         StreetsegError: no such model in the registry.
@@ -206,7 +195,7 @@ def locate(model: str, params: Registry | None = None) -> tuple[str, Path]:
 
 
 def resolve_alias(model: str, params: Registry) -> str:
-    """The same model by its version, which no promotion moves; a path as it is.
+    """``models:/<name>/<version>`` of a model, which no promotion moves; a path as it is.
 
     Raises:
         StreetsegError: no such model in the registry.

@@ -22,15 +22,13 @@ if TYPE_CHECKING:
 
 
 class SheetRow(NamedTuple):
-    """A frame on a sheet of predictions."""
+    """A frame on a sheet of predictions; truth and prediction are category ids uint8[H, W]."""
 
     caption: str
     rgb: np.ndarray
     """uint8[H, W, 3]."""
     truth: np.ndarray
-    """Category ids uint8[H, W]."""
     predicted: np.ndarray
-    """Category ids uint8[H, W]."""
 
 
 def colorize(categories: np.ndarray, labels: LabelSpace) -> np.ndarray:
@@ -70,7 +68,6 @@ def write_preview(dataset: PreparedDataset, path: Path, frames: int = 12) -> Non
 
 
 def _legend_line(labels: LabelSpace, width: int) -> np.ndarray:
-    """The names and colours of the categories on a line: uint8[36, width, 3]."""
     line = np.full((36, width, 3), 255, np.uint8)
     step = width // len(labels.categories)
     for number, category in enumerate(labels.categories):
@@ -125,14 +122,7 @@ def png_address(png: bytes) -> str:
 
 
 def draw_predictions(rows: Sequence[SheetRow], labels: LabelSpace, title: str, path: Path) -> None:
-    """Write a titled PNG with a legend: frame, truth, prediction and errors of each row.
-
-    Args:
-        rows: at least one, all of one size.
-        labels: names and colours of the categories.
-        title: the line on top.
-        path: the PNG to write.
-    """
+    """Write a PNG of frame, truth, prediction and errors; all rows (at least one) have one size."""
     height, width = rows[0].rgb.shape[:2]
     figure = _figure(12, 0.9 + len(rows) * (12 / 4 * height / width + 0.22))
     axes = figure.subplots(len(rows), 4, squeeze=False)
@@ -158,13 +148,7 @@ def draw_predictions(rows: Sequence[SheetRow], labels: LabelSpace, title: str, p
 
 
 def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> None:
-    """Draw a confusion matrix: row-normalised fractions, and pixel counts.
-
-    Args:
-        confusion: int64[C, C], pixels by (truth, prediction).
-        names: of the categories.
-        path: the PNG to write.
-    """
+    """Write a PNG of int64[C, C] (truth, prediction): row-normalised fractions and pixel counts."""
     fractions, size = row_normalized(confusion), len(confusion)
     figure = _figure(2.2 + 1.05 * size, 1.3 + 0.62 * size)
     axis = figure.subplots()

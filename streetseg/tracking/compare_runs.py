@@ -1,7 +1,4 @@
-"""Training runs side by side, as tables for the terminal.
-
-MLflow's own page compares their curves and images.
-"""
+"""Training runs side by side, as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -55,7 +52,7 @@ class Comparison:
 
     @property
     def categories(self) -> list[str]:
-        """Those with an IoU in any run, in the order of the label space."""
+        """Categories with an IoU in any run, in the order of the label space."""
         ordered = (name for run in self.runs for name in run.evaluation.get("categories", []))
         scored = dict.fromkeys(name for run in self.runs for name in run.iou)
         return [name for name in dict.fromkeys([*ordered, *scored]) if name in scored]

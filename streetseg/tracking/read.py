@@ -52,7 +52,7 @@ class RunRecord:
 
     @property
     def epochs(self) -> int:
-        """How many have ended."""
+        """Number of completed epochs."""
         return max(self.loss, default=0)
 
     @property
@@ -64,14 +64,11 @@ class RunRecord:
 def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> list[RunRecord]:
     """Read runs of the experiment ``params.experiment``.
 
-    Args:
-        params: where the store is, and which experiment.
-        names: for each run its id, the first six or more characters of the id, or its name.
-        last: how many of the latest to read without names, the newest first.
+    Each of ``names`` is a run's id, the first six or more characters of it, or a run's name.
+    Without names, the ``last`` runs are read, the newest first.
 
     Raises:
-        StreetsegError: the store does not answer, there are no runs, or a name matches none or
-            several.
+        StreetsegError: the store does not answer or has no runs, or a name matches none or several.
     """
     client = connect(params)
     with translate_errors(f"cannot read the runs of the experiment '{params.experiment}'"):
@@ -96,7 +93,7 @@ def trained_on(params: Registry, data_version: str) -> str | None:
     """The latest run of the experiment that completed with a data version; None if none has.
 
     A run is complete if the gate turned its model down, or passed it and the model is registered.
-    Any other is to be tried again. The trials of a search do not count.
+    The trials of a search do not count.
 
     Raises:
         StreetsegError: the store does not answer.
@@ -118,7 +115,6 @@ def trained_on(params: Registry, data_version: str) -> str | None:
 
 
 def _is_complete(client: MlflowClient, run: Run) -> bool:
-    """Whether the gate turned a run's model down, or passed it and the model is registered."""
     gate = run.data.tags.get("gate")
     if gate != "passed":
         return gate is not None
@@ -126,11 +122,9 @@ def _is_complete(client: MlflowClient, run: Run) -> bool:
 
 
 def choose(text: str, runs: Sequence[Run]) -> Run:
-    """The run with an id or a name (the newest of that name), or whose id begins with a text.
+    """The newest run with this id or name, or the run whose id begins with ``text``.
 
-    Args:
-        text: the user's.
-        runs: of an experiment, the newest first.
+    ``runs`` are ordered from the newest to the oldest.
 
     Raises:
         StreetsegError: it matches no run, or several.
@@ -193,16 +187,12 @@ def _read(client: MlflowClient, run: Run) -> RunRecord:
 
 
 def _curve(client: MlflowClient, run_id: str, name: str) -> dict[int, float]:
-    """Finite values by epoch; of an epoch that was trained again after a stop, the last.
-
-    A database stores an infinite value as the largest number it has.
-    """
+    """Finite values by epoch, the last of a repeated one; databases store infinity as maximum."""
     points = sorted(client.get_metric_history(run_id, name), key=lambda p: (p.step, p.timestamp))
     return {point.step: point.value for point in points if abs(point.value) < sys.float_info.max}
 
 
 def _evaluation(client: MlflowClient, run_id: str) -> dict[str, Any]:
-    """The content of the run's ``evaluation.json``; empty if there is none."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
             path = client.download_artifacts(run_id, "evaluation/evaluation.json", scratch)

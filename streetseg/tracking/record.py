@@ -50,12 +50,7 @@ def training_run(
     """Open a run with the settings, tags and dataset of a training; it ends with the block.
 
     Its name is ``registry.run_name``, else that of the network. Inside :func:`search_run` it is a
-    child of that run.
-
-    Args:
-        params: the recipe.
-        dataset: the training data.
-        run_id: a run to resume, if the store has it.
+    child of that run. ``run_id`` is a run to resume, if the store has it.
 
     Raises:
         StreetsegError: the store does not answer, or accepts no more.
@@ -103,7 +98,6 @@ def _new_run(client: MlflowClient, params: Params, name: str) -> dict[str, Any]:
 
 
 def _tags(params: Params, dataset: PreparedDataset) -> dict[str, str]:
-    """Tags to filter runs by, and to lead from a run to its data."""
     frames = dataset.index["split"].value_counts()
     return {
         "data_version": dataset.version,
@@ -120,11 +114,8 @@ def _tags(params: Params, dataset: PreparedDataset) -> dict[str, str]:
 def search_run(params: Params, name: str, run_id: str | None = None) -> Iterator[Run]:
     """Open a run whose children are the trainings inside the block.
 
-    Args:
-        params: the recipe; ``params.tune.space`` is logged.
-        name: of the run.
-        run_id: a run to resume, if the store has it; its children that a killed process left open
-            are closed.
+    ``run_id`` is a run to resume, if the store has it; its children that a killed process left open
+    are closed.
 
     Raises:
         StreetsegError: the store does not answer, or accepts no more.
@@ -190,7 +181,6 @@ def _end(status: str) -> None:
 
 
 def _is_active(client: MlflowClient, run_id: str) -> bool:
-    """Whether the store has a run that is not deleted."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -32,20 +32,11 @@ def record_evaluation(params: Registry, evaluation: Evaluation, folder: Path) ->
 
 
 def record_scoring(params: Registry, model: str, evaluation: Evaluation, folder: Path) -> str:
-    """Record the evaluation of a registered version in a run of its own.
+    """Record the evaluation of ``models:/<name>/<version>`` in a run of its own; returns its id.
 
-    The run is in the experiment ``<experiment>-evaluation``: the run that trained the model keeps
-    its scores, and the experiment of trainings holds trainings alone. Its tags are ``model_name``,
-    ``model_version``, ``model_run``, ``scored_on`` (the data version) and ``split``.
-
-    Args:
-        params: where the store is.
-        model: ``models:/<name>/<version>``.
-        evaluation: its scores.
-        folder: its files.
-
-    Returns:
-        The id of the run.
+    The run is in the experiment ``<experiment>-evaluation``, so that the experiment of trainings
+    holds trainings alone. Its tags are ``model_name``, ``model_version``, ``model_run``,
+    ``scored_on`` (the data version) and ``split``.
 
     Raises:
         StreetsegError: the store does not answer.
@@ -79,8 +70,8 @@ def record_scoring(params: Registry, model: str, evaluation: Evaluation, folder:
 def record_verdict(params: Registry, run_id: str, verdict: Verdict) -> None:
     """Add the gate's verdict to the run that trained the model, in place of an earlier one.
 
-    The run gets its tags, ``gate/verdict.json`` and ``gate/verdict.md``. The tags come last: a run
-    with the tag ``gate`` has the files too.
+    The files ``gate/verdict.json`` and ``gate/verdict.md`` come before the tags: a run with the tag
+    ``gate`` has the files too.
 
     Raises:
         StreetsegError: the store does not answer or has no such run.

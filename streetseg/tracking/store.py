@@ -1,4 +1,4 @@
-"""The MLflow store: where it is, how it is opened, and what its errors become."""
+"""The MLflow store: its address, its connection and its errors."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ def name_and_version(model: str) -> tuple[str, str]:
 def connect(params: Registry, create: bool = False) -> MlflowClient:
     """Point MLflow at the store that :func:`store_of` names; a server is sent no request.
 
-    Args:
-        params: where the store is.
-        create: whether to make an SQLite store that does not exist yet.
+    With ``create``, an SQLite store that does not exist yet is made.
 
     Raises:
         NoRegistryError: the SQLite store does not exist.
@@ -87,12 +85,7 @@ def experiment_id(client: MlflowClient, params: Registry) -> str:
 
 @contextmanager
 def translate_errors(what: str, advice: str = "") -> Iterator[None]:
-    """Turn what MLflow raises into one line: what failed, why, and how to fix it.
-
-    Args:
-        what: what failed, such as ``cannot promote street-segmenter``.
-        advice: how to fix it.
-    """
+    """Turn MLflow's errors into one line: what failed (``cannot ...``), why, and how to fix it."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -120,7 +113,6 @@ def reason(error: Exception, longest: int = 200) -> str:
 
 
 def _is_unanswered(error: Exception) -> bool:
-    """Whether MLflow's server did not answer a request of its client."""
     import requests
 
     cause = error.__cause__ or error.__context__
