@@ -1,14 +1,11 @@
 """A client for a running service; no model is needed on this machine.
 
-    from streetseg.client import Client
+from streetseg.client import Client
 
-    with Client("http://127.0.0.1:3000") as service:
-        answer = service.segment("frame.png")
-        answer.value          # uint8[H, W], category ids
-        answer.model_version  # of the model that made it
-
-Requests, answers and retries are defined once; :class:`Client` and :class:`AsyncClient` only send
-and wait.
+with Client("http://127.0.0.1:3000") as service:
+    answer = service.segment("frame.png")
+    answer.value          # uint8[H, W], category ids
+    answer.model_version  # of the model that made it
 """
 
 from importlib.util import find_spec

@@ -20,8 +20,6 @@ from streetseg.core.errors import StreetsegError
 
 
 class _BaseClient:
-    """The address of the service, and how long to try."""
-
     _http_client: Any
     """The class of the httpx client that sends."""
 
@@ -38,11 +36,9 @@ class _BaseClient:
         travels unencrypted, so use ``https://`` beyond this machine.
 
         Args:
-            url: address of the service, such as ``https://segment.example.org``.
             token: bearer token; None if the service needs none.
             timeout: time limit of one call with all its retries, in seconds.
-            retries: how often a request is sent again after a lost connection, 429 or 503. The
-                pauses grow, unless the service asks for others.
+            retries: how often a request is sent again after a lost connection, 429 or 503.
 
         Raises:
             StreetsegError: ``url`` is no URL of a service, or the token has impossible characters.
@@ -67,7 +63,7 @@ class _BaseClient:
 
 
 class Client(_BaseClient):
-    """A synchronous client. May be used from several threads.
+    """A synchronous, thread-safe client.
 
     Each method raises :class:`ServiceError` when the service refuses, fails or cannot be reached,
     and :class:`StreetsegError` when the image cannot be sent.
@@ -112,20 +108,17 @@ class Client(_BaseClient):
     def folder(self, source: str | Path, destination: str | Path, parallel: int = 4) -> Folder:
         """Segment all PNG, JPEG and WebP images in a folder and its subfolders.
 
-        ``PATH_mask.png`` holds the mask of each image as the service sent it: category ids, with
-        the categories' colours as palette. An image that has a mask already is skipped, so the same
-        call resumes one that was stopped. Unusable images are reported and do not stop the call.
-        Hidden files are skipped.
+        ``PATH_mask.png`` is the mask of each image: category ids, with the categories' colours as
+        palette. Hidden files and images that have a mask are skipped, so the same call resumes one
+        that was stopped. Unusable images are reported and do not stop the call.
 
         Args:
-            source: folder of images.
             destination: folder for the masks, outside the source.
             parallel: number of concurrent requests.
 
         Raises:
             StoppedError: interrupted by Ctrl-C; the same call resumes.
-            StreetsegError: no images, source and destination overlap, or a mask cannot be
-                written.
+            StreetsegError: no images, overlapping folders, or a mask cannot be written.
             ServiceError: the service cannot be reached, needs a token, or stays overloaded.
         """
         return segment_folder(self._call, source, destination, parallel)

@@ -1,4 +1,4 @@
-"""Segments a folder of images with a service."""
+"""Segmentation of a folder of images with a service."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Folder:
     there: int
     """Masks that existed already."""
     failed: dict[str, str]
-    """What is wrong with each image that has no mask, by its path below the source."""
+    """Why each image without a mask failed, by its path below the source."""
     model_versions: list[str]
-    """The versions that made the masks of this call: several if there was a promotion meanwhile."""
+    """The versions that made the masks of this call: several after a promotion meanwhile."""
 
 
 def segment_folder(
@@ -46,14 +46,7 @@ def segment_folder(
     destination: str | Path,
     parallel: int,
 ) -> Folder:
-    """Request the mask of each image; see :meth:`streetseg.client.Client.folder`.
-
-    Args:
-        send: sends a request; called from several threads.
-        source: folder of images.
-        destination: folder for the masks.
-        parallel: number of concurrent requests.
-    """
+    """Request masks by ``send`` from several threads; see :meth:`.Client.folder`."""
     images, masks = (Storage(str(Path(folder).resolve())) for folder in (source, destination))
     paths, existing = list_images(images, masks), masks.files()
     pending = [path for path in paths if mask_name(path) not in existing]
@@ -61,7 +54,7 @@ def segment_folder(
     versions: set[str] = set()
 
     def request_mask(path: str) -> tuple[str, str, str]:
-        """The path, the model version, and what is wrong with the image; one of both is empty."""
+        """Path, model version and problem of an image; one of the last two is empty."""
         try:
             answer = send(mask_file(images.read(path)))
         except ServiceError as error:

@@ -1,4 +1,4 @@
-"""The requests that the service answers, and how their answers are read."""
+"""The requests that the service answers, and the readers of its answers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ VERSION_HEADER = "X-Model-Version"
 class ServiceError(StreetsegError):
     """The service refused, failed or did not answer.
 
-    Attributes:
-        status: the HTTP status; None if there was no answer.
-        reason: the service's own message.
+    ``status`` is the HTTP status, None without an answer; ``reason`` is the service's own message.
     """
 
     def __init__(self, reason: str, status: int | None = None, url: str = "") -> None:
@@ -60,11 +58,7 @@ class Request(Generic[Value]):
     """(form field, content) of each image."""
 
     def answer(self, response: httpx.Response, url: str) -> Answer[Value]:
-        """Read the response of the service at ``url``.
-
-        Raises:
-            ServiceError: the service refused, or the response does not answer this request.
-        """
+        """Read a response; raises ServiceError if it is a refusal, or no answer to this request."""
         if response.status_code != httpx.codes.OK:
             raise ServiceError(_refusal(response), response.status_code, url)
         try:
@@ -122,7 +116,6 @@ def no_answer(error: httpx.RequestError, timeout: float) -> str:
 
 
 def _content(image: Image) -> bytes:
-    """The bytes of an image's file."""
     if isinstance(image, bytes):
         return image
     if isinstance(image, np.ndarray):
@@ -160,7 +153,6 @@ def _read_result(result: dict[str, Any]) -> np.ndarray | ServiceError:
 
 
 def _refusal(response: httpx.Response) -> str:
-    """The message of an error response."""
     if response.has_redirect_location:
         location = _printable(response.headers["Location"])
         return f"it redirects to {location}, where nothing is sent: name that URL if you trust it"

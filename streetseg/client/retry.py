@@ -31,8 +31,8 @@ class RetryPolicy:
     def pause_after(self, outcome: httpx.Response | httpx.RequestError) -> float | None:
         """Seconds to wait before the next attempt; None if this outcome is final.
 
-        The pause is what ``Retry-After`` asks for, or else an exponential back-off. An outcome is
-        final when the pause would be longer than ``MAX_PAUSE_S`` or than the call may still take.
+        The pause is that of ``Retry-After``, or else an exponential back-off. An outcome is final
+        if the pause exceeds ``MAX_PAUSE_S`` or the time left.
         """
         response = outcome if isinstance(outcome, httpx.Response) else None
         if self._retries < 1 or (response is not None and response.status_code not in BUSY):

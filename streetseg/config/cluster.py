@@ -1,4 +1,4 @@
-"""What the pods of the pipeline get in a Kubernetes cluster, in Kubernetes' own terms."""
+"""Resources, nodes and secrets for the pods of the pipeline, in Kubernetes' own terms."""
 
 from __future__ import annotations
 

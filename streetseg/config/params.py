@@ -1,4 +1,4 @@
-"""Every setting, typed and validated. A wrong one is one clear line.
+"""Every setting, typed and validated.
 
 ``params.yaml`` repeats the defaults of this file with a comment on each. A recipe holds only the
 settings that differ from them. ``--set key.path=value`` overrides both.
@@ -284,14 +284,10 @@ class Params(Section):
         return _differences(self, usual or Params())
 
     def override(self, overrides: Mapping[str, Any], origin: str = "params") -> Params:
-        """A copy with some settings changed.
-
-        Args:
-            overrides: a mapping from key path to value.
-            origin: where the overrides come from, for the message.
+        """A copy with the settings in ``overrides``, a mapping from key path to value.
 
         Raises:
-            StreetsegError: an unknown key or an invalid value.
+            StreetsegError: an unknown key or an invalid value; the message begins with ``origin``.
         """
         tree = self.to_dict()
         for key, value in overrides.items():
@@ -305,14 +301,14 @@ def load_params(
     """Read a YAML file of settings, then apply overrides.
 
     Args:
-        path: the file; settings that it leaves out keep their defaults. None means the defaults
-            alone. If the file is not called params.yaml, it is a recipe, and its name becomes
-            ``registry.run_name`` unless that is set.
+        path: settings that the file leaves out keep their defaults; None means the defaults alone.
+            A file not called params.yaml is a recipe, and its name becomes ``registry.run_name``
+            unless that is set.
         overrides: ``key.path=value`` strings (the value read as YAML), or a mapping from key path
             to value.
 
     Raises:
-        StreetsegError: the file is missing or no YAML, a key is unknown or a value impossible.
+        StreetsegError: the file is missing or no YAML, a key is unknown or a value invalid.
     """
     tree: dict[str, Any] = {}
     origin = "params"
@@ -330,12 +326,10 @@ def load_params(
 
 
 def load_params_here(params: Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Params:
-    """Read the settings that ``--params`` names, then apply overrides.
+    """Read the settings that ``--params`` names, then apply overrides as :func:`load_params` does.
 
-    Args:
-        params: a YAML file, or the name of a recipe that comes with streetseg. ``params.yaml`` may
-            be absent: that means the defaults.
-        overrides: as of :func:`load_params`.
+    ``params`` is a YAML file, or the name of a recipe that comes with streetseg. ``params.yaml``
+    may be absent: that means the defaults.
 
     Raises:
         StreetsegError: no such file or recipe, an unknown key, or an invalid value.
@@ -348,11 +342,7 @@ def load_params_here(params: Path, overrides: Iterable[str] | Mapping[str, Any] 
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
-    """Convert ``key.path=value`` strings to a mapping; values are read as YAML.
-
-    Raises:
-        StreetsegError: a string has another form.
-    """
+    """Convert ``key.path=value`` strings, the values in YAML; StreetsegError for another form."""
     overrides = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -366,9 +356,7 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def load_recipe(name: str, overrides: Iterable[str] | Mapping[str, Any]) -> Params:
-    """Read the recipe ``<name>.yaml`` that comes with streetseg, then apply overrides.
-
-    The name ``default`` stands for the defaults alone.
+    """Read the recipe ``<name>.yaml`` that comes with streetseg; ``default`` means the defaults.
 
     Raises:
         StreetsegError: no recipe of this name, an unknown key, or an invalid value.

@@ -19,17 +19,13 @@ RENAMED = {
     "tune.warmup": "tune.n_warmup_steps",
     "cluster.steps.moved": "cluster.steps.data-changed",
 }
-"""Old key path to new key path. The error about an old name in a file says the new one."""
+"""Old key path to new key path. The error about an old name in a file gives the new one."""
 
 
 def with_current_names(section: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Rename the settings of a section, and of the sections in it, to the current names.
+    """Rename the settings below the key path ``path``, such as ``train``, to the current names.
 
-    For the settings that models and runs were stored with, which keep their old names.
-
-    Args:
-        section: the settings.
-        path: key path of the section, such as ``train``.
+    Settings that were stored with a model or a run keep their old names.
     """
     current: dict[str, Any] = {}
     for key, value in section.items():

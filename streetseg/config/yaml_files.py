@@ -1,4 +1,4 @@
-"""YAML files as typed data. A mistake in a file is one clear line."""
+"""YAML files as typed data. A mistake in a file becomes an error of one line."""
 
 from __future__ import annotations
 
@@ -23,11 +23,7 @@ class Section(BaseModel):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read the mapping in a YAML file; an empty file is an empty mapping.
-
-    Raises:
-        StreetsegError: no such file, no YAML, or no mapping.
-    """
+    """The mapping in a YAML file, empty if the file is; StreetsegError for anything else."""
     try:
         tree = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -46,13 +42,9 @@ def find_yaml(name: str, shipped: Path, own: Path, unknown: str) -> Path:
     """Resolve a name to a YAML file of the user's or to one that comes with streetseg.
 
     Args:
-        name: a path that ends in .yaml or .yml, or the name of a file in ``shipped``.
-        shipped: the folder of the files that come with streetseg.
-        own: the folder that paths of the user are relative to.
+        name: a path below ``own`` that ends in .yaml or .yml and need not exist, or the name of a
+            file in ``shipped``.
         unknown: how the message about an unknown name begins.
-
-    Returns:
-        The path; that of a user's file need not exist.
 
     Raises:
         StreetsegError: no file in ``shipped`` has this name.
@@ -100,7 +92,6 @@ def _explain(error: ValidationError, origin: str, adapter: TypeAdapter[Any]) -> 
 
 
 def _keys_at(schema: dict[str, Any], path: list[str]) -> list[str]:
-    """The keys that a JSON schema allows at a path."""
 
     def follow(node: dict[str, Any]) -> dict[str, Any]:
         while "$ref" in node:

@@ -1,1 +1,1 @@
-"""Files, processes, terminals and errors: what every package stands on."""
+"""Files, processes, terminals and errors, for all other packages."""

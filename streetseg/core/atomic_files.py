@@ -18,19 +18,15 @@ from streetseg.core.errors import StreetsegError
 def atomic_folder(
     destination: Path, marker: str, hint: str = "", *, resumable: bool = False
 ) -> Iterator[Path]:
-    """Yield a folder to write to, which replaces ``destination`` when the block ends.
-
-    If the block fails, ``destination`` stays as it was.
+    """Yield a folder that replaces ``destination`` when the block ends without an exception.
 
     Args:
-        destination: the folder to make or replace.
         marker: a file that the new folder will hold. An existing folder without it is not replaced.
-        hint: what to do if the folder cannot be written, for the message.
+        hint: advice for the message that the folder cannot be written.
         resumable: keep what an interrupted block wrote, and yield it to the next block.
 
     Raises:
-        StreetsegError: the folder cannot be written, holds something else, or another process is
-            writing it.
+        StreetsegError: the folder cannot be written, holds something else, or is locked.
     """
     destination = destination.resolve()
     ensure_replaceable(destination, marker)
@@ -61,8 +57,7 @@ def os_reason(error: OSError) -> str:
 def replace_folder(folder: Path, destination: Path) -> None:
     """Rename ``folder`` to ``destination``, and remove the folder that was there before.
 
-    Until then the old folder is in ``.<name>.old-*`` beside it. If the process is killed, the next
-    call removes it.
+    A killed process leaves the old folder in ``.<name>.old-*`` beside it; the next call removes it.
     """
     prefix = f".{destination.name}.old-"
     old = Path(tempfile.mkdtemp(prefix=prefix, dir=destination.parent)) / destination.name
@@ -80,11 +75,7 @@ def replace_folder(folder: Path, destination: Path) -> None:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write ``content`` (text as UTF-8) to a file completely, or leave the file as it was.
-
-    Raises:
-        OSError: the file cannot be written; no temporary file is left.
-    """
+    """Write ``content`` (text as UTF-8) completely, or raise OSError and leave the old file."""
     unfinished = unfinished_path(path)
     try:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -100,11 +91,7 @@ def unfinished_path(destination: Path) -> Path:
 
 
 def ensure_replaceable(destination: Path, marker: str) -> None:
-    """Check that ``destination`` is absent, an empty folder, or a folder with ``marker`` in it.
-
-    Raises:
-        StreetsegError: it is something else, which replacing it would delete.
-    """
+    """Raise StreetsegError unless ``destination`` is absent, empty, or a folder with ``marker``."""
     if not destination.exists():
         return
     replaceable = destination.is_dir() and (
@@ -119,14 +106,10 @@ def ensure_replaceable(destination: Path, marker: str) -> None:
 
 @contextmanager
 def lock_folder(folder: Path, destination: Path) -> Iterator[None]:
-    """Lock a folder during the block; the system frees the lock when this process ends.
-
-    Args:
-        folder: an existing folder.
-        destination: its name in the message.
+    """Lock an existing folder during the block; the system frees the lock when this process ends.
 
     Raises:
-        StreetsegError: another process holds the lock.
+        StreetsegError: another process holds the lock. The message names ``destination``.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -145,8 +128,7 @@ def lock_folder(folder: Path, destination: Path) -> Iterator[None]:
 def lock_destination(destination: Path) -> Iterator[None]:
     """Keep other processes from making ``destination`` during the block, before it exists.
 
-    The lock is the empty folder ``<name>.lock`` beside it. One that a killed process left behind
-    locks nothing.
+    The lock is the empty folder ``<name>.lock``; one that a killed process left locks nothing.
 
     Raises:
         StreetsegError: another process holds the lock.

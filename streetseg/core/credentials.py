@@ -26,8 +26,7 @@ def holds_secret(address: str) -> bool:
 def with_token(repository: str) -> str:
     """Add ``GIT_USERNAME`` and ``GIT_TOKEN`` from the environment to the URL of a git repository.
 
-    Only HTTPS servers and servers on this machine get them. Other URLs are returned unchanged, and
-    so is every URL if ``GIT_TOKEN`` is not set.
+    Only HTTPS servers and servers on this machine get them. Other URLs are returned unchanged.
     """
     token, address = os.environ.get("GIT_TOKEN"), urlsplit(repository)
     trusted = address.scheme == "https" or (

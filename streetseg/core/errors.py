@@ -24,10 +24,7 @@ class StoppedError(StreetsegError):
 
 
 def one_line(message: object, max_length: int | None = 200) -> str:
-    """The text of an exception or an answer on one line, cut after ``max_length`` characters.
-
-    An exception without a text becomes its class name.
-    """
+    """One line of up to ``max_length`` characters; of an exception without text, its class name."""
     text = " ".join(str(message).split())
     return text[:max_length] or (type(message).__name__ if isinstance(message, Exception) else "")
 

@@ -40,14 +40,12 @@ def parallel_map(
 ) -> Iterator[Result]:
     """Yield ``task(item)`` for every item, in order, computed by ``workers`` processes.
 
-    Each worker holds a few results at a time, so memory does not grow with the number of items. The
-    first exception of a task is raised here, and tasks that have not started are dropped.
+    Memory does not grow with the number of items. The first exception of a task is raised here, and
+    tasks that have not started are dropped.
 
     Args:
         task: a picklable function, defined at the top level of a module.
-        items: its arguments.
-        workers: number of processes; 0 means one per core, 1 means no other process.
-        description: the label of the progress bar.
+        workers: 0 means one per core, 1 means no other process.
 
     Raises:
         StreetsegError: a worker was killed.

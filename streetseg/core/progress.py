@@ -35,9 +35,7 @@ def track(
     """Yield ``items`` and show on standard error how many of ``total`` are done.
 
     Args:
-        items: what to yield.
-        total: how many there are; None if unknown.
-        description: the label of the bar and of the lines.
+        total: None if unknown.
         transient: leave nothing on the screen at the end, because the caller reports the result.
         status: gives the text beside the bar; None shows the remaining time.
         shown: False shows nothing, for a process other than the main one.

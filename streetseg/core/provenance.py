@@ -15,8 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def git_revision() -> str:
     """The commit of this code, with ``-dirty`` after it if tracked files were changed.
 
-    An image has no repository: its build sets ``STREETSEG_GIT_REVISION``. Without either the answer
-    is ``unknown``, also where streetseg is installed inside somebody else's repository.
+    ``STREETSEG_GIT_REVISION`` overrides it, for images. Outside a checkout it is ``unknown``.
     """
     if revision := os.environ.get("STREETSEG_GIT_REVISION"):
         return revision

@@ -14,19 +14,13 @@ from streetseg.core.errors import StreetsegError, one_line
 class Storage:
     """The files below a folder, or below a prefix such as ``s3://bucket/prefix``.
 
-    The client of an object store finds its credentials and address itself: for S3 in
-    ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY`` and ``AWS_ENDPOINT_URL``, or in a role.
-
-    Attributes:
-        url: the path or URL, without user and password.
-        local: whether it is a folder on this machine.
+    For S3, credentials and address come from ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY`` and
+    ``AWS_ENDPOINT_URL``, or from a role. ``url`` is the path or URL without user and password. Each
+    method raises :class:`StreetsegError` if its operation fails.
     """
 
     def __init__(self, url: str) -> None:
-        """Refer to a folder or prefix, which need not exist.
-
-        Args:
-            url: path of a folder, or a URL that fsspec supports.
+        """Refer to a path, or to a URL that fsspec supports, which need not exist.
 
         Raises:
             StreetsegError: the URL is not supported, or its package is not installed.
@@ -41,11 +35,7 @@ class Storage:
         self.local = isinstance(self._files, LocalFileSystem)
 
     def files(self) -> dict[str, int]:
-        """The size in bytes of every file, keyed and sorted by its path relative to ``url``.
-
-        Raises:
-            StreetsegError: the files cannot be listed.
-        """
+        """The size in bytes of every file, keyed and sorted by its path relative to ``url``."""
         with self._translate_errors("list"):
             listing = self._files.find(self._root, detail=True)
         prefix = f"{self._root}/"
@@ -57,20 +47,12 @@ class Storage:
         return dict(sorted(sizes.items()))
 
     def read(self, path: str) -> bytes:
-        """The content of a file.
-
-        Raises:
-            StreetsegError: it cannot be read.
-        """
+        """The content of a file."""
         with self._translate_errors(f"read {path} in"):
             return self._files.cat_file(self._path(path))
 
     def write(self, path: str, data: bytes) -> None:
-        """Write ``data`` to a file completely, or leave the file as it was.
-
-        Raises:
-            StreetsegError: it cannot be written.
-        """
+        """Write ``data`` to a file completely, or leave the file as it was."""
         with self._translate_errors(f"write {path} to"):
             if not self.local:
                 self._files.pipe_file(self._path(path), data)  # an object appears when complete
@@ -80,11 +62,7 @@ class Storage:
             write_atomic(target, data)
 
     def remove(self, path: str) -> None:
-        """Remove an existing file.
-
-        Raises:
-            StreetsegError: it cannot be removed.
-        """
+        """Remove an existing file."""
         with self._translate_errors(f"remove {path} in"):
             self._files.rm_file(self._path(path))
 

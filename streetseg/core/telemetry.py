@@ -1,4 +1,4 @@
-"""Nothing leaves this machine unasked: what other libraries send, or look up, is switched off."""
+"""Environment variables that switch off telemetry and update checks of other libraries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TELEMETRY = {
     "mlflow": ("MLFLOW_DISABLE_TELEMETRY", "true"),
     "onnxruntime": ("ORT_DISABLE_TELEMETRY", "1"),
 }
-"""The environment variable of each library, and its value for no telemetry or update check."""
+"""The variable of each library, and its value for no telemetry or update check."""
 
 MLFLOW_OUTPUT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -22,15 +22,11 @@ MLFLOW_OUTPUT = {
 
 
 def disable_telemetry(*libraries: str) -> None:
-    """Switch off the telemetry of libraries, unless the environment says otherwise.
+    """Switch off the telemetry of ``libraries``, keys of ``TELEMETRY``; of all if none is named.
 
-    Call it before they are imported: most read the environment once. A package of streetseg that
-    imports one of them names it in its ``__init__``. A program of streetseg starts with a call
-    without names: it covers all of them and their subprocesses, and silences MLflow's messages and
-    progress bars too.
-
-    Args:
-        libraries: keys of ``TELEMETRY``; all if none is named.
+    Variables that are set already stay. Most libraries read them once, when they are imported, so a
+    package calls this in its ``__init__``. A program calls it without names: that covers
+    subprocesses, and silences MLflow's messages and progress bars too.
     """
     for library in libraries or TELEMETRY:
         os.environ.setdefault(*TELEMETRY[library])

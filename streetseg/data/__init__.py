@@ -1,1 +1,1 @@
-"""From frames on disk to a prepared dataset and its versions."""
+"""Conversion of frames on disk to prepared datasets, and the versions of these."""

@@ -24,10 +24,8 @@ def fetch_through(cache: Path | None, version: str, remote: str, destination: Pa
     that is damaged, or cannot be read or written, costs a warning and the time to fetch.
 
     Args:
-        cache: a folder; None disables the cache.
-        version: a data version, ``<md5>.dir``.
-        remote: URL of the DVC remote.
-        destination: the folder to write; replaced if it is a prepared dataset.
+        cache: None disables the cache.
+        destination: replaced if it is a prepared dataset.
 
     Raises:
         StreetsegError: see :func:`streetseg.data.versions.fetch`.

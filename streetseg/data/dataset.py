@@ -24,21 +24,14 @@ class PreparedDataset:
     """A prepared dataset on disk, with memory-mapped pixels.
 
     Attributes:
-        path: the folder.
         size: (height, width) of the arrays.
-        source: the name of the source.
         cities_are_places: whether cities are real places, so that none should be in two splits.
-        labels: the label space.
         index: one row per usable frame, numbered from 0.
         skipped: one row per unusable frame of the source, with the error.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the dataset in the folder ``path``.
-
-        Raises:
-            StreetsegError: the folder holds no prepared dataset of this format, or a damaged one.
-        """
+        """Open the dataset in a folder; StreetsegError if missing, damaged or of another format."""
         self.path = Path(path)
         try:
             description = json.loads((self.path / DESCRIPTION).read_text())
@@ -77,11 +70,7 @@ class PreparedDataset:
         return data_version(self.path)
 
     def rows(self, split: str) -> np.ndarray:
-        """Row numbers of a split: int64[frames].
-
-        Raises:
-            StreetsegError: the dataset has no frame in this split.
-        """
+        """Row numbers of a split: int64[frames]; StreetsegError if it has no frames."""
         rows = np.flatnonzero(self.index["split"] == split)
         if not rows.size:
             raise StreetsegError(f"{self.path} has no frames in the split '{split}'")
@@ -94,7 +83,7 @@ class PreparedDataset:
         return self.index[names].sum(axis=1)
 
     def category_pixels(self, rows: np.ndarray) -> np.ndarray:
-        """How many pixels of each category the frames of ``rows`` have together: int64[C]."""
+        """Pixels of each category in the frames of ``rows`` together: int64[C]."""
         names = [f"pixels_{name}" for name in self.labels.names]
         return self.index.iloc[rows][names].sum().to_numpy()
 

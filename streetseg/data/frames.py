@@ -1,4 +1,4 @@
-"""Preparing one frame of a source: decoding, remapping, resizing and measuring.
+"""Preparation of one frame: decoding, remapping, resizing and measuring.
 
 Worker processes import this module, so it imports little.
 """
@@ -41,8 +41,7 @@ def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> Pr
     """Decode, check, remap, resize to (height, width) and measure one frame.
 
     Raises:
-        StreetsegError: a file is missing or no image of its kind, the two differ in size, or a
-            label id is unknown.
+        StreetsegError: a file is missing or damaged, sizes differ, or a label id is unknown.
     """
     path = frame.image
     try:
@@ -181,7 +180,6 @@ def decode_labels(data: bytes, labels: LabelSpace) -> np.ndarray:
 
 
 def _ids_of_colors(rgb: np.ndarray, labels: LabelSpace) -> np.ndarray:
-    """The label id of each pixel's colour."""
     packed = rgb.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     ids = np.zeros(packed.shape, np.uint8)
     assigned = np.zeros(packed.shape, bool)

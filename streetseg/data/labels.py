@@ -1,7 +1,6 @@
 """Label spaces: the ids in a data set's label images, and the category of each.
 
-A label space is data: ``label_spaces/<name>.yaml``, or the user's own file. This module reads it
-and makes lookup tables of it.
+A label space is data: ``label_spaces/<name>.yaml``, or the user's own file.
 """
 
 from __future__ import annotations
@@ -77,11 +76,7 @@ class LabelSpace:
 
     @classmethod
     def from_dict(cls, table: dict[str, Any], origin: str = "label space") -> LabelSpace:
-        """Build a label space from the plain data that :meth:`to_dict` writes.
-
-        Raises:
-            StreetsegError: naming ``origin`` and the first mistake.
-        """
+        """The inverse of :meth:`to_dict`; StreetsegError names ``origin`` and the first mistake."""
         space = validated(TypeAdapter(cls), table, origin)
         space._refuse_contradictions(origin)
         return space

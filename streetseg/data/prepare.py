@@ -32,15 +32,11 @@ from streetseg.data.sources import Frame, Source, load_source, refuse_incomplete
 
 
 def prepare(params: Params) -> Path:
-    """Write the prepared dataset of ``params.data.root`` to ``params.data.prepared``.
-
-    Returns:
-        The folder, which appears only when it is complete.
+    """Write the prepared dataset of ``params.data.root`` to ``params.data.prepared``, atomically.
 
     Raises:
-        StreetsegError: a frame lacks an image, cannot be read or holds an unknown id, with
-            ``prepare.on_error=fail``; or no frame is usable, with ``skip``; or the destination
-            cannot be written, or is no prepared dataset.
+        StreetsegError: the destination cannot be written, or is no prepared dataset; with
+            ``prepare.on_error=fail``, a frame is incomplete or unusable; with ``skip``, all are.
     """
     _refuse_overlap(params.data.prepared, params.data.root)
     source = load_source(params.data.source)
@@ -102,7 +98,6 @@ def _describe(index: pd.DataFrame, source: Source, params: Params) -> dict[str, 
 
 
 def _refuse_overlap(destination: Path, root: Path) -> None:
-    """Refuse a source inside the destination, which is replaced, and the reverse."""
     source = root.resolve()
     for output in (destination.resolve(), unfinished_path(destination.resolve())):
         if output.is_relative_to(source) or source.is_relative_to(output):

@@ -55,7 +55,7 @@ class Shard:
     fingerprint: str
 
     def finished(self) -> Rows | None:
-        """The rows of the index, if the shard is finished and its inputs have not changed."""
+        """The rows of the index; None if the shard is not finished or its inputs have changed."""
         try:
             ledger = json.loads((self.folder / LEDGER).read_text())
             return ledger["rows"] if ledger["fingerprint"] == self.fingerprint else None
@@ -162,7 +162,6 @@ def _write(path: Path, row: int, pixels: np.ndarray) -> None:
 
 
 def _keep_rows(path: Path, rows: Sequence[int]) -> None:
-    """Rewrite an array file with only some of its rows."""
     unfinished = path.with_suffix(".partial")
     array = np.load(path, mmap_mode="r")
     with unfinished.open("wb") as file:

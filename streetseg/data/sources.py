@@ -1,7 +1,6 @@
 """Data sets as published: finding the frames and their label images on disk.
 
-A source is data: ``layouts/<name>.yaml``, or the user's own file. It defines where the images are,
-what their labels mean, and how to split the frames of a data set without splits.
+A source is data: ``layouts/<name>.yaml``, or the user's own file.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ EVALUATED = "val"
 """The split that is scored. Its label ids are kept at native size."""
 
 OTHER_SPLITS = ("test", "train_extra")
-"""Splits that may lie beside them and are ignored, unless a pair names them."""
+"""Splits that are ignored, unless a pair names them."""
 
 PLACEHOLDER = re.compile(r"{(\w+)}")
 PLACEHOLDERS = {"split": "[^/]+", "city": "[^/]+?", "name": "[^/]+"}
@@ -98,14 +97,12 @@ class Source(Section):
         return LabelSpace.load(self.label_space, self._folder)
 
     def find(self, root: Path) -> list[Frame]:
-        """Find the frames below ``root``, sorted by split, city and name.
+        """The frames below ``root``, sorted by split, city and name.
 
-        A frame that lacks its image or its label image is included, with the path where the missing
-        file should be.
+        A frame that lacks its image or label image is included, with the path of the missing file.
 
         Raises:
-            StreetsegError: no image matches the layout, a frame has an unknown split, or two frames
-                have the same name.
+            StreetsegError: no image matches, a split is unknown, or two frames have the same name.
         """
         by_image: dict[Path, Frame] = {}
         without_image: dict[Path, Frame] = {}
@@ -146,7 +143,6 @@ class Source(Section):
         return Frame(name, pair.split or placeholders.get("split", ""), city, image, label)
 
     def _split(self, frames: list[Frame]) -> list[Frame]:
-        """Assign a split to each frame without one."""
         assigned = [frame for frame in frames if frame.split]
         if self.val_cities and len(assigned) == len(frames):
             raise StreetsegError(f"{self._name}: val_cities has no effect where {{split}} is given")
@@ -174,11 +170,7 @@ Values = tuple[tuple[str, str], ...]
 
 
 def load_source(name: str) -> Source:
-    """Read the packaged source ``name``, or the YAML file at that path.
-
-    Raises:
-        StreetsegError: there is no such source, or it is invalid.
-    """
+    """Read a packaged source, or a YAML file; StreetsegError if it is missing or invalid."""
     path = find_yaml(name, LAYOUTS, Path(), f"data.source = '{name}'")
     source = validated(TypeAdapter(Source), read_yaml(path), str(path))
     source._name, source._folder = name, path.parent
@@ -186,11 +178,7 @@ def load_source(name: str) -> Source:
 
 
 def refuse_incomplete(frames: Iterable[Frame]) -> None:
-    """Raise if an image has no label image, or the reverse.
-
-    Raises:
-        StreetsegError: naming the first file, and how many others lack their partner.
-    """
+    """Raise StreetsegError if an image has no label image, or the reverse."""
     for missing, present in (("label", "image"), ("image", "label")):
         incomplete = [frame for frame in frames if not getattr(frame, missing).exists()]
         if incomplete:

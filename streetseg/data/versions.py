@@ -1,4 +1,4 @@
-"""Data versions: prepared datasets named by their DVC hash, found in git and fetched by DVC."""
+"""Data versions: prepared datasets named by their DVC hash, listed in git and fetched by DVC."""
 
 from __future__ import annotations
 
@@ -37,29 +37,23 @@ class DataCommit:
     """In the format 2026-01-31."""
     subject: str
     source: str | None
-    """``data.source`` in the ``params.yaml`` of the commit."""
+    """``data.source`` in the commit's ``params.yaml``; None if it cannot be read there."""
     root: str | None
-    """``data.root`` in the same file."""
+    """``data.root``, likewise."""
 
 
 def resolve(version_or_revision: str, repository: str) -> str:
-    """Return the data version itself, or the one at a git revision of ``repository``.
-
-    Raises:
-        StreetsegError: it is neither a data version nor a revision with prepared data.
-    """
+    """A data version as it is, or the one at a git revision; StreetsegError for anything else."""
     if DATA_VERSION.fullmatch(version_or_revision):
         return version_or_revision
     return version_at(repository, version_or_revision)
 
 
 def version_at(repository: str, revision: str) -> str:
-    """Read the data version from ``dvc.lock`` at a git revision.
+    """Read the data version from ``dvc.lock`` at a branch, tag or commit.
 
-    Args:
-        repository: path or URL of the git repository. A private one over HTTPS needs the variables
-            ``GIT_USERNAME`` and ``GIT_TOKEN``.
-        revision: branch, tag or commit.
+    ``repository`` is a path or URL. A private one over HTTPS needs the variables ``GIT_USERNAME``
+    and ``GIT_TOKEN``.
 
     Raises:
         StreetsegError: there is no such repository or revision, or its data was not prepared.
@@ -72,11 +66,7 @@ def version_at(repository: str, revision: str) -> str:
 
 
 def locked_version(lock: Path) -> str:
-    """Read the data version from a ``dvc.lock``.
-
-    Raises:
-        StreetsegError: there is no such file, it is no YAML, or the data was not prepared.
-    """
+    """Read the data version from a ``dvc.lock``; StreetsegError if it has none."""
     try:
         return _locked_output(lock.read_text())["md5"]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -86,11 +76,7 @@ def locked_version(lock: Path) -> str:
 
 
 def commits_of(version: str, repository: str) -> list[DataCommit]:
-    """The commits that changed ``dvc.lock`` to a data version, newest first.
-
-    Returns:
-        An empty list if there are none, or ``repository`` is no local git repository.
-    """
+    """The commits that changed ``dvc.lock`` to a data version, newest first; none without git."""
     log = ("log", "--all", f"-S{version}", "--format=%H%x09%cs%x09%s", "--", "dvc.lock")
     commits = []
     for line in _git(repository, *log).splitlines():
@@ -117,7 +103,7 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
     Args:
         version: a data version, ``<md5>.dir``.
         remote: URL of the DVC remote: a folder, ``s3://bucket/prefix``, ...
-        destination: the folder to write; replaced if it is a prepared dataset.
+        destination: replaced if it is a prepared dataset.
         only: the files to download instead of all; each is verified by its own hash.
 
     Raises:
@@ -172,10 +158,7 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
 def fetch_index(name: str, data: Data, destination: Path) -> PreparedDataset:
     """Download the index of a dataset, without its pixels.
 
-    Args:
-        name: a folder with a prepared dataset, a data version, or a git revision.
-        data: the remote and the repository to look in.
-        destination: the folder to write to.
+    ``name`` is a folder with a prepared dataset, a data version, or a git revision.
 
     Raises:
         StreetsegError: ``name`` is none of these, or cannot be fetched.
@@ -199,11 +182,7 @@ def fetch_index(name: str, data: Data, destination: Path) -> PreparedDataset:
 
 @contextmanager
 def reference(params: Params) -> Iterator[PreparedDataset | None]:
-    """The index of the dataset ``validate.reference``, or None if none is set.
-
-    Raises:
-        StreetsegError: it cannot be fetched.
-    """
+    """The index of ``validate.reference``, or None; StreetsegError if it cannot be fetched."""
     if params.validation.reference is None:
         yield None
         return
@@ -212,11 +191,7 @@ def reference(params: Params) -> Iterator[PreparedDataset | None]:
 
 
 def resolve_reference(params: Params) -> str | None:
-    """``validate.reference``, with a git revision resolved to its data version.
-
-    Raises:
-        StreetsegError: it is neither a folder, a data version, nor a revision with prepared data.
-    """
+    """``validate.reference``; a git revision is replaced by its data version (:func:`resolve`)."""
     named = params.validation.reference
     if named is None or (Path(named) / DESCRIPTION).is_file():
         return named
@@ -269,7 +244,6 @@ def _fetched_version(workspace: Path, partial: bool, version: str) -> str:
 
 @contextmanager
 def _collect_dvc_errors() -> Iterator[list[str]]:
-    """Collect the errors that DVC would print."""
     errors: list[str] = []
     handler = logging.Handler(logging.ERROR)
     handler.emit = lambda record: errors.append(record.getMessage())  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""The one decoder of the project: bytes to RGB, to label ids, to instance ids."""
+"""Decoding of images: bytes to RGB, to label ids, to instance ids."""
 
 from __future__ import annotations
 
@@ -16,21 +16,17 @@ from streetseg.images.errors import BadImageError
 from streetseg.images.headers import FORMATS, Header, image_format, png_depth, read_header
 
 MAX_PIXELS = 250_000_000
-"""The limit where the caller sets none: far above any camera, far below a decompression bomb."""
+"""The default limit: far above any camera, far below a decompression bomb."""
 
 
 def decode_image(data: bytes, *, max_pixels: int | None = None) -> np.ndarray:
-    """Decode a PNG, JPEG or WebP to upright RGB uint8[H, W, 3]; the header is checked first.
+    """Decode a PNG, JPEG or WebP of up to ``max_pixels`` to upright RGB uint8[H, W, 3].
 
-    The Exif orientation is applied. Gray, palette and CMYK images (as Adobe writes them) become
-    RGB; 16-bit channels keep their upper byte. Alpha is dropped, not blended: cameras and game
-    engines write alpha that means nothing. The first image of an animation counts. Bytes after the
-    end of the image are ignored. Colour profiles and text are never parsed, so they cannot be
-    bombs.
-
-    Args:
-        data: the file.
-        max_pixels: the most pixels to accept, checked before decoding; ``MAX_PIXELS`` by default.
+    The header is checked first; the default limit is ``MAX_PIXELS``. Gray, palette and CMYK images
+    (as Adobe writes them) become RGB; 16-bit channels keep their upper byte. Alpha is dropped, not
+    blended: cameras and game engines write alpha that means nothing. The first image of an
+    animation counts. Bytes after the end are ignored. Colour profiles and text are never parsed, so
+    they cannot be bombs.
 
     Raises:
         UnsupportedImageError: an image of another format.
@@ -86,11 +82,7 @@ def decode_instances(data: bytes) -> np.ndarray:
 
 
 def read_image(path: Path, decode: Callable[[bytes], np.ndarray] = decode_image) -> np.ndarray:
-    """Read and decode a file.
-
-    Raises:
-        StreetsegError: the file cannot be read, or ``decode`` refuses it.
-    """
+    """Read and decode a file; StreetsegError if it cannot be read or ``decode`` refuses it."""
     try:
         return decode(path.read_bytes())
     except BadImageError as error:
@@ -115,7 +107,6 @@ def _decode_plain_png(header: Header) -> np.ndarray:
 
 
 def _decode(data: bytes, flags: int) -> np.ndarray:
-    """Decode with OpenCV."""
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error:

@@ -22,15 +22,10 @@ def encode_png(pixels: np.ndarray, compression: int = 3) -> bytes:
 
 
 def encode_palette_png(ids: np.ndarray, palette: np.ndarray) -> bytes:
-    """Encode ids uint8[H, W] as a PNG that stores ids and shows colours.
+    """Encode ids uint8[H, W] as a PNG with up to 256 colours, RGB uint8[n, 3].
 
     Rows are filtered by "Up" and deflated as run lengths (PNG specification, sections 9 and 10):
-    most pixels of a mask equal the one above. The result is smaller than Pillow's and takes half
-    the time.
-
-    Args:
-        ids: indices into the palette.
-        palette: RGB uint8[n, 3], n at most 256.
+    most pixels of a mask equal the one above. Pillow's files are larger and take twice the time.
     """
     height, width = ids.shape
     rows = np.empty((height, 1 + width), np.uint8)

@@ -6,14 +6,10 @@ from streetseg.core.errors import StreetsegError
 
 
 class BadImageError(StreetsegError):
-    """The bytes are damaged, or no image of the expected kind.
-
-    Attributes:
-        reason: a predicate such as "is truncated", for messages that name the file themselves.
-    """
+    """The bytes are damaged, or no image of the expected kind."""
 
     def __init__(self, reason: str) -> None:
-        """Refuse an image for a ``reason`` that goes on from "the image"."""
+        """Store ``reason``, a predicate such as "is truncated", for messages that name the file."""
         super().__init__(reason)
         self.reason = reason
 

@@ -1,9 +1,7 @@
 """Checks of a PNG, JPEG or WebP before it is decoded: format, size, orientation, completeness.
 
-These parsers face uploads from strangers. No length is followed beyond the end of the data, the
-number of steps is bounded, and data is decompressed only to see that it is not far larger than its
-pixels. Pillow does not replace them: opening a PNG inflates its text, opening a JPEG looks at every
-byte between segments, and neither counts scans, finds a missing end, or bounds overlapping Exif
+Uploads come from strangers, so all steps are bounded. Pillow does not replace these parsers: it
+inflates the text of a PNG, and neither counts scans, nor finds a missing end, nor bounds Exif
 entries.
 """
 
@@ -19,12 +17,10 @@ import numpy as np
 from streetseg.images.errors import BadImageError, TooLargeImageError, UnsupportedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-"""The formats that are decoded."""
 MAX_PARTS = 1 << 14
 """Chunks of a PNG or WebP, segments of a JPEG. Honest images have hundreds."""
 MAX_SCANNED_PIXELS = 500_000_000
-"""Pixels of a JPEG times its scans: a decoder passes over the image once per scan. Honest JPEGs
-have about ten scans."""
+"""Pixels of a JPEG times its scans, each a pass over the image. Honest ones have about ten."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SIGNATURES = {
@@ -95,9 +91,9 @@ def read_header(data: bytes, max_pixels: int) -> Header:
     """Check the structure and the size of an image.
 
     Raises:
-        UnsupportedImageError: an image of a format that is not decoded.
+        UnsupportedImageError: an image of another format.
         TooLargeImageError: more than ``max_pixels``.
-        BadImageError: truncated, not an image, or not built as its format demands.
+        BadImageError: truncated, not an image, or malformed.
     """
     name = image_format(data)
     if name is None:
@@ -243,7 +239,6 @@ def _read_webp(data: bytes, max_pixels: int) -> Header:
 
 
 def _webp_exif(data: bytes) -> bytes:
-    """The content of the chunk EXIF; empty without one."""
     start = 12
     for _ in range(MAX_PARTS):
         if start + 8 > len(data):

@@ -1,4 +1,4 @@
-"""Image files in folders: which ones count, in what order, and where their masks go."""
+"""Image files in folders: their suffixes, their order, and the paths of their masks."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ from streetseg.core.errors import StreetsegError
 from streetseg.core.storage import Storage
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-"""Suffixes of image files, in lower case."""
 
 
 def list_images(source: Storage, destination: Storage) -> dict[str, int]:
-    """List the images of ``source`` whose masks are to be written to ``destination``.
-
-    Returns:
-        The size in bytes of each image file, by its path below the source.
+    """The size in bytes of each image of ``source``, by its path below it.
 
     Raises:
-        StreetsegError: there are no images, one storage is inside the other, or the source cannot
-            be listed.
+        StreetsegError: no images, ``destination`` overlaps, or the source cannot be listed.
     """
     if source.overlaps(destination):
         raise StreetsegError(

@@ -1,4 +1,4 @@
-"""The one resize of the project, and blending."""
+"""Resizing and blending."""
 
 from __future__ import annotations
 
@@ -32,6 +32,5 @@ def blend(rgb: np.ndarray, colors: np.ndarray, opacity: float = 0.5) -> np.ndarr
 
 
 def _halves_to(length: int, target: int) -> bool:
-    """Whether ``length`` becomes ``target`` by halving it once or more."""
     factor, remainder = divmod(length, target)
     return remainder == 0 and factor > 1 and factor & (factor - 1) == 0

@@ -28,15 +28,10 @@ WEIGHTS = "weights.safetensors"
 TRAINED_ON = "trained_on.txt"
 REFERENCE = "reference.json"
 GRAPHS = {"float32": "model.onnx", "int8": "model.int8.onnx"}
-"""The file that is served, by precision."""
 
 
 def read_config(artifact: Path) -> dict[str, Any]:
-    """The ``config.json`` of an artifact.
-
-    Raises:
-        StreetsegError: the folder is no model artifact, or of an unsupported format.
-    """
+    """The ``config.json`` of an artifact; StreetsegError if it is missing or of another format."""
     config = _read_json(artifact, "config.json")
     if config.get("format") != FORMAT:
         raise StreetsegError(
@@ -53,11 +48,7 @@ def weights_sha256(artifact: Path) -> str:
 
 
 def read_labels(artifact: Path) -> LabelSpace:
-    """The label space of an artifact.
-
-    Raises:
-        StreetsegError: the folder is no model artifact.
-    """
+    """The label space of an artifact; StreetsegError if the folder holds none."""
     return LabelSpace.from_dict(_read_json(artifact, "labels.json"), f"{artifact}/labels.json")
 
 

@@ -20,12 +20,9 @@ class Segmenter:
     """A model that predicts the category of each pixel.
 
     Attributes:
-        artifact: the folder it was opened from.
-        labels: the label space of its predictions.
         info: the ``config.json`` of the artifact.
         size: (height, width) of the network's input.
-        precision: of the loaded graph, "float32" or "int8".
-        graph: the file of that graph.
+        graph: file of the loaded graph, whose ``precision`` is "float32" or "int8".
     """
 
     def __init__(
@@ -34,7 +31,6 @@ class Segmenter:
         """Open the artifact in a folder.
 
         Args:
-            artifact: the folder.
             precision: "float32" or "int8"; None for int8 if the artifact has it and ONNX Runtime
                 has no CUDA, else float32.
             threads: computing threads on a CPU; 0 for one on each core.
@@ -74,7 +70,7 @@ class Segmenter:
 
     @property
     def device(self) -> str:
-        """Where it computes: CPU or CUDA."""
+        """CPU or CUDA."""
         return self._session.get_providers()[0].removesuffix("ExecutionProvider")
 
     def predict(self, rgb: np.ndarray) -> np.ndarray:

@@ -23,16 +23,12 @@ def read_example(artifact: Path) -> np.ndarray:
 
 
 def check_onnx(artifact: Path, segmenter: Segmenter | None = None) -> None:
-    """Compare the output of ONNX Runtime with the output stored for the example.
-
-    Args:
-        artifact: the folder.
-        segmenter: the artifact as it was opened; None to check its float graph.
+    """Check that the artifact, as a segmenter or as its float graph, reproduces the stored example.
 
     Raises:
         StreetsegError: the float graph's logits differ from PyTorch's by more than ``TOLERANCE`` of
-            their range, or the int8 graph predicts another category than at registration on more
-            of the pixels than ``INT8_TOLERANCE``, which allows for rounding on other processors.
+            their range, or the int8 graph's categories differ from those at registration on more
+            pixels than ``INT8_TOLERANCE``, which allows for rounding on other processors.
     """
     example = _read(artifact)
     segmenter = segmenter or Segmenter(artifact, "float32")

@@ -1,4 +1,4 @@
-"""Upsampling: from logits at the network's size to category ids at the image's size."""
+"""Upsampling of logits at the network's size to category ids at the image's size."""
 
 from __future__ import annotations
 
@@ -16,19 +16,11 @@ MAX_BORDER_FRACTION = 0.15
 
 
 def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The most likely category of each pixel at another size.
+    """Category ids uint8[height, width] of logits float32[C, h, w] at ``size`` (height, width).
 
     The logits are interpolated bilinearly, not the ids, so that edges stay smooth. Where four
     neighbours have the same category, so has every pixel between them, because a mean of logits
-    that share their maximum keeps it. If borders between categories are rare, only they are
-    interpolated.
-
-    Args:
-        logits: float32[C, h, w].
-        size: (height, width) of the result.
-
-    Returns:
-        Category ids uint8[height, width].
+    that share their maximum keeps it. If borders are rare, only they are interpolated.
     """
     categories, height, width = logits.shape
     points = np.ascontiguousarray(logits.reshape(categories, -1).T)
@@ -53,7 +45,6 @@ def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _interpolate_all(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """:func:`categories_at` with every pixel interpolated."""
     (categories, rows, _), (height, width) = logits.shape, size
     wide = np.empty((categories, rows, width), logits.dtype)
     for plane, widened in zip(logits, wide, strict=True):
@@ -72,12 +63,7 @@ def _interpolate_all(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _neighbours(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bilinear interpolation along one axis, from ``source`` pixels to ``target`` pixels.
-
-    Returns:
-        For each target pixel, the indices int64[target] of the two source pixels around its centre,
-        and the weight float32[target] of the second, 0 to 1.
-    """
+    """Per target pixel, int64 indices of two neighbours and the float32 weight of the second."""
     centres = ((np.arange(target) + 0.5) * (source / target) - 0.5).clip(0, source - 1)
     first = centres.astype(np.int64)
     return first, np.minimum(first + 1, source - 1), (centres - first).astype(np.float32)

@@ -1,1 +1,1 @@
-"""What stands between HTTP and the library; no BentoML in here."""
+"""The parts of the HTTP service that do not depend on BentoML."""

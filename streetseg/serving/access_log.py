@@ -1,4 +1,4 @@
-"""Wraps every request: its id, the access log, metrics, and safe headers for browsers."""
+"""Request ids, the access log, metrics, and safe headers for browsers."""
 
 from __future__ import annotations
 
@@ -43,12 +43,9 @@ class AccessLogMiddleware:
     def __init__(
         self, app: ASGIApp, paths: frozenset[str], model_version: Callable[[], str] = str
     ) -> None:
-        """Wrap an application.
+        """Count and trace ``paths`` by name, all others as ``other``.
 
-        Args:
-            app: what answers the requests.
-            paths: that it serves; others are counted, and traced, as ``other``.
-            model_version: the version that answers, for responses that do not name one.
+        ``model_version`` gives the version for responses that do not name one.
         """
         self._app = app
         self._paths = paths
@@ -102,14 +99,13 @@ class ResponseWrapper:
     """Passes a response on: adds headers, and turns any error body into ``{"error": ...}``.
 
     Attributes:
-        request_id: the client's ``X-Request-Id`` if it is usable, else a new one.
         status: 0 until the response has started.
         model_version: the version that the response names; empty if none.
         error: the message of an error response; empty for others.
     """
 
     def __init__(self, request_id: str, current_version: Callable[[], str], send: Send) -> None:
-        """Wrap ``send``."""
+        """Use the client's ``request_id`` if it is usable, else a new one."""
         is_usable = re.fullmatch(r"[\w.-]{1,64}", request_id, re.ASCII)
         self.request_id = request_id if is_usable else uuid.uuid4().hex
         self.status, self.model_version, self.error = 0, "", ""
@@ -163,7 +159,7 @@ class ResponseWrapper:
 
 
 def set_up_logging() -> None:
-    """Log to standard error: requests as JSON, one a line, and the service's own messages."""
+    """Log to standard error: one line of JSON per request, and the service's own messages."""
     for name, layout in (
         ("streetseg.access", "%(message)s"),
         ("streetseg.serving", "%(asctime)s %(levelname)s %(message)s"),

@@ -85,7 +85,7 @@ async def segment_batch(request: Request) -> Response:
 
 
 async def show_model(request: Request) -> Response:
-    """``GET /model``: the model that answers, where it comes from, and how following goes."""
+    """``GET /model``: the model that answers, its origin, and the state of the follower."""
     info = _current_model(request).info.to_dict()
     return JSONResponse(info | request.app.state.follower.status())
 
@@ -133,7 +133,7 @@ UPLOADS = {
     "/describe": UploadFields("image"),
     "/segment_batch": UploadFields("images"),
 }
-"""The routes that take uploads, with their form fields."""
+"""The form fields of the routes that take uploads."""
 ROUTES = [
     Route("/segment", segment, methods=["POST"]),
     Route("/overlay", overlay, methods=["POST"]),
@@ -151,16 +151,10 @@ PATHS = frozenset(["/", "/docs.json", *(route.path for route in ROUTES)])
 
 
 def create_app(settings: Serve, *, tokens: bool) -> Starlette:
-    """The application with all routes.
-
-    Args:
-        settings: the limits that its OpenAPI document states.
-        tokens: whether requests need a token.
-    """
+    """The application with all routes. Its OpenAPI document states the limits in ``settings``."""
     document = openapi_document(settings, tokens=tokens)
 
     async def show_openapi(_: Request) -> Response:
-        """``GET /docs.json``: the OpenAPI document."""
         return JSONResponse(document)
 
     return Starlette(routes=[*PAGE_ROUTES, *ROUTES, Route("/docs.json", show_openapi)])
@@ -175,7 +169,6 @@ def _current_model(request: Request) -> ServedModel:
 
 
 async def _answer(request: Request, encode: Encode[Any]) -> Response:
-    """Segment the uploaded image and respond with PNG or JSON, or with what is wrong with it."""
     model = _current_model(request)
     (image,) = request.state.upload.images
     response: Response
@@ -197,7 +190,6 @@ async def _answer(request: Request, encode: Encode[Any]) -> Response:
 async def _segment(
     request: Request, image: bytes, model: ServedModel, encode: Encode[Body]
 ) -> Body:
-    """Segment an image, record it for monitoring, and encode the result."""
 
     def observe_and_encode(segmented: Segmented) -> Body:
         model.observer.observe(segmented)

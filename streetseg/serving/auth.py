@@ -22,8 +22,8 @@ MAX_WEBHOOK_AGE_S = 300
 def bearer_tokens(environment: Mapping[str, str] = os.environ) -> list[str]:
     """The tokens that are accepted; an empty list means that no token is needed.
 
-    They are listed in ``STREETSEG_TOKENS``, separated by commas, or in the file that
-    ``STREETSEG_TOKENS_FILE`` names, one a line.
+    They are in ``STREETSEG_TOKENS``, separated by commas, or in a file, one a line, whose path is
+    ``STREETSEG_TOKENS_FILE``.
 
     Raises:
         StreetsegError: the file cannot be read, or no token is usable.

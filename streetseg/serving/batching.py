@@ -29,12 +29,7 @@ class Batcher:
     """
 
     def __init__(self, run: Callable[[np.ndarray], np.ndarray], max_batch: int) -> None:
-        """Batch for a network, which gets a thread of its own.
-
-        Args:
-            run: takes uint8[N, h, w, 3] and returns an array of N outputs.
-            max_batch: the most images in a batch.
-        """
+        """Batch for ``run``, which maps uint8[N, h, w, 3] to N outputs and gets its own thread."""
         self._run = run
         self._max_batch = max_batch
         self._thread = ThreadPoolExecutor(1, "network")  # ends when nothing refers to the batcher

@@ -31,8 +31,6 @@ NO_MODEL_POLL_S = 2.0
 
 
 class _RetryTimer:
-    """Says when the next attempt is due, with exponential back-off."""
-
     def __init__(self, first_s: float) -> None:
         self._backoff = Backoff(first_s, MAX_PAUSE_S)
         self._due_at = 0.0
@@ -47,8 +45,6 @@ class _RetryTimer:
 
 @dataclass(frozen=True)
 class _FailedVersion:
-    """A version that could not be loaded."""
-
     version: str
     problem: str
     retry: _RetryTimer
@@ -57,11 +53,10 @@ class _FailedVersion:
 class ChampionFollower:
     """Polls the registry and holds the model that answers.
 
-    A new champion is loaded beside the old model, warmed up, checked against its stored example,
-    and then replaces it. The old model finishes the requests that it has begun. If the champion
-    cannot be loaded, or the registry is unreachable, the current model stays and ``problem`` says
-    why. After a restart without the registry, the version that served last is loaded from its local
-    copy.
+    A new champion is loaded beside the old model, warmed up and checked against its stored example,
+    then replaces it. The old model finishes its requests. If the champion cannot be loaded, or the
+    registry is unreachable, the current model stays. After a restart without the registry, the
+    version that served last is loaded from its local copy.
 
     Attributes:
         current: the model that answers; None while there is none.
@@ -70,12 +65,7 @@ class ChampionFollower:
     """
 
     def __init__(self, params: Params, folder: Path = Path()) -> None:
-        """Follow ``registry.model_name``, or serve the model in ``serve.model`` and no other.
-
-        Args:
-            params: the recipe.
-            folder: what the path ``serve.model`` is relative to.
-        """
+        """Follow ``registry.model_name``, or serve only ``serve.model``, relative to ``folder``."""
         self.current: ServedModel | None = None
         self.problem = "the champion is being loaded"
         self.checked: datetime | None = None
@@ -108,7 +98,7 @@ class ChampionFollower:
         threading.Thread(target=self._follow, name="follow-champion", daemon=True).start()
 
     def poll_now(self) -> None:
-        """Poll without waiting for the interval: the champion is said to have changed."""
+        """Poll without waiting for the interval, and retry a version that failed."""
         self._failed = None
         self._poll_requested.set()
 
@@ -118,7 +108,7 @@ class ChampionFollower:
         self._poll_requested.set()
 
     def poll(self) -> None:
-        """Ask the registry once, and swap the model if the champion is another version."""
+        """Query the registry once, and swap the model if the champion is another version."""
         problem = ""
         try:
             self._load_champion(self._find_champion())
@@ -188,7 +178,6 @@ class ChampionFollower:
         self._copies.used(model.segmenter.artifact)
 
     def _load_cached(self) -> None:
-        """Answer with the version that served last, if there is a local copy of it."""
         if not self._cache_retry.is_due:
             return
         try:

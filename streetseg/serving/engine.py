@@ -1,4 +1,4 @@
-"""From an upload to a response body: decode, segment, encode."""
+"""The stages from an upload to a response body: decode, segment, encode."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ class Engine:
     """Processes several uploads at once: one decoding and one encoding thread for each core.
 
     Images are decoded and masks encoded while the network runs on a batch. A full-size image is in
-    memory only while a thread works on it. While a request waits, it holds its upload and the
-    resized image.
+    memory only while a thread works on it; a waiting request holds its upload and a resized copy.
     """
 
     def __init__(self, settings: Serve) -> None:
@@ -48,12 +47,7 @@ class Engine:
     async def answer(
         self, upload: bytes, model: ServedModel, encode: Callable[[Segmented], Result]
     ) -> Result:
-        """Segment an upload and encode the result.
-
-        Args:
-            upload: PNG, JPEG or WebP.
-            model: what segments it.
-            encode: makes the response body; runs in a thread.
+        """Segment an upload, and encode the result in a thread.
 
         Raises:
             BadImageError: the upload is not an image that the service accepts.
@@ -78,11 +72,7 @@ class Engine:
             return Segmented(upload, resized, await model.batcher(resized), size)
 
     def decode(self, upload: bytes) -> np.ndarray:
-        """The image of an upload, RGB uint8[H, W, 3].
-
-        Raises:
-            BadImageError: it is not an image that the service accepts.
-        """
+        """RGB uint8[H, W, 3] of an upload; raises BadImageError if it is not accepted."""
         return decode_image(upload, max_pixels=int(self._settings.max_megapixels * 1e6))
 
 

@@ -17,14 +17,10 @@ PSI_EVERY = 50
 
 
 class Observer:
-    """Observes what one model version answers. Thread-safe."""
+    """Observes the answers of one model version. Thread-safe."""
 
     def __init__(self, segmenter: Segmenter, version: str, settings: Serve) -> None:
-        """Start with an empty drift window.
-
-        Raises:
-            StreetsegError: the model's drift reference is damaged.
-        """
+        """Start an empty drift window; StreetsegError if the model's drift reference is damaged."""
         self._categories = segmenter.labels.names
         reference = Reference.load(segmenter.artifact)
         self.drift = DriftWatch(self._categories, reference, settings.drift_window)

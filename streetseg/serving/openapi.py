@@ -75,7 +75,7 @@ UPLOADS: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str]] = {
         "Category ids of several images, in their order; an unusable image has its error.",
     ),
 }
-"""Of each path: its form, of which the first field is required, the answer if JSON, and its use."""
+"""By path: the form, whose first field is required; the answer if JSON; and a summary."""
 QUERIES = {
     "/model": (MODEL_EXAMPLE, "The model that answers, and where it comes from."),
     "/drift": (DRIFT_EXAMPLE, "Recent images compared with those of the model's evaluation."),
@@ -109,12 +109,7 @@ API_PAGE = """<!DOCTYPE html>
 
 
 def openapi_document(settings: Serve, *, tokens: bool) -> dict[str, Any]:
-    """OpenAPI 3.0 of all public routes.
-
-    Args:
-        settings: the limits that it states.
-        tokens: whether requests need a token.
-    """
+    """OpenAPI 3.0 of all public routes, with the limits in ``settings``."""
     errors = COMMON_ERRORS | (TOKEN_ERRORS if tokens else {})
     paths: dict[str, Any] = {}
     for path, (fields, example, summary) in UPLOADS.items():

@@ -1,7 +1,6 @@
 """The page for trying the model in a browser: static files that load nothing from other servers.
 
-It calls ``GET /model`` and ``POST /segment``, and shows the mask over the image. The samples were
-drawn by :func:`streetseg.synth.render_scene`, from the seeds in their names.
+The samples were drawn by :func:`streetseg.synth.render_scene`, from the seeds in their names.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Content-Security-Policy of the page: it runs and shows only what this server sends."""
 
 PAGE_HEADERS = {
     "Content-Security-Policy": PAGE_POLICY,
@@ -52,4 +50,3 @@ PAGE_ROUTES: list[BaseRoute] = [
     Route("/", show_page),
     Mount("/page", PageFiles(directory=PAGE)),
 ]
-"""The page at ``/``, and its files under ``/page``."""

@@ -20,7 +20,7 @@ from streetseg.serving.observer import Observer
 
 
 class ModelInfo(VersionInfo):
-    """What ``GET /model`` reports: the registered version, and how it is being served."""
+    """The answer to ``GET /model``: the registered version, and how it is being served."""
 
     size: tuple[int, int]
     """(height, width) of the network's input."""
@@ -35,7 +35,7 @@ class ModelInfo(VersionInfo):
         return self.model_dump(mode="json")
 
     def summary(self) -> dict[str, Any]:
-        """What JSON answers say of the model that gave them."""
+        """The description of the model in JSON answers."""
         return self.model_dump(include={"name", "version", "data_version"})
 
 
@@ -55,7 +55,7 @@ class ServedModel:
         return self.info.version
 
     def is_version(self, other: ModelVersion) -> bool:
-        """Whether this is that version of that registry."""
+        """Whether version number and run are the same."""
         return (self.version, self.info.run_id) == (other.version, other.run_id)
 
 

@@ -10,13 +10,10 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 
 
 def set_up_tracing(environment: Mapping[str, str] = os.environ) -> bool:
-    """Export spans by OTLP over HTTP if ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set.
+    """Export spans by OTLP over HTTP if a variable of ``ENDPOINTS`` is set; return whether one is.
 
     OpenTelemetry's other variables apply too, such as ``OTEL_SERVICE_NAME`` and
     ``OTEL_TRACES_SAMPLER`` (OpenTelemetry specification, "Environment Variable Specification").
-
-    Returns:
-        Whether spans are exported.
     """
     if not any(environment.get(name) for name in ENDPOINTS):
         return False
@@ -41,13 +38,8 @@ def span(
 ) -> Iterator[str]:
     """Record a span around the block; nearly free if nothing is exported.
 
-    Args:
-        name: what the block does.
-        headers: request headers, which may name the caller's span (W3C Trace Context).
-        attributes: further attributes of the span.
-
-    Yields:
-        The trace id, 32 hexadecimal digits; empty if none is recorded.
+    Yields the trace id, 32 hexadecimal digits, empty if none is recorded. ``headers`` are those of
+    the request, which may name the caller's span (W3C Trace Context).
     """
     from opentelemetry import propagate, trace
 

@@ -1,4 +1,4 @@
-"""Reads uploads, once, and refuses requests that the service cannot accept."""
+"""Checks of requests before they reach their endpoint, and the reading of uploads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streetseg.serving.metrics import metrics
 
 PUBLIC_PATHS = ("/", "/healthz", "/livez", "/readyz", "/webhook", "/docs", "/docs.json")
 PUBLIC_FOLDERS = ("/page/", "/static_content/")
-"""What needs no token: the page, the API's description, probes; the webhook is signed."""
+"""Paths that need no token: the page, the API's description, probes; the webhook is signed."""
 DRAIN_FACTOR = 5
 """A body over the limit is read and dropped up to this multiple of it: a browser shows no answer
 before its upload has ended."""
@@ -55,10 +55,10 @@ class _MemoryParser(MultiPartParser):
 class UploadMiddleware:
     """Checks tokens, and reads uploads before they reach their endpoint.
 
-    A request without a valid token is answered with 401. An upload is answered with 503 while
-    ``serve.max_concurrent_uploads`` are in progress, 415 for a content type other than
-    multipart/form-data, 413 for too many bytes or images, 408 if it does not arrive in time, and
-    400 if its form is broken, lacks the image field or has fields that the route does not accept.
+    Errors: 401 without a valid token, 503 while ``serve.max_concurrent_uploads`` are in progress,
+    415 for a content type other than multipart/form-data, 413 for too many bytes or images, 408 if
+    the upload does not arrive in time, and 400 for a broken form, a missing image field, or fields
+    that the route does not accept.
     """
 
     def __init__(
@@ -68,14 +68,7 @@ class UploadMiddleware:
         settings: Serve,
         tokens: Sequence[str],
     ) -> None:
-        """Wrap an application.
-
-        Args:
-            app: receives the requests that are accepted.
-            routes: the paths that take uploads, with their fields.
-            settings: the limits.
-            tokens: a request must carry one of them; empty to allow everyone.
-        """
+        """Take uploads on the paths of ``routes``. Without ``tokens`` everyone is allowed."""
         self._app = app
         self._routes = routes
         self._settings = settings
@@ -152,7 +145,7 @@ async def read_upload(request: Request, fields: UploadFields, limits: Serve) -> 
 
 
 async def _limited(chunks: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[bytes, None]:
-    """Yield a body as long as it is within the limit; drain and refuse one that exceeds it."""
+    """Yield a body within the limit; drain and refuse one that exceeds it."""
     size = 0
     async for chunk in chunks:
         size += len(chunk)
@@ -165,7 +158,6 @@ async def _limited(chunks: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerat
 
 
 async def _checked(form: FormData, fields: UploadFields, max_images: int) -> Upload:
-    """The images and texts of a form, if it holds what it should and nothing else."""
     if unknown := set(form) - {fields.images, *fields.texts}:
         raise HTTPException(400, f"there is a field {ascii(min(unknown))[:40]}")
     entries = form.getlist(fields.images)
