@@ -1,4 +1,4 @@
-"""Great Expectations checks and the page about a dataset."""
+"""Data checks by Great Expectations, and the page about a dataset."""
 
 from streetseg.core.telemetry import disable_telemetry
 

@@ -15,17 +15,17 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.data.sources import SPLITS
 
 SMALL_SHARE = 0.001
-"""Tolerance beyond the reference's range of a fraction, because a few pixels mean nothing."""
+"""Tolerance beyond the reference's range of a fraction, for a few stray pixels."""
 
 CHUNK = 128
-"""Frames per block of the comparison with all training frames."""
+"""Frames that are compared with all training frames at a time."""
 
 CRITICAL, WARNING = "critical", "warning"
 
 
 @dataclass(frozen=True)
 class Check:
-    """Bounds on a column of one of the tables about a dataset, and what breaking them means."""
+    """Bounds on a column of a table about the dataset, and the meaning of a value outside them."""
 
     table: str
     column: str
@@ -38,7 +38,7 @@ class Check:
 
 
 def checks(params: Validate, cities_are_places: bool) -> list[Check]:
-    """All checks, with the bounds that the settings give."""
+    """All checks, with bounds from the settings."""
     return [
         *_split_checks(params, cities_are_places),
         Check("skipped", "skipped", WARNING, "a frame could not be used", maximum=0),
@@ -134,7 +134,7 @@ def _frame_checks(params: Validate) -> Iterator[Check]:
 def tables(
     dataset: PreparedDataset, params: Validate, reference: PreparedDataset | None
 ) -> dict[str, pd.DataFrame]:
-    """The tables that the checks are about, by name. ``frames`` has the rows of the index."""
+    """The tables to check, by name; ``frames`` has the rows of the index."""
     return {
         "frames": _frames(dataset, params),
         "skipped": pd.DataFrame(
@@ -153,10 +153,8 @@ def near_duplicates(index: pd.DataFrame, bits: int) -> pd.DataFrame:
     """Frames of other splits whose nearest training frame is a near duplicate.
 
     Near duplicates have perceptual hashes that differ in at most ``bits`` of 256 bits. Identical
-    files are left out, since another check reports them.
-
-    Returns:
-        Columns ``name``, ``row`` and ``other`` (rows of the index), and ``bits``, the distance.
+    files are left out, since another check reports them. The columns are ``name``, ``row`` and
+    ``other`` (rows of the index), and ``bits``, the distance.
     """
     columns = ["name", "row", "other", "bits"]
     if bits < 0:
@@ -180,11 +178,7 @@ def near_duplicates(index: pd.DataFrame, bits: int) -> pd.DataFrame:
 
 
 def require_same_categories(reference: PreparedDataset, dataset: PreparedDataset) -> None:
-    """Check that two datasets can be compared.
-
-    Raises:
-        StreetsegError: they have different categories.
-    """
+    """Raise a StreetsegError if the datasets have different categories."""
     if reference.labels.names != dataset.labels.names:
         raise StreetsegError(
             f"the reference has the categories {', '.join(reference.labels.names)}, the data "
@@ -193,12 +187,7 @@ def require_same_categories(reference: PreparedDataset, dataset: PreparedDataset
 
 
 def category_shares(dataset: PreparedDataset, by: list[str]) -> pd.DataFrame:
-    """The fraction of each category (a column) in each group of frames (a row), sorted.
-
-    Args:
-        dataset: the dataset.
-        by: the columns of the index to group by, such as split and city.
-    """
+    """The fraction of each category (column) per group by index columns ``by`` (row), sorted."""
     columns = [f"pixels_{name}" for name in dataset.labels.names]
     sums = dataset.index.groupby(by)[columns].sum()
     return sums.set_axis(dataset.labels.names, axis=1).div(sums.sum(axis=1).clip(lower=1), axis=0)
@@ -228,11 +217,7 @@ def _frames(dataset: PreparedDataset, params: Validate) -> pd.DataFrame:
 
 
 def _deviation(values: pd.Series) -> pd.Series:
-    """Distance of each value from the median, in robust standard deviations.
-
-    The robust standard deviation is 1.4826 times the median absolute deviation, and at least 5 % of
-    the median. Source: Rousseeuw and Croux, Alternatives to the Median Absolute Deviation, 1993.
-    """
+    """|value - median| / max(1.4826 MAD, 5 % of the median): Rousseeuw and Croux, 1993."""
     distance = (values - values.median()).abs()
     return distance / max(1.4826 * distance.median(), 0.05 * abs(values.median()), 1e-9)
 
@@ -287,7 +272,7 @@ def _labels(dataset: PreparedDataset) -> pd.DataFrame:
 def _shares(
     dataset: PreparedDataset, params: Validate, reference: PreparedDataset | None
 ) -> pd.DataFrame:
-    """How far the fraction of each category in each city leaves the reference's range."""
+    """How far the fraction of each category in each city is outside the reference's range."""
     if reference is None:
         return pd.DataFrame({"name": pd.Series(dtype=object), "outside": pd.Series(dtype=float)})
     shares, usual = (category_shares(each, ["split", "city"]) for each in (dataset, reference))

@@ -24,15 +24,14 @@ from streetseg.training.augmentation import augment_on_device
 from streetseg.training.loader import AugmentedFrames
 
 SAMPLES, AUGMENTED, DRAWS, EXTREMES = 12, 3, 4, 3
-"""Frames shown as samples and with augmentation, augmentations of each, and extreme frames."""
+"""Sample frames, augmented frames, augmentations of each, and frames per extreme."""
 
 
 @dataclass(frozen=True)
 class DataChanges:
-    """What changed from one data version to another."""
+    """The changes from one data version to another."""
 
     against: str
-    """The name of the earlier version."""
     sizes: tuple[tuple[int, int], tuple[int, int]]
     """(height, width) of the prepared images before and now."""
     added: list[str]
@@ -40,8 +39,7 @@ class DataChanges:
     changed: list[str]
     """Frames of the same name whose image or label differs."""
     shares: pd.DataFrame
-    """Fractions of the pixels: a row for each split and category with the columns ``before``,
-    ``now`` and ``change``."""
+    """Fractions of pixels: rows (split, category), columns ``before``, ``now`` and ``change``."""
 
     def __str__(self) -> str:
         (height, width), (new_height, new_width) = self.sizes
@@ -56,7 +54,7 @@ class DataChanges:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the file names of a source say, without decoding its images."""
+    """Facts from the file names of a source; its images are not decoded."""
 
     counts: pd.DataFrame
     """The number of frames of each city (row) in each split (column)."""
@@ -66,14 +64,9 @@ class Survey:
 
 @contextmanager
 def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Survey]]:
-    """Prepare a sample of the source in a temporary folder, without unusable frames.
+    """Prepare a sample of ``frames`` frames, evenly from each split, in a temporary folder.
 
-    Args:
-        params: ``params.data`` says where the source is.
-        frames: the size of the sample, taken evenly from each split.
-
-    Yields:
-        The sample, and the survey of the complete source.
+    Yields the sample, without unusable frames, and the survey of the complete source.
 
     Raises:
         StreetsegError: there is no source, or none of the sampled frames can be used.
@@ -105,16 +98,7 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Surv
 
 
 def compare(before: PreparedDataset, now: PreparedDataset, against: str) -> DataChanges:
-    """Find the frames that were added, removed and changed, and the changes of class fractions.
-
-    Args:
-        before: the earlier version.
-        now: the current version.
-        against: the name of the earlier version.
-
-    Raises:
-        StreetsegError: the two have different categories.
-    """
+    """The differing frames and class fractions; a StreetsegError if the categories differ."""
     require_same_categories(before, now)
     content = ["image_hash", "label_hash"]
     old, new = (d.index.set_index(["split", "frame"])[content] for d in (before, now))
@@ -143,15 +127,7 @@ def explore(
     survey: Survey | None = None,
     changes: DataChanges | None = None,
 ) -> None:
-    """Write the page.
-
-    Args:
-        dataset: a prepared dataset, or a prepared sample of a source.
-        params: the bounds of the checks, and the augmentation to show.
-        page: the HTML file to write.
-        survey: the survey of the source, if the dataset is a sample of it.
-        changes: what changed since another version.
-    """
+    """Write the page; pass ``survey`` if the dataset is a sample of a source."""
     failures = [
         result
         for result in check(dataset, params.validation).results
@@ -187,7 +163,7 @@ def _counts(frames: pd.DataFrame) -> pd.DataFrame:
 
 
 def _augmentations(dataset: PreparedDataset, row: int, recipe: Train) -> list[str]:
-    """A frame, and what training sees of it in the first epochs, each above its labels."""
+    """A frame and its augmentations in the first epochs, each above its labels."""
     frames = AugmentedFrames(dataset, recipe.augment, recipe.seed)
     batch = frames[[(epoch, row) for epoch in range(1, DRAWS + 1)]]
     pixels, categories = (
@@ -201,7 +177,6 @@ def _augmentations(dataset: PreparedDataset, row: int, recipe: Train) -> list[st
 
 
 def _extremes(dataset: PreparedDataset) -> list[tuple[str, list[int]]]:
-    """The frames with the lowest values of some measures."""
     index = dataset.index
     ends: Sequence[tuple[str, pd.Series]] = (
         ("darkest", index["brightness"]),

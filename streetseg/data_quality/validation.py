@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from great_expectations.data_context import AbstractDataContext
 
 NAMED, LISTED, SHOWN = 3, 200, 6
-"""How many offenders a message names, the page lists, and the page shows as images."""
+"""Offenders named in a message, listed on the page, and shown there as images."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,11 @@ class Validation:
 
     @property
     def warnings(self) -> list[str]:
-        """Failures to know about before trusting a score."""
+        """Failures that make a score less meaningful."""
         return self._failed(WARNING)
 
     def require(self) -> None:
-        """Raise an error if there is a critical failure.
-
-        Raises:
-            StreetsegError: names every critical failure.
-        """
+        """Raise a StreetsegError that names the critical failures, if there are any."""
         if self.critical:
             raise StreetsegError("the data is not fit to train on: " + "; ".join(self.critical))
 
@@ -82,10 +78,7 @@ def check(
 ) -> Validation:
     """Check the index of a dataset.
 
-    Args:
-        dataset: the dataset.
-        params: the bounds.
-        reference: a dataset whose cities give the usual range of each category's fraction.
+    The cities of ``reference`` give the usual range of each category's fraction.
 
     Raises:
         StreetsegError: the reference has different categories.
@@ -108,7 +101,7 @@ def validate(
     page: Path,
     reference: PreparedDataset | None = None,
 ) -> Validation:
-    """Check as :func:`check` does, and write the results as an HTML page with thumbnails."""
+    """Run :func:`check`, and write the results as an HTML page with thumbnails."""
     validation = check(dataset, params, reference)
     write_page(
         page,
@@ -138,7 +131,6 @@ def _context() -> AbstractDataContext:
 def _run(
     context: AbstractDataContext, name: str, table: pd.DataFrame, checks: list[Check]
 ) -> list[CheckResult]:
-    """Run the checks of a table."""
     import great_expectations as gx
     from great_expectations.expectations.metadata_types import FailureSeverity
 

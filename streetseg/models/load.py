@@ -27,10 +27,10 @@ def load_torch(artifact: Path) -> SegmentationModel:
 
 
 def load_weights(model: SegmentationModel, artifact: Path, labels: LabelSpace) -> None:
-    """Load the weights of an artifact into ``model``, as the start of a training.
+    """Load the weights of an artifact into ``model``, to start a training.
 
     Raises:
-        StreetsegError: the folder is not an artifact, or of another network or label space.
+        StreetsegError: the folder is no artifact, or of another network or label space.
     """
     names = read_labels(artifact).names
     if names != labels.names:

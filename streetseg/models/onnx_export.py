@@ -1,10 +1,9 @@
-"""Export a network as the ONNX graph that is served.
+"""Export of a network as the ONNX graph that is served.
 
-This uses PyTorch's TorchScript exporter (``dynamo=False``), although PyTorch calls it legacy. With
-PyTorch 2.15 it takes 0.9 s for the default network. The newer exporter takes 370 s with dynamic
-sizes, needs ``onnxscript``, and replaces adaptive pooling by the fixed windows of the traced size,
-so that PSPNet and UPerNet silently give wrong logits at any other size. When that is fixed, use it
-and delete :func:`_pooling_by_matmul`.
+PyTorch's TorchScript exporter (``dynamo=False``) takes 0.9 s for the default network. The newer one
+of PyTorch 2.15 takes 370 s with dynamic sizes, needs ``onnxscript``, and replaces adaptive pooling
+by the fixed windows of the traced size, so that PSPNet and UPerNet silently give wrong logits at
+other sizes. When that is fixed, use it and delete :func:`_pooling_by_matmul`.
 """
 
 from __future__ import annotations
@@ -53,10 +52,7 @@ def export_onnx(model: SegmentationModel, size: tuple[int, int], path: Path) -> 
 
 @contextmanager
 def _pooling_by_matmul() -> Iterator[None]:
-    """Export adaptive average pooling to any size, as PSPNet needs it.
-
-    The exporter itself refuses output sizes that do not divide the input size.
-    """
+    """Export adaptive pooling also to sizes that do not divide the input, which PyTorch refuses."""
     register_custom_op_symbolic(POOLING, _adaptive_avg_pool, OPSET)
     try:
         yield

@@ -1,7 +1,7 @@
-"""Quantise an ONNX graph to 8-bit integers: a quarter of the size, and faster on most CPUs.
+"""Static quantisation of an ONNX graph to 8 bits: a quarter of the size, and faster on most CPUs.
 
-Static quantisation (Jacob et al., Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference, 2018): the range of each tensor is measured on images.
+Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference, 2018. The range of each tensor is measured on images.
 """
 
 from __future__ import annotations
@@ -33,17 +33,11 @@ def calibration_frames(dataset: PreparedDataset) -> np.ndarray:
 def quantize_onnx(
     source: Path, dataset: PreparedDataset, rows: Sequence[int] | np.ndarray, destination: Path
 ) -> None:
-    """Write a graph in int8, atomically.
+    """Write ``source``, a float graph of RGB uint8[N, height, width, 3], in int8, atomically.
 
-    Weights have 7 bits and a scale per channel. CPUs without VNNI sum pairs of products in 16 bits,
+    Weights have 7 bits and a scale per channel: CPUs without VNNI sum pairs of products in 16 bits,
     which 8-bit weights overflow, and the graph must give the same logits on all CPUs. Activations
-    have 8 bits and cover the measured minimum to maximum.
-
-    Args:
-        source: the float graph, whose input is RGB uint8[N, height, width, 3].
-        dataset: the dataset to measure the ranges on.
-        rows: row numbers of its calibration frames.
-        destination: the file to write.
+    have 8 bits and cover the minimum to the maximum on ``rows`` of the dataset.
 
     Raises:
         StreetsegError: ONNX Runtime cannot quantize this graph, or its tools are not installed.
@@ -92,10 +86,7 @@ def quantize_onnx(
 
 
 def _shape_arithmetic(graph: GraphProto) -> list[str]:
-    """The nodes that compute sizes, such as the padding of TensorFlow's "same" convolutions.
-
-    They use float arithmetic, and rounded to 8 bits they would pad by wrong amounts.
-    """
+    """Nodes that compute sizes, such as padding, which would be wrong if rounded to 8 bits."""
     constants = {""} | {initializer.name for initializer in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
     sizes: set[str] = set()

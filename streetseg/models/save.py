@@ -1,4 +1,4 @@
-"""Write a model artifact (see :mod:`streetseg.inference.artifact` for the format)."""
+"""Writing a model artifact (see :mod:`streetseg.inference.artifact` for the format)."""
 
 from __future__ import annotations
 
@@ -33,14 +33,7 @@ def save_artifact(
 ) -> Path:
     """Write ``model`` (on the CPU, in eval mode) as an artifact, atomically.
 
-    Args:
-        model: the network.
-        dataset: the dataset that it was trained on.
-        params: the recipe.
-        destination: the folder to write.
-        run_id: the run that trained it.
-        epoch: the epoch that the weights are from.
-        trained_on: the result of :func:`images_trained_on`; None if unknown.
+    ``trained_on`` is the result of :func:`images_trained_on`; None if unknown.
 
     Raises:
         StreetsegError: the folder cannot be written, or the exported graph gives other logits.
@@ -80,14 +73,9 @@ def save_example(model: SegmentationModel, image: np.ndarray, folder: Path) -> N
 def images_trained_on(
     dataset: PreparedDataset, inherited: Collection[str] | None
 ) -> set[str] | None:
-    """All images that a model has been trained on after a training on ``dataset``.
+    """The ``image_hash`` of every image behind a model that was trained on ``dataset``.
 
-    Args:
-        dataset: the dataset of the training; its held-out frames count too.
-        inherited: hashes of the images that the initial model was trained on; None if unknown.
-
-    Returns:
-        Hashes of image files, as ``image_hash`` of the index; None if unknown.
+    They include held-out frames, and ``inherited`` from the initial model; None if that is unknown.
     """
     own = set(dataset.index["image_hash"][dataset.rows("train")])
     return None if inherited is None else own.union(inherited)

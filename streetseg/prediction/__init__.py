@@ -1,4 +1,4 @@
-"""Segmenting images and videos without a service."""
+"""Segmentation of images and videos without a service."""
 
 from streetseg.core.telemetry import disable_telemetry
 

@@ -1,9 +1,8 @@
-"""Where a SegFormer looks: the weights of its attention heads.
+"""The attention weights of a SegFormer.
 
 E. Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers,
-NeurIPS 2021, section 3.1. Each of four stages has a grid of tokens, 4, 8, 16 and 32 pixels apart.
-Every token asks (equation 1); what it asks is a coarser grid, each key standing for 8x8, 4x4, 2x2
-and 1x1 tokens (equation 2), so 32x32 pixels in every stage.
+NeurIPS 2021, section 3.1. The four stages have a token every 4, 8, 16 and 32 pixels, each a query
+(equation 1). Keys stand for 8x8, 4x4, 2x2 and 1x1 tokens (equation 2): 32x32 pixels in every stage.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from streetseg.models.load import load_torch
 
 STAGES = (1, 2, 3, 4)
 COLUMNS, CELL = 4, 2.6
-"""Pictures side by side, and the width of each in inches."""
+"""Panels per row, and the width of each in inches."""
 
 
 @dataclass(frozen=True)
 class StageAttention:
-    """What one token of a stage attends to, in the stage's last block."""
+    """The attention of one token in the last block of a stage."""
 
     stage: int
     """1 to 4."""
@@ -41,12 +40,9 @@ class StageAttention:
 
 
 def attend(artifact: Path, rgb: np.ndarray, pixel: tuple[int, int]) -> list[StageAttention]:
-    """The attention of the token at a pixel, in the last block of every stage.
+    """The attention of the token at ``pixel`` (x, y) of an image uint8[H, W, 3], in every stage.
 
-    Args:
-        artifact: folder of a model artifact.
-        rgb: image uint8[H, W, 3]; it is resized to the size that the network looks at.
-        pixel: (x, y) in the image.
+    The image is resized to the network's size.
 
     Raises:
         StreetsegError: the network has no such attention, or the pixel is outside the image.
@@ -75,10 +71,10 @@ def attend(artifact: Path, rgb: np.ndarray, pixel: tuple[int, int]) -> list[Stag
 
 
 def last_attentions(model: SegmentationModel, name: object = "the model") -> list[Any]:
-    """The attention module of the last block of each stage.
+    """The attention module of the last block of each stage; ``name`` is for the error.
 
     Raises:
-        StreetsegError: the network's encoder is no Mix Vision Transformer; it is called ``name``.
+        StreetsegError: the network's encoder is no Mix Vision Transformer.
     """
     from segmentation_models_pytorch.encoders.mix_transformer import MixVisionTransformer
 
@@ -96,12 +92,8 @@ def attention_weights(
 ) -> Tensor:
     """softmax(Q K^T / sqrt(d)), equation 1: float32[N, heads, queries, keys].
 
-    Args:
-        module: a self-attention of the Mix Vision Transformer.
-        tokens: what it is given, float32[N, rows * columns, channels].
-        rows: of the grid of tokens.
-        columns: of the grid of tokens.
-        queries: which tokens ask; all if not given.
+    ``tokens``, float32[N, rows * columns, channels], are the input of ``module``, a self-attention
+    of the Mix Vision Transformer.
     """
     keys, _ = keys_and_values(module, tokens, rows, columns)
     asking = _split(module.q(tokens[:, queries]), module.num_heads)
@@ -109,7 +101,7 @@ def attention_weights(
 
 
 def keys_and_values(module: Any, tokens: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """Keys and values, each float32[N, heads, keys, d], of tokens that are reduced (equation 2)."""
+    """Keys and values of the reduced tokens (equation 2), each float32[N, heads, keys, d]."""
     if module.sr_ratio > 1:
         grid = tokens.mT.unflatten(2, (rows, columns))
         tokens = module.norm(module.sr(grid).flatten(2).mT)
@@ -120,16 +112,10 @@ def keys_and_values(module: Any, tokens: Tensor, rows: int, columns: int) -> tup
 def write_attention(
     rgb: np.ndarray, pixel: tuple[int, int], stages: list[StageAttention], path: Path
 ) -> None:
-    """Draw every head over the image, and write the sheet as PNG.
+    """Draw every head over the image uint8[H, W, 3], and write the figure as PNG.
 
-    Colours go from 0 to the head's own largest weight; the title tells how many times the mean
-    that is.
-
-    Args:
-        rgb: the image, uint8[H, W, 3].
-        pixel: (x, y) that asks.
-        stages: what :func:`attend` gives.
-        path: the file.
+    Colours range from 0 to the head's largest weight; the title gives it as a multiple of the mean.
+    ``pixel`` is (x, y) of the query.
 
     Raises:
         StreetsegError: the file does not end with ``.png``.

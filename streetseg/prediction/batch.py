@@ -1,13 +1,13 @@
-"""Segmenting every image of a folder or of a prefix in an object store.
+"""Segmentation of every image of a folder or of a prefix in an object store.
 
 The destination then holds::
 
     <path of the image>_mask.png   category ids as a palette PNG, such as drive/0001.jpg_mask.png
     summary.csv                    one row per processed image
-    summary.json                   the model and the means; written last, when all is done
+    summary.json                   the model and the means; written last
 
 A stopped call resumes from ``summary.csv``. The table is replaced atomically every few seconds, and
-an image is in it only once its mask is written.
+lists an image only once its mask is written.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from streetseg.tracking.store import name_and_version
 TABLE, SUMMARY = "summary.csv", "summary.json"
 
 THREADS = 8
-"""Files that are read or written at the same time."""
+"""Concurrent reads or writes."""
 SAVE_EVERY_S = 10.0
 """Seconds of work that a killed process loses at most."""
 MAX_EXAMPLES, EXAMPLE_WIDTH = 12, 448
-"""Overlays that are kept for the report, and their width in pixels."""
+"""Overlays for the report, and their width in pixels."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +55,23 @@ class ImageResult:
     """The outcome for one image: a row of ``summary.csv``."""
 
     path: str
-    """Below the source."""
+    """Relative to the source."""
     bytes: int
     """Size of the file; an image whose size has changed is segmented again."""
     model: str
-    """The first digits of the SHA-256 of the weights that made the mask."""
+    """The first digits of the SHA-256 of the weights."""
     width: int = 0
     height: int = 0
     shares: tuple[float, ...] = ()
     """Fraction of each category, 0 to 1, summing to 1; empty if the image failed."""
     seconds: float = 0.0
-    """From the bytes of the image to those of its mask."""
+    """From encoded image to encoded mask."""
     error: str = ""
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """A folder of images that has been segmented."""
+    """A segmented folder of images."""
 
     model: dict[str, Any]
     """name, version, run_id, data_version and weights_sha256."""
@@ -81,9 +81,9 @@ class BatchResult:
     images: list[ImageResult]
     """Sorted by path."""
     segmented: int
-    """How many images this call segmented; the others had a mask before."""
+    """Images that this call segmented; the others already had a mask."""
     seconds: float
-    """How long this call took."""
+    """Duration of this call."""
     examples: list[tuple[str, np.ndarray]]
     """Paths and overlays of some images of this call: uint8[h, w, 3], ``EXAMPLE_WIDTH`` wide."""
 
@@ -139,14 +139,12 @@ def segment_folder(
     Args:
         source: folder, or URL such as ``s3://bucket/prefix``.
         destination: folder or URL for the masks and the table, outside the source.
-        artifact: folder of the model artifact.
         name: the model's URI, such as ``models:/street-segmenter/3``; the folder by default.
-        max_megapixels: of an image, checked before it is decoded.
+        max_megapixels: limit per image, checked before decoding.
 
     Raises:
         StoppedError: Ctrl-C; the same call resumes.
-        StreetsegError: there are no images or only unusable ones, source and destination overlap,
-            or one of them cannot be reached.
+        StreetsegError: no usable images, source and destination overlap, or one cannot be reached.
     """
     origin, target = Storage(source), Storage(destination)
     sizes = list_images(origin, target)
@@ -210,7 +208,7 @@ class _Worker:
         self._segmented, self._stride = 0, 1
 
     def segment(self, path: str, data: bytes | StreetsegError) -> tuple[ImageResult, bytes | None]:
-        """The result of an image and its mask, which is None if the image cannot be used."""
+        """The result of an image and its mask; None if the image cannot be used."""
         if isinstance(data, StreetsegError):
             return ImageResult(printable(path), 0, self.model, error=printable(str(data))), None
         start = time.perf_counter()
@@ -231,7 +229,7 @@ class _Worker:
         return ImageResult(path, len(data), self.model, width, height, shares, seconds), mask
 
     def _keep_example(self, path: str, rgb: np.ndarray, categories: np.ndarray) -> None:
-        """Keep every n-th image; n doubles, and every other example goes, when there are enough."""
+        """Keep every n-th image; with too many, double n and drop every other example."""
         if self._segmented % self._stride == 0:
             image = shrink(overlay(rgb, categories, self.segmenter.labels), EXAMPLE_WIDTH)
             self.examples.append((path, image))
@@ -278,7 +276,7 @@ class _Table:
 
     @property
     def due(self) -> bool:
-        """Whether to write the table again; one that takes long is written less often."""
+        """Whether to write the table again; a slow write makes it rarer."""
         age = time.monotonic() - self._saved_at
         return age >= max(SAVE_EVERY_S, 20 * self._save_seconds)
 
@@ -325,7 +323,6 @@ class _Table:
 
 
 def _describe(segmenter: Segmenter, artifact: Path, uri: str) -> dict[str, Any]:
-    """What ``BatchResult.model`` holds."""
     name, version = uri or str(artifact), None
     if uri.startswith("models:/"):
         name, version = name_and_version(uri)
@@ -339,7 +336,7 @@ def _describe(segmenter: Segmenter, artifact: Path, uri: str) -> dict[str, Any]:
 
 
 def _read(origin: Storage, path: str) -> tuple[str, bytes | StreetsegError]:
-    """A path, and its content or why it cannot be read."""
+    """A path, and its content or error."""
     try:
         return path, origin.read(path)
     except StreetsegError as error:

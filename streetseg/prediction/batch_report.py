@@ -1,4 +1,4 @@
-"""The report on a folder of images that was segmented."""
+"""The report on a segmented folder of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from streetseg.reports.drawing import jpeg_address
 from streetseg.reports.html import write_page
 
 MAX_OVERLAYS, MAX_FAILED = 6, 20
-"""Overlays and failures on the page."""
 
 
 def write_batch_page(batch: BatchResult, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A strip below a frame that names the categories' colours and their fractions of the frame."""
+"""A strip below a frame with the categories' colours, names and fractions of the frame."""
 
 from __future__ import annotations
 
@@ -42,7 +42,6 @@ class Legend:
 
     @cached_property
     def _cell_width(self) -> int:
-        """Width in pixels that any category needs."""
         assert self.labels
         name = max(self.font.getlength(name) for name in self.labels.names)
         return int(name + self.font.getlength(WIDEST_PERCENTAGE)) + 3 * self.size
@@ -72,7 +71,7 @@ class Legend:
         return strip
 
     def _cell_position(self, number: int) -> tuple[int, int]:
-        """Left edge and vertical middle of a category's cell."""
+        """Left edge and vertical middle in pixels."""
         row, column = divmod(number, self._columns)
         return (
             self.size + column * self._cell_width,

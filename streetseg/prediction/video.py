@@ -1,4 +1,4 @@
-"""Segmenting videos."""
+"""Segmentation of videos."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from streetseg.reports.drawing import colorize
 Item = TypeVar("Item")
 
 PREFETCHED = 3
-"""Frames that wait between decoding, segmenting and encoding."""
+"""Frames in each queue between decoding, segmenting and encoding."""
 CUT_DIFFERENCE = 20.0
-"""Mean difference of two frames, on 0 to 255, from which on a new scene begins."""
+"""Mean difference of two frames, on 0 to 255, above which a new scene begins."""
 CUT_SIZE = (64, 32)
-"""Width and height at which frames are compared: noise and small movements average out."""
+"""Width and height for comparing frames: noise and small movements average out."""
 COUNT_TOLERANCE = 0.02
-"""The fraction by which the frame count of a container may exceed the frames of a whole video."""
+"""Fraction by which a container's frame count may exceed the frames of an intact video."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class VideoOptions:
     rate: float | None = None
     """Frames per second of a folder of frames; None means 25."""
     masks: Path | None = None
-    """A folder to write category ids to, as palette PNGs."""
+    """A folder for category ids, as palette PNGs."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class SegmentedVideo:
     destination: Path
     frames: int
     expected_frames: int | None
-    """Frames according to the source; None if it does not say."""
+    """According to the source; None if it does not say."""
     rate: float
-    """Frames per second at which it plays."""
+    """Frames per second of playback."""
     seconds: float
-    """How long segmenting took."""
+    """Processing time."""
 
     @property
     def frames_per_second(self) -> float:
@@ -88,11 +88,7 @@ class Smoother:
     """
 
     def __init__(self, weight: float) -> None:
-        """Give the previous frames a ``weight`` from 0, which changes nothing, to below 1.
-
-        Raises:
-            StreetsegError: another weight.
-        """
+        """Take a weight in [0, 1), else raise a StreetsegError; 0 disables smoothing."""
         if not 0 <= weight < 1:
             raise StreetsegError(f"smoothing is {weight:g}: choose from 0 to below 1")
         self.weight = weight
@@ -117,16 +113,12 @@ class Smoother:
 def segment_video(
     source: Path, destination: Path, segmenter: Segmenter, options: VideoOptions | None = None
 ) -> SegmentedVideo:
-    """Write a video with the categories' colours laid over it.
+    """Write a video with the categories' colours over it.
 
-    Decoding, segmenting and encoding overlap, with a few frames in memory at a time. The output
-    appears when it is complete. Of a source that is cut off, what can be read is written.
-
-    Args:
-        source: video, animated GIF, or folder of frames.
-        destination: ``.mp4``, ``.gif``, or a folder; replaced if it exists.
-        segmenter: the model.
-        options: how to segment and draw; the defaults of :class:`VideoOptions` if None.
+    The source is a video, an animated GIF or a folder of frames; the destination an ``.mp4``, a
+    ``.gif`` or a folder, replaced if it exists. Decoding, segmenting and encoding overlap, with a
+    few frames in memory at a time. The output appears when it is complete. Of a truncated source,
+    the readable frames are written.
 
     Raises:
         StoppedError: Ctrl-C; nothing is written.

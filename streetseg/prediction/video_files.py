@@ -1,4 +1,4 @@
-"""Video files, read and written frame by frame.
+"""Reading and writing video files frame by frame.
 
 MP4 is written as MPEG-4 Part 2 (``mp4v``), the one codec in OpenCV's wheel that is fast, free of
 the GPL and known to most players; browsers do not play it. Sound is dropped.
@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are reported in one line of ours
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # we report errors in one line
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
 
 import cv2
@@ -28,11 +28,11 @@ from streetseg.images.paths import SUFFIXES, is_image, natural_order
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 DEFAULT_RATE = 25.0
-"""Frames per second of a source that names no rate."""
+"""Frames per second of a source without a rate."""
 MAX_RATE = 1000.0
-"""Frames per second; a file that names a higher rate is wrong."""
+"""Frames per second; a higher rate in a file is wrong."""
 MARKER = "film.json"
-"""The file that marks a folder of frames as written by this module."""
+"""Marks a folder of frames as written by this module."""
 
 MIN_GIF_DURATION, DEFAULT_GIF_DURATION = 2, 10
 """Hundredths of a second. Browsers show a frame below the minimum for the default."""
@@ -61,12 +61,10 @@ class Video:
 def open_video(path: Path, rate: float | None = None) -> Video:
     """Open a video, an animated GIF, or a folder of PNG, JPEG and WebP frames in natural order.
 
-    Args:
-        path: the file or folder.
-        rate: frames per second of a folder; None means 25.
+    ``rate`` is the frames per second of a folder; None means 25.
 
     Raises:
-        StreetsegError: the path does not exist, is no video, or has no frames.
+        StreetsegError: the path does not exist, is no video, has no frames, or takes no rate.
     """
     if path.is_dir():
         return _open_folder(path, rate or DEFAULT_RATE)
@@ -87,13 +85,10 @@ def open_video(path: Path, rate: float | None = None) -> Video:
 def write_video(destination: Path, rate: float) -> AbstractContextManager[WriteFrame]:
     """Write a video, which replaces ``destination`` when it is complete.
 
-    An MP4 repeats a frame that lasts longer than ``1 / rate``, and loses the last row or column of
-    an odd size. A GIF has up to 256 colours a frame and at most 50 frames a second; shorter frames
-    are left out.
-
-    Args:
-        destination: a name that ends with ``.mp4`` or ``.gif``, or a folder.
-        rate: frames per second.
+    The destination ends with ``.mp4`` or ``.gif``, or is a folder; ``rate`` is in frames per
+    second. An MP4 repeats a frame that lasts longer than ``1 / rate``, and loses the last row or
+    column of an odd size. A GIF has up to 256 colours a frame and at most 50 frames a second;
+    shorter frames are left out.
 
     Raises:
         StreetsegError: another suffix, the file cannot be written, or the GIF becomes too large.

@@ -1,4 +1,4 @@
-"""The PyTorch training loop and what it calls."""
+"""The PyTorch training loop and its parts."""
 
 from streetseg.core.telemetry import disable_telemetry
 

@@ -1,8 +1,4 @@
-"""Random changes of training frames.
-
-The loader changes pixels by weather, geometry and camera faults (albumentations, uint8). It only
-*draws* flips and colours; :func:`augment_on_device` applies those on the device that trains.
-"""
+"""Augmentation: weather, geometry, camera faults in the loader; flips, colours on the device."""
 
 from __future__ import annotations
 
@@ -35,8 +31,8 @@ RGB_OF_YIQ = np.linalg.inv(YIQ)
 class RandomZoom(A.DualTransform):
     """A random window of the frame, resized to the output size.
 
-    Where the window is larger than the frame, the output is black, and ``IGNORE`` in the mask. Only
-    the visible part is resized, which takes a third of the time of warping the frame.
+    Outside the frame the output is black, and ``IGNORE`` in the mask. Resizing only the visible
+    part takes a third of the time of warping the frame.
     """
 
     def __init__(
@@ -46,15 +42,14 @@ class RandomZoom(A.DualTransform):
         rare: float = 0.0,
         categories: tuple[int, ...] = (),
     ) -> None:
-        """Draw the zoom uniformly from ``scale`` (smallest, largest).
+        """Draw the zoom, output length over frame length, uniformly from ``scale`` (low, high).
 
         Args:
-            scale: length in the output as a fraction of the length in the frame.
             size: (height, width) of the output; None for the frame's.
             rare: probability that the window contains a pixel of a category drawn evenly from those
-                in the frame: the class-uniform sampling of Zhu et al., "Improving Semantic
-                Segmentation via Video Propagation and Label Relaxation", CVPR 2019, in one frame.
-            categories: ids of the categories that may be drawn.
+                of ``categories`` (ids) in the frame: the class-uniform sampling of Zhu et al.,
+                "Improving Semantic Segmentation via Video Propagation and Label Relaxation", CVPR
+                2019, in one frame.
         """
         super().__init__(p=0.0 if scale == (1, 1) and size is None else 1.0)
         self.scale = scale
@@ -65,7 +60,7 @@ class RandomZoom(A.DualTransform):
     def get_params_dependent_on_data(
         self, params: dict[str, Any], data: dict[str, Any]
     ) -> dict[str, Any]:
-        """The output size, the visible area of the frame, and where it goes in the output."""
+        """The output size, the visible area of the frame, and its area in the output."""
         frame = params["shape"][:2]
         size = self.size or frame
         zoom = self.py_random.uniform(*self.scale)
@@ -79,7 +74,7 @@ class RandomZoom(A.DualTransform):
         return {"size": size, "source": source, "target": target}
 
     def _rare_pixel(self, mask: np.ndarray) -> tuple[int, int] | None:
-        """Row and column of a pixel of a drawn category; None if the mask has none of them."""
+        """Row and column of a pixel of a random category; None if the mask has none of them."""
         pixels = cv2.calcHist([mask], [0], None, [256], [0, 256])
         present = [category for category in self.categories if pixels[category]]
         if not present:
@@ -118,15 +113,7 @@ class RandomZoom(A.DualTransform):
 def _window(
     frame: int, size: int, position: float, pixel: int | None, zoom: float
 ) -> tuple[slice, slice]:
-    """The window along one axis: the visible part of the frame, and its place in the output.
-
-    Args:
-        frame: length of the frame.
-        size: length of the output.
-        position: of the window in the frame, or of the frame in the window, from 0 to 1.
-        pixel: a coordinate that must be visible; None for any.
-        zoom: length in the output as a fraction of the length in the frame.
-    """
+    """Visible slice of the frame and its slice of the output; ``position`` is from 0 to 1."""
     window = max(round(size / zoom), 1)
     visible = min(window, frame)
     shown = size if window <= frame else max(round(frame * zoom), 1)
@@ -138,19 +125,15 @@ def _window(
 
 
 def build_augmentation(params: Augment, size: tuple[int, int], labels: LabelSpace) -> A.Compose:
-    """The changes that the loader makes, each with its probability.
+    """The loader's transforms: ``image`` uint8[H, W, 3] and ``mask`` uint8[H, W] to the same types.
 
-    Maps ``image`` uint8[H, W, 3] and ``mask`` uint8[H, W] to the same types, at the crop's size if
-    there is one. Weather comes before geometry, because fog depends on where the horizon is.
+    The output has the crop's size, if there is one; ``size`` is (height, width) of the frames.
+    Weather comes before geometry, because fog depends on the horizon. Rare crops ignore the
+    category void.
 
     Seed the result with ``set_random_state``, so that all transforms draw from one stream. With
-    ``set_random_seed`` each would draw the same numbers, and changes of the same probability would
-    always occur together.
-
-    Args:
-        params: the augmentation settings.
-        size: (height, width) of the frames.
-        labels: the label space of the masks; rare crops do not look for the category void.
+    ``set_random_seed`` each would draw the same numbers, and transforms of the same probability
+    would always occur together.
 
     Raises:
         StreetsegError: the crop is larger than the frames.
@@ -211,11 +194,7 @@ def recolor(images: Tensor, colors: Tensor) -> Tensor:
 
 
 def augment_on_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Move a batch to ``device``, and flip and recolour it there.
-
-    Returns:
-        Pixels float32[N, H, W, 3] on 0..255 and categories int64[N, H, W].
-    """
+    """Flip and recolour a batch on ``device``: float32[N, H, W, 3] on 0..255, int64[N, H, W]."""
     images, categories, colors, flips = (part.to(device, non_blocking=True) for part in batch)
     images = images.flip(2).where(flips[:, None, None, None], images)
     categories = categories.flip(2).where(flips[:, None, None], categories)

@@ -1,4 +1,4 @@
-"""A batch of training frames on its way from the loader to the device."""
+"""A batch of training frames, as the loader gives it to the device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Frames, and the changes that ``augmentation.augment_on_device`` will make to them."""
+    """Frames, and the flips and colours for ``augmentation.augment_on_device``."""
 
     images: Tensor
     """uint8[N, H, W, 3]."""

@@ -39,14 +39,13 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     schedule: LRScheduler
     average: AveragedModel | None
-    """A moving average of the weights, if ``train.ema`` is set."""
+    """A moving average of the weights; None unless ``train.ema`` is set."""
     run_id: str | None = None
     init_from: str | None = None
     """The model version that the weights were initialised from."""
     inherited: list[str] | None = field(default_factory=list)
     """Hashes of the images that version was trained on; None if it does not record them."""
     epoch: int = 1
-    """The epoch in progress."""
     step: int = 0
     """Batches of this epoch that are done."""
     losses: list[Tensor] = field(default_factory=list)
@@ -69,7 +68,7 @@ class TrainingState:
 
     @property
     def improved(self) -> bool:
-        """Whether the last epoch scored better than the best before it."""
+        """Whether the last epoch has a better score than all before it."""
         return self.miou > self.best_miou
 
     def keep_best(self) -> None:
@@ -78,11 +77,11 @@ class TrainingState:
         self.best_weights = copy.deepcopy(self.eval_model.state_dict())
 
     def begin_next_epoch(self) -> None:
-        """Count one epoch on, with no batch done."""
+        """Increase the epoch and reset its batches."""
         self.epoch, self.step, self.losses = self.epoch + 1, 0, []
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values and tensors."""
+        """The state as plain values and tensors."""
         modules = {name: getattr(self, name) for name in MODULES}
         return {
             **{name: module.state_dict() for name, module in modules.items() if module is not None},
@@ -90,7 +89,7 @@ class TrainingState:
         }
 
     def restore(self, stored: dict[str, Any]) -> None:
-        """Take on the state that :meth:`to_dict` wrote."""
+        """Set the state to the result of :meth:`to_dict`."""
         for name in MODULES:
             if (module := getattr(self, name)) is not None:
                 module.load_state_dict(stored[name])
@@ -104,15 +103,12 @@ VALUES = [field.name for field in fields(TrainingState) if field.name not in MOD
 
 
 class Checkpoint:
-    """A file with the state of a training, bound to its settings and data version.
-
-    The main process writes it, all processes read it.
-    """
+    """A training's state in a file, bound to settings and data; the main process writes it."""
 
     def __init__(
         self, path: Path, params: Params, dataset: PreparedDataset, world: World = ALONE
     ) -> None:
-        """Use the file ``path``; it is due every ``train.checkpoint_minutes``."""
+        """Use the file ``path``."""
         settings = params.train.model_dump(mode="json", exclude=set(CHANGEABLE))
         bound_to = json.dumps([params.model.model_dump(), settings, dataset.version])
         self.path = path
@@ -124,7 +120,7 @@ class Checkpoint:
 
     @property
     def due(self) -> bool:
-        """Whether the last one is old enough to write another."""
+        """Whether ``train.checkpoint_minutes`` have passed since the last save, or the start."""
         return time.monotonic() - self.saved_at >= self.interval_s
 
     def save(self, state: TrainingState) -> None:
@@ -156,11 +152,7 @@ class Checkpoint:
 
     @contextmanager
     def save_on_error(self, state: TrainingState) -> Iterator[None]:
-        """Save the state if the block fails in any process, and stop all processes.
-
-        Raises:
-            StoppedError: the block failed; the training can be resumed.
-        """
+        """If the block fails in any process, save the state and raise StoppedError in all."""
         failure = None
         try:
             yield
@@ -174,12 +166,12 @@ class Checkpoint:
             )
 
     def load(self) -> dict[str, Any] | None:
-        """Read what :meth:`save` wrote for these settings and data; None if there is nothing.
+        """Read the stored state; None if there is none for these settings and data.
 
         A checkpoint of other settings, or of a release that stored less, is renamed.
 
         Raises:
-            StreetsegError: the file is no checkpoint, or some processes do not have it.
+            StreetsegError: the file is no checkpoint, or some processes cannot read it.
         """
         exists = self.world.gather(self.path.exists())
         if not any(exists):
@@ -220,7 +212,7 @@ class Checkpoint:
         self.world.print(f"resuming in epoch {state.epoch} after batch {state.step}")
 
     def remove(self) -> None:
-        """Delete the file: the training is complete."""
+        """Delete the file after a complete training."""
         self.path.unlink(missing_ok=True)
 
 
@@ -237,7 +229,6 @@ def _with_former_names(settings: str) -> str:
 
 
 def _random_state() -> list[Tensor]:
-    """The states of the generators on the CPU and on the GPU in use."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if _on_gpu() else [])]
 
 

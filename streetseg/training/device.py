@@ -1,4 +1,4 @@
-"""The device that trains: its choice, its precision, and its errors in the user's terms."""
+"""The device that trains: its choice, its precision, and its errors as advice on settings."""
 
 from __future__ import annotations
 
@@ -48,10 +48,7 @@ def with_autocast(
 def training_forward(
     model: nn.Module, settings: Train, device: torch.device, world: World = ALONE
 ) -> Callable[..., Tensor]:
-    """The forward pass of a training step: distributed, compiled and in autocast, as configured.
-
-    Build it again after changing which parameters are trainable.
-    """
+    """The forward pass with DDP, compilation and autocast; rebuild it after (un)freezing layers."""
     forward = world.wrap_ddp(model)
     return with_autocast(torch.compile(forward) if settings.compile else forward, settings, device)
 
@@ -60,13 +57,10 @@ def training_forward(
 def translate_torch_errors(settings: Train, processes: int = 1) -> Iterator[None]:
     """Turn PyTorch errors that a setting can cure into one line that names the setting.
 
-    Args:
-        settings: the settings of the training.
-        processes: how many train together; the suggested batch size is a multiple of it.
+    A suggested batch size is a multiple of ``processes``.
 
     Raises:
-        StreetsegError: out of memory, a failed worker, a failed compilation, or a batch too small
-            for batch normalisation.
+        StreetsegError: out of memory, a failed worker or compilation, or too small a batch.
     """
     try:
         yield

@@ -1,7 +1,7 @@
 """Several processes that train one network, started by ``torchrun``.
 
-Each takes its part of every batch and of the held-out frames. Losses, gradients and scores are
-those of all parts together, so a recipe means the same on one device and on eight.
+Each takes its part of every batch and of the held-out frames. Losses, gradients and scores are over
+all parts, so a recipe means the same on one device and on eight.
 """
 
 from __future__ import annotations
@@ -27,13 +27,11 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train together, as one of them sees it."""
+    """The processes that train together, from the view of one of them."""
 
     rank: int = 0
-    """The number of this process, from 0."""
     size: int = 1
     local_rank: int = 0
-    """Its number on this machine."""
 
     @property
     def is_main_process(self) -> bool:
@@ -66,10 +64,7 @@ class World:
                 dist.broadcast(tensor.data, src=0)
 
     def wrap_ddp(self, model: nn.Module) -> nn.Module:
-        """``model`` with gradients averaged over the processes in the backward pass.
-
-        Wrap it again after changing which parameters are trainable.
-        """
+        """``model`` with gradients averaged over the processes in the backward pass."""
         if self.size == 1:
             return model
         # Only a static graph may have unused layers, as some encoders of smp do.
@@ -100,7 +95,7 @@ class World:
         return values
 
     def wait(self) -> None:
-        """Wait until every process has reached this point."""
+        """Wait for all processes."""
         if self.size > 1:
             dist.barrier()
 
@@ -140,8 +135,8 @@ def process_group() -> Iterator[World]:
 def all_reduce_sum(total: Tensor) -> Tensor:
     """The sum of a tensor over the processes, differentiable with respect to this process's part.
 
-    DDP averages gradients over the processes, so the gradient of the own part is multiplied by
-    their number.
+    DDP averages gradients, so the gradient of the own part is multiplied by the number of
+    processes.
     """
     if not dist.is_initialized():
         return total

@@ -1,4 +1,4 @@
-"""The state in which a training begins."""
+"""The initial state of a training."""
 
 from __future__ import annotations
 
@@ -27,17 +27,11 @@ def initial_state(
 ) -> TrainingState:
     """Build model, optimizer, schedule and average for the first step.
 
-    Args:
-        params: the recipe.
-        dataset: the frames to train on.
-        batches_per_epoch: the length of the loader.
-        device: where to put the model.
-        world: the processes that train together.
-        resumed: whether a checkpoint will overwrite the weights, so that none are loaded here.
+    If ``resumed``, no weights are loaded, because a checkpoint will overwrite them.
 
     Raises:
-        StreetsegError: unknown network, unknown model in ``model.init_from``, or one that does not
-            fit the frames.
+        StreetsegError: unknown network or ``model.init_from``, or a model that does not fit the
+            frames.
     """
     settings, start = params.train, None if resumed else params.model.init_from
     architecture = params.model

@@ -22,10 +22,7 @@ from streetseg.training.distributed import ALONE, World
 
 
 class AugmentedFrames(Dataset[Batch]):
-    """Augmented frames, each drawn from a seed of its own: that of the training, epoch and frame.
-
-    So neither the number of workers nor the order of the frames changes what the network sees.
-    """
+    """Augmented frames, each seeded by (seed, epoch, row): independent of workers and order."""
 
     def __init__(self, dataset: PreparedDataset, augment: Augment, seed: int) -> None:
         """Frames of ``dataset``, indexed by lists of (epoch, row).
@@ -39,7 +36,6 @@ class AugmentedFrames(Dataset[Batch]):
         self.seed = seed
 
     def __getitem__(self, keys: Sequence[tuple[int, int]]) -> Batch:
-        """A batch of the frames with these (epoch, row)."""
         size = self.augment.crop or self.dataset.size
         images = np.empty((len(keys), *size, 3), np.uint8)
         categories = np.empty((len(keys), *size), np.uint8)
@@ -67,8 +63,8 @@ class AugmentedFrames(Dataset[Batch]):
 class EpochBatches(Sampler[list[tuple[int, int]]]):
     """The rows of an epoch in shuffled batches, as (epoch, row).
 
-    Each batch is divided among the processes that train together. The last one is dropped if it has
-    fewer frames than processes, or a single frame: batch normalisation cannot learn from one.
+    Each batch is divided among the processes. The last one is dropped if it has fewer frames than
+    processes, or a single frame: batch normalisation cannot learn from one.
     """
 
     def __init__(self, rows: np.ndarray, batch_size: int, seed: int, world: World = ALONE) -> None:
@@ -146,7 +142,7 @@ def training_loader(
 
 
 def _ignore_signals(worker: int) -> None:
-    """Leave Ctrl-C and SIGTERM, which go to all processes, to the training; it ends the workers."""
+    """Leave Ctrl-C and SIGTERM, which reach all processes, to the training; it ends the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_exit_when_terminated_by_training, daemon=True).start()

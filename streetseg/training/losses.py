@@ -1,14 +1,12 @@
 """The loss functions of training.
 
-Every loss takes logits float[N, C, H, W] and categories int64[N, H, W] of category ids or
-``IGNORE``, and returns a scalar: 0 if no pixel is labelled. Half-precision logits are cast to
-float32 first. Sums are over the batch of all processes that train together.
+Every loss takes logits float[N, C, H, W], casts half precision to float32, and takes categories
+int64[N, H, W] of ids or ``IGNORE``. It returns a scalar over the batch of all processes: 0 if no
+pixel is labelled.
 
-``segmentation_models_pytorch.losses`` differs in ways that change training: ``DiceLoss`` and
-``TverskyLoss`` divide by the number of all classes, so a class that is absent from the batch counts
-as perfect; ``SoftCrossEntropyLoss`` averages over ignored pixels too; the multiclass ``FocalLoss``
-is one-vs-all by sigmoid; and under DDP each averages per process, so that the loss depends on how
-the batch is divided.
+``segmentation_models_pytorch.losses`` are not used: ``DiceLoss`` and ``TverskyLoss`` count a class
+that is absent from the batch as perfect, ``SoftCrossEntropyLoss`` averages over ignored pixels too,
+the multiclass ``FocalLoss`` is one-vs-all by sigmoid, and under DDP each averages per process.
 """
 
 from __future__ import annotations
@@ -29,14 +27,7 @@ EPS = 1e-6
 def segmentation_loss(
     logits: Tensor, categories: Tensor, params: Loss, weights: Tensor | None = None
 ) -> Tensor:
-    """The weighted sum of the losses whose weight is not 0.
-
-    Args:
-        logits: float[N, C, H, W].
-        categories: int64[N, H, W] of category ids, or ``IGNORE``.
-        params: the weights of the losses, and their settings.
-        weights: float32[C], the weight of each category in the cross-entropy; None for 1.
-    """
+    """Weighted sum of the losses; ``weights`` float32[C] weigh the cross-entropy, None for 1."""
     batch = _float32(logits), categories
     alpha, beta = params.tversky_alpha, params.tversky_beta
     terms = {
@@ -57,11 +48,9 @@ def segmentation_loss(
 
 
 def category_weights(pixels: np.ndarray, power: float) -> Tensor:
-    """Weights that make rare categories count more: float32[C], 1 for the average pixel.
+    """Weights of the categories: float32[C], 1 for the average pixel.
 
-    Args:
-        pixels: int64[C], how many pixels each category has in the training frames.
-        power: 0 for equal weights, 1 for weights inverse to the fraction of pixels.
+    Proportional to the category's fraction of the training ``pixels`` int64[C], to ``-power``.
     """
     fractions = np.maximum(pixels / pixels.sum(), 1e-4)
     weights = fractions**-power
@@ -78,8 +67,6 @@ def cross_entropy(
     """Mean cross-entropy over the labelled pixels, or over the hardest fraction of them.
 
     Args:
-        logits: float[N, C, H, W].
-        categories: int64[N, H, W].
         weights: float32[C]: each pixel counts as much as its category's weight; None for 1.
         label_smoothing: fraction of the truth that is spread evenly over all categories (Szegedy et
             al., Rethinking the Inception Architecture, 2016, section 7).
@@ -111,10 +98,7 @@ def focal_loss(logits: Tensor, categories: Tensor, gamma: float = 2.0) -> Tensor
 
 
 def bce_loss(logits: Tensor, categories: Tensor) -> Tensor:
-    """Binary cross-entropy of each category against all others, by sigmoid.
-
-    The mean is over labelled pixels and categories.
-    """
+    """Mean binary cross-entropy (sigmoid, one against all) over labelled pixels and categories."""
     logits = _float32(logits)
     truth, labelled = _one_hot(categories, logits)
     losses = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * labelled
@@ -139,13 +123,8 @@ def tversky_loss(logits: Tensor, categories: Tensor, alpha: float, beta: float) 
     """One minus the Tversky index, averaged over the categories present in the batch.
 
     Salehi et al., Tversky Loss Function for Image Segmentation Using 3D Fully Convolutional Deep
-    Networks (2017), eq. 3, over all pixels of the batch.
-
-    Args:
-        logits: float[N, C, H, W].
-        categories: int64[N, H, W].
-        alpha: weight of false positives, as in this paper; other papers swap the two letters.
-        beta: weight of false negatives.
+    Networks (2017), eq. 3, over all pixels of the batch. ``alpha`` weighs false positives and
+    ``beta`` false negatives, as in this paper; other papers swap the two letters.
     """
     index, present = _tversky(logits, categories, alpha, beta)
     return _mean_over(present, 1 - index)
@@ -166,7 +145,7 @@ def focal_tversky_loss(
 def _tversky(
     logits: Tensor, categories: Tensor, alpha: float, beta: float
 ) -> tuple[Tensor, Tensor]:
-    """Tversky index float[C] and presence bool[C] of each category, by soft counts of pixels."""
+    """Tversky index float[C] and presence bool[C] of each category, by soft pixel counts."""
     logits = _float32(logits)
     truth, labelled = _one_hot(categories, logits)
     probability = logits.softmax(dim=1) * labelled
@@ -178,7 +157,6 @@ def _tversky(
 
 
 def _mean(losses: Tensor, counts: Tensor) -> Tensor:
-    """The sum of the losses divided by the sum of the counts."""
     total, number = all_reduce_sum(torch.stack([losses.sum(), counts.sum().to(losses.dtype)]))
     return total / number.clamp(min=EPS)
 

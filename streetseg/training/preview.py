@@ -18,10 +18,7 @@ HEADING = 22
 def prediction_panel(
     model: SegmentationModel, dataset: PreparedDataset, rows: Sequence[int] | np.ndarray
 ) -> np.ndarray:
-    """Frame, truth and prediction side by side, a row for each frame: uint8[H, W, 3].
-
-    The model is left in eval mode.
-    """
+    """Rows of frame, truth and prediction: uint8[H, W, 3]; leaves the model in eval mode."""
     model.eval()
     width = dataset.size[1]
     heading = np.full((HEADING, 3 * width, 3), 255, np.uint8)

@@ -15,13 +15,10 @@ from streetseg.training.distributed import ALONE, World
 
 
 def split_for_selection(dataset: PreparedDataset, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    """Split the rows of the train split into those to train on and those held out.
+    """Split the rows of the train split into int64[n] to train on and int64[m] held out.
 
-    The last frames of each city are held out. Frame names follow the drive, so these are a stretch
-    of road of their own rather than neighbours of training frames.
-
-    Returns:
-        Row numbers int64[n] to train on and int64[m] held out, at least one of each.
+    The last frames of each city are held out; both parts have at least one row. Frame names follow
+    the drive, so these are a separate stretch of road rather than neighbours of training frames.
 
     Raises:
         StreetsegError: no city has two train frames.
@@ -45,17 +42,10 @@ def selection_miou(
     settings: Train,
     world: World = ALONE,
 ) -> float:
-    """Mean IoU over the categories on ``rows``, at prepared size; the model is left in eval mode.
+    """Mean IoU over the categories, 0 to 1, on ``rows`` int64[n]; 0 if no pixel is labelled.
 
-    Args:
-        model: the network.
-        dataset: the prepared frames.
-        rows: int64[n], row numbers to predict; each process predicts its part of them.
-        settings: batch size and precision.
-        world: the processes that train together.
-
-    Returns:
-        The score over the rows of all processes, 0 to 1; 0 if no pixel is labelled.
+    At prepared size, over all processes, each of which predicts its part. The model is left in eval
+    mode.
     """
     world.broadcast(*model.buffers())
     rows = rows[world.rank :: world.size]

@@ -56,17 +56,12 @@ def train(
     influence on it. A training that was stopped resumes from its checkpoint and ends with the same
     weights as one that was not. Under ``torchrun`` all processes train one network together.
 
-    Args:
-        params: the recipe.
-        dataset: the frames to train on.
-        destination: the folder of the artifact.
-        on_epoch: called after each epoch with its number and its mIoU on the held-out frames; an
-            exception from it ends the training.
+    ``on_epoch`` is called with the number and held-out mIoU of each epoch; its exceptions end the
+    training.
 
     Raises:
         StreetsegError: unknown network, unusable device, too few frames, out of memory, a loss that
-            is not finite, a request to stop, or a destination that holds something else or is being
-            trained by another process.
+            is not finite, a stop request, or a destination with other contents or in use.
     """
     ensure_replaceable(destination, "config.json")
     with (
@@ -199,7 +194,7 @@ def status_line(state: TrainingState, speed: Throughput, total: Throughput, batc
 
 
 def batches_in_step(done: int, batches: int, settings: Train) -> int:
-    """How many batches the optimizer step in progress accumulates; the last may have fewer."""
+    """The number of batches in the optimizer step in progress; the last step may have fewer."""
     first = done - done % settings.accumulation_steps
     return min(settings.accumulation_steps, batches - first)
 
@@ -231,11 +226,7 @@ def checkpoint_if_due(
     batches: EpochBatches,
     dataset: PreparedDataset,
 ) -> None:
-    """Save the state if the checkpoint is due or a stop was requested, in any process.
-
-    Raises:
-        StoppedError: a stop was requested.
-    """
+    """Save the state when due or on a stop request in any process; a stop raises StoppedError."""
     stop, due = checkpoint.world.any(bool(requests), checkpoint.due)
     if stop or due:
         require_finite(state, batches, dataset)
@@ -248,11 +239,7 @@ def checkpoint_if_due(
 
 
 def require_finite(state: TrainingState, batches: EpochBatches, dataset: PreparedDataset) -> None:
-    """Require finite losses and weights.
-
-    Raises:
-        StreetsegError: a loss is not, with the frames of its batch, or a weight is not.
-    """
+    """Raise a StreetsegError if a weight or a loss is not finite, with the frames of its batch."""
     if state.losses and len(wrong := (~torch.isfinite(torch.stack(state.losses))).nonzero()):
         batch = int(wrong[0])
         frames = dataset.index["frame"].iloc[batches.rows_of(state.epoch, batch)]

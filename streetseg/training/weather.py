@@ -1,12 +1,10 @@
 """Driving conditions that are rare in datasets: rain, fog, low sun, shadows, a dirty lens.
 
 Each is an overlay of one colour with an ``opacity`` float32[h, w] from 0 to 1, which may be coarser
-than the frame. Lengths are fractions of the frame's height, so a condition looks the same at any
-size.
+than the frame. Lengths are fractions of the frame's height, so that all look the same at any size.
 
-Albumentations has transforms of these names, but its fog blurs and takes 0.25 s, its flare is a
-stack of circles, its shadows intersect themselves, its mud is a uniform speckle, and most of its
-lengths are in pixels.
+Of albumentations' transforms of these names, fog blurs and takes 0.25 s, flare is a stack of
+circles, shadows intersect themselves, mud is a uniform speckle, and most lengths are in pixels.
 """
 
 from __future__ import annotations
@@ -32,10 +30,10 @@ MAX_DISTANCE = 80.0
 
 
 class WeatherOverlay(A.ImageOnlyTransform):
-    """Blend an overlay onto the image; the mask stays as it is."""
+    """Blend an overlay onto the image, but not the mask."""
 
     def __init__(self, draw: Draw, p: float) -> None:
-        """Apply the overlay that ``draw`` draws with probability ``p``."""
+        """Apply an overlay from ``draw`` with probability ``p``."""
         super().__init__(p=p)
         self.draw = draw
 
@@ -60,7 +58,7 @@ def fog(size: tuple[int, int], random: np.random.Generator) -> tuple[np.ndarray,
     """Fog that thickens with distance: exp(-3 distance / visibility) of the scene remains.
 
     Koschmieder's law with the meteorological visibility (5 % contrast), as in Sakaridis et al.,
-    "Semantic Foggy Scene Understanding with Synthetic Data", IJCV 2018. They take the distance from
+    "Semantic Foggy Scene Understanding with Synthetic Data", IJCV 2018. Their distance is from
     stereo; here it is that of a flat road, row by row, up to the horizon.
     """
     below_horizon = (np.arange(size[0]) + 0.5) / size[0] - random.uniform(0.38, 0.5)

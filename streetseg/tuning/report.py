@@ -22,9 +22,9 @@ from streetseg.tuning.result import Search
 
 SCORE = "held-out mIoU"
 MIN_TRIALS_FOR_IMPORTANCE = 10
-"""Complete trials from which the importance of each setting is estimated."""
+"""Complete trials that are needed to estimate the importance of each setting."""
 MAX_LEGEND = 20
-"""Trials that a legend may list; with more it is left out."""
+"""With more trials a plot has no legend."""
 
 
 def write_report(search: Search, study: optuna.Study) -> None:
@@ -49,7 +49,7 @@ def _plots(study: optuna.Study) -> dict[str, str]:
         "Score by setting": _draw(plots.plot_slice, study, target_name=SCORE),
     }
     if len(study.get_trials(False, (TrialState.COMPLETE,))) >= MIN_TRIALS_FOR_IMPORTANCE:
-        # Of the settings in what sets the best quarter apart: Watanabe et al., IJCAI 2023.
+        # Importance for a trial to be in the best quarter: Watanabe et al., IJCAI 2023.
         evaluator = PedAnovaImportanceEvaluator(target_quantile=0.25)
         images["Importance of each setting"] = _draw(
             plots.plot_param_importances, study, evaluator=evaluator, target_name=SCORE
@@ -58,7 +58,7 @@ def _plots(study: optuna.Study) -> dict[str, str]:
 
 
 def _draw(plot: Callable[..., Any], study: optuna.Study, **options: Any) -> str:
-    """A plot as the ``data:`` address of a PNG; neither style nor figure outlives the call."""
+    """A plot as the ``data:`` address of a PNG."""
     png = io.BytesIO()
     with plt.style.context("default"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)

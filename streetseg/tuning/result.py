@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Trial:
-    """A finished training of the search."""
+    """A finished training of the search; ``reason`` says why it failed."""
 
     number: int
     state: str
@@ -21,7 +21,6 @@ class Trial:
     settings: dict[str, Any]
     """Value by key path."""
     reason: str
-    """Why it failed."""
 
     def describe(self, best_miou: float) -> str:
         """One line for the terminal, with the best score so far."""

@@ -1,14 +1,12 @@
-"""The search for better settings: Optuna proposes trainings, the best one is kept.
+"""The search for better settings.
 
-A search is a folder:
+Its folder holds::
 
-==============  ====================================================================================
-``study.db``    Optuna's study: every trial, its settings and its held-out mIoU by epoch
-``best``        the model artifact of the best trial
-``best.yaml``   its settings as a recipe
-``tune.html``   the report
-``trials``      the training in progress, with its checkpoint
-==============  ====================================================================================
+    study.db    Optuna's study: every trial, its settings and its held-out mIoU by epoch
+    best        the model artifact of the best trial
+    best.yaml   its settings as a recipe
+    tune.html   the report
+    trials      the training in progress, with its checkpoint
 """
 
 from __future__ import annotations
@@ -57,23 +55,16 @@ STATES = {
 def tune(params: Params, dataset: PreparedDataset, folder: Path) -> Search:
     """Try ``params.tune.trials`` settings from ``params.tune.space`` and keep the best.
 
-    A trial is a training; its score is its best mIoU on the held-out frames. The first trial is the
-    recipe itself if it lies in the space; the others are drawn by the tree-structured Parzen
+    A trial is a training, and its score the best mIoU on the held-out frames. The first trial is
+    the recipe itself if it lies in the space; the others are drawn by the tree-structured Parzen
     estimator (Bergstra et al., "Algorithms for Hyper-Parameter Optimization", 2011). A trial whose
     mIoU stays below the median of the complete ones at the same epoch is pruned. A failed trial is
-    recorded, but does not count.
-
-    A search that was stopped or killed resumes with the next call, in the middle of the trial that
-    was interrupted.
-
-    Args:
-        params: the recipe that the trials vary.
-        dataset: the frames to train on.
-        folder: the folder of the search, new or begun.
+    recorded, but does not count. The next call resumes a search that was stopped or killed, in the
+    middle of the interrupted trial.
 
     Raises:
-        StreetsegError: an impossible space, a folder that holds another search or is in use by
-            another process, three failures in a row, or a request to stop.
+        StreetsegError: an impossible space, a folder of another search or in use, three failures in
+            a row, or a stop request.
     """
     check_space(params)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -109,7 +100,6 @@ def tune(params: Params, dataset: PreparedDataset, folder: Path) -> Search:
 def _run_trial(
     study: optuna.Study, params: Params, dataset: PreparedDataset, folder: Path, requests: list[str]
 ) -> Trial:
-    """Train with the settings of the next trial, and keep its model if it is the best."""
     trial = next_trial(study, params.train.seed)
     workspace = folder / "trials" / str(trial.number)
     settings = suggest_settings(trial, params)
@@ -146,7 +136,6 @@ def _trial_result(trial: FrozenTrial, space: SearchSpace) -> Trial:
 
 
 def _write_results(study: optuna.Study, params: Params, folder: Path) -> Search:
-    """Write the best recipe and the report."""
     finished = study.get_trials(False, tuple(STATES))
     trials = [_trial_result(trial, params.tune.space) for trial in finished]
     best = next(trial for trial in trials if trial.number == study.best_trial.number)

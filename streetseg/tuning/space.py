@@ -1,4 +1,4 @@
-"""The search space: its check, the values that Optuna draws from it, and back to settings."""
+"""The search space: its check, and its conversion to Optuna's parameters and back."""
 
 from __future__ import annotations
 
@@ -15,15 +15,11 @@ from streetseg.core.errors import StreetsegError
 from streetseg.training.checkpoint import CHANGEABLE
 
 NOT_SEARCHED = "holdout_fraction", *CHANGEABLE
-"""Keys of train that change the frames that the score is taken on, or do not change the score."""
+"""Keys of train that change the held-out frames, or do not change the score."""
 
 
 def check_space(params: Params) -> None:
-    """Require that each key exists and accepts each choice, or both ends of its range.
-
-    Raises:
-        StreetsegError: a key cannot be searched, or a value is not allowed.
-    """
+    """Raise a StreetsegError if a key cannot be searched, or a choice or bound is invalid."""
     for key, domain in params.tune.space.items():
         section, _, name = key.partition(".")
         if section not in ("model", "train") or name in NOT_SEARCHED:
@@ -58,7 +54,7 @@ def recipe_point(params: Params) -> dict[str, Any] | None:
 
 
 def suggest_settings(trial: optuna.Trial, params: Params) -> dict[str, Any]:
-    """The settings of a trial by key path: drawn the first time, then the same."""
+    """The settings of a trial by key path: drawn on the first call, the same on later ones."""
     return {key: _suggest(trial, key, params) for key in sorted(params.tune.space)}
 
 
@@ -81,7 +77,7 @@ def _suggest(trial: optuna.Trial, key: str, params: Params) -> Any:
 
 
 def _is_int(params: Params, key: str) -> bool:
-    """Whether the setting is an integer, by the type that its lowest value is converted to."""
+    """Whether pydantic converts the lowest value to an integer."""
     domain = params.tune.space[key]
     return isinstance(domain, Range) and isinstance(
         _value(params.override({key: domain.low}), key), int

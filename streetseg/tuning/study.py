@@ -1,4 +1,4 @@
-"""The Optuna study of a search: opening it, its next trial, and its pruning."""
+"""The Optuna study of a search."""
 
 from __future__ import annotations
 
@@ -81,11 +81,7 @@ def _relevant_part(params: Params) -> Params:
 
 
 def next_trial(study: optuna.Study, seed: int) -> optuna.Trial:
-    """The interrupted trial, else a new one.
-
-    Each trial has a sampler seed of its own, so that the trials do not depend on how often the
-    search was stopped.
-    """
+    """The interrupted trial, else a new one; its seed does not depend on stops."""
     trials = study.get_trials(deepcopy=False)
     interrupted = [trial for trial in trials if trial.state == TrialState.RUNNING]
     number = interrupted[0].number if interrupted else len(trials)
@@ -112,11 +108,11 @@ def report_and_prune(trial: optuna.Trial) -> Callable[[int, float], None]:
 
 
 def scored_trials(study: optuna.Study) -> int:
-    """How many trials are complete or pruned."""
+    """The number of complete and pruned trials."""
     return len(study.get_trials(False, (TrialState.COMPLETE, TrialState.PRUNED)))
 
 
 def best_miou(study: optuna.Study) -> float:
-    """The best score of the complete trials; -1 before there is one."""
+    """The best score of the complete trials; -1 if there is none."""
     complete = study.get_trials(False, (TrialState.COMPLETE,))
     return max((trial.value for trial in complete if trial.value is not None), default=-1.0)

@@ -1,7 +1,4 @@
-"""Networks that smp does not have: RGB float32[N, 3, H, W] to logits float32[N, C, H, W].
-
-Each is built for a number of categories C.
-"""
+"""Networks that smp does not have: RGB float32[N, 3, H, W] to logits float32[N, C, H, W]."""
 
 from __future__ import annotations
 
@@ -21,4 +18,4 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "MiniUnet": MiniUnet,
     "UNet2015": UNet2015,
 }
-"""Our networks by their name in ``model.architecture``."""
+"""By their name in ``model.architecture``; each is built for a number of categories C."""

@@ -21,10 +21,7 @@ HIDDEN = 4096
 
 
 class VGG16(nn.Module):
-    """VGG16 whose two hidden fully connected layers, fc6 and fc7, are convolutions.
-
-    Layers are numbered as in torchvision's VGG16.
-    """
+    """VGG16 with fc6 and fc7 as convolutions; layers are numbered as in torchvision's VGG16."""
 
     def __init__(self) -> None:
         """Build with random weights (He et al., 2015, eq. 10)."""
@@ -54,12 +51,7 @@ class VGG16(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features of an image float32[N, 3, H, W].
-
-        Returns:
-            float32[N, 256, H/8, W/8] of pool3, float32[N, 512, H/16, W/16] of pool4 and
-            float32[N, 4096, H/32, W/32] of fc7.
-        """
+        """Pool3, pool4, fc7: float32[N, C, H/s, W/s], C 256, 512, 4096 and stride s 8, 16, 32."""
         pools = [pixels]
         for begin, end in pairwise(self.stage_ends):
             pools.append(self.features[begin:end](pools[-1]))
@@ -91,10 +83,9 @@ class FCN(nn.Module):
         """Build with random weights.
 
         Args:
-            categories: channels of the output.
             stride: pixels of the image between neighbours of the finest scores.
-            skip_scale: factor s of the features in the skips: s for pool4, s squared for pool3.
-                The variant trained "all at once" (2017) has s = 1e-2, hence 1, 1e-2, 1e-4. These
+            skip_scale: factor s of the features in the skips: s for pool4, s squared for pool3. The
+                variant trained "all at once" (2017) has s = 1e-2, hence 1, 1e-2, 1e-4. These
                 constants suit the authors' weights and pixels, 0..255 minus their mean.
         """
         super().__init__()
@@ -120,8 +111,8 @@ class FCN(nn.Module):
 def bilinear(categories: int, factor: int, fixed: bool = False) -> nn.ConvTranspose2d:
     """A transposed convolution that upsamples by an even ``factor``, initially bilinearly.
 
-    Its kernel is a triangle 2 * factor wide in each direction, and it does not mix categories. A
-    ``fixed`` one never will, so it is grouped by category.
+    The kernel is a triangle 2 * factor wide in each direction and does not mix categories. A
+    ``fixed`` layer is not trained, and is grouped by category.
     """
     layer = nn.ConvTranspose2d(
         categories,

@@ -8,10 +8,7 @@ from streetseg.models.networks.unet2015 import UNet2015
 
 
 def two_normalised_convolutions(inputs: int, outputs: int) -> nn.Sequential:
-    """Two padded 3x3 convolutions, each with batch normalisation and ReLU.
-
-    Ioffe, Szegedy: Batch Normalization (2015).
-    """
+    """Two padded 3x3 convolutions with batch normalisation (Ioffe, Szegedy, 2015) and ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1),
         nn.BatchNorm2d(outputs),
@@ -25,11 +22,10 @@ def two_normalised_convolutions(inputs: int, outputs: int) -> nn.Sequential:
 class MiniUnet(UNet2015):
     """Three encoder blocks (32, 64, 128 channels) and two decoder blocks (64, 32).
 
-    It has no paper of its own: it is `UNet2015` with three levels of half the width and batch
-    normalisation. Small published Cityscapes systems use networks of this size. H and W must be
-    multiples of 4.
+    It is `UNet2015` with three levels of half the width and batch normalisation, the size of small
+    published Cityscapes systems. H and W must be multiples of 4.
     """
 
     def __init__(self, categories: int) -> None:
-        """Build with random weights for a number of categories."""
+        """Build with random weights."""
         super().__init__(categories, widths=(32, 64, 128), block=two_normalised_convolutions)

@@ -1,4 +1,4 @@
-"""The U-Net of its paper.
+"""The original U-Net.
 
 Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation (2015).
 """
@@ -26,11 +26,10 @@ def two_convolutions(inputs: int, outputs: int) -> nn.Sequential:
 class UNet2015(nn.Module):
     """The U-Net of figure 1 of the paper: 23 convolutional layers, 64 to 1024 channels.
 
-    One thing differs: the paper's 3x3 convolutions are not padded and its skips are cropped, which
-    gives 388x388 pixels for 572x572. Here they are zero-padded, so the logits have the size of the
-    image and nothing is cropped. H and W must be multiples of 16 (2 to the number of levels below
-    the first). The paper does not give the rate of the dropout at the end of its contracting path;
-    here it is 0.5.
+    The paper's 3x3 convolutions are not padded and its skips are cropped (572x572 gives 388x388).
+    Here they are zero-padded, so the logits have the size of the image. H and W must be multiples
+    of 16 (2 to the number of levels below the first). The paper gives no rate for the dropout at
+    the end of the contracting path; here it is 0.5.
     """
 
     def __init__(
@@ -43,8 +42,6 @@ class UNet2015(nn.Module):
         """Build with random weights.
 
         Args:
-            categories: channels of the output.
-            channels: channels of the input.
             widths: channels of each level, from full resolution to the coarsest.
             block: builds the layers of a level from its input and output channels.
         """
