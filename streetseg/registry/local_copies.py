@@ -100,6 +100,7 @@ def read_version_info(folder: Path) -> VersionInfo:
             run_id=config["run_id"],
             data_version=config["data_version"],
             git_revision=config["git_revision"],
+            metrics={},
         )
     try:
         return VersionInfo.model_validate_json(path.read_bytes())

@@ -32,7 +32,7 @@ class ModelInfo(VersionInfo):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude_unset=True)
 
     def summary(self) -> dict[str, Any]:
         """The description of the model in JSON answers."""
@@ -76,7 +76,7 @@ def open_model(folder: Path, params: Params) -> ServedModel:
     for batch_size in range(2, settings.batch_size + 1):
         segmenter.logits(np.zeros((batch_size, *segmenter.size, 3), np.uint8))
     info = ModelInfo(
-        **read_version_info(folder).model_dump(),
+        **read_version_info(folder).model_dump(exclude_unset=True),
         size=segmenter.size,
         device=segmenter.device,
         precision=segmenter.precision,
