@@ -13,16 +13,11 @@ class Backoff:
 
     def __init__(self, first_s: float, max_s: float) -> None:
         """Start with a pause of at most ``first_s`` seconds; no pause exceeds ``max_s`` seconds."""
-        self._first_s = min(first_s, max_s)
         self._max_s = max_s
-        self._limit = self._first_s
+        self._limit = min(first_s, max_s)
 
     def next(self) -> float:
         """Seconds to wait now: half to all of the current limit, which then doubles."""
         pause = self._limit * random.uniform(0.5, 1)
         self._limit = min(2 * self._limit, self._max_s)
         return pause
-
-    def reset(self) -> None:
-        """Start over with the first pause, after a success."""
-        self._limit = self._first_s

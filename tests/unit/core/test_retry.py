@@ -5,12 +5,10 @@ from __future__ import annotations
 from streetseg.core.retry import Backoff
 
 
-def test_pauses_double_up_to_the_limit_and_start_over_after_a_reset() -> None:
+def test_pauses_double_up_to_the_limit() -> None:
     backoff = Backoff(first_s=1, max_s=5)
     for limit in (1, 2, 4, 5, 5):
         assert limit / 2 <= backoff.next() <= limit
-    backoff.reset()
-    assert 0.5 <= backoff.next() <= 1
 
 
 def test_the_first_pause_obeys_the_limit_too() -> None:
