@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from streetseg.config.params import Registry
     from streetseg.inference.segmenter import Segmenter
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load(model: str, registry: Registry | None = None) -> Segmenter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from streetseg.config.params import Registry
-from streetseg.core.errors import NoSuchVersionError
+from streetseg.core.errors import NoRegistryError, NoSuchVersionError
 from streetseg.evaluation.baseline import Champion
 from streetseg.registry.versions import CHAMPION, download_version, find
 from streetseg.tracking.store import connect
@@ -17,10 +17,11 @@ def find_champion(params: Registry) -> Champion | None:
     Raises:
         StreetsegError: the registry does not answer, or the champion's files cannot be downloaded.
     """
-    client, name = connect(params), params.model_name
+    name = params.model_name
     try:
+        client = connect(params)
         version = find(client, name, CHAMPION)
-    except NoSuchVersionError:
+    except (NoRegistryError, NoSuchVersionError):
         print(f"{name} has no champion yet: nothing to compare with", file=sys.stderr)
         return None
     return Champion(version.version, download_version(client, version))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -81,7 +82,11 @@ def _describe(client: MlflowClient, version: ModelVersion) -> VersionInfo:
         data_version=version.tags.get("data_version"),
         git_revision=version.tags.get("git_revision"),
         pipeline_run=version.tags.get("pipeline_run"),
-        metrics={k: v for k, v in metrics.items() if k.startswith(("miou", "iou_"))},
+        metrics={
+            name: value
+            for name, value in metrics.items()
+            if name.startswith(("miou", "iou_")) and math.isfinite(value)
+        },
     )
 
 

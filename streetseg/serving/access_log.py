@@ -64,11 +64,12 @@ class AccessLogMiddleware:
             try:
                 await self._app(scope, receive, response.send)
             except Exception:
-                if response.status:
-                    raise
                 logger = logging.getLogger("streetseg.serving")
                 logger.exception("request %s failed", response.request_id)
-                await response.send_internal_error()
+                if not response.status:
+                    await response.send_internal_error()
+                elif response.status != 500:  # Starlette answers 500, then raises again
+                    raise
             finally:
                 self._log(scope, route, response, time.perf_counter() - started, trace_id)
 

@@ -77,7 +77,7 @@ def call(
     monkeypatch.setenv("KFP_NAMESPACE", NAMESPACE)
     monkeypatch.setenv("KFP_TOKEN", TOKEN)
     monkeypatch.setattr(client, "POLL_S", 0.001)
-    monkeypatch.setattr(commands, "IMAGE", "registry.example/streetseg-train:0.1.0")
+    monkeypatch.setattr(commands, "IMAGE", "registry.example/streetseg-train:0.2.0")
 
     def run(*arguments: str) -> Called:
         monkeypatch.setattr(sys, "argv", ["training", *arguments])
@@ -608,9 +608,9 @@ def test_a_certificate_must_be_trusted(
 @pytest.mark.parametrize(
     ("image", "warned"),
     [
-        ("streetseg-train:0.1.0", True),
-        ("team/streetseg-train:0.1.0", True),
-        ("registry.example/streetseg-train:0.1.0", False),
+        ("streetseg-train:0.2.0", True),
+        ("team/streetseg-train:0.2.0", True),
+        ("registry.example/streetseg-train:0.2.0", False),
         ("localhost:5000/streetseg-train", False),
     ],
 )

@@ -115,6 +115,8 @@ def test_an_exception_is_a_500_with_an_id_and_no_detail(caplog: pytest.LogCaptur
     assert answer.status_code == 500
     assert "r-1" in answer.json()["error"]
     assert "secret" not in answer.text
+    assert "request r-1 failed" in caplog.text, "the log has the traceback under that id"
+    assert "secret" in caplog.text
 
 
 def test_a_span_is_named_after_the_route_not_after_any_path(
