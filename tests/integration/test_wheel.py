@@ -99,7 +99,13 @@ def test_the_version_is_written_in_one_place_and_followed_everywhere(wheel: Path
     version = streetseg.__version__
     assert wheel.name.startswith(f"streetseg-{version}-")
     printed = subprocess.run(
-        ["make", "--eval", "print-version: ; @echo $(VERSION)", "print-version"],
+        [
+            "make",
+            "--no-print-directory",
+            "--eval",
+            "print-version: ; @echo $(VERSION)",
+            "print-version",
+        ],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
