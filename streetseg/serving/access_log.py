@@ -68,7 +68,7 @@ class AccessLogMiddleware:
                 logger.exception("request %s failed", response.request_id)
                 if not response.status:
                     await response.send_internal_error()
-                elif response.status != 500:  # Starlette answers 500, then raises again
+                elif not response.is_complete:  # Starlette raises again what it has answered
                     raise
             finally:
                 self._log(scope, route, response, time.perf_counter() - started, trace_id)
@@ -103,6 +103,7 @@ class ResponseWrapper:
         status: 0 until the response has started.
         model_version: the version that the response names; empty if none.
         error: the message of an error response; empty for others.
+        is_complete: whether the response has come to its end.
     """
 
     def __init__(self, request_id: str, current_version: Callable[[], str], send: Send) -> None:
@@ -110,6 +111,7 @@ class ResponseWrapper:
         is_usable = re.fullmatch(r"[\w.-]{1,64}", request_id, re.ASCII)
         self.request_id = request_id if is_usable else uuid.uuid4().hex
         self.status, self.model_version, self.error = 0, "", ""
+        self.is_complete = False
         self._current_version = current_version
         self._send = send
         self._error_start: Message | None = None
@@ -117,6 +119,8 @@ class ResponseWrapper:
 
     async def send(self, message: Message) -> None:
         """Send on; an error is held back until its body is complete."""
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self.is_complete = True
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
