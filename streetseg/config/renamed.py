@@ -22,14 +22,26 @@ RENAMED = {
 """Old key path to new key path. The error about an old name in a file gives the new one."""
 
 
+FORMER = {current: former for former, current in RENAMED.items()}
+
+
 def with_current_names(section: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Rename the settings below the key path ``path``, such as ``train``, to the current names.
 
     Settings that were stored with a model or a run keep their old names.
     """
-    current: dict[str, Any] = {}
+    return _renamed(section, path, RENAMED)
+
+
+def with_former_names(section: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The reverse of :func:`with_current_names`, in the same order."""
+    return _renamed(section, path, FORMER)
+
+
+def _renamed(section: Mapping[str, Any], path: str, names: Mapping[str, str]) -> dict[str, Any]:
+    renamed: dict[str, Any] = {}
     for key, value in section.items():
-        old = f"{path}.{key}"
-        name = RENAMED.get(old, old).removeprefix(f"{path}.")
-        current[name] = with_current_names(value, old) if isinstance(value, Mapping) else value
-    return current
+        key_path = f"{path}.{key}"
+        name = names.get(key_path, key_path).removeprefix(f"{path}.")
+        renamed[name] = _renamed(value, key_path, names) if isinstance(value, Mapping) else value
+    return renamed

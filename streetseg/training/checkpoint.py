@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from streetseg.config.params import Params
-from streetseg.config.renamed import RENAMED
+from streetseg.config.renamed import with_former_names
 from streetseg.core.atomic_files import os_reason, unfinished_path
 from streetseg.core.errors import StoppedError, StreetsegError, one_line
 from streetseg.data.dataset import PreparedDataset
@@ -110,11 +110,12 @@ class Checkpoint:
     ) -> None:
         """Use the file ``path``."""
         settings = params.train.model_dump(mode="json", exclude=set(CHANGEABLE))
-        bound_to = json.dumps([params.model.model_dump(), settings, dataset.version])
         self.path = path
         self.world = world
-        self.fingerprint = _sha256(bound_to)
-        self.former_fingerprint = _sha256(_with_former_names(bound_to))
+        self.fingerprint, self.former_fingerprint = (
+            _sha256(json.dumps([params.model.model_dump(), names, dataset.version]))
+            for names in (settings, with_former_names(settings, "train"))
+        )
         self.interval_s = 60 * params.train.checkpoint_minutes
         self.saved_at = time.monotonic()
 
@@ -218,14 +219,6 @@ class Checkpoint:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _with_former_names(settings: str) -> str:
-    """Settings in JSON, under the key names of older releases."""
-    for former, current in RENAMED.items():
-        key, former_key = current.rpartition(".")[2], former.rpartition(".")[2]
-        settings = settings.replace(f'"{key}":', f'"{former_key}":')
-    return settings
 
 
 def _random_state() -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from streetseg.config.params import RECIPES, Params, load_params, load_recipe, parse_overrides
-from streetseg.config.renamed import RENAMED, with_current_names
+from streetseg.config.renamed import RENAMED, with_current_names, with_former_names
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import REPOSITORY
 
@@ -108,6 +109,8 @@ def test_stored_settings_are_read_under_todays_names() -> None:
         "accumulation_steps": 2,
         "loss": {"class_weight_power": 0.5, "dice": 1.0},
     }
+    there_and_back = with_former_names(with_current_names(stored, "train"), "train")
+    assert json.dumps(there_and_back) == json.dumps(stored), "in the same order too"
 
 
 @pytest.mark.parametrize(
