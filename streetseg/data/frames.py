@@ -16,10 +16,10 @@ import xxhash
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
 from streetseg.data.sources import Frame
-from streetseg.images.decode import decode_ids, decode_image
+from streetseg.images.decode import decode_ids, decode_image, refuse_lossy
 from streetseg.images.encode import encode_png
 from streetseg.images.errors import BadImageError
-from streetseg.images.headers import png_depth
+from streetseg.images.headers import PNG_GRAY, png_color_type, png_depth
 from streetseg.images.resize import resize_ids, resize_rgb
 
 
@@ -171,8 +171,11 @@ def decode_labels(data: bytes, labels: LabelSpace) -> np.ndarray:
     """
     if labels.encoding == "ids":
         return decode_ids(data)
-    if (depth := png_depth(data)) not in (8, None):
-        raise BadImageError(f"has {depth} bits a channel, where 8 are expected")
+    refuse_lossy(data)
+    if png_depth(data) == 16:
+        raise BadImageError("has 16 bits a channel, where 8 are expected")
+    if labels.encoding == "red" and png_color_type(data) == PNG_GRAY:
+        return decode_ids(data)
     rgb = decode_image(data)
     if labels.encoding == "red":
         return np.ascontiguousarray(rgb[..., 0])

@@ -13,10 +13,16 @@ from PIL import Image, UnidentifiedImageError
 
 from streetseg.core.errors import StreetsegError
 from streetseg.images.errors import BadImageError
-from streetseg.images.headers import FORMATS, Header, image_format, png_depth, read_header
+from streetseg.images.headers import FORMATS, LOSSY, Header, image_format, png_depth, read_header
 
 MAX_PIXELS = 250_000_000
 """The default limit: far above any camera, far below a decompression bomb."""
+
+LOSSY_REASON = "is {}, which does not keep ids exactly: draw the labels again, as PNG"
+LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
+"""Formats of label images, as Pillow calls them."""
+LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+"""Pillow's names of lossy compressions in a TIFF."""
 
 
 def decode_image(data: bytes, *, max_pixels: int | None = None) -> np.ndarray:
@@ -49,13 +55,16 @@ def decode_ids(data: bytes) -> np.ndarray:
     """Decode an image of ids to upright uint8[H, W]: a pixel's value, or palette index, is its id.
 
     Raises:
-        BadImageError: truncated, not an image, or not one 8-bit channel.
+        BadImageError: truncated, not an image, of a lossy format, or not one 8-bit channel.
     """
+    refuse_lossy(data)
     header = _header_if_supported(data)
     if header and header.plain_png == "mono":
         return _upright(_decode_plain_png(header)[..., 0], header.orientation)
     try:
-        with Image.open(BytesIO(header.data if header else data)) as image:
+        with Image.open(BytesIO(header.data if header else data), formats=LOSSLESS) as image:
+            if image.info.get("compression") in LOSSY_TIFF:
+                raise BadImageError(LOSSY_REASON.format("a lossy TIFF"))
             mode, ids = image.mode, np.array(image, np.uint8)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
         raise BadImageError("cannot be decoded") from None
@@ -72,13 +81,24 @@ def decode_instances(data: bytes) -> np.ndarray:
     """Decode an image of instance ids to upright uint16[H, W].
 
     Raises:
-        BadImageError: truncated, not an image, or not one 16-bit channel.
+        BadImageError: truncated, not an image, of a lossy format, or not one 16-bit channel.
     """
+    refuse_lossy(data)
     header = _header_if_supported(data)
     ids = _decode(header.data if header else data, cv2.IMREAD_UNCHANGED)
     if ids.dtype != np.uint16 or ids.ndim != 2:
         raise BadImageError("is not one channel of 16-bit instance ids")
     return _upright(ids, header.orientation if header else 1)
+
+
+def refuse_lossy(data: bytes) -> None:
+    """Raise BadImageError for a format that does not keep ids, such as JPEG and WebP.
+
+    At every edge a lossy image holds values between the two ids, which are often ids themselves.
+    Lossless files of such a format are refused too.
+    """
+    if (name := image_format(data)) in LOSSY:
+        raise BadImageError(LOSSY_REASON.format(name))
 
 
 def read_image(path: Path, decode: Callable[[bytes], np.ndarray] = decode_image) -> np.ndarray:

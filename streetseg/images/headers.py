@@ -44,6 +44,9 @@ SIGNATURES = {
 }
 """The offset and the bytes that identify each format."""
 
+LOSSY = ("JPEG", "WEBP", "HEIC", "HEIF", "AVIF", "JPEG 2000", "JPEG 2000 codestream", "JPEG XL")
+"""Formats that change pixels, or may have changed them: WebP, AVIF and others do either."""
+
 PNG_GRAY, PNG_RGB, PNG_PALETTE = 0, 2, 3
 PNG_CHANNELS = {PNG_GRAY: 1, PNG_RGB: 3, PNG_PALETTE: 1, 4: 2, 6: 4}
 """Channels of each colour type, PNG specification, section 11.2.1."""
@@ -84,7 +87,22 @@ def image_format(data: bytes) -> str | None:
 
 def png_depth(data: bytes) -> int | None:
     """Bits a channel of a PNG; None for another format."""
-    return data[24] if data.startswith(PNG_SIGNATURE) and len(data) > 24 else None
+    return data[24] if data.startswith(PNG_SIGNATURE) and len(data) > 25 else None
+
+
+def png_color_type(data: bytes) -> int | None:
+    """The colour type of a PNG, such as ``PNG_PALETTE``; None for another format."""
+    return data[25] if png_depth(data) is not None else None
+
+
+def png_palette(data: bytes) -> np.ndarray | None:
+    """The RGB colours uint8[n, 3] of a sound palette PNG; None for any other image."""
+    if png_color_type(data) != PNG_PALETTE:
+        return None
+    for kind, start, end in _png_chunks(data):
+        if kind == b"PLTE":
+            return np.frombuffer(data[start + 8 : end - 4], np.uint8).reshape(-1, 3)
+    return None
 
 
 def read_header(data: bytes, max_pixels: int) -> Header:
