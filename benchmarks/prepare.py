@@ -43,7 +43,7 @@ def notebook(frame: Frame, out: Path, size: tuple[int, int]) -> None:
     image = np.array(Image.open(frame.image).convert("RGB"))
     ids = np.array(Image.open(frame.label))
     categories = {
-        label.id: int(SOURCE.labels.category_of[label.id % 256]) for label in SOURCE.labels.labels
+        label.id: int(SOURCE.labels.category_of[label.id]) for label in SOURCE.labels.drawn
     }
     mask: np.ndarray = pd.DataFrame(ids).replace(categories).to_numpy().astype(np.uint8)
     height, width = size

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from streetseg.core.errors import StreetsegError
-from streetseg.data.labels import LabelSpace
+from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.images.decode import decode_ids, read_image
 
 FORMAT = 2
@@ -48,6 +48,7 @@ class PreparedDataset:
             self.source: str = description["source"]
             self.cities_are_places: bool = description["cities_are_places"]
             self.labels = LabelSpace.from_dict(description["label_space"])
+            self._refuse_negative_ids()
         except (FileNotFoundError, NotADirectoryError):
             raise StreetsegError(
                 f"{path} holds no prepared dataset: make one with 'streetseg prepare'"
@@ -63,6 +64,16 @@ class PreparedDataset:
             raise StreetsegError(
                 f"{path} holds a damaged dataset: prepare or fetch it again"
             ) from None
+
+    def _refuse_negative_ids(self) -> None:
+        """Refuse data in which an older version took 255 for the id -1."""
+        if len(self.labels.drawn) == len(self.labels.labels) or self.labels.known[IGNORE]:
+            return
+        if IGNORE in np.concatenate([np.empty(0, int), *self.index["label_ids"]]):
+            raise StreetsegError(
+                f"{self.path} counts pixels of id 255 to the label of id -1, as versions before "
+                "0.2.0 did: prepare it again"
+            )
 
     @cached_property
     def version(self) -> str:

@@ -186,10 +186,10 @@ def _ids_of_colors(rgb: np.ndarray, labels: LabelSpace) -> np.ndarray:
     packed = rgb.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     ids = np.zeros(packed.shape, np.uint8)
     assigned = np.zeros(packed.shape, bool)
-    for label in labels.labels:
+    for label in labels.drawn:
         red, green, blue = label.color
         matches = packed == (red << 16 | green << 8 | blue)
-        ids[matches] = label.id % 256
+        ids[matches] = label.id
         assigned |= matches
     if not assigned.all():
         color = tuple(rgb[~assigned][0].tolist())

@@ -43,6 +43,7 @@ class Label:
     """An id in a data set's label images."""
 
     id: Annotated[int, Field(ge=-1, le=255)]
+    """Label images never hold a negative id: Cityscapes has -1, and does not draw it."""
     name: str
     category: str | None = None
     """The category it is merged into; None to ignore its pixels in training and scores."""
@@ -72,7 +73,10 @@ class LabelSpace:
             StreetsegError: there is no such label space, or it is invalid.
         """
         path = find_yaml(name, LABEL_SPACES, folder, f"no label space named '{name}'")
-        return cls.from_dict(read_yaml(path), str(path))
+        space = cls.from_dict(read_yaml(path), str(path))
+        if space.encoding == "colors" and len(space.drawn) < len(space.labels):
+            raise StreetsegError(f"{path}: labels that are drawn as colours have ids of 0 to 255")
+        return space
 
     @classmethod
     def from_dict(cls, table: dict[str, Any], origin: str = "label space") -> LabelSpace:
@@ -84,17 +88,20 @@ class LabelSpace:
     def _refuse_contradictions(self, origin: str) -> None:
         unique: dict[str, list[str]] = {
             "category": self.names,
-            "label id": [str(label.id % 256) for label in self.labels],
+            "label id": [str(label.id) for label in self.labels],
         }
         if self.encoding == "colors":
             unique["colour"] = [str(label.color) for label in self.labels]
         for what, values in unique.items():
             if duplicates := [value for value in values if values.count(value) > 1]:
                 raise StreetsegError(f"{origin}: the {what} {duplicates[0]} occurs twice")
-        used = {label.category for label in self.labels}
+        used = {label.category for label in self.drawn}
         for name in self.names:
             if name not in used:
-                raise StreetsegError(f"{origin}: no label is merged into the category '{name}'")
+                raise StreetsegError(
+                    f"{origin}: no label with an id of 0 to 255 is merged into the category "
+                    f"'{name}'"
+                )
         for label in self.labels:
             if label.category is not None and label.category not in self.names:
                 raise StreetsegError(
@@ -121,28 +128,30 @@ class LabelSpace:
         return np.array([category.color for category in self.categories], np.uint8)
 
     @cached_property
-    def category_of(self) -> np.ndarray:
-        """Lookup table from label id to category id: uint8[256], ``IGNORE`` where there is none.
+    def drawn(self) -> tuple[Label, ...]:
+        """The labels that a label image can hold."""
+        return tuple(label for label in self.labels if label.id >= 0)
 
-        A negative id is at its value modulo 256, as an unsigned byte stores it.
-        """
+    @cached_property
+    def category_of(self) -> np.ndarray:
+        """Lookup table from label id to category id: uint8[256], ``IGNORE`` where there is none."""
         table = np.full(256, IGNORE, np.uint8)
-        for label in self.labels:
+        for label in self.drawn:
             if label.category is not None:
-                table[label.id % 256] = self.category_id(label.category)
+                table[label.id] = self.category_id(label.category)
         return table
 
     @cached_property
     def known(self) -> np.ndarray:
         """Which ids a label image may hold: bool[256]."""
         known = np.zeros(256, bool)
-        known[[label.id % 256 for label in self.labels]] = True
+        known[[label.id for label in self.drawn]] = True
         return known
 
     @cached_property
     def ignored_in_eval(self) -> np.ndarray:
         """Which label ids the official evaluation ignores: bool[256], True where undefined."""
         ignored = np.ones(256, bool)
-        for label in self.labels:
-            ignored[label.id % 256] = label.ignore_in_eval
+        for label in self.drawn:
+            ignored[label.id] = label.ignore_in_eval
         return ignored

@@ -262,8 +262,8 @@ def _labels(dataset: PreparedDataset) -> pd.DataFrame:
     present = dataset.index["label_ids"].explode().value_counts()
     return pd.DataFrame(
         [
-            {"name": label.name, "frames": int(present.get(label.id % 256, 0))}
-            for label in dataset.labels.labels
+            {"name": label.name, "frames": int(present.get(label.id, 0))}
+            for label in dataset.labels.drawn
             if not label.ignore_in_eval
         ]
     )

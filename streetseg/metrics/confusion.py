@@ -41,9 +41,9 @@ def representative_ids(space: LabelSpace) -> np.ndarray:
     """A label id of each category, uint8[categories]: its first evaluated one, else its first."""
     ids = []
     for category in space.names:
-        members = [label for label in space.labels if label.category == category]
+        members = [label for label in space.drawn if label.category == category]
         evaluated = [label for label in members if not label.ignore_in_eval]
-        ids.append((evaluated or members)[0].id % 256)
+        ids.append((evaluated or members)[0].id)
     return np.array(ids, np.uint8)
 
 

@@ -31,9 +31,10 @@ FIRST_INSTANCE = 1000
 
 def instance_categories(labels: LabelSpace) -> list[str]:
     """The categories whose labels all have instances and a mean size."""
-    drawn = [label for label in labels.labels if label.id >= 0]
     without = {
-        label.category for label in drawn if not label.instances or label.name not in MEAN_SIZE
+        label.category
+        for label in labels.drawn
+        if not label.instances or label.name not in MEAN_SIZE
     }
     return [category for category in labels.names if category not in without]
 

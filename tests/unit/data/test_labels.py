@@ -39,7 +39,8 @@ def test_categories_have_the_ids_that_cityscapes_gives_them(space: LabelSpace) -
 def test_every_id_becomes_its_category_and_every_other_byte_is_ignored(space: LabelSpace) -> None:
     expected = np.full(256, IGNORE)
     for label in official:
-        expected[label.id] = label.categoryId  # -1 is stored as 255
+        if label.id >= 0:  # json2labelImg never draws -1
+            expected[label.id] = label.categoryId
     np.testing.assert_array_equal(space.category_of, expected)
     assert space.category_of.dtype == np.uint8
 
@@ -87,7 +88,7 @@ def test_a_space_says_how_its_pictures_hold_ids(name: str, encoding: str) -> Non
 @pytest.mark.parametrize("name", SHIPPED)
 def test_an_id_is_known_if_the_space_has_a_label_of_it(name: str) -> None:
     space = LabelSpace.load(name)
-    assert set(np.flatnonzero(space.known)) == {label.id % 256 for label in space.labels}
+    assert set(np.flatnonzero(space.known)) == {label.id for label in space.labels} - {-1}
     assert (space.category_of[~space.known] == IGNORE).all()
     assert space.ignored_in_eval[~space.known].all()
 
@@ -125,10 +126,31 @@ def test_a_space_holds_ids_unless_it_says_otherwise() -> None:
     assert space.palette.tolist() == [[1, 1, 1], [2, 2, 2]]
 
 
-def test_ids_that_one_byte_cannot_tell_apart_are_refused() -> None:
-    labels = [{"id": -1, "name": "plate"}, {"id": 255, "name": "unlabelled"}]
-    with pytest.raises(StreetsegError, match=r"mine: the label id 255 occurs twice"):
-        LabelSpace.from_dict({**SMALL, "labels": [*SMALL["labels"], *labels]}, "mine")
+def test_a_negative_id_is_not_255() -> None:
+    plate = {"id": -1, "name": "plate", "category": "rest"}
+    labels = [*SMALL["labels"], plate]
+    space = LabelSpace.from_dict({**SMALL, "labels": labels})
+    assert (space.category_of[255], bool(space.known[255])) == (IGNORE, False)
+    assert space.ignored_in_eval[255]
+    labels.append({"id": 255, "name": "unlabelled", "category": "ground"})
+    space = LabelSpace.from_dict({**SMALL, "labels": labels})
+    assert (space.category_of[255], bool(space.known[255])) == (0, True)
+    assert not space.ignored_in_eval[255]
+
+
+def test_a_category_of_negative_ids_alone_is_refused() -> None:
+    labels = [SMALL["labels"][0], {"id": -1, "name": "plate", "category": "rest"}]
+    with pytest.raises(StreetsegError, match=r"mine: no label with an id of 0 .* category 'rest'"):
+        LabelSpace.from_dict({**SMALL, "labels": labels}, "mine")
+
+
+def test_a_colour_cannot_stand_for_a_negative_id(tmp_path: Path) -> None:
+    plate = {"id": -1, "name": "plate", "color": [1, 2, 3]}
+    colored = [{**label, "color": [9, 9, n]} for n, label in enumerate(SMALL["labels"])]
+    table = {**SMALL, "encoding": "colors", "labels": [*colored, plate]}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(table))
+    with pytest.raises(StreetsegError, match=r"small\.yaml: labels that are drawn as colours"):
+        LabelSpace.load("small.yaml", tmp_path)
 
 
 def test_a_space_is_read_from_a_file_beside_the_source(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import xxhash
 
 from streetseg.core.errors import StreetsegError
-from streetseg.data.dataset import PreparedDataset
+from streetseg.data.dataset import INDEX, PreparedDataset
 from streetseg.data.labels import LabelSpace
 from streetseg.data.prepare import prepare
 from streetseg.images.decode import decode_ids
@@ -192,6 +193,17 @@ def test_a_defect_is_one_clear_line_and_leaves_no_dataset(
     assert "\n" not in str(caught.value)
     left = {path.name for path in tmp_path.iterdir()}
     assert left in ({"source"}, {"source", "prepared.partial"})
+
+
+def test_data_that_took_255_for_license_plates_is_prepared_again(
+    source: Path, tmp_path: Path
+) -> None:
+    folder = prepare(small_recipe(source, tmp_path / "prepared"))
+    index = pd.read_parquet(folder / INDEX)
+    index.at[0, "label_ids"] = [7, 255]
+    index.to_parquet(folder / INDEX, index=False)
+    with pytest.raises(StreetsegError, match=r"id 255 to the label of id -1, .*: prepare it again"):
+        PreparedDataset(folder)
 
 
 def test_a_shard_that_was_cut_short_is_named(source: Path, tmp_path: Path) -> None:

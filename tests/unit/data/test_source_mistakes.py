@@ -81,7 +81,7 @@ LABEL_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a category without a label": (
         {"categories": [*OWN_LABELS["categories"], {"name": "sky", "color": [0, 0, 9]}]},
-        "no label is merged into the category 'sky'",
+        "no label with an id of 0 to 255 is merged into the category 'sky'",
     ),
     "a category twice": (
         {"categories": [*OWN_LABELS["categories"], OWN_LABELS["categories"][0]]},

@@ -9,7 +9,7 @@ import pytest
 from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official  # noqa: N813
 
 from streetseg.core.errors import StreetsegError
-from streetseg.data.labels import Category, Label, LabelSpace
+from streetseg.data.labels import LabelSpace
 from streetseg.evaluation.masks import score_folders
 from streetseg.images.encode import encode_png
 from streetseg.metrics.confusion import (
@@ -206,16 +206,16 @@ def test_masks_that_cannot_be_scored_are_named(
     assert "\n" not in str(caught.value)
 
 
-def test_a_category_whose_only_id_is_negative_is_counted_as_it_is_drawn() -> None:
-    colors = {"a": (0, 0, 0), "b": (1, 1, 1)}
-    space = LabelSpace(
-        "two",
-        tuple(Category(name, color) for name, color in colors.items()),
-        (Label(0, "a", "a"), Label(-1, "b", "b")),
-    )
-    truth, categories = np.array([[0, 255]], np.uint8), np.array([[0, 1]], np.uint8)
-    scores = score(confusion_of_categories(truth, categories, space), space)
-    assert scores.iou == scores.iou_official == {"a": 1, "b": 1}
+def test_255_is_no_vehicle_in_truth_and_prediction(folders: tuple[Path, Path]) -> None:
+    predictions, truth = folders
+    half = all_of(7)
+    half[:12] = 255
+    for path in (predictions / "a_0_0.png", truth / "a_0_0_gtFine_labelIds.png"):
+        sound = path.read_bytes()
+        path.write_bytes(encode_png(half))
+        with pytest.raises(StreetsegError, match=rf"{path} holds id 255, .* does not define"):
+            score_folders(*folders, SPACE)
+        path.write_bytes(sound)
 
 
 def test_ids_without_a_category_may_be_in_the_truth_alone(tmp_path: Path) -> None:
