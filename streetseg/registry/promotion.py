@@ -22,7 +22,14 @@ from streetseg.core.errors import NoSuchVersionError, StreetsegError
 from streetseg.core.provenance import user
 from streetseg.evaluation.result import Evaluation
 from streetseg.evaluation.verdict import Verdict
-from streetseg.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, find
+from streetseg.registry.versions import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    ModelVersion,
+    find,
+    no_model,
+)
 from streetseg.tracking.store import connect, translate_errors
 
 if TYPE_CHECKING:
@@ -122,19 +129,27 @@ def judged_against(evaluation: Evaluation, verdict: Verdict) -> str | None:
 
 
 def rollback(params: Registry, reason: str = "") -> ModelVersion:
-    """Make the previous champion the champion again, and the champion ``previous``.
+    """Make the last former champion of :func:`history` the champion again.
+
+    The champion becomes ``previous``. Deleted versions are skipped, with a message on standard
+    error.
 
     Raises:
-        StreetsegError: there is no previous champion, or someone else promotes.
+        StreetsegError: there is no former champion, or someone else promotes.
     """
     client, name = connect(params), params.model_name
-    chosen = find(client, name, PREVIOUS)
-    if CHAMPION in chosen.aliases:
-        raise StreetsegError(
-            f"version {chosen.version} of {name} is the champion and the previous one: promote "
-            "the version you want back by its number"
-        )
-    return _move_champion(client, chosen, _read_model(client, name), "rollback", reason)
+    model = _read_model(client, name)
+    for version in _former_champions(model):
+        try:
+            chosen = find(client, name, version)
+        except NoSuchVersionError:
+            print(f"version {version} of {name}, a former champion, is deleted", file=sys.stderr)
+            continue
+        return _move_champion(client, chosen, model, "rollback", reason)
+    raise StreetsegError(
+        f"the history of {name} has no former champion to go back to: promote the version you want "
+        "by its number"
+    )
 
 
 def history(params: Registry) -> list[Move]:
@@ -143,9 +158,11 @@ def history(params: Registry) -> list[Move]:
     Raises:
         StreetsegError: the registry does not answer, or holds no such model.
     """
-    client, name = connect(params), params.model_name
-    with translate_errors(f"cannot read the history of {name}"):
-        model = client.get_registered_model(name)
+    return _moves(_read_model(connect(params), params.model_name))
+
+
+def _moves(model: RegisteredModel) -> list[Move]:
+    """The recorded moves, and between them those that must have been made in MLflow."""
     moves: list[Move] = []
     champion = None
     for move in _recorded_moves(model.tags):
@@ -157,14 +174,37 @@ def history(params: Registry) -> list[Move]:
     return moves if current == champion else [*moves, Move(champion, current)]
 
 
+def _former_champions(model: RegisteredModel) -> list[str]:
+    """The versions that were the champion before the present one, the latest first."""
+    moves, champion = _moves(model), _champion_of(model)
+    *_, last = [Move(None, None), *_recorded_moves(model.tags)]
+    # A promotion sets `previous` last: without it, this one was interrupted before its version
+    # served.
+    if last.before == champion != last.after and _alias(model, PREVIOUS) != last.before:
+        moves = moves[:-2]
+    former = dict.fromkeys(move.before for move in reversed(moves))
+    return [version for version in former if version and version != champion]
+
+
 def _read_model(client: MlflowClient, name: str) -> RegisteredModel:
-    with translate_errors(f"cannot look up the champion of {name}"):
-        return client.get_registered_model(name)
+    from mlflow.exceptions import MlflowException
+
+    with translate_errors(f"cannot read the history of {name}"):
+        try:
+            return client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise no_model(client, name) from None
+
+
+def _alias(model: RegisteredModel, alias: str) -> str | None:
+    version = model.aliases.get(alias)
+    return None if version is None else str(version)
 
 
 def _champion_of(model: RegisteredModel) -> str | None:
-    version = model.aliases.get(CHAMPION)
-    return None if version is None else str(version)
+    return _alias(model, CHAMPION)
 
 
 def _move_champion(
@@ -198,7 +238,7 @@ def _move_champion(
             with translate_errors(
                 f"version {chosen.version} of {name} is the champion, but the alias '{PREVIOUS}' "
                 f"is not set to version {before}",
-                "set it in MLflow if you want to roll back",
+                "'streetseg rollback' returns to it all the same",
             ):
                 client.set_registered_model_alias(name, PREVIOUS, before)
         promoted = find(client, name, chosen.version)
@@ -213,11 +253,10 @@ def _move_champion(
 def _complete(client: MlflowClient, model: RegisteredModel) -> None:
     """Set ``previous``, if the promotion of the champion was killed before it did."""
     *_, last = [Move(None, None), *_recorded_moves(model.tags)]
-    previous = str(model.aliases.get(PREVIOUS))
-    if not last.before or last.before == previous or last.after != _champion_of(model):
+    if last.before in (None, _alias(model, PREVIOUS)) or last.after != _champion_of(model):
         return
     with suppress(NoSuchVersionError):  # it may have been deleted since
-        version = find(client, model.name, last.before).version
+        version = find(client, model.name, str(last.before)).version
         with translate_errors(f"cannot complete the promotion of {model.name}"):
             client.set_registered_model_alias(model.name, PREVIOUS, version)
 

@@ -68,11 +68,16 @@ def versions(params: Registry) -> list[ModelVersion]:
     with translate_errors(f"cannot list the versions of {name}"):
         registered = search(client, f"name = '{name}'")
     if not registered:
-        raise StreetsegError(
-            f"the registry {redact(client.tracking_uri)} has no model '{name}': run "
-            "'streetseg register' first, or set MLFLOW_TRACKING_URI or registry.model_name"
-        )
+        raise no_model(client, name)
     return sorted(registered, key=lambda each: int(each.version), reverse=True)
+
+
+def no_model(client: MlflowClient, name: str) -> NoSuchVersionError:
+    """The error for a registered model that does not exist."""
+    return NoSuchVersionError(
+        f"the registry {redact(client.tracking_uri)} has no model '{name}': run "
+        "'streetseg register' first, or set MLFLOW_TRACKING_URI or registry.model_name"
+    )
 
 
 def search(client: MlflowClient, filter_string: str) -> list[ModelVersion]:

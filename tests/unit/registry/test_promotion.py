@@ -193,6 +193,40 @@ def test_a_champion_made_in_mlflow_serves_and_the_history_shows_the_gap(
     ]
 
 
+@pytest.mark.parametrize(
+    ("in_mlflow", "back"), [(["3"], "2"), (["1"], "2"), (["3", "1"], "2"), ([None], "2")]
+)
+def test_rollback_goes_where_the_history_does_whoever_moved_the_champion(
+    registry: Registry, client: MlflowClient, in_mlflow: list[str | None], back: str
+) -> None:
+    name = registry.model_name
+    promote(registry, "1")
+    promote(registry, "2")
+    for version in in_mlflow:
+        if version:
+            client.set_registered_model_alias(name, "champion", version)
+        else:
+            client.delete_registered_model_alias(name, "champion")
+    assert history(registry)[-1].before == back
+    assert rollback(registry).version == champion(registry) == back
+    if version := in_mlflow[-1]:
+        assert find(client, name, "previous").version == version
+        assert rollback(registry).version == version
+
+
+def test_rollback_skips_a_deleted_champion_and_says_so(
+    registry: Registry, client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promote(registry, "1")
+    promote(registry, "2")
+    client.set_registered_model_alias(registry.model_name, "champion", "3")
+    client.delete_model_version(registry.model_name, "2")
+    assert rollback(registry).version == "1"
+    assert f"version 2 of {registry.model_name}, a former champion, is deleted" in (
+        capsys.readouterr().err
+    )
+
+
 def test_a_champion_that_was_deleted_is_told(registry: Registry, client: MlflowClient) -> None:
     promote(registry, "1")
     client.delete_model_version(registry.model_name, "1")
@@ -232,11 +266,10 @@ def test_without_a_previous_champion_there_is_no_way_back(
     registry: Registry, client: MlflowClient
 ) -> None:
     promote(registry, "1")
-    with pytest.raises(StreetsegError, match="alias 'previous'"):
-        rollback(registry)
-    client.set_registered_model_alias(registry.model_name, "previous", "1")
-    with pytest.raises(StreetsegError, match="is the champion and the previous one"):
-        rollback(registry)
+    for _ in range(2):
+        with pytest.raises(StreetsegError, match="no former champion to go back to: promote"):
+            rollback(registry)
+        client.set_registered_model_alias(registry.model_name, "previous", "1")
 
 
 def test_a_reason_is_not_a_novel(registry: Registry) -> None:
