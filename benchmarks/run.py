@@ -17,7 +17,7 @@ from harness import COLUMNS, OUT, show
 from streetseg.core.parallel import cores
 
 HERE = Path(__file__).parent
-NOT_BENCHMARKS = {"harness", "run"}
+NOT_BENCHMARKS = {"harness", "older", "run"}
 UNMEASURED = {
     "train U-Net EfficientNet-B3 at 1024x512 on a GPU: ours / peer >= 3": "a GPU",
     "train SegFormer-B3 at 1024x512 on a GPU: ours / peer >= 2": "a GPU",

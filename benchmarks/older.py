@@ -1,0 +1,131 @@
+"""This build beside an older one: preparing, training and answering take turns.
+
+    python benchmarks/older.py --revision REVISION [--rounds 7]
+
+The older build is a checkout of its revision that runs in this environment. Commands are compared,
+not functions, because modules move between builds; a command's time includes its start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from harness import OUT, Claim, report, seconds, source_frames
+from serve import OURS, photo, timed, trained_model
+
+from scripts.servers import running
+from streetseg.core.provenance import REPOSITORY
+
+GOAL = "ours / peer <= 1.02"
+FRAMES, ANSWERS = 128, 12
+SMALL_NETWORK = ("prepare.size=[128,256]", "model.encoder=resnet18", "model.encoder_weights=none")
+SHORT_TRAINING = ("train.epochs=4", "train.batch_size=4", "train.num_workers=0")
+
+
+class Build:
+    """A checkout of streetseg, and a folder for what its commands write."""
+
+    def __init__(self, name: str, checkout: Path) -> None:
+        """Use ``checkout`` with the packages of this environment."""
+        self.checkout = checkout
+        self.work = OUT / f"build-{name}"
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.environment = {**os.environ, "PYTHONPATH": str(checkout)}
+
+    def prepare(self, root: Path, *settings: str) -> None:
+        """Prepare the frames below ``root`` from nothing."""
+        shutil.rmtree(self.work / "prepared", ignore_errors=True)
+        self._run("prepare", root, settings)
+
+    def train(self, root: Path) -> None:
+        """Train a small network on what was prepared last, from nothing."""
+        shutil.rmtree(self.work / "model", ignore_errors=True)
+        out = ("--out", str(self.work / "model"))
+        self._run("train", root, (*SMALL_NETWORK, *SHORT_TRAINING), *out)
+
+    @contextmanager
+    def serving(self, model: Path) -> Iterator[int]:
+        """The port of a service with a model artifact."""
+        environment = self.environment | {"STREETSEG_SET": f"serve.model={model}"}
+        log = self.work / "serve.log"
+        command = [sys.executable, *OURS]
+        with running(command, "/readyz", log, environment, self.checkout) as server:
+            yield server.port
+
+    def _run(self, verb: str, root: Path, settings: tuple[str, ...], *options: str) -> None:
+        paths = (
+            f"data.root={root}",
+            f"data.prepared={self.work / 'prepared'}",
+            f"registry.tracking_uri=sqlite:///{self.work / 'mlflow.db'}",
+        )
+        sets = [word for setting in (*paths, *settings) for word in ("--set", setting)]
+        command = [sys.executable, "-m", "streetseg", verb, *sets, *options]
+        subprocess.run(
+            command, check=True, cwd=self.checkout, env=self.environment, stdout=subprocess.DEVNULL
+        )
+
+
+@contextmanager
+def checkout(revision: str) -> Iterator[Path]:
+    """A revision of this repository in a folder of its own, for the length of a block."""
+    folder = OUT / "older"
+    worktree = ["git", "-C", str(REPOSITORY), "worktree"]
+    subprocess.run([*worktree, "add", "--quiet", "--detach", folder, revision], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run([*worktree, "remove", "--force", folder], check=True)
+
+
+def answers(builds: dict[str, Build], rounds: int) -> dict[str, float]:
+    """The median seconds of an answer to one client, by build; a small network hides nothing."""
+    model, image = trained_model("tu-tf_efficientnet_lite0", (64, 128)), photo()
+    times: dict[str, list[float]] = {name: [] for name in builds}
+    with ExitStack() as stack:
+        ports = {name: stack.enter_context(build.serving(model)) for name, build in builds.items()}
+        for _ in range(1 + rounds):
+            for name, port in ports.items():
+                times[name] += [timed(port, image)[1] for _ in range(ANSWERS)]
+    return {name: statistics.median(seconds[ANSWERS:]) for name, seconds in times.items()}
+
+
+def main() -> None:
+    """Measure, and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--revision", required=True, help="git revision of the older build")
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    large, small = source_frames(FRAMES), source_frames(FRAMES, (256, 512))
+    with checkout(arguments.revision) as older:
+        builds = {"ours": Build("ours", REPOSITORY), "older": Build("older", older)}
+
+        def by_turns(task: Callable[[Build], None]) -> dict[str, float]:
+            tasks = {name: partial(task, build) for name, build in builds.items()}
+            return seconds(tasks, arguments.rounds)
+
+        times = {f"prepare {FRAMES} frames": by_turns(lambda build: build.prepare(large))}
+        for build in builds.values():
+            build.prepare(small, *SMALL_NETWORK)
+        times["train four epochs"] = by_turns(lambda build: build.train(small))
+        times["an answer, 1 client"] = answers(builds, arguments.rounds)
+    peer = f"peer: {arguments.revision}"
+    report(
+        "older",
+        [
+            Claim(f"{task}; {peer}", median["ours"], median["older"], None, GOAL, "s")
+            for task, median in times.items()
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
