@@ -80,7 +80,7 @@ def configure(
             "evaluate": tree["evaluate"],
             "registry": registry("tracking_uri", "experiment", "model_name"),
         },
-        gate={"gate": tree["gate"], "registry": registry("tracking_uri")},
+        gate={"gate": tree["gate"], "registry": registry("tracking_uri", "experiment")},
         # Registration judges again, an int8 graph too.
         registry={"registry": tree["registry"], "gate": tree["gate"], "data": data},
     )

@@ -41,7 +41,7 @@ def evaluate(
         if registered := model.metadata.get("registered"):
             record_scoring(params.registry, registered, scored, folder)
         else:
-            record_evaluation(params.registry, scored, folder)
+            record_evaluation(params.registry, scored, folder, Path(model.path))
     for name, value in scored.headline().items():
         metrics.log_metric(name, value)
     scores = scored.scores

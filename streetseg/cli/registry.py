@@ -207,6 +207,9 @@ def _table_of_trace(trace: Trace) -> Table:
     for run in trace.runs:
         started = f"started {run.started.astimezone():%Y-%m-%d %H:%M}"
         table.add_row("run", escape(f"{run.id} {run.name}, {started}, code {run.git_revision}"))
+    for run_id in dict.fromkeys(version.run_id for version in trace.versions):
+        if run_id not in {run.id for run in trace.runs}:
+            table.add_row("run", f"{run_id} is gone from MLflow" if run_id else "none: a copy")
     table.add_row("data version", trace.data_version or "not recorded")
     sources = dict.fromkeys((run.source, *run.frames.items()) for run in trace.runs if run.frames)
     for source, *frames in sources:

@@ -127,7 +127,7 @@ def evaluate(
         read_config(model)  # a missing model is an error before the registry is contacted
         champion = find_champion(settings.registry)
         evaluation = evaluate_model(model, dataset, settings, out, champion)
-        record_evaluation(settings.registry, evaluation, out)
+        record_evaluation(settings.registry, evaluation, out, model)
         result = evaluation.to_dict()
     _print_scores(result, as_json)
     if not predictions and not as_json:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -11,11 +14,9 @@ from streetseg.config.params import Registry
 from streetseg.core.terminal import table_of
 from streetseg.registry.versions import ModelVersion, find
 from streetseg.tracking.compare_runs import SCORES, Comparison
-from streetseg.tracking.read import read_run
+from streetseg.tracking.read import GONE, RunRecord, read_run
 from streetseg.tracking.store import connect
-
-if TYPE_CHECKING:
-    from streetseg.tracking.read import RunRecord
+from streetseg.tracking.training_runs import flatten
 
 ORIGINS = ("data_version", "git_revision", "recipe", "architecture", "encoder", "weights_sha256")
 """Tags with the origin of a version."""
@@ -27,14 +28,22 @@ class VersionDiff:
     def __init__(self, params: Registry, first: str, second: str) -> None:
         """Read two versions, each by its number or alias.
 
+        If the run of either is gone, settings and scores are those of the versions' tags.
+
         Raises:
-            StreetsegError: no such version, or its run is gone.
+            StreetsegError: no such version, or the registry does not answer.
         """
         client = connect(params)
         self.versions: list[ModelVersion] = [
             find(client, params.model_name, which) for which in (first, second)
         ]
-        self.runs: list[RunRecord] = [read_run(client, each.run_id) for each in self.versions]
+        runs = [read_run(client, each.run_id) for each in self.versions]
+        self.runs: list[RunRecord] = [run for run in runs if run]
+        if len(self.runs) < len(runs):
+            self.runs = [
+                replace(run or _gone_run(version), settings=_settings_of(version))
+                for version, run in zip(self.versions, runs, strict=True)
+            ]
         self.comparison = Comparison(self.runs)
 
     def scores(self) -> dict[str, list[float | None]]:
@@ -61,7 +70,8 @@ class VersionDiff:
     def table(self) -> Table:
         """For a terminal: a column for each version; a star marks the better score."""
         table = table_of("", *(f"version {each.title}" for each in self.versions))
-        table.add_row("run", *(run.id for run in self.runs))
+        run_ids = [f"{run.id} (gone)" if run.status == GONE else run.id for run in self.runs]
+        table.add_row("run", *run_ids)
         _add_rows(table, self.origins())
         table.add_section()
         for title, values in self.scores().items():
@@ -70,6 +80,32 @@ class VersionDiff:
         table.add_section()
         _add_rows(table, self.comparison.settings)
         return table
+
+
+def _gone_run(version: ModelVersion) -> RunRecord:
+    """The run of a version as far as the version's tags know it."""
+    tags = version.tags
+    return RunRecord(
+        id=version.run_id,
+        name="",
+        started=version.registered,
+        status=GONE,
+        data_version=tags.get("data_version"),
+        settings={},
+        loss={},
+        selection_miou={},
+        scores={key: float(tags[key]) for key in ("miou", "miou_official") if key in tags},
+        iou={},
+        evaluation={"data_version": tags.get("scored_on")},
+    )
+
+
+def _settings_of(version: ModelVersion) -> dict[str, str]:
+    """Settings of network and training by the version's tag; none if it was copied without."""
+    with suppress(KeyError, ValueError, AttributeError):  # somebody edited it
+        settings = flatten(json.loads(version.tags["settings"]))
+        return {key: str(value) for key, value in settings.items()}
+    return {}
 
 
 def _add_rows(table: Table, rows: dict[str, list[str | None]]) -> None:

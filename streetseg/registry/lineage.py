@@ -22,8 +22,9 @@ from streetseg.data.versions import (
     commits_of,
     fetch_index,
 )
-from streetseg.registry.versions import ModelVersion, find, search
-from streetseg.tracking.read import MIN_PREFIX_LENGTH, choose, runs_of, search_runs
+from streetseg.inference.artifact import read_config
+from streetseg.registry.versions import ModelVersion, download_version, find, search
+from streetseg.tracking.read import MIN_PREFIX_LENGTH, choose, find_run, runs_of, search_runs
 from streetseg.tracking.store import connect, name_and_version, translate_errors
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Trace:
 
     versions: list[ModelVersion]
     runs: list[TracedRun]
+    """Without those that are gone from MLflow."""
     data_version: str | None
     commits: list[DataCommit]
     """The commits that wrote the data version to ``dvc.lock``; none without the repository."""
@@ -88,13 +90,19 @@ def trace(params: Params, subject: str) -> Trace:
         if is_number or subject in _aliases(client, model):
             return _trace_version(find(client, model, subject), client, params)
         if RUN_ID.fullmatch(subject):
-            run = client.get_run(subject)
-        elif runs := runs_of(client, params.registry.experiment):
+            run_id, run = subject, find_run(client, subject)
+        elif runs := runs_of(client, params.registry):
             run = choose(subject, runs)
+            run_id = run.info.run_id
         else:
             raise StreetsegError(f"'{subject}' is no version, alias, run or data version here")
-        versions = search(client, f"run_id = '{run.info.run_id}'")
-        return _with_data(versions, [_traced(run)], params.data.repository)
+        versions = search(client, f"run_id = '{run_id}'")
+        if run is None and not versions:
+            raise StreetsegError(
+                f"{redact(client.tracking_uri)} knows run {run_id} neither as a run nor as that of "
+                "a version: set MLFLOW_TRACKING_URI to the store that has it"
+            )
+        return _with_data(versions, [_traced(run)] if run else [], params.data.repository)
 
 
 def list_files(data: Data, version: str) -> pd.DataFrame:
@@ -115,15 +123,12 @@ def list_files(data: Data, version: str) -> pd.DataFrame:
 
 
 def _trace_version(version: ModelVersion, client: MlflowClient, params: Params) -> Trace:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        runs = [_traced(client.get_run(version.run_id))]
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        runs = []  # purged, but the tags of the version still lead to the data
-    return _with_data([version], runs, params.data.repository)
+    run = find_run(client, version.run_id)
+    data_version = None
+    if run is None and "data_version" not in version.tags:  # a copy: the artifact knows
+        data_version = read_config(download_version(client, version))["data_version"]
+    runs = [_traced(run)] if run else []
+    return _with_data([version], runs, params.data.repository, data_version)
 
 
 def _trace_data(client: MlflowClient, version: str, repository: str) -> Trace:

@@ -8,10 +8,11 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +21,7 @@ from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.errors import StreetsegError, one_line
 from streetseg.inference.artifact import read_config
 from streetseg.registry.versions import ModelVersion, download_version, find
+from streetseg.tracking.read import find_run
 from streetseg.tracking.store import connect, name_and_version, translate_errors
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class VersionInfo(BaseModel):
     git_revision: str | None
     pipeline_run: str | None = None
     metrics: dict[str, float] = {}
+    run_gone: bool = False
+    """Whether MLflow no longer had the run when the version was copied: it has no metrics then."""
 
 
 def copy_model(uri: str, registry: Registry, destination: Path) -> Path:
@@ -62,9 +66,9 @@ def copy_model(uri: str, registry: Registry, destination: Path) -> Path:
 
 
 def _copy(client: MlflowClient, version: ModelVersion, destination: Path) -> Path:
-    info = _describe(client, version)
     with TemporaryDirectory(prefix="streetseg-") as scratch:
         source = download_version(client, version, Path(scratch))
+        info = _describe(client, version, read_config(source))
         with atomic_folder(destination, "config.json") as folder:
             skip = shutil.ignore_patterns(*TRAINING_ONLY)
             shutil.copytree(source, folder, ignore=skip, dirs_exist_ok=True)
@@ -72,16 +76,29 @@ def _copy(client: MlflowClient, version: ModelVersion, destination: Path) -> Pat
     return destination
 
 
-def _describe(client: MlflowClient, version: ModelVersion) -> VersionInfo:
+def _describe(
+    client: MlflowClient, version: ModelVersion, config: Mapping[str, Any]
+) -> VersionInfo:
+    """The version as the registry describes it, or as its artifact does if it was copied there."""
+    run_id = version.run_id or config["run_id"]
     with translate_errors(f"cannot read the run of {version.name} version {version.version}"):
-        metrics = client.get_run(version.run_id).data.metrics
+        run = find_run(client, run_id)
+    if run is None:
+        logger.warning(
+            "version %s of %s: its run %s is gone from MLflow, its scores are unknown",
+            version.version,
+            version.name,
+            run_id,
+        )
+    metrics = run.data.metrics if run else {}
     return VersionInfo(
         name=version.name,
         version=version.version,
-        run_id=version.run_id,
-        data_version=version.tags.get("data_version"),
-        git_revision=version.tags.get("git_revision"),
+        run_id=run_id,
+        data_version=version.tags.get("data_version", config["data_version"]),
+        git_revision=version.tags.get("git_revision", config["git_revision"]),
         pipeline_run=version.tags.get("pipeline_run"),
+        run_gone=run is None,
         metrics={
             name: value
             for name, value in metrics.items()
@@ -136,7 +153,8 @@ class LocalCopies:
 
     def folder(self, version: ModelVersion) -> Path:
         """The folder of a version, whether it exists or not."""
-        return self._root / f"{version.version}-{version.run_id[:12]}"
+        origin = version.run_id[:12] or f"{version.registered:%Y%m%d%H%M%S%f}"
+        return self._root / f"{version.version}-{origin}"
 
     def fetch(self, version: ModelVersion) -> Path:
         """The folder of a version, copied from the registry unless it exists.

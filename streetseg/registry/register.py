@@ -11,24 +11,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streetseg.config.params import Params
+from streetseg.config.params import Params, Registry
 from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import user
 from streetseg.data.dataset import PreparedDataset
 from streetseg.evaluation.int8 import Int8, try_int8
-from streetseg.evaluation.result import Evaluation
+from streetseg.evaluation.result import SCORES_FILE, Evaluation
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import REFERENCE, read_config, weights_sha256
 from streetseg.inference.self_check import check_onnx, read_example
 from streetseg.registry.model_card import CARD, describe_model, shorten
 from streetseg.registry.versions import CHALLENGER, ModelVersion, read_version
 from streetseg.tracking.store import connect, translate_errors
+from streetseg.tracking.training_runs import ORIGINAL_RUN, ensure_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run, model_registry
 
-RUN_TAGS = ("source", "recipe", "architecture", "encoder", "frames_train", "frames_val")
+RUN_TAGS = (
+    "source",
+    "recipe",
+    "architecture",
+    "encoder",
+    "frames_train",
+    "frames_val",
+    ORIGINAL_RUN,
+)
 """Tags that a version takes over from its run."""
 
 
@@ -43,9 +53,12 @@ def register(
     """Make a model artifact a version in the registry, with the alias ``challenger``.
 
     A model that is already registered stays as it is, aliases included, and its version is
-    returned. A registration that broke off is completed. With ``registry.int8``, which needs the
-    ``dataset`` of the evaluation, an int8 graph is made, scored and judged by the same gate. If it
-    passes, the version carries it beside the float one; else the version says why not.
+    returned. If the store does not have the run that trained it (any more), one with its scores is
+    opened in its place. A registration that broke off is completed.
+
+    With ``registry.int8``, which needs the ``dataset`` of the evaluation, an int8 graph is made,
+    scored and judged by the same gate. If it passes, the version carries it beside the float one;
+    else the version says why not.
 
     Raises:
         StreetsegError: the gate is closed, the scores are another model's, the graph differs from
@@ -62,14 +75,13 @@ def register(
             f"the evaluation is of run {evaluation.run_id}, the model in {artifact} of run "
             f"{run_id}: run 'streetseg evaluate' first"
         )
-    again = f"the model is kept in {artifact}: run 'streetseg register' again once the server"
-    client = connect(params.registry)
+    again = f"the model is kept in {artifact}: run 'streetseg register' again once this is fixed"
+    client = connect(params.registry, create=True)
     with (
         tempfile.TemporaryDirectory() as scratch,
-        translate_errors(f"cannot register {name}", f"{again} answers"),
+        translate_errors(f"cannot register {name}", again),
     ):
-        of_this_run = f"name = '{name}' and run_id = '{run_id}'"
-        versions = client.search_model_versions(of_this_run)
+        versions = _versions_of(client, params.registry, run_id)
         if complete := [each.version for each in versions if each.description]:
             print(f"the model is already registered, as version {complete[0]}", file=sys.stderr)
             return read_version(client, name, complete[0])
@@ -82,22 +94,52 @@ def register(
                 )
             int8 = try_int8(artifact, dataset, evaluation, params, Path(scratch))
             print(int8.to_markdown())
-        run = client.get_run(run_id)
+        run = _scored_run(client, params.registry, evaluation, artifact)
         run_tags = run.data.tags
         card = describe_model(config, evaluation, verdict, run_tags, params.data.source, int8)
         if not versions:
             tags = _score_tags(artifact, evaluation, verdict, int8)
             for key, value in tags.items():
-                client.set_tag(run_id, key, value)
+                client.set_tag(run.info.run_id, key, value)
             store = f"{run.info.artifact_uri} of {redact(client.tracking_uri)}"
             failure = f"cannot store files in {store}, nothing is registered"
-            with translate_errors(failure, f"{again} and its store take them"):
+            with translate_errors(failure, again):
                 reference = evaluation.metrics.get("reference")
-                model_uri = _log_files(client, run_id, artifact, reference, int8, card)
+                model_uri = _log_files(client, run.info.run_id, artifact, reference, int8, card)
             origin = _origin_tags(config, evaluation, run_tags, pipeline_run)
             mlflow.register_model(model_uri, name, tags=origin | tags)
-            versions = client.search_model_versions(of_this_run)
+            versions = _versions_of(client, params.registry, run_id)
         return _complete(client, name, [each.version for each in versions], card)
+
+
+def _versions_of(
+    client: MlflowClient, registry: Registry, run_id: str
+) -> list[model_registry.ModelVersion]:
+    """Versions of the model that run ``run_id`` trained, whichever run records it."""
+    return [
+        version
+        for origin in ("run_id", f"tags.{ORIGINAL_RUN}")
+        for version in client.search_model_versions(
+            f"name = '{registry.model_name}' and {origin} = '{run_id}'"
+        )
+    ]
+
+
+def _scored_run(
+    client: MlflowClient, registry: Registry, evaluation: Evaluation, artifact: Path
+) -> Run:
+    """The run that records the model; one opened in its place gets the scores."""
+    run = client.get_run(ensure_run(client, registry, evaluation.run_id, artifact))
+    run_id = run.info.run_id
+    if (
+        ORIGINAL_RUN in run.data.tags
+        and not evaluation.headline().keys() <= run.data.metrics.keys()
+    ):
+        for name, value in evaluation.headline().items():
+            client.log_metric(run_id, name, value)
+        content = json.dumps(evaluation.to_dict(), indent=1)
+        client.log_text(run_id, content, f"evaluation/{SCORES_FILE}")
+    return run
 
 
 def _score_tags(

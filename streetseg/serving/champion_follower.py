@@ -152,7 +152,7 @@ class ChampionFollower:
 
     def _load_champion(self, champion: ModelVersion) -> None:
         """Swap to the champion unless it answers already or has failed a short while ago."""
-        if self.current and self.current.is_version(champion):
+        if self.current and self.current.segmenter.artifact == self._copies.folder(champion):
             self._aliases = champion.aliases
             return
         failed = self._failed  # read once: another thread may reset it

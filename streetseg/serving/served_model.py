@@ -14,7 +14,6 @@ from streetseg.core.parallel import cores
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.self_check import check_onnx
 from streetseg.registry.local_copies import VersionInfo, read_version_info
-from streetseg.registry.versions import ModelVersion
 from streetseg.serving.batching import Batcher
 from streetseg.serving.observer import Observer
 
@@ -53,10 +52,6 @@ class ServedModel:
     def version(self) -> str:
         """Its number in the registry."""
         return self.info.version
-
-    def is_version(self, other: ModelVersion) -> bool:
-        """Whether version number and run are the same."""
-        return (self.version, self.info.run_id) == (other.version, other.run_id)
 
 
 def threads_per_worker(settings: Serve) -> int:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from streetseg.core.terminal import table_of
-from streetseg.tracking.read import RunRecord
+from streetseg.tracking.read import GONE, RunRecord
 
 SCORES = {
     "selection_miou": "held-out mIoU",
@@ -48,6 +48,8 @@ class Comparison:
             for subject, values in subjects.items()
             if len({value for value in values.values() if value}) > 1
         ]
+        gone = [run.id[:8] or "of a copied version" for run in self.runs if run.status == GONE]
+        reasons += [f"run {name} is gone from MLflow" for name in gone]
         return f"the runs are not comparable: {'; '.join(reasons)}" if reasons else None
 
     @property

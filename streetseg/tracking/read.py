@@ -15,13 +15,15 @@ from streetseg.config.params import Registry
 from streetseg.config.renamed import RENAMED
 from streetseg.core.credentials import redact
 from streetseg.core.errors import NoRegistryError, StreetsegError
-from streetseg.tracking.store import connect, translate_errors
+from streetseg.tracking.store import connect, find_experiment, translate_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 MIN_PREFIX_LENGTH = 6
+GONE = "gone"
+"""Status of a run that MLflow does not have (any more)."""
 MAX_SUGGESTIONS = 5
 """Runs named in the error for an unknown one."""
 
@@ -35,7 +37,7 @@ class RunRecord:
     started: datetime
     """With a time zone."""
     status: str
-    """running, finished, failed, killed or scheduled."""
+    """running, finished, failed, killed, scheduled, or ``GONE``."""
     data_version: str | None
     settings: dict[str, str]
     """By key path under today's names, values as text."""
@@ -72,7 +74,7 @@ def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> lis
     """
     client = connect(params)
     with translate_errors(f"cannot read the runs of the experiment '{params.experiment}'"):
-        runs = runs_of(client, params.experiment)
+        runs = runs_of(client, params)
         if not runs:
             raise StreetsegError(
                 f"the experiment '{params.experiment}' has no runs in "
@@ -83,10 +85,33 @@ def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> lis
         return [_read(client, run) for run in {run.info.run_id: run for run in chosen}.values()]
 
 
-def read_run(client: MlflowClient, run_id: str) -> RunRecord:
-    """Read one run by its id, whatever its experiment."""
+def read_run(client: MlflowClient, run_id: str) -> RunRecord | None:
+    """Read one run by its id, whatever its experiment; None if it is gone.
+
+    Raises:
+        StreetsegError: the store does not answer.
+    """
     with translate_errors(f"cannot read run {run_id}"):
-        return _read(client, client.get_run(run_id))
+        run = find_run(client, run_id)
+        return _read(client, run) if run else None
+
+
+def find_run(client: MlflowClient, run_id: str) -> Run | None:
+    """A run by its id, deleted or not; None if the store has none, or has purged it.
+
+    Raises:
+        MlflowException: the store does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if not run_id:  # of a version that was copied without its run
+        return None
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
 
 
 def trained_on(params: Registry, data_version: str) -> str | None:
@@ -103,7 +128,7 @@ def trained_on(params: Registry, data_version: str) -> str | None:
     except NoRegistryError:
         return None
     with translate_errors(f"cannot read the runs of the experiment '{params.experiment}'"):
-        for run in runs_of(client, params.experiment):
+        for run in runs_of(client, params):
             if (
                 run.data.tags.get("data_version") == data_version
                 and run.info.status == "FINISHED"
@@ -146,9 +171,13 @@ def choose(text: str, runs: Sequence[Run]) -> Run:
     )
 
 
-def runs_of(client: MlflowClient, name: str) -> list[Run]:
-    """The runs of an experiment, the newest first; none if there is no such experiment."""
-    experiment = client.get_experiment_by_name(name)
+def runs_of(client: MlflowClient, params: Registry) -> list[Run]:
+    """The runs of ``params.experiment``, the newest first; none if there is no such experiment.
+
+    Raises:
+        StreetsegError: the experiment is deleted.
+    """
+    experiment = find_experiment(client, params)
     return list(search_runs(client, [experiment.experiment_id])) if experiment else []
 
 

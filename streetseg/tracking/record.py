@@ -17,6 +17,7 @@ from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.provenance import git_revision
 from streetseg.data.dataset import PreparedDataset
 from streetseg.tracking.store import connect, experiment_id, reason, translate_errors
+from streetseg.tracking.training_runs import flatten
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -74,7 +75,7 @@ def _training_run(params: Params, dataset: PreparedDataset, run_id: str | None) 
     name = params.registry.run_name or network_name(params.model)
     with mlflow.start_run(**_new_run(client, params, name), nested=True) as active:
         settings = params.to_dict()
-        mlflow.log_params(_flatten({key: settings[key] for key in ("prepare", "model", "train")}))
+        mlflow.log_params(flatten({key: settings[key] for key in ("prepare", "model", "train")}))
         mlflow.set_tags(_tags(params, dataset))
         train_frames = dataset.index.iloc[dataset.rows("train")].drop(columns="label_ids")
         with warnings.catch_warnings():
@@ -138,7 +139,7 @@ def _search_run(params: Params, name: str, run_id: str | None) -> Iterator[Run]:
             yield Run(run_id)
         return
     with mlflow.start_run(**_new_run(client, params, name)) as active:
-        mlflow.log_params(_flatten({"space": params.to_dict()["tune"]["space"]}))
+        mlflow.log_params(flatten({"space": params.to_dict()["tune"]["space"]}))
         yield Run(active.info.run_id)
 
 
@@ -187,12 +188,3 @@ def _is_active(client: MlflowClient, run_id: str) -> bool:
         return client.get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException:
         return False
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by key path, such as ``train.loss.dice``."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        flat |= _flatten(value, f"{path}.") if isinstance(value, dict) else {path: value}
-    return flat

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from streetseg.config.params import Registry
+from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError
 from streetseg.evaluation.result import Evaluation
 from streetseg.evaluation.verdict import Verdict
@@ -16,16 +18,22 @@ from streetseg.tracking.store import (
     reason,
     translate_errors,
 )
+from streetseg.tracking.training_runs import active_run, ensure_run
 
 
-def record_evaluation(params: Registry, evaluation: Evaluation, folder: Path) -> None:
+def record_evaluation(
+    params: Registry, evaluation: Evaluation, folder: Path, artifact: Path
+) -> None:
     """Add the scores and the files of an evaluation to the run that trained the model.
 
+    If the store does not have that run (any more), one is opened in its place.
+
     Raises:
-        StreetsegError: the store does not answer or has no such run.
+        StreetsegError: the store does not answer, or the experiment is deleted.
     """
-    client, run_id = connect(params), evaluation.run_id
-    with translate_errors(f"cannot record the evaluation of run {run_id}"):
+    client = connect(params, create=True)
+    with translate_errors(f"cannot record the evaluation of run {evaluation.run_id}"):
+        run_id = ensure_run(client, params, evaluation.run_id, artifact)
         for name, value in evaluation.headline().items():
             client.log_metric(run_id, name, value)
         client.log_artifacts(run_id, str(folder), "evaluation")
@@ -71,13 +79,23 @@ def record_verdict(params: Registry, run_id: str, verdict: Verdict) -> None:
     """Add the gate's verdict to the run that trained the model, in place of an earlier one.
 
     The files ``gate/verdict.json`` and ``gate/verdict.md`` come before the tags: a run with the tag
-    ``gate`` has the files too.
+    ``gate`` has the files too. Without that run, or one in its place, a warning on standard error
+    says that the verdict is not recorded.
 
     Raises:
-        StreetsegError: the store does not answer or has no such run.
+        StreetsegError: the store does not answer.
     """
     client, tags = connect(params), verdict.tags()
     with translate_errors(f"cannot record the verdict on run {run_id}"):
+        recorded_in = active_run(client, params, run_id)
+        if recorded_in is None:
+            print(
+                f"warning: the verdict is not recorded: {redact(client.tracking_uri)} has no run "
+                f"{run_id} (any more); 'streetseg evaluate' opens one in its place",
+                file=sys.stderr,
+            )
+            return
+        run_id = recorded_in
         content = json.dumps(verdict.to_dict(), indent=1) + "\n"
         client.log_text(run_id, content, "gate/verdict.json")
         client.log_text(run_id, verdict.to_markdown(), "gate/verdict.md")

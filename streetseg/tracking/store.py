@@ -16,6 +16,7 @@ from streetseg.core.errors import NoRegistryError, StreetsegError, one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 DEFAULT_STORE = "sqlite:///outputs/mlflow.db"
 ADVICE = "set MLFLOW_TRACKING_URI"
@@ -73,9 +74,30 @@ def connect(params: Registry, create: bool = False) -> MlflowClient:
         ) from None
 
 
-def experiment_id(client: MlflowClient, params: Registry) -> str:
-    """The id of ``params.experiment``, made if need be, with its files beside an SQLite store."""
+def find_experiment(client: MlflowClient, params: Registry) -> Experiment | None:
+    """``params.experiment``; None if there is none.
+
+    Raises:
+        StreetsegError: it is deleted: MLflow neither uses it nor makes another of this name.
+    """
     experiment = client.get_experiment_by_name(params.experiment)
+    if experiment and experiment.lifecycle_stage == "deleted":
+        store, number = redact(client.tracking_uri), experiment.experiment_id
+        raise StreetsegError(
+            f"the experiment '{params.experiment}' in {store} is deleted: bring it back with "
+            f"'MLFLOW_TRACKING_URI={store} mlflow experiments restore --experiment-id {number}', "
+            "or set registry.experiment to another name"
+        )
+    return experiment
+
+
+def experiment_id(client: MlflowClient, params: Registry) -> str:
+    """The id of ``params.experiment``, made if need be, with its files beside an SQLite store.
+
+    Raises:
+        StreetsegError: the experiment is deleted.
+    """
+    experiment = find_experiment(client, params)
     if experiment:
         return experiment.experiment_id
     path = sqlite_path(store_of(params))

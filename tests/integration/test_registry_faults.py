@@ -176,7 +176,7 @@ def test_a_registration_that_broke_off_is_completed_by_the_next(
     recipe: Params, proxy: BreakableProxy, artifact: Path, evaluation: Evaluation, request_of: str
 ) -> None:
     proxy.breaks_at = request_of
-    with pytest.raises(StreetsegError, match="run 'streetseg register' again once the server"):
+    with pytest.raises(StreetsegError, match="run 'streetseg register' again once this is fixed"):
         register(artifact, evaluation, PASSED, recipe)
     assert proxy.dropped >= 2
     proxy.repair()

@@ -68,7 +68,7 @@ def team(
     recipe = params.override({"train.epochs": 1, "registry.tracking_uri": server})
     trained = train(recipe, dataset, root / "model")
     evaluation = evaluate(trained.artifact, dataset, recipe, root / "evaluation")
-    record_evaluation(recipe.registry, evaluation, root / "evaluation")
+    record_evaluation(recipe.registry, evaluation, root / "evaluation", trained.artifact)
     version = register(trained.artifact, evaluation, judge(evaluation, recipe.gate), recipe)
     return Team(recipe, trained.artifact, version)
 

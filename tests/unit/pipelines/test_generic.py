@@ -52,7 +52,7 @@ def champion(params: Params, trained: Trained) -> Params:
     register(trained.artifact, evaluation, judge(evaluation, recipe.gate), recipe)
     promote(recipe.registry, None, "the only one")
     scored = evaluation_with(trained.run_id, miou=0.5)
-    record_evaluation(recipe.registry, scored, trained.evaluation)
+    record_evaluation(recipe.registry, scored, trained.evaluation, trained.artifact)
     return recipe
 
 

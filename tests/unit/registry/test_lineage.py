@@ -154,7 +154,7 @@ def test_two_versions_side_by_side(
     client = connect(recipe.registry)
     for run_id, miou, iou_sky in ((version.run_id, 0.25, 0.5), (again.run_id, 0.5, 0.25)):
         scored = evaluation_with(run_id, miou=miou, iou_sky=iou_sky)
-        record_evaluation(recipe.registry, scored, trained.evaluation)
+        record_evaluation(recipe.registry, scored, trained.evaluation, trained.artifact)
     other = client.create_run(client.get_run(version.run_id).info.experiment_id)
     client.log_param(other.info.run_id, "train.epochs", 7)
     source = client.get_model_version(NAME, "1").source
@@ -191,7 +191,7 @@ def test_a_version_whose_run_is_gone_still_leads_to_its_data(
         ("models:/nobody/1", "no model 'nobody' with version '1'"),
         ("first-try", "no run has the name 'first-try'"),
         (f"{'f' * 32}.dir", "nothing is known of data version"),
-        ("f" * 32, f"Run with id={'f' * 32} not found"),
+        ("f" * 32, f"knows run {'f' * 32} neither as a run nor"),
     ],
 )
 def test_what_is_not_known_is_one_clear_line(

@@ -56,7 +56,7 @@ def log_evaluation(params: Params, run_id: str, folder: Path, **scores: Any) -> 
         "categories": ["flat", "sky", "human"],
     }
     (folder / "evaluation.json").write_text(json.dumps(evaluation))
-    record_evaluation(params.registry, evaluation_with(run_id, **scores), folder)
+    record_evaluation(params.registry, evaluation_with(run_id, **scores), folder, folder)
 
 
 @pytest.fixture(scope="module")
