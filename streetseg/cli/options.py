@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 import yaml
@@ -31,6 +31,8 @@ app = typer.Typer(
 
 PARAMS = Path("params.yaml")
 """As in ``streetseg.config.params``, which is slow to import for ``--help``."""
+Ids = Literal["label", "train", "category"]
+"""As in ``streetseg.data.numbering``, which is slow to import for ``--help``."""
 
 ParamsFile = Annotated[
     Path,

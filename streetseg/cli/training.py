@@ -13,6 +13,7 @@ from streetseg.cli.options import (
     MODEL,
     PARAMS,
     AsJson,
+    Ids,
     ModelFolder,
     Overrides,
     ParamsFile,
@@ -96,6 +97,8 @@ def evaluate(
         Path | None, typer.Option(help="Score this folder of id masks instead of a model.")
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="Folder of *_gtFine_labelIds.png.")] = None,
+    ids: Annotated[Ids | None, typer.Option(help="Numbering of the predictions.")] = None,
+    truth_ids: Annotated[Ids | None, typer.Option(help="Numbering of the ground truth.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a model on the evaluation split, or a folder of id masks against its ground truth.
@@ -105,18 +108,23 @@ def evaluate(
     scored on the same frames, and report.html compares the two.
 
     With --predictions, Cityscapes' iIoU is computed too if *_gtFine_instanceIds.png are beside the
-    ground truth.
+    ground truth. Masks hold label ids, or category ids if their palette is that of the categories,
+    as 'predict' and 'batch' write them. --ids states another numbering; where another fits better
+    than label ids, it must be stated.
     """
     settings = load(params, set_)
     if (predictions is None) != (truth is None):
         raise typer.BadParameter("--predictions and --truth go together")
+    if predictions is None and (ids or truth_ids):
+        raise typer.BadParameter("--ids and --truth-ids need --predictions and --truth")
     result: dict[str, Any]
     if predictions and truth:
         from streetseg.data.sources import load_source
         from streetseg.evaluation.masks import score_folders
 
-        labels = load_source(settings.data.source).labels
-        result = score_folders(predictions, truth, labels).to_dict()
+        source = load_source(settings.data.source)
+        scores = score_folders(predictions, truth, source.labels, ids, truth_ids or source.ids)
+        result = scores.to_dict()
     else:
         from streetseg.evaluation.evaluate import evaluate as evaluate_model
         from streetseg.inference.artifact import read_config
@@ -177,6 +185,8 @@ def _print_scores(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(result))
         return
+    for masks, numbering in result.get("numberings", {}).items():
+        print(f"ids of the {masks}: {numbering}")
     intervals = result.get("intervals", {})
     print(
         f"mIoU over {len(result['categories'])} categories  {_show(result['miou'])}"

@@ -15,6 +15,7 @@ import xxhash
 
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
+from streetseg.data.numbering import Ids, Numbering, numbering, recognize
 from streetseg.data.sources import Frame
 from streetseg.images.decode import decode_ids, decode_image, refuse_lossy
 from streetseg.images.encode import encode_png
@@ -37,8 +38,16 @@ class PreparedFrame:
     """Columns of the index that are computed from the files."""
 
 
-def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> PreparedFrame:
+def prepare_frame(
+    frame: Frame,
+    size: tuple[int, int],
+    labels: LabelSpace,
+    ids: Ids | None = None,
+    root: Path = Path(),
+) -> PreparedFrame:
     """Decode, check, remap, resize to (height, width) and measure one frame.
+
+    ``ids`` and ``root`` say how its label image is numbered: see :func:`read_numbering`.
 
     Raises:
         StreetsegError: a file is missing or damaged, sizes differ, or a label id is unknown.
@@ -50,16 +59,17 @@ def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> Pr
         del image_bytes
         path = frame.label
         label_bytes = _read(frame.label)
-        ids = decode_labels(label_bytes, labels)
+        values = decode_labels(label_bytes, labels)
     except BadImageError as error:
         raise StreetsegError(f"{path} {error.reason}") from None
-    if rgb.shape[:2] != ids.shape:
+    if rgb.shape[:2] != values.shape:
         raise StreetsegError(
-            f"{frame.image} is {_size(rgb)} but its label is {_size(ids)}: they must have the same "
-            "size"
+            f"{frame.image} is {_size(rgb)} but its label is {_size(values)}: they must have the "
+            "same size"
         )
-    present = ids_in(ids)
-    unknown = present[~labels.known[present]]
+    meaning = read_numbering(label_bytes, frame.label, root, labels, ids)
+    present = ids_in(values)
+    unknown = present[~meaning.defined[present]]
     if unknown.size:
         raise StreetsegError(
             f"{frame.label} holds label id {unknown[0]}, which the label space '{labels.name}' "
@@ -67,13 +77,15 @@ def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> Pr
         )
 
     small = resize_rgb(rgb, size)
-    categories = cv2.LUT(resize_ids(ids, size), labels.category_of)
+    categories = cv2.LUT(resize_ids(values, size), meaning.categories(labels))
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     counts = _histogram(categories)
     return PreparedFrame(
         rgb=small,
         categories=categories,
-        label_png=label_bytes if labels.encoding == "ids" else encode_png(ids),
+        label_png=label_bytes
+        if labels.encoding == "ids" and meaning.name == "label"
+        else encode_png(cv2.LUT(values, meaning.label_ids)),
         measures={
             "image_hash": image_hash,
             "label_hash": xxhash.xxh3_128_hexdigest(label_bytes),
@@ -82,7 +94,7 @@ def prepare_frame(frame: Frame, size: tuple[int, int], labels: LabelSpace) -> Pr
             "brightness": brightness(gray),
             "sharpness": sharpness(gray),
             "phash": perceptual_hash(gray),
-            "label_ids": present.tolist(),
+            "label_ids": _label_ids(present, meaning, labels),
             **{
                 f"pixels_{category.name}": int(counts[number])
                 for number, category in enumerate(labels.categories)
@@ -119,6 +131,25 @@ def ids_in(ids: np.ndarray) -> np.ndarray:
         return np.unique(flat)
     distinct = groups[np.append(True, groups[1:] != groups[:-1])].view(np.uint8)
     return np.union1d(np.flatnonzero(_histogram(distinct[None])), flat[grouped:])
+
+
+def read_numbering(
+    data: bytes, path: Path, root: Path, labels: LabelSpace, ids: Ids | None
+) -> Numbering:
+    """The numbering ``ids`` of a label image; None: what it says itself, else label ids.
+
+    ``data`` are the bytes of the file ``path``. Only label images with the encoding ``ids`` are
+    numbered in different ways. Raises StreetsegError as :func:`recognize`.
+    """
+    if ids or labels.encoding != "ids":
+        return numbering(labels, ids or "label")
+    return recognize(data, path, root, labels) or numbering(labels, "label")
+
+
+def _label_ids(values: np.ndarray, meaning: Numbering, labels: LabelSpace) -> list[int]:
+    """The label ids that ``values`` stand for, sorted, without pixels that have no label."""
+    ids = np.unique(meaning.label_ids[values])
+    return ids[labels.known[ids]].tolist()
 
 
 def _histogram(values: np.ndarray) -> np.ndarray:

@@ -142,6 +142,16 @@ class LabelSpace:
         return table
 
     @cached_property
+    def representative_ids(self) -> np.ndarray:
+        """A label id of each category: its first evaluated one, else its first; uint8[C]."""
+        ids = []
+        for category in self.names:
+            members = [label for label in self.drawn if label.category == category]
+            evaluated = [label for label in members if not label.ignore_in_eval]
+            ids.append((evaluated or members)[0].id)
+        return np.array(ids, np.uint8)
+
+    @cached_property
     def known(self) -> np.ndarray:
         """Which ids a label image may hold: bool[256]."""
         known = np.zeros(256, bool)

@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from streetseg.config.params import Params
@@ -27,8 +28,22 @@ from streetseg.core.atomic_files import atomic_folder, unfinished_path
 from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
 from streetseg.data.dataset import DESCRIPTION, FORMAT, INDEX
+from streetseg.data.frames import ids_in
+from streetseg.data.numbering import (
+    explained_otherwise,
+    other_numberings,
+    recognize,
+    refuse_improbable,
+)
 from streetseg.data.shards import ShardSpec, plan_shards, write_frame
-from streetseg.data.sources import Frame, Source, load_source, refuse_incomplete
+from streetseg.data.sources import SPLITS, Frame, Source, load_source, refuse_incomplete
+from streetseg.images.decode import decode_ids
+from streetseg.images.errors import BadImageError
+
+MAX_INSPECTED = 16
+"""Label images of a split that are read to recognize a numbering."""
+MIN_IDS = 3
+"""Ids that must occur in them: fewer are no evidence for another numbering."""
 
 
 def prepare(params: Params) -> Path:
@@ -55,9 +70,11 @@ def write_dataset(
         root=root,
         size=params.prepare.size,
         labels=source.labels,
+        ids=source.ids,
         skip_errors=params.prepare.on_error == "skip",
         format=FORMAT,
     )
+    _refuse_improbable_ids(source, frames, root)
     hint = "set data.prepared to a folder you may write to"
     with atomic_folder(destination, DESCRIPTION, hint, resumable=True) as folder:
         shards = plan_shards(frames, folder, spec)
@@ -79,6 +96,33 @@ def write_dataset(
         for shard in shards:
             shard.close()
     return destination
+
+
+def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) -> None:
+    """Look at label images of each split until one holds what only a label id can be.
+
+    Raises:
+        StreetsegError: there is none in ``MAX_INSPECTED``, and another numbering fits better.
+    """
+    labels = source.labels
+    if source.ids or labels.encoding != "ids" or not other_numberings(labels):
+        return
+    for split in SPLITS:
+        members = [frame for frame in frames if frame.split == split]
+        values = np.zeros(256, bool)
+        rows = np.linspace(0, len(members) - 1, min(len(members), MAX_INSPECTED))
+        for path in (members[row].label for row in rows.round().astype(int)):
+            try:
+                data = path.read_bytes()
+                if recognize(data, path, root, labels) is None:
+                    values[ids_in(decode_ids(data))] = True
+            except (OSError, BadImageError):
+                continue  # told when the frame is prepared
+            if not explained_otherwise(values, labels):
+                break
+        if np.count_nonzero(values) >= MIN_IDS:
+            masks = f"the label images of {split} in {root}"
+            refuse_improbable(values, labels, masks, "'ids: {}' in data.source")
 
 
 def _describe(index: pd.DataFrame, source: Source, params: Params) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from streetseg.core.atomic_files import write_atomic
 from streetseg.core.errors import StreetsegError
 from streetseg.data.frames import blank_measures, prepare_frame
 from streetseg.data.labels import LabelSpace
+from streetseg.data.numbering import Ids, find_label_colors
 from streetseg.data.sources import EVALUATED, Frame
 
 LEDGER = "shard.json"
@@ -35,12 +36,16 @@ class ShardSpec:
     root: Path
     size: tuple[int, int]
     labels: LabelSpace
+    ids: Ids | None
+    """The numbering of the label images, as in :class:`streetseg.data.sources.Source`."""
     skip_errors: bool
     format: int
 
     def fingerprint(self, frames: Iterable[Frame]) -> str:
         """A digest of the spec and of the frames' files by path, size and time of modification."""
-        inputs = [self.format, self.size, self.labels.to_dict(), self.skip_errors]
+        inputs = [self.format, self.size, self.labels.to_dict(), self.ids, self.skip_errors]
+        listings = {find_label_colors(frame.label, self.root) for frame in frames}
+        inputs += sorted(_stat(path) for path in listings if path)
         inputs += [[frame.name, _stat(frame.image), _stat(frame.label)] for frame in frames]
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
@@ -139,7 +144,7 @@ def write_frame(job: Job) -> dict[str, Any]:
         "error": "",
     }
     try:
-        prepared = prepare_frame(frame, spec.size, spec.labels)
+        prepared = prepare_frame(frame, spec.size, spec.labels, spec.ids, spec.root)
     except StreetsegError as error:
         if spec.skip_errors:
             reason = str(error).replace(f"{spec.root}/", "")

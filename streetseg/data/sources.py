@@ -19,6 +19,7 @@ from pydantic import Field, PrivateAttr, TypeAdapter, model_validator
 from streetseg.config.yaml_files import Section, find_yaml, read_yaml, validated
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
+from streetseg.data.numbering import Ids, numbering
 from streetseg.images.paths import is_hidden, natural_order
 
 LAYOUTS = Path(__file__).parent / "layouts"
@@ -78,6 +79,9 @@ class Source(Section):
     """An image belongs to the first pair whose label image exists."""
     licence: str | None = None
     """Permitted use of the published data."""
+    ids: Ids | None = None
+    """The numbering of the label images. None: label ids, unless a palette or a
+    ``label_colors.txt`` says otherwise."""
     places: bool = True
     """Whether cities are real places, so that none should be in two splits."""
     city_from_name: Annotated[int, Field(ge=0)] = 0
@@ -93,8 +97,20 @@ class Source(Section):
 
     @cached_property
     def labels(self) -> LabelSpace:
-        """The label space of the label images."""
-        return LabelSpace.load(self.label_space, self._folder)
+        """The label space of the label images.
+
+        Raises:
+            StreetsegError: it is missing or invalid, or cannot be numbered by ``ids``.
+        """
+        labels = LabelSpace.load(self.label_space, self._folder)
+        if self.ids and labels.encoding != "ids":
+            raise StreetsegError(
+                f"{self._name}: ids has no effect on the label space '{labels.name}', whose label "
+                f"images have the encoding {labels.encoding}"
+            )
+        if self.ids:
+            numbering(labels, self.ids)
+        return labels
 
     def find(self, root: Path) -> list[Frame]:
         """The frames below ``root``, sorted by split, city and name.

@@ -12,8 +12,10 @@ import numpy as np
 
 from streetseg.core.errors import StreetsegError
 from streetseg.core.progress import track
-from streetseg.data.labels import IGNORE, LabelSpace
-from streetseg.images.decode import decode_ids, decode_instances, read_image
+from streetseg.data.labels import LabelSpace
+from streetseg.data.numbering import Ids
+from streetseg.evaluation.id_masks import IdMasks
+from streetseg.images.decode import decode_instances, read_image
 from streetseg.metrics.confusion import (
     Scores,
     confusion_matrix,
@@ -26,6 +28,9 @@ from streetseg.metrics.instance_iou import FIRST_INSTANCE, InstanceIou
 
 TRUTH, INSTANCES = "_gtFine_labelIds.png", "_gtFine_instanceIds.png"
 
+OVERLAY = "_overlay.png"
+"""The end of the images that 'streetseg predict' writes beside its masks."""
+
 
 @dataclass(frozen=True)
 class MaskScores:
@@ -35,6 +40,8 @@ class MaskScores:
     frames: int
     iiou: dict[str, float] | None
     """iIoU of each category that has instances; None without instance ids beside the truth."""
+    numberings: dict[str, str]
+    """Of ``truth`` and ``predictions``: label, train or category, or a ``label_colors.txt``."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a score that does not exist is null."""
@@ -45,28 +52,45 @@ class MaskScores:
                 "miiou": plain_number(mean(np.array([*self.iiou.values()]))),
                 "iiou": plain_numbers(self.iiou),
             }
-        return {"frames": self.frames, **self.scores.to_dict(), "benchmark": benchmark}
+        return {
+            "frames": self.frames,
+            "numberings": self.numberings,
+            **self.scores.to_dict(),
+            "benchmark": benchmark,
+        }
 
 
-def score_folders(predictions: Path, truth: Path, labels: LabelSpace) -> MaskScores:
+def score_folders(
+    predictions: Path,
+    truth: Path,
+    labels: LabelSpace,
+    ids: Ids | None = None,
+    truth_ids: Ids | None = None,
+) -> MaskScores:
     """Score a folder of id masks against a folder of ``*_labelIds.png``, both searched recursively.
 
     A prediction belongs to ``<name>_gtFine_labelIds.png`` if its file name is ``<name>``, or starts
     with ``<name>`` and a character that is neither a letter nor a digit; if several match, to the
-    longest ``<name>``. Its pixels are label ids, at the size of the truth. With
-    ``<name>_gtFine_instanceIds.png`` beside the truth, the iIoU is computed too.
+    longest ``<name>``. It has the size of the truth. With ``<name>_gtFine_instanceIds.png`` beside
+    a truth of label ids, the iIoU is computed too.
+
+    Args:
+        ids: the numbering of the predictions. None: what their palettes or a ``label_colors.txt``
+            say, else label ids. A predicted 255 is void for train and category ids.
+        truth_ids: likewise of the truth, where 255 is ignored for train and category ids.
 
     Raises:
         StreetsegError: no truth, a frame without exactly one prediction, instance ids for some
-            frames only, or an invalid mask.
+            frames only, an invalid mask, or ids that another numbering fits better.
     """
     total = np.zeros((256, 256), np.int64)
     pairs = list(_pair_masks(predictions, truth))
     has_instances = _all_have_instances([path for path, _ in pairs])
     instance_iou = InstanceIou(labels) if has_instances else None
+    true_masks = IdMasks(truth, labels, truth_ids, "--truth-ids {}")
+    predicted_masks = IdMasks(predictions, labels, ids, "--ids {}", predicted=True)
     for truth_path, predicted_path in track(pairs, total=len(pairs), description="score"):
-        true_ids = _read_mask(truth_path, labels, labels.known)
-        predicted_ids = _read_mask(predicted_path, labels, labels.category_of != IGNORE)
+        true_ids, predicted_ids = true_masks.read(truth_path), predicted_masks.read(predicted_path)
         if true_ids.shape != predicted_ids.shape:
             raise StreetsegError(
                 f"{predicted_path} is {predicted_ids.shape[1]}x{predicted_ids.shape[0]} but its "
@@ -74,11 +98,15 @@ def score_folders(predictions: Path, truth: Path, labels: LabelSpace) -> MaskSco
                 "of the truth"
             )
         total += confusion_matrix(true_ids, predicted_ids)
-        if instance_iou:
+        if instance_iou and true_masks.numbering == "label":
             instances = _read_instances(instances_path(truth_path), true_ids.shape, labels)
             instance_iou.add(instances, predicted_ids)
-    iiou = instance_iou.result(total) if instance_iou else None
-    return MaskScores(score(total, labels), len(pairs), iiou)
+    for masks in (true_masks, predicted_masks):
+        masks.refuse_improbable()
+    is_measured = instance_iou and true_masks.numbering == "label"
+    iiou = instance_iou.result(total) if instance_iou and is_measured else None
+    numberings = {"truth": true_masks.numbering, "predictions": predicted_masks.numbering}
+    return MaskScores(score(total, labels), len(pairs), iiou, numberings)
 
 
 def instances_path(truth: Path) -> Path:
@@ -93,6 +121,8 @@ def _pair_masks(predictions: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
         raise StreetsegError(f"{truth} holds no *{TRUTH}")
     matching: dict[str, list[Path]] = {path.name.removesuffix(TRUTH): [] for path in truths}
     for mask in predictions.rglob("*.png"):
+        if mask.name.endswith(OVERLAY):
+            continue
         prefixes = [mask.name[: end.start()] for end in re.finditer(r"[\W_]", mask.name)]
         if name := next((prefix for prefix in reversed(prefixes) if prefix in matching), None):
             matching[name].append(mask)
@@ -114,19 +144,6 @@ def _all_have_instances(truths: list[Path]) -> bool:
             "needs that of every frame, so add it or remove the others"
         )
     return not without
-
-
-def _read_mask(path: Path, labels: LabelSpace, allowed: np.ndarray) -> np.ndarray:
-    """Ids uint8[H, W] from a file; ``allowed`` is bool[256]."""
-    ids = read_image(path, decode_ids)
-    invalid = np.setdiff1d(ids, np.flatnonzero(allowed))
-    if invalid.size:
-        problem = "gives no category" if labels.known[invalid[0]] else "does not define"
-        raise StreetsegError(
-            f"{path} holds id {invalid[0]}, which the label space '{labels.name}' {problem}: masks "
-            "must hold label ids"
-        )
-    return ids
 
 
 def _read_instances(path: Path, size: tuple[int, ...], labels: LabelSpace) -> np.ndarray:

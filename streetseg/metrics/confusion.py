@@ -31,20 +31,15 @@ def confusion_of_categories(
 
     ``truth`` are label ids, ``categories`` category ids, both uint8 of the same shape.
     """
-    represented = representative_ids(space)
+    represented = space.representative_ids
     counts = np.zeros((256, 256), np.int64)
     counts[:, represented] = confusion_matrix(truth, categories)[:, : len(represented)]
     return counts
 
 
 def representative_ids(space: LabelSpace) -> np.ndarray:
-    """A label id of each category, uint8[categories]: its first evaluated one, else its first."""
-    ids = []
-    for category in space.names:
-        members = [label for label in space.drawn if label.category == category]
-        evaluated = [label for label in members if not label.ignore_in_eval]
-        ids.append((evaluated or members)[0].id)
-    return np.array(ids, np.uint8)
+    """:attr:`LabelSpace.representative_ids`, to write predictions for cityscapesScripts."""
+    return space.representative_ids
 
 
 @dataclass(frozen=True)

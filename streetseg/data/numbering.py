@@ -1,0 +1,224 @@
+"""The numbering of label images: which label each of their values stands for.
+
+Label images hold label ids, unless the source, the command, a palette or a ``label_colors.txt``
+says otherwise. Values that fit another numbering better are refused, not guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from streetseg.core.errors import StreetsegError
+from streetseg.data.labels import IGNORE, LabelSpace
+from streetseg.images.headers import png_palette
+
+Ids = Literal["label", "train", "category"]
+"""Label ids, their ``train_id``, or the ids of the categories, which this product's masks hold."""
+
+LABEL_COLORS = "label_colors.txt"
+LINE = re.compile(r"\s*(?:(?P<color>\d+\s+\d+\s+\d+)\s+)?(?P<name>.*\S)\s*")
+BACKGROUND = ("background", "unlabeled", "unlabelled")
+"""Names of the label of pixels that nobody annotated, in the order in which one is chosen."""
+
+
+@dataclass(frozen=True, eq=False)
+class Numbering:
+    """The meaning of the values of a label image."""
+
+    name: str
+    """One of :data:`Ids`, or the path of a ``label_colors.txt``."""
+    defined: np.ndarray
+    """Which values may occur: bool[256]."""
+    label_ids: np.ndarray
+    """The label id of each value: uint8[256], ``IGNORE`` for a pixel without a label."""
+    colors: Mapping[int, tuple[int, int, int]]
+    """The RGB colours by which a palette shows this numbering."""
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        label_ids: Mapping[int, int],
+        colors: Mapping[int, tuple[int, int, int]] | None = None,
+    ) -> Numbering:
+        """The numbering in which the values stand for ``label_ids``; the others are undefined."""
+        defined, table = np.zeros(256, bool), np.full(256, IGNORE, np.uint8)
+        for value, label_id in label_ids.items():
+            defined[value], table[value] = True, label_id
+        return cls(name, defined, table, colors or {})
+
+    def shown_by(self, palette: np.ndarray) -> bool:
+        """Whether a palette uint8[n, 3] gives each value the colour of its label or category."""
+        values = [*self.colors]
+        if len({*self.colors.values()}) < 2 or max(values) >= len(palette):
+            return False
+        return bool((palette[values] == [*self.colors.values()]).all())
+
+    def categories(self, labels: LabelSpace) -> np.ndarray:
+        """The category of each value: uint8[256], ``IGNORE`` where there is none."""
+        return labels.category_of[self.label_ids]
+
+
+@lru_cache(maxsize=32)
+def numbering(labels: LabelSpace, ids: Ids) -> Numbering:
+    """A numbering of a label space; a StreetsegError if it has no train ids."""
+    if ids == "category":
+        representatives = enumerate(labels.representative_ids.tolist())
+        colors = {number: category.color for number, category in enumerate(labels.categories)}
+        return Numbering.of(ids, {IGNORE: IGNORE, **dict(representatives)}, colors)
+    if ids == "train":
+        trained = [label for label in labels.drawn if 0 <= label.train_id < IGNORE][::-1]
+        if not trained:
+            raise StreetsegError(
+                f"the label space '{labels.name}' has no train ids: give its labels a train_id"
+            )
+        return Numbering.of(
+            ids,
+            {IGNORE: IGNORE, **{label.train_id: label.id for label in trained}},
+            {label.train_id: label.color for label in trained},
+        )
+    label_ids = {label.id: label.id for label in labels.drawn}
+    return Numbering.of(ids, label_ids, {label.id: label.color for label in labels.drawn})
+
+
+def recognize(data: bytes, path: Path, root: Path, labels: LabelSpace) -> Numbering | None:
+    """The numbering that is written beside or in a label image; None if nothing says it.
+
+    A ``label_colors.txt`` counts in the folders from that of the image up to ``root``, and a
+    palette if it gives each value the colour of its label, train id or category.
+
+    Raises:
+        StreetsegError: ``label_colors.txt`` is unusable or names a label that is not defined.
+    """
+    if listing := find_label_colors(path, root):
+        return read_label_colors(listing, labels)
+    palette = png_palette(data)
+    if palette is None:
+        return None
+    numberings = [*other_numberings(labels), numbering(labels, "label")]
+    return next((each for each in numberings if each.shown_by(palette)), None)
+
+
+def find_label_colors(path: Path, root: Path) -> Path | None:
+    """The nearest ``label_colors.txt`` in the folders from that of a file up to ``root``."""
+    for folder in path.absolute().parents:
+        if (listing := folder / LABEL_COLORS).is_file():
+            return listing
+        if folder == root.absolute():
+            break
+    return None
+
+
+def read_label_colors(path: Path, labels: LabelSpace) -> Numbering:
+    """The numbering of an export of Datumaro or CVAT, which lists its labels as ``R G B name``.
+
+    Ids count the lines, from 0 if the first is the background, which is black. Otherwise they begin
+    at 1, and 0 is what nobody annotated. Case, spaces and punctuation of names do not matter.
+
+    Raises:
+        StreetsegError: the file cannot be read, names an undefined label, or gives the id 0 to both
+            a label and the background.
+    """
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError as error:
+        raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
+    matches = [LINE.fullmatch(line) for line in lines if not line.lstrip().startswith("#")]
+    entries = [(match["color"], match["name"]) for match in matches if match]
+    label_ids = {_key(label.name): label.id if label.id >= 0 else IGNORE for label in labels.labels}
+    blank = next((label_ids[name] for name in BACKGROUND if name in label_ids), IGNORE)
+    is_background = [
+        _key(name) == BACKGROUND[0] or bool(color and color.split() == ["0"] * 3)
+        for color, name in entries
+    ]
+    if any(is_background) and not is_background[0]:
+        raise StreetsegError(
+            f"{path} lists the background after '{entries[0][1]}', so that 0 means both: put the "
+            "background first in the project, and export again"
+        )
+    first = 0 if any(is_background) else 1
+    meaning = {0: blank}
+    for value, (_, name) in enumerate(entries[: 256 - first], first):
+        if _key(name) in label_ids:
+            meaning[value] = label_ids[_key(name)]
+        elif value or first:
+            raise StreetsegError(
+                f"{path} lists '{name}', which the label space '{labels.name}' does not define: "
+                "rename it there, use a label space that defines it, or state the numbering as "
+                "label ids"
+            )
+    return Numbering.of(str(path), meaning)
+
+
+@lru_cache(maxsize=32)
+def other_numberings(labels: LabelSpace) -> tuple[Numbering, ...]:
+    """The numberings by category and train id whose meaning differs from that of label ids."""
+    kinds: list[Ids] = ["category"]
+    if any(0 <= label.train_id < IGNORE for label in labels.drawn):
+        kinds.append("train")
+    candidates = [numbering(labels, kind) for kind in kinds]
+    return tuple(
+        each
+        for each in candidates
+        if not labels.known[each.defined].all()
+        or (each.categories(labels) != labels.category_of)[each.defined].any()
+    )
+
+
+def explained_otherwise(values: np.ndarray, labels: LabelSpace) -> list[Numbering]:
+    """The other numberings in which all ``values``, bool[256] of those that occur, are defined."""
+    return [each for each in other_numberings(labels) if each.defined[values].all()]
+
+
+def better_numberings(values: np.ndarray, labels: LabelSpace) -> list[Ids]:
+    """The numberings that fit ``values``, bool[256] of those that occur, better than label ids.
+
+    Such a numbering defines all of them and shows more categories. As train ids go up to 18 in
+    Cityscapes, where honest label ids of few labels fit too, they are better only if an id is
+    undefined, or is one that the official evaluation ignores.
+    """
+    doubtful = ~labels.known | (labels.ignored_in_eval & (labels.category_of != IGNORE))
+    doubtful[labels.representative_ids] = False
+    shown = _count_categories(labels.category_of[values])
+    return [
+        each.name  # type: ignore[misc]
+        for each in explained_otherwise(values, labels)
+        if _count_categories(each.categories(labels)[values]) > shown
+        and (each.name == "category" or doubtful[values].any())
+    ]
+
+
+def refuse_improbable(values: np.ndarray, labels: LabelSpace, masks: str, setting: str) -> None:
+    """Raise StreetsegError if ``values``, bool[256] of those that occur, are no likely label ids.
+
+    ``masks`` names the label images; ``setting`` states a numbering, such as ``--ids {}``.
+    """
+    if better := better_numberings(values, labels):
+        raise StreetsegError(
+            f"{masks} hold the ids {_ranges(values)}, more likely {better[0]} ids than label ids "
+            f"of '{labels.name}': say which by {setting.format(better[0])} or "
+            f"{setting.format('label')}; an export of a label tool needs its {LABEL_COLORS} beside "
+            "it"
+        )
+
+
+def _count_categories(categories: np.ndarray) -> int:
+    return len(np.setdiff1d(categories, [IGNORE]))
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def _ranges(values: np.ndarray) -> str:
+    """The ids of a table bool[256] as text, such as ``0-6, 8``."""
+    ids = np.flatnonzero(values)
+    runs = np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1)
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

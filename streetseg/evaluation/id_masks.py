@@ -1,0 +1,99 @@
+"""Id masks of a folder, read as label ids whatever their numbering."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from streetseg.core.errors import StreetsegError
+from streetseg.data.frames import ids_in
+from streetseg.data.labels import IGNORE, LabelSpace
+from streetseg.data.numbering import Ids, Numbering, numbering, recognize, refuse_improbable
+from streetseg.images.decode import decode_ids, read_image
+
+
+class IdMasks:
+    """Reads the masks of a folder, and remembers which ids were taken for label ids untold."""
+
+    def __init__(
+        self,
+        folder: Path,
+        labels: LabelSpace,
+        ids: Ids | None,
+        setting: str,
+        predicted: bool = False,
+    ) -> None:
+        """Read by the numbering ``ids``, or by what a mask says; ``setting`` is ``--ids {}``."""
+        self._folder, self._root = folder, _root_of(folder)
+        self._labels, self._ids, self._setting, self._predicted = labels, ids, setting, predicted
+        self._assumed = np.zeros(256, bool)
+        self._numberings: set[str] = set()
+
+    @property
+    def numbering(self) -> str:
+        """The numberings of the masks so far."""
+        return ", ".join(sorted(self._numberings))
+
+    def read(self, path: Path) -> np.ndarray:
+        """The label ids uint8[H, W] in a file; ``IGNORE`` where the truth has no label.
+
+        Raises:
+            StreetsegError: the file is unusable, or holds an id that is undefined or, in a
+                prediction, has no category.
+        """
+        return read_image(path, lambda data: self._decode(data, path))
+
+    def refuse_improbable(self) -> None:
+        """Raise StreetsegError if another numbering fits the ids better than that of label ids."""
+        kind = "predictions" if self._predicted else "label images"
+        masks = f"the {kind} in {self._folder}"
+        refuse_improbable(self._assumed, self._labels, masks, self._setting)
+
+    def _decode(self, data: bytes, path: Path) -> np.ndarray:
+        values = decode_ids(data)
+        present = ids_in(values)
+        meaning = self._numbering_of(data, path, present)
+        self._numberings.add(meaning.name)
+        table = meaning.label_ids
+        if self._predicted and meaning.name != "label":
+            table = np.where(table == IGNORE, _void_id(self._labels), table)
+        usable = meaning.defined.copy()
+        if self._predicted:
+            usable &= self._labels.category_of[table] != IGNORE
+        if not usable[present].all():
+            raise StreetsegError(self._problem(present[~usable[present]][0], meaning, path))
+        return values if meaning.name == "label" else cv2.LUT(values, table)
+
+    def _numbering_of(self, data: bytes, path: Path, present: np.ndarray) -> Numbering:
+        if self._ids:
+            return numbering(self._labels, self._ids)
+        if stated := recognize(data, path, self._root, self._labels):
+            return stated
+        self._assumed[present] = True
+        return numbering(self._labels, "label")
+
+    def _problem(self, value: int, meaning: Numbering, path: Path) -> str:
+        problem = "gives no category" if meaning.defined[value] else "does not define"
+        what = "id" if meaning.name == "label" else f"{meaning.name} id"
+        hint = "masks must hold label ids"
+        if not self._ids:
+            others = " or ".join(map(self._setting.format, ("train", "category")))
+            hint += f", unless {others} says otherwise"
+        return (
+            f"{path} holds {what} {value}, which the label space '{self._labels.name}' {problem}: "
+            f"{hint}"
+        )
+
+
+def _root_of(folder: Path) -> Path:
+    """Where the export that a folder belongs to has its ``label_colors.txt``."""
+    parents = (folder.absolute(), *folder.absolute().parents)
+    return next((path.parent for path in parents if path.name == "gtFine"), folder)
+
+
+def _void_id(labels: LabelSpace) -> int:
+    """A label id of the category that the official evaluation ignores; ``IGNORE`` without one."""
+    ids = [int(number) for number in labels.representative_ids if labels.ignored_in_eval[number]]
+    return ids[0] if ids else IGNORE
