@@ -39,12 +39,14 @@ from streetseg.core.telemetry import disable_telemetry
 from streetseg.data.sources import load_source
 from streetseg.data.versions import locked_version
 from streetseg.images.decode import read_image
-from streetseg.registry.promotion import promote
+from streetseg.registry.promotion import history, promote
 from streetseg.registry.versions import CHAMPION, find
 from streetseg.synth import write_cityscapes
-from streetseg.tracking.store import connect, sqlite_path, store_of
+from streetseg.tracking.store import absolute_store, connect, store_of
 
 RECIPE = "demo"
+REASON = "make demo"
+"""Of its promotions, by which a demo under another run name recognises its champion."""
 RESULTS = ("predictions.png", "report.html", "validation.html", "answer.png", "summary.json")
 """The files for people to look at."""
 TOOLS = Path(sys.executable).parent
@@ -94,8 +96,7 @@ class Demo:
             self.overrides["prepare.size"] = size_like(data, load_recipe(RECIPE, overrides))
         self.params = load_recipe(RECIPE, self.overrides)
         self.store = store_of(self.params.registry)
-        if database := sqlite_path(self.store):
-            self.store = f"sqlite:///{database.resolve()}"
+        self.store = absolute_store(self.store)
         if not holds_secret(self.store):  # a pipeline in another store starts anew
             self.overrides["registry.tracking_uri"] = self.store
             self.params = load_recipe(RECIPE, self.overrides)
@@ -127,7 +128,7 @@ class Demo:
         summary = self.summarise(version, pipeline)
         if pipeline.succeeded and pipeline.outputs["passed"]:
             with self.step("promote", "challenger -> champion"):
-                promoted = promote(self.params.registry)
+                promoted = promote(self.params.registry, reason=REASON)
             summary |= {"model_version": promoted.version, "alias": CHAMPION}
             with self.step("serve", "BentoML answers with the champion"):
                 summary["serving"] = self.ask_service()
@@ -146,7 +147,10 @@ class Demo:
             champion = find(connect(registry), registry.model_name, CHAMPION)
         except (NoRegistryError, NoSuchVersionError):
             return
-        if champion.tags.get("recipe") != registry.run_name:
+        by_demo = champion.tags.get("recipe") == registry.run_name or (
+            history(registry)[-1].reason == REASON
+        )
+        if not by_demo:
             raise StreetsegError(
                 f"the champion of {champion.name}, version {champion.version} in "
                 f"{redact(self.store)}, is a model of your own, which the demo would replace: give "

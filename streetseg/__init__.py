@@ -15,8 +15,8 @@ def load(model: str, registry: Registry | None = None) -> Segmenter:
     """Open a model for prediction.
 
     Args:
-        model: ``models:/<name>@<alias>`` or ``models:/<name>/<version>`` in the MLflow registry,
-            or the path of a model artifact.
+        model: ``models:/<name>@<alias>``, ``models:/<name>/<version>`` or
+            ``models:/<name>/latest`` in the MLflow registry, or the path of a model artifact.
         registry: where the registry is; None means where the environment says.
 
     Raises:

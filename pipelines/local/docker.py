@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from components import IMAGE
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
-from streetseg.tracking.store import sqlite_path, store_of
+from streetseg.tracking.store import absolute_store, sqlite_path, store_of
 
 if TYPE_CHECKING:
     from kfp.local import DockerRunner
@@ -64,8 +64,8 @@ def local_paths(params: Params) -> dict[str, str]:
     paths = {}
     if "://" not in params.data.remote:
         paths["data.remote"] = str(Path(params.data.remote).resolve())
-    if database := sqlite_path(store_of(params.registry)):
-        paths["registry.tracking_uri"] = f"sqlite:///{database.resolve()}"
+    if sqlite_path(store := store_of(params.registry)):
+        paths["registry.tracking_uri"] = absolute_store(store)
     return paths
 
 

@@ -38,7 +38,7 @@ from streetseg.images.paths import list_images, mask_name, printable
 from streetseg.inference.artifact import weights_sha256
 from streetseg.inference.segmenter import Segmenter
 from streetseg.reports.drawing import overlay, shrink
-from streetseg.tracking.store import name_and_version
+from streetseg.tracking.store import split_uri
 
 TABLE, SUMMARY = "summary.csv", "summary.json"
 
@@ -325,7 +325,7 @@ class _Table:
 def _describe(segmenter: Segmenter, artifact: Path, uri: str) -> dict[str, Any]:
     name, version = uri or str(artifact), None
     if uri.startswith("models:/"):
-        name, version = name_and_version(uri)
+        name, _, version = split_uri(uri)
     return {
         "name": name,
         "version": version,

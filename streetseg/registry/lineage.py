@@ -23,9 +23,9 @@ from streetseg.data.versions import (
     fetch_index,
 )
 from streetseg.inference.artifact import read_config
-from streetseg.registry.versions import ModelVersion, download_version, find, search
+from streetseg.registry.versions import ModelVersion, download_version, find, find_uri, search
 from streetseg.tracking.read import MIN_PREFIX_LENGTH, choose, find_run, runs_of, search_runs
-from streetseg.tracking.store import connect, name_and_version, translate_errors
+from streetseg.tracking.store import connect, is_reference, translate_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -83,8 +83,10 @@ def trace(params: Params, subject: str) -> Trace:
     with translate_errors(f"cannot trace {subject}"):
         if DATA_VERSION.fullmatch(subject):
             return _trace_data(client, subject, params.data.repository)
-        if subject.startswith("models:/"):
-            return _trace_version(find(client, *name_and_version(subject)), client, params)
+        if subject.startswith("runs:/"):
+            subject = subject.removeprefix("runs:/").partition("/")[0]
+        if is_reference(subject):
+            return _trace_version(find_uri(client, subject), client, params)
         # A version has fewer digits than the shortest prefix of a run's id.
         is_number = subject.isdecimal() and len(subject) < MIN_PREFIX_LENGTH
         if is_number or subject in _aliases(client, model):

@@ -20,9 +20,9 @@ from streetseg.config.params import Registry
 from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.errors import StreetsegError, one_line
 from streetseg.inference.artifact import read_config
-from streetseg.registry.versions import ModelVersion, download_version, find
+from streetseg.registry.versions import ModelVersion, download_version, find_uri
 from streetseg.tracking.read import find_run
-from streetseg.tracking.store import connect, name_and_version, translate_errors
+from streetseg.tracking.store import connect, is_reference, translate_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,14 +55,16 @@ class VersionInfo(BaseModel):
 def copy_model(uri: str, registry: Registry, destination: Path) -> Path:
     """Copy what serving needs of a registered model into a folder, all of it or nothing.
 
-    ``uri`` is ``models:/<name>@<alias>`` or ``models:/<name>/<version>``; ``version.json`` in the
-    folder holds the version, its origin and scores.
+    ``uri`` is as in :func:`streetseg.registry.versions.find_uri`. ``version.json`` in the folder
+    holds the version, its origin and scores.
 
     Raises:
         StreetsegError: no such model, or the folder cannot be written.
     """
+    if not is_reference(uri):
+        raise StreetsegError(f"'{uri}' is no registered model: write models:/NAME/VERSION")
     client = connect(registry)
-    return _copy(client, find(client, *name_and_version(uri)), destination)
+    return _copy(client, find_uri(client, uri), destination)
 
 
 def _copy(client: MlflowClient, version: ModelVersion, destination: Path) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import re
 import shutil
 import tempfile
 from contextlib import suppress
@@ -21,12 +22,13 @@ from streetseg.config.params import Registry
 from streetseg.config.renamed import with_current_names
 from streetseg.core.credentials import redact
 from streetseg.core.errors import NoSuchVersionError, StreetsegError
-from streetseg.tracking.store import connect, name_and_version, translate_errors
+from streetseg.tracking.store import connect, is_reference, split_uri, translate_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import model_registry
 
+LOGGED_MODEL = re.compile(r"m-[0-9a-f]{32}")
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 
 
@@ -94,15 +96,47 @@ def search(client: MlflowClient, filter_string: str) -> list[ModelVersion]:
         for entry in page:  # without its aliases
             if entry.name not in aliases:
                 aliases[entry.name] = client.get_registered_model(entry.name).aliases
-            own = [alias for alias, at in aliases[entry.name].items() if at == entry.version]
+            own = [
+                alias for alias, at in aliases[entry.name].items() if str(at) == str(entry.version)
+            ]
             matching.append(_model_version(entry, own))
         token = page.token
         if not token:
             return sorted(matching, key=lambda version: version.registered, reverse=True)
 
 
-def find(client: MlflowClient, name: str, which: str) -> ModelVersion:
+def find_uri(client: MlflowClient, uri: str) -> ModelVersion:
+    """Look up the version that a reference names.
+
+    It is ``models:/<name>/<version>``, ``models:/<name>@<alias>``, ``models:/<name>/latest`` (the
+    highest number), or ``models:/m-<id>``, the logged model that was registered.
+
+    Raises:
+        NoSuchVersionError: the registry has no such version.
+        StreetsegError: it is another kind of reference, or the registry does not answer.
+    """
+    name, separator, which = split_uri(uri)
+    if separator:
+        return find(client, name, which, by_alias=separator == "@")
+    if not LOGGED_MODEL.fullmatch(which):
+        raise StreetsegError(
+            f"'{uri}' names no version: write models:/{which}@champion, models:/{which}/3 or "
+            f"models:/{which}/latest"
+        )
+    with translate_errors(f"cannot look up {uri}"):
+        registered = search(client, f"source_path = '{uri}'")
+    if not registered:
+        raise NoSuchVersionError(
+            f"the registry {redact(client.tracking_uri)} has no version of '{uri}': name one that "
+            "'streetseg list' shows, models:/NAME/VERSION"
+        )
+    return registered[-1]
+
+
+def find(client: MlflowClient, name: str, which: str, by_alias: bool = False) -> ModelVersion:
     """Look up a version by number or alias, in one request.
+
+    A number is a version, not an alias of digits, unless ``by_alias``.
 
     Raises:
         NoSuchVersionError: the registry has no such version.
@@ -110,10 +144,11 @@ def find(client: MlflowClient, name: str, which: str) -> ModelVersion:
     """
     from mlflow.exceptions import MlflowException
 
-    kind = "version" if which.isdecimal() else "alias"
+    is_number = which.isdecimal() and not by_alias
+    kind = "version" if is_number else "alias"
     with translate_errors(f"cannot look up {kind} '{which}' of {name}"):
         try:
-            if which.isdecimal():
+            if is_number:
                 return read_version(client, name, which)
             entry = client.get_model_version_by_alias(name, which)
             return _model_version(entry, entry.aliases)
@@ -140,14 +175,14 @@ def read_version(client: MlflowClient, name: str, version: str | int) -> ModelVe
 def download(uri: str, params: Registry | None = None, folder: Path | None = None) -> Path:
     """Bring the model artifact of a registered model to this machine.
 
-    ``uri`` is ``models:/<name>@<alias>`` or ``models:/<name>/<version>``. Without ``params`` the
-    environment names the registry. ``folder`` is as in :func:`download_version`.
+    ``uri`` is as in :func:`find_uri`. Without ``params`` the environment names the registry.
+    ``folder`` is as in :func:`download_version`.
 
     Raises:
         StreetsegError: no such model, its files cannot be downloaded, or streetseg did not make it.
     """
     client = connect(params or Registry())
-    return download_version(client, find(client, *name_and_version(uri)), folder)
+    return download_version(client, find_uri(client, uri), folder)
 
 
 def download_version(
@@ -190,12 +225,12 @@ def locate(model: str, params: Registry | None = None) -> tuple[str, Path]:
     A path is its own name. Without ``params`` the environment names the registry.
 
     Raises:
-        StreetsegError: no such model in the registry.
+        StreetsegError: no such model in the registry, or a reference that names no version.
     """
-    if not model.startswith("models:/"):
+    if not is_reference(model):
         return model, Path(model)
     client = connect(params or Registry())
-    version = find(client, *name_and_version(model))
+    version = find_uri(client, model)
     return version.uri, download_version(client, version)
 
 
@@ -205,9 +240,9 @@ def resolve_alias(model: str, params: Registry) -> str:
     Raises:
         StreetsegError: no such model in the registry.
     """
-    if not model.startswith("models:/"):
+    if not is_reference(model):
         return model
-    return find(connect(params), *name_and_version(model)).uri
+    return find_uri(connect(params), model).uri
 
 
 def _model_version(entry: model_registry.ModelVersion, aliases: list[str]) -> ModelVersion:

@@ -14,8 +14,8 @@ from streetseg.evaluation.verdict import Verdict
 from streetseg.tracking.store import (
     connect,
     experiment_id,
-    name_and_version,
     reason,
+    split_uri,
     translate_errors,
 )
 from streetseg.tracking.training_runs import active_run, ensure_run
@@ -52,7 +52,7 @@ def record_scoring(params: Registry, model: str, evaluation: Evaluation, folder:
     import mlflow
 
     client = connect(params)
-    name, version = name_and_version(model)
+    name, _, version = split_uri(model)
     tags = {
         "model_name": name,
         "model_version": version,

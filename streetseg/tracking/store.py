@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 DEFAULT_STORE = "sqlite:///outputs/mlflow.db"
+SQLITE = re.compile(
+    r"(?P<before>sqlite(\+\w+)?:///(file:)?)(?P<file>[^?]+)(?P<options>(\?.*)?)", re.DOTALL
+)
 ADVICE = "set MLFLOW_TRACKING_URI"
 
 
@@ -29,13 +33,37 @@ def store_of(params: Registry) -> str:
 
 def sqlite_path(uri: str) -> Path | None:
     """The file of a store in SQLite; its artifacts are in ``mlartifacts`` beside it."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    match = SQLITE.fullmatch(uri)
+    return Path(match["file"]) if match else None
 
 
-def name_and_version(model: str) -> tuple[str, str]:
-    """The parts of ``models:/<name>/<version>`` or ``models:/<name>@<alias>``."""
-    name, _, which = model.removeprefix("models:/").replace("@", "/").rpartition("/")
-    return name, which
+def absolute_store(uri: str) -> str:
+    """The address of a store, which holds in any folder; options of SQLite stay."""
+    match, path = SQLITE.fullmatch(uri), sqlite_path(uri)
+    return f"{match['before']}{path.resolve()}{match['options']}" if match and path else uri
+
+
+def split_uri(uri: str) -> tuple[str, str, str]:
+    """Name, separator and version of ``models:/<name>/<version>`` or ``models:/<name>@<alias>``.
+
+    Without a separator, all is in the last part, as in ``models:/m-<id>``.
+    """
+    reference = uri.removeprefix("models:/")
+    return reference.rpartition("/" if "/" in reference else "@")  # an alias contains neither
+
+
+def is_reference(model: str) -> bool:
+    """Whether a model is a reference into a registry, not a path.
+
+    Raises:
+        StreetsegError: it is a reference to the files of a run.
+    """
+    if model.startswith("runs:/"):
+        raise StreetsegError(
+            f"'{model}' is a file of a run, not a version: write models:/NAME/VERSION; 'streetseg "
+            "trace RUN' names the versions of a run"
+        )
+    return model.startswith("models:/")
 
 
 def connect(params: Registry, create: bool = False) -> MlflowClient:
@@ -64,6 +92,12 @@ def connect(params: Registry, create: bool = False) -> MlflowClient:
         return MlflowClient()
     except Exception as error:
         store = redact(uri)
+        if "maintenance mode" in str(error):
+            raise StreetsegError(
+                f"the MLflow store {store} is a folder of files, which MLflow no longer opens: "
+                "move it to a database with 'mlflow migrate-filestore', or set "
+                "MLFLOW_ALLOW_FILE_STORE=true"
+            ) from None
         if "out-of-date database schema" in str(error):
             raise StreetsegError(
                 f"the MLflow store {store} is of another version of MLflow: back it up, then run "
