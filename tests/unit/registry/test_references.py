@@ -38,7 +38,7 @@ def store(
 def registered(
     store: tuple[Registry, MlflowClient, list[str]], trained: Trained
 ) -> tuple[Registry, MlflowClient, list[str]]:
-    registry, client, logged = store
+    _, client, logged = store
     for _ in range(2):
         with mlflow.start_run(experiment_id=client.get_experiment_by_name("e").experiment_id):
             logged.append(log_model(trained.artifact, None))
@@ -132,7 +132,7 @@ def test_the_file_of_an_sqlite_store_is_found_whatever_its_options(
 def test_a_database_that_is_read_only_is_read_and_says_so_where_it_is_written(
     registered: tuple[Registry, MlflowClient, list[str]],
 ) -> None:
-    registry, client, _ = registered
+    registry, _, _ = registered
     database = sqlite_path(str(registry.tracking_uri))
     reader = Registry(tracking_uri=f"sqlite:///file:{database}?mode=ro&uri=true", model_name=NAME)
     assert [each.version for each in versions(reader)] == ["2", "1"]
