@@ -93,6 +93,15 @@ class PreparedDataset:
         names = [f"pixels_{name}" for name in self.labels.names if name != "void"]
         return self.index[names].sum(axis=1)
 
+    def require_labelled(self, rows: np.ndarray, purpose: str) -> None:
+        """Raise a StreetsegError if no pixel of ``rows`` int64[n] is in a category but void."""
+        if not self.labelled_pixels.iloc[rows].any():
+            raise StreetsegError(
+                f"no pixel of the {len(rows)} frames {purpose} is labelled in {self.path}: all are "
+                f"ignored or void in the label space '{self.labels.name}': check data.source and "
+                "the label images, then prepare again"
+            )
+
     def category_pixels(self, rows: np.ndarray) -> np.ndarray:
         """Pixels of each category in the frames of ``rows`` together: int64[C]."""
         names = [f"pixels_{name}" for name in self.labels.names]

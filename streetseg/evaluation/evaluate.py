@@ -54,6 +54,7 @@ def evaluate(
     check_onnx(artifact, model)
     _check_fit(model, dataset)
     rows = dataset.rows(EVALUATED)
+    dataset.require_labelled(rows, "to evaluate on")
     index = dataset.index.iloc[rows]
     confusion = ConfusionAccumulator(dataset.labels)
     baseline = open_baseline(champion, model, dataset, rows)

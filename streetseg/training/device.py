@@ -80,6 +80,8 @@ def _advice(error: Exception, settings: Train, processes: int) -> str | None:
             "train.num_workers; run the same command to resume from the last checkpoint"
         )
     if "Expected more than 1 value per channel" in message:
+        if size // processes > 1:
+            return "one training frame is too few: batch normalisation cannot learn from it alone"
         return (
             f"train.batch_size={size} is too small: batch normalisation cannot learn from one "
             "frame, so each process needs two"

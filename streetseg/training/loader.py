@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from streetseg.config.params import Augment
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
+from streetseg.data.labels import IGNORE
 from streetseg.training.augmentation import build_augmentation, draw_color
 from streetseg.training.batch import Batch
 from streetseg.training.distributed import ALONE, World
@@ -26,6 +27,8 @@ class AugmentedFrames(Dataset[Batch]):
 
     def __init__(self, dataset: PreparedDataset, augment: Augment, seed: int) -> None:
         """Frames of ``dataset``, indexed by lists of (epoch, row).
+
+        The pixels of (epoch, ~row) are ignored: such a frame serves batch normalisation alone.
 
         Raises:
             StreetsegError: the crop is larger than the frames.
@@ -41,7 +44,8 @@ class AugmentedFrames(Dataset[Batch]):
         categories = np.empty((len(keys), *size), np.uint8)
         colors = np.empty((len(keys), 3, 4), np.float32)
         flips = np.empty(len(keys), bool)
-        for position, (epoch, row) in enumerate(keys):
+        for position, (epoch, signed_row) in enumerate(keys):
+            row = max(signed_row, ~signed_row)
             random = np.random.default_rng([self.seed, epoch, row])
             seed = int(random.integers(2**32))
             colors[position] = draw_color(self.augment, random)
@@ -52,7 +56,8 @@ class AugmentedFrames(Dataset[Batch]):
                 mask=np.asarray(self.dataset.categories(row)),
                 force_apply=True,
             )
-            images[position], categories[position] = augmented["image"], augmented["mask"]
+            images[position] = augmented["image"]
+            categories[position] = augmented["mask"] if row == signed_row else IGNORE
         batch = Batch(*map(torch.from_numpy, (images, categories, colors, flips)))
         if get_worker_info():  # PyTorch does this later in a thread, which swallows errors.
             for tensor in batch:
@@ -67,8 +72,18 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     processes, or a single frame: batch normalisation cannot learn from one.
     """
 
-    def __init__(self, rows: np.ndarray, batch_size: int, seed: int, world: World = ALONE) -> None:
+    def __init__(
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        seed: int,
+        world: World = ALONE,
+        min_share: int = 1,
+    ) -> None:
         """Shuffle ``rows`` anew in each epoch; ``seed`` fixes all orders.
+
+        A process whose part of a short batch has fewer than ``min_share`` frames gets others of
+        the epoch as padding, (epoch, ~row).
 
         Raises:
             StreetsegError: the batch cannot be divided evenly, or there are too few rows.
@@ -86,6 +101,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.batch_size = batch_size
         self.seed = seed
         self.world = world
+        self.min_share = min(min_share, batch_size // world.size)
         self.epoch = 0
         self.first = 0
 
@@ -108,7 +124,9 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         epoch, order = self.epoch, self._order(self.epoch)
         for batch in range(self.first, len(self)):
             rows = order[batch * self.batch_size :][: self.batch_size]
-            yield [(epoch, int(row)) for row in rows[self.world.rank :: self.world.size]]
+            share = rows[self.world.rank :: self.world.size]
+            others = order[~np.isin(order, share)][: max(0, self.min_share - len(share))]
+            yield [(epoch, int(row)) for row in (*share, *~others)]
 
 
 class _Loader(DataLoader[Batch]):

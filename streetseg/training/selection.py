@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import torch
 
 from streetseg.config.params import Train
@@ -19,14 +20,16 @@ def split_for_selection(dataset: PreparedDataset, fraction: float) -> tuple[np.n
 
     The last frames of each city are held out; both parts have at least one row. Frame names follow
     the drive, so these are a separate stretch of road rather than neighbours of training frames.
+    Images of one label stay together.
 
     Raises:
         StreetsegError: no city has two train frames.
     """
     train = dataset.index.iloc[dataset.rows("train")]
-    from_the_end = train.groupby("city").cumcount(ascending=False)
-    city_size = train.groupby("city")["city"].transform("size")
-    held_out = (from_the_end < np.ceil(city_size * fraction)) & (city_size > 1)
+    by_city = train.groupby("city")["label"]
+    labels_before = by_city.transform(lambda labels: pd.factorize(labels)[0])
+    n_labels = by_city.transform("nunique")
+    held_out = (n_labels - labels_before <= np.ceil(n_labels * fraction)) & (n_labels > 1)
     if not held_out.any():
         raise StreetsegError(
             f"{dataset.path} has one train frame per city: at least two are needed, one of them "

@@ -82,7 +82,11 @@ def _train(
     torch.manual_seed(settings.seed + world.rank)
     device = choose_device(settings.device, world.local_rank)
     rows, held_out = split_for_selection(dataset, settings.holdout_fraction)
-    batches = EpochBatches(rows, settings.batch_size, settings.seed, world)
+    dataset.require_labelled(rows, "to train on")
+    dataset.require_labelled(held_out, "held out to choose the checkpoint on")
+    # On CPUs each process normalises its own part of a batch, see World.sync_model.
+    min_share = 2 if world.size > 1 and device.type == "cpu" else 1
+    batches = EpochBatches(rows, settings.batch_size, settings.seed, world, min_share)
     loader = training_loader(dataset, batches, settings.augment, settings.num_workers)
     pixels = dataset.category_pixels(rows)
     weights = category_weights(pixels, settings.loss.class_weight_power).to(device)

@@ -20,6 +20,7 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.tracking.store import connect
 from streetseg.training import initial_state as initial
 from streetseg.training import train as training
+from streetseg.training.selection import split_for_selection
 from tests.support.deterministic_training import deterministic_model
 
 pytestmark = pytest.mark.slow
@@ -27,11 +28,13 @@ pytestmark = pytest.mark.slow
 PROGRAM = REPOSITORY / "tests/support/deterministic_training.py"
 
 
-def torchrun(processes: int, recipe: Path, out: Path) -> subprocess.Popen[str]:
+def torchrun(
+    processes: int, recipe: Path, out: Path, program: Path = PROGRAM
+) -> subprocess.Popen[str]:
     """Start ``streetseg train`` in so many processes."""
     command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return subprocess.Popen(
-        [sys.executable, *command, PROGRAM, "train", "--params", recipe, "--out", out],
+        [sys.executable, *command, program, "train", "--params", recipe, "--out", out],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -127,3 +130,21 @@ def test_all_processes_stop_together_and_resume(together: Together) -> None:
     assert "stopped by SIGTERM in epoch" in together.stopped_errors
     assert "run the same command to resume from" in together.stopped_errors
     assert "resuming in epoch" in together.errors
+
+
+def test_a_short_last_batch_trains_a_network_that_normalises_pooled_features(
+    recipe: Path, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    tree = yaml.safe_load(recipe.read_text())
+    tree["model"] = {"architecture": "DeepLabV3Plus", "encoder": "resnet18"}
+    tree["model"]["encoder_weights"] = "none"
+    tree["train"] |= {"epochs": 1, "accumulation_steps": 1, "gradient_clip": 0.0, "ema": 0.0}
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    frames, held_out = split_for_selection(dataset, tree["train"]["holdout_fraction"])
+    assert (len(frames) % 4, len(held_out)) == (2, 2), "each process has one frame at the end"
+    running = torchrun(2, path, tmp_path / "model", REPOSITORY / "streetseg/__main__.py")
+    _, errors = running.communicate()
+    assert running.returncode == 0, errors
+    assert "epoch 1/1  loss" in errors
+    assert (tmp_path / "model/model.onnx").is_file()

@@ -18,6 +18,7 @@ import torch
 from streetseg.config.params import Augment, Train
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
+from streetseg.data.labels import IGNORE
 from streetseg.training.augmentation import augment_on_device
 from streetseg.training.device import translate_torch_errors
 from streetseg.training.distributed import World
@@ -146,6 +147,27 @@ def test_every_batch_is_divided_among_the_processes_without_loss_or_repetition()
         assert [row for _, row in batch] == single.rows_of(3, number).tolist()
     assert number == 2, "the last batch has 6 frames: one or two for each"
     assert len(EpochBatches(rows, 20, 0, World(0, size=4))) == 1, "2 frames are not enough for 4"
+
+
+def test_a_short_part_of_a_batch_is_padded_with_frames_whose_pixels_are_ignored(
+    dataset: PreparedDataset,
+) -> None:
+    rows = dataset.rows("train")[:6]
+    parts = [list(EpochBatches(rows, 4, 0, World(rank, size=2), min_share=2)) for rank in (0, 1)]
+    for full, short in parts:
+        assert all(row >= 0 for _, row in full)
+        (_, own), (epoch, padding) = short
+        assert own >= 0 > padding
+        assert ~padding in rows
+        assert ~padding != own
+        frames = AugmentedFrames(dataset, Augment(), seed=0)
+        batch = frames[short]
+        assert batch.categories[0].min() < IGNORE
+        assert (batch.categories[1] == IGNORE).all()
+        assert torch.equal(
+            batch.images[1],
+            AugmentedFrames(dataset, Augment(), seed=0)[[(epoch, ~padding)]].images[0],
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,19 @@
 """Training."""
 
+import shutil
 from pathlib import Path
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file
 
 from streetseg.config.params import Params, Train, load_params
 from streetseg.core.errors import StreetsegError
-from streetseg.data.dataset import PreparedDataset
+from streetseg.data.dataset import INDEX, PreparedDataset
+from streetseg.evaluation.evaluate import evaluate
 from streetseg.evaluation.result import read_evaluation
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import read_config, read_trained_on, weights_sha256
@@ -322,6 +325,30 @@ def test_one_frame_is_too_few_where_batches_are_normalised(
     recipe = params.override({"model.architecture": "DeepLabV3Plus", "train.batch_size": 1})
     with pytest.raises(StreetsegError, match=r"train\.batch_size=1 is too small"):
         train(recipe, dataset, tmp_path / "model")
+
+
+def relabelled(dataset: PreparedDataset, copy: Path, split: str) -> PreparedDataset:
+    """A copy of a dataset whose index says that no pixel of a split is in a category but void."""
+    shutil.copytree(dataset.path, copy)
+    index = pd.read_parquet(copy / INDEX)
+    names = [f"pixels_{name}" for name in dataset.labels.names if name != "void"]
+    index.loc[index["split"] == split, names] = 0
+    index.to_parquet(copy / INDEX, index=False)
+    return PreparedDataset(copy)
+
+
+def test_frames_without_a_labelled_pixel_are_an_error_before_anything_is_trained_or_scored(
+    params: Params, dataset: PreparedDataset, trained: Trained, tmp_path: Path
+) -> None:
+    recipe = params.override({"registry.tracking_uri": f"sqlite:///{tmp_path / 'new.db'}"})
+    void = relabelled(dataset, tmp_path / "train-void", "train")
+    with pytest.raises(StreetsegError, match=r"no pixel of the 14 frames to train on is labelled"):
+        train(recipe, void, tmp_path / "model")
+    assert not (tmp_path / "new.db").exists()
+    void = relabelled(dataset, tmp_path / "val-void", "val")
+    with pytest.raises(StreetsegError, match=r"no pixel of the 4 frames to evaluate on is"):
+        evaluate(trained.artifact, void, params, tmp_path / "evaluation")
+    assert not (tmp_path / "evaluation").exists()
 
 
 def test_freezing_a_network_without_an_encoder_is_refused(
