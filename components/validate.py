@@ -19,9 +19,10 @@ def validate(dataset: Input[Dataset], settings: dict, report: Output[HTML]) -> l
 
     params = Params.model_validate(settings)
     with exit_on_error(), reference(params) as expected:
-        result = validate_data(
-            PreparedDataset(Path(dataset.path)), params.validation, Path(report.path), expected
-        )
+        prepared = PreparedDataset(Path(dataset.path))
+        result = validate_data(prepared, params.validation, Path(report.path), expected)
+        if prepared.skip_summary:
+            print(f"warning: {prepared.skip_summary}", file=sys.stderr)
         for warning in result.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         result.require()

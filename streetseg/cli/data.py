@@ -97,8 +97,9 @@ def prepare(
     preview.parent.mkdir(parents=True, exist_ok=True)
     dataset = PreparedDataset(prepare_data(load(params, set_)))
     write_preview(dataset, preview)
-    skipped = f" ({len(dataset.skipped)} skipped)" if len(dataset.skipped) else ""
-    print(f"{len(dataset.index)} frames{skipped} in {dataset.path}, version {dataset.version}")
+    if dataset.skip_summary:
+        print(f"warning: {dataset.skip_summary}")
+    print(f"{len(dataset.index)} frames in {dataset.path}, version {dataset.version}")
     print(preview)
 
 
@@ -122,6 +123,8 @@ def validate(
     dataset = PreparedDataset(settings.data.prepared)
     with reference(settings) as usual:
         validation = validate_data(dataset, settings.validation, report, usual)
+    if dataset.skip_summary:
+        print(f"warning: {dataset.skip_summary}")
     for warning in validation.warnings:
         print(f"warning: {warning}")
     validation.require()

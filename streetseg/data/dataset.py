@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from streetseg.images.decode import decode_ids, read_image
 
 FORMAT = 2
 DESCRIPTION, INDEX = "dataset.json", "index.parquet"
+MAX_REASONS = 4
+"""Reasons for skipping frames that are told."""
 INDEX_FILES = (DESCRIPTION, INDEX)
 """The files that describe the frames but hold no pixels."""
 
@@ -79,6 +82,24 @@ class PreparedDataset:
     def version(self) -> str:
         """The data version: the md5 that DVC gives this folder, ending in ``.dir``."""
         return data_version(self.path)
+
+    @property
+    def skip_summary(self) -> str:
+        """How many frames were skipped and why, in one line; empty if none was."""
+        reasons = Counter(
+            error.replace(image, "the image").replace(label, "the label")
+            for image, label, error in self.skipped[["image", "label", "error"]].to_numpy()
+        )
+        if not reasons:
+            return ""
+        listed = "; ".join(f"{count}x {why}" for why, count in reasons.most_common(MAX_REASONS))
+        more = len(reasons) - MAX_REASONS
+        n_skipped, n_frames = len(self.skipped), len(self.skipped) + len(self.index)
+        return (
+            f"{n_skipped} of {n_frames} frames skipped: {listed}"
+            f"{f'; and {more} other reasons' if more > 0 else ''} (the first: "
+            f"{self.skipped['image'][0]})"
+        )
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split: int64[frames]; StreetsegError if it has no frames."""

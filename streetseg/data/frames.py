@@ -5,6 +5,7 @@ Worker processes import this module, so it imports little.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from streetseg.images.encode import encode_png
 from streetseg.images.errors import BadImageError
 from streetseg.images.headers import PNG_GRAY, png_color_type, png_depth
 from streetseg.images.resize import resize_ids, resize_rgb
+
+
+class UndefinedIdsError(StreetsegError):
+    """A label image holds ids that its label space does not define."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ def prepare_frame(
     ``ids`` and ``root`` say how its label image is numbered: see :func:`read_numbering`.
 
     Raises:
-        StreetsegError: a file is missing or damaged, sizes differ, or a label id is unknown.
+        StreetsegError: a file is missing or damaged, sizes differ, or a label id is unknown
+            (UndefinedIdsError).
     """
     path = frame.image
     try:
@@ -69,10 +75,9 @@ def prepare_frame(
         )
     meaning = read_numbering(label_bytes, frame.label, root, labels, ids)
     present = ids_in(values)
-    unknown = present[~meaning.defined[present]]
-    if unknown.size:
-        raise StreetsegError(
-            f"{frame.label} holds label id {unknown[0]}, which the label space '{labels.name}' "
+    if undefined := present[~meaning.defined[present]].tolist():
+        raise UndefinedIdsError(
+            f"{frame.label} holds {name_ids(undefined)}, which the label space '{labels.name}' "
             "does not define"
         )
 
@@ -101,6 +106,24 @@ def prepare_frame(
             },
         },
     )
+
+
+def name_ids(ids: Sequence[int]) -> str:
+    """``label id 34``, or ``label ids 34, 40``."""
+    return f"label id{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids))}"
+
+
+def undefined_ids(
+    frame: Frame, labels: LabelSpace, ids: Ids | None = None, root: Path = Path()
+) -> list[int]:
+    """The ids of a frame's label that are not defined; none if it cannot be read."""
+    try:
+        data = _read(frame.label)
+        present = ids_in(decode_labels(data, labels))
+        meaning = read_numbering(data, frame.label, root, labels, ids)
+    except StreetsegError:
+        return []
+    return present[~meaning.defined[present]].tolist()
 
 
 def blank_measures(labels: LabelSpace) -> dict[str, Any]:

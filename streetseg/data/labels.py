@@ -5,6 +5,8 @@ A label space is data: ``label_spaces/<name>.yaml``, or the user's own file.
 
 from __future__ import annotations
 
+import posixpath
+import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +17,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, with_config
 
 from streetseg.config.yaml_files import find_yaml, read_yaml, validated
 from streetseg.core.errors import StreetsegError
+
+CATEGORY_NAME = re.compile(r"[\w.\- :/]{1,200}")
+"""Names of categories are part of metric names; MLflow allows these characters."""
 
 LABEL_SPACES = Path(__file__).parent / "label_spaces"
 
@@ -70,12 +75,20 @@ class LabelSpace:
         """Read the packaged label space ``name``, or the YAML file ``name`` in ``folder``.
 
         Raises:
-            StreetsegError: there is no such label space, or it is invalid.
+            StreetsegError: there is no such label space, it is invalid, or MLflow could not name a
+                metric by a category.
         """
         path = find_yaml(name, LABEL_SPACES, folder, f"no label space named '{name}'")
         space = cls.from_dict(read_yaml(path), str(path))
         if space.encoding == "colors" and len(space.drawn) < len(space.labels):
             raise StreetsegError(f"{path}: labels that are drawn as colours have ids of 0 to 255")
+        for category in space.names:
+            metric = f"iou_{category}"
+            if not CATEGORY_NAME.fullmatch(category) or posixpath.normpath(metric) != metric:
+                raise StreetsegError(
+                    f"{path}: the category '{category}' cannot name a metric in MLflow: use "
+                    "letters, digits, _ - . : / and spaces"
+                )
         return space
 
     @classmethod

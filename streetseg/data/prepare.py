@@ -15,7 +15,10 @@ resumes an interrupted one: finished shards whose source files have not changed 
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ from streetseg.core.atomic_files import atomic_folder, unfinished_path
 from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
 from streetseg.data.dataset import DESCRIPTION, FORMAT, INDEX
-from streetseg.data.frames import ids_in
+from streetseg.data.frames import UndefinedIdsError, ids_in, name_ids, undefined_ids
 from streetseg.data.numbering import (
     explained_otherwise,
     other_numberings,
@@ -55,7 +58,15 @@ def prepare(params: Params) -> Path:
     """
     _refuse_overlap(params.data.prepared, params.data.root)
     source = load_source(params.data.source)
-    frames = source.find(params.data.root)
+    all_frames = source.find_all(params.data.root)
+    frames = [frame for frame in all_frames if frame.split in SPLITS]
+    if unused := Counter(frame.split for frame in all_frames if frame.split not in SPLITS):
+        counts = ", ".join(f"{count} frames of {split}" for split, count in unused.items())
+        print(
+            f"{counts} left out: only {' and '.join(SPLITS)} are used; to use them, write a source "
+            "with a pair for them and 'split: train' or 'split: val'",
+            file=sys.stderr,
+        )
     if params.prepare.on_error == "fail":
         refuse_incomplete(frames)
     return write_dataset(source, frames, params, params.data.prepared)
@@ -84,8 +95,11 @@ def write_dataset(
         written = parallel_map(
             write_frame, jobs, workers=params.prepare.workers, description="prepare"
         )
-        for shard in pending:
-            rows[shard] = shard.finish(list(islice(written, len(shard.frames))))
+        try:
+            for shard in pending:
+                rows[shard] = shard.finish(list(islice(written, len(shard.frames))))
+        except UndefinedIdsError as error:
+            raise _all_undefined_ids(frames, spec, params.prepare.workers, error) from None
 
         index = pd.DataFrame([row for shard_rows in rows.values() for row in shard_rows or []])
         if not (index["error"] == "").any():
@@ -123,6 +137,22 @@ def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) 
         if np.count_nonzero(values) >= MIN_IDS:
             masks = f"the label images of {split} in {root}"
             refuse_improbable(values, labels, masks, "'ids: {}' in data.source")
+
+
+def _all_undefined_ids(
+    frames: Sequence[Frame], spec: ShardSpec, workers: int, first: UndefinedIdsError
+) -> StreetsegError:
+    """The error for every id of the labels that is not defined; ``first`` is that of a frame."""
+    of_label = partial(undefined_ids, labels=spec.labels, ids=spec.ids, root=spec.root)
+    found = list(parallel_map(of_label, frames, workers=workers, description="undefined ids"))
+    ids = sorted({number for of_frame in found for number in of_frame})
+    count = sum(map(bool, found))
+    total = f"; in all, {count} of {len(frames)} label images hold {name_ids(ids)}"
+    return StreetsegError(
+        f"{first}{total if count > 1 else ''}: add them to the labels of the label "
+        "space (without a category to ignore their pixels), check data.source, or set "
+        "prepare.on_error=skip"
+    )
 
 
 def _describe(index: pd.DataFrame, source: Source, params: Params) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from streetseg.core.atomic_files import write_atomic
 from streetseg.core.errors import StreetsegError
-from streetseg.data.frames import blank_measures, prepare_frame
+from streetseg.data.frames import UndefinedIdsError, blank_measures, prepare_frame
 from streetseg.data.labels import LabelSpace
 from streetseg.data.numbering import Ids, find_label_colors
 from streetseg.data.sources import EVALUATED, Frame
@@ -149,6 +149,8 @@ def write_frame(job: Job) -> dict[str, Any]:
         if spec.skip_errors:
             reason = str(error).replace(f"{spec.root}/", "")
             return {**source, **blank_measures(spec.labels), "error": reason}
+        if isinstance(error, UndefinedIdsError):
+            raise
         raise StreetsegError(
             f"{error}: fix or remove the frame, or set prepare.on_error=skip"
         ) from None

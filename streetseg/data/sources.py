@@ -34,7 +34,7 @@ OTHER_SPLITS = ("test", "train_extra")
 """Splits that are ignored, unless a pair names them."""
 
 PLACEHOLDER = re.compile(r"{(\w+)}")
-PLACEHOLDERS = {"split": "[^/]+", "city": "[^/]+?", "name": "[^/]+"}
+PLACEHOLDERS = {"split": "[^/]+", "city": "[^/]+?", "name": "[^/]+", "variant": "[^/]+"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,10 @@ class Frame:
 
 
 class Pair(Section):
-    """Path patterns of images and their labels, with ``{split}``, ``{city}`` and ``{name}``."""
+    """Path patterns of images and their labels, with ``{split}``, ``{city}`` and ``{name}``.
+
+    ``{variant}``, in ``images`` alone, is the part that distinguishes several images of one label.
+    """
 
     images: str
     labels: str
@@ -63,8 +66,11 @@ class Pair(Section):
         )
         if unknown := sorted((in_images | in_labels) - PLACEHOLDERS.keys()):
             raise ValueError(f"{{{unknown[0]}}} is none of {{split}}, {{city}} and {{name}}")
-        if in_images != in_labels or "name" not in in_images:
-            raise ValueError("images and labels need the same placeholders, {name} among them")
+        if in_images - {"variant"} != in_labels or "name" not in in_images:
+            raise ValueError(
+                "images and labels need the same placeholders, {name} among them; {variant} may be "
+                "in images alone"
+            )
         if any(Path(pattern).is_absolute() for pattern in (self.images, self.labels)):
             raise ValueError("images and labels are paths below data.root")
         return self
@@ -90,7 +96,8 @@ class Source(Section):
     val_cities: tuple[str, ...] = ()
     """Without ``{split}``: the cities that are val."""
     val_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Without ``{split}`` and ``val_cities``: the fraction at the end of each city that is val."""
+    """Without ``{split}`` and ``val_cities``: the fraction at the end of each city that is val.
+    Images of one label are in one split."""
 
     _name: str = PrivateAttr("")
     _folder: Path = PrivateAttr(LAYOUTS)
@@ -113,9 +120,17 @@ class Source(Section):
         return labels
 
     def find(self, root: Path) -> list[Frame]:
-        """The frames below ``root``, sorted by split, city and name.
+        """The frames of train and val below ``root``, sorted by split, city and name.
 
         A frame that lacks its image or label image is included, with the path of the missing file.
+
+        Raises:
+            StreetsegError: as :meth:`find_all`.
+        """
+        return [frame for frame in self.find_all(root) if frame.split in SPLITS]
+
+    def find_all(self, root: Path) -> list[Frame]:
+        """Like :meth:`find`, with the frames of ``OTHER_SPLITS``, which nothing uses.
 
         Raises:
             StreetsegError: no image matches, a split is unknown, or two frames have the same name.
@@ -124,13 +139,14 @@ class Source(Section):
         without_image: dict[Path, Frame] = {}
         for pair in self.pairs:
             images, labels = _match(root, pair.images), _match(root, pair.labels)
+            label_files = set(labels.values())
             for values, image in images.items():
                 frame = self._frame(pair, values, image, _path(root, pair.labels, values))
                 labelled = image in by_image and by_image[image].label.exists()
-                if image not in by_image or (values in labels and not labelled):
+                if image not in by_image or (frame.label in label_files and not labelled):
                     by_image[image] = frame
-            for values in labels.keys() - images.keys():
-                image = _path(root, pair.images, values)
+            for values in labels.keys() - {_of_label(values) for values in images}:
+                image = _path(root, pair.images, (*values, ("variant", "*")))
                 without_image.setdefault(image, self._frame(pair, values, image, labels[values]))
         if not by_image:
             synth = ", or make one with 'streetseg synth'" if self._name == "cityscapes" else ""
@@ -143,10 +159,11 @@ class Source(Section):
         used = {frame.label for frame in by_image.values()}
         orphans = [frame for frame in without_image.values() if frame.label not in used]
         frames = self._split([*by_image.values(), *orphans])
-        _refuse_duplicate_names(frames)
         _refuse_other_splits(frames, root)
+        frames = _with_unique_names(frames)
+        _refuse_duplicate_names(frame for frame in frames if frame.split in SPLITS)
         return sorted(
-            (frame for frame in frames if frame.split in SPLITS),
+            frames,
             key=lambda frame: (frame.split, frame.city, natural_order(frame.name)),
         )
 
@@ -156,6 +173,8 @@ class Source(Section):
         city = placeholders.get("city") or (name[:prefix] if prefix else "all")
         if "city" in placeholders and not name.startswith(f"{city}_"):
             name = f"{city}_{name}"
+        if variant := placeholders.get("variant"):
+            name = f"{name}_{variant}"
         return Frame(name, pair.split or placeholders.get("split", ""), city, image, label)
 
     def _split(self, frames: list[Frame]) -> list[Frame]:
@@ -172,12 +191,14 @@ class Source(Section):
                 f"{', '.join(sorted(cities))}"
             )
         for city, members in cities.items():
-            held_out = len(members) if city in self.val_cities else 0
-            if not self.val_cities and len(members) > 1:
-                held_out = min(max(1, round(self.val_share * len(members))), len(members) - 1)
-            first = len(members) - held_out
-            assigned += [replace(frame, split="train") for frame in members[:first]]
-            assigned += [replace(frame, split="val") for frame in members[first:]]
+            labels = list(dict.fromkeys(frame.label for frame in members))
+            held_out = len(labels) if city in self.val_cities else 0
+            if not self.val_cities and len(labels) > 1:
+                held_out = min(max(1, round(self.val_share * len(labels))), len(labels) - 1)
+            val = set(labels[len(labels) - held_out :])
+            assigned += [
+                replace(frame, split="val" if frame.label in val else "train") for frame in members
+            ]
         return assigned
 
 
@@ -232,6 +253,24 @@ def _path(root: Path, pattern: str, values: Values) -> Path:
     return root / PLACEHOLDER.sub(lambda match: placeholders[match[1]], pattern)
 
 
+def _of_label(values: Values) -> Values:
+    """The values that the label of an image shares with it."""
+    return tuple(value for value in values if value[0] != "variant")
+
+
+def _with_unique_names(frames: Sequence[Frame]) -> list[Frame]:
+    """Begin names by the split, as ``train_000000``, in cities of which two splits share a name."""
+    splits: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for frame in frames:
+        if frame.split in SPLITS:
+            splits[frame.city, frame.name].add(frame.split)
+    cities = {city for (city, _), of_name in splits.items() if len(of_name) > 1}
+    return [
+        replace(frame, name=f"{frame.split}_{frame.name}") if frame.city in cities else frame
+        for frame in frames
+    ]
+
+
 def _refuse_other_splits(frames: Sequence[Frame], root: Path) -> None:
     """Refuse labels in a split that would silently be ignored."""
     splits = {frame.split for frame in frames}
@@ -246,12 +285,14 @@ def _refuse_other_splits(frames: Sequence[Frame], root: Path) -> None:
 
 
 def _refuse_duplicate_names(frames: Iterable[Frame]) -> None:
-    """Refuse two frames of a city with one name: their label images would overwrite each other."""
-    by_name: dict[tuple[str, str, str], Frame] = {}
+    """Refuse two frames with one name: nothing could tell them apart."""
+    by_name: dict[str, Frame] = {}
     for frame in frames:
-        other = by_name.setdefault((frame.split, frame.city, frame.name), frame)
+        other = by_name.setdefault(frame.name, frame)
         if other is not frame:
+            part = "{variant}" if other.label == frame.label else "{city}"
             raise StreetsegError(
-                f"{other.image} and {frame.image} are both named '{frame.name}': distinguish them "
-                "with {city} in the pattern"
+                f"{other.image} and {frame.image} are both named '{frame.name}': write {part} in "
+                f"the pattern of images{'' if part == '{variant}' else ' and labels'} for the part "
+                "of the path that distinguishes them"
             )

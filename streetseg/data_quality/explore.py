@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,8 @@ class Survey:
 
     counts: pd.DataFrame
     """The number of frames of each city (row) in each split (column)."""
+    unused: Mapping[str, int]
+    """The number of frames of each split that nothing uses."""
     incomplete: list[str]
     """Missing files of frames that have only an image or only a label, relative to the root."""
 
@@ -72,7 +75,9 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Surv
         StreetsegError: there is no source, or none of the sampled frames can be used.
     """
     source = load_source(params.data.source)
-    all_frames = source.find(params.data.root)
+    found = source.find_all(params.data.root)
+    all_frames = [frame for frame in found if frame.split in SPLITS]
+    unused = Counter(frame.split for frame in found if frame.split not in SPLITS)
     root = params.data.root
     missing = [
         path.relative_to(root).as_posix()
@@ -94,7 +99,7 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Surv
             params.model_copy(update={"prepare": skipping}),
             Path(scratch) / "sample",
         )
-        yield PreparedDataset(folder), Survey(_counts(groups), missing)
+        yield PreparedDataset(folder), Survey(_counts(groups), unused, missing)
 
 
 def compare(before: PreparedDataset, now: PreparedDataset, against: str) -> DataChanges:
@@ -139,6 +144,7 @@ def explore(
         dataset=dataset,
         sample=survey is not None,
         counts=survey.counts if survey else _counts(dataset.index),
+        unused=survey.unused if survey else {},
         incomplete=survey.incomplete if survey else [],
         sizes=dataset.index.groupby(["width", "height"]).size().sort_values(ascending=False),
         split_shares=category_shares(dataset, ["split"]),

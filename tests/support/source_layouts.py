@@ -21,6 +21,10 @@ BDD_MASKS = "labels/drivable/masks/{split}/{name}.png"
 BDD_MAPS = "drivable_maps/labels/{split}/{name}.png"
 BDD_MAPS_2018 = "drivable_maps/labels/{split}/{name}_drivable_id.png"
 
+BETAS = ("0.005", "0.01", "0.02")
+FOG = "leftImg8bit_foggy/{{split}}/{{city}}/{{name}}_leftImg8bit_foggy_beta_{}.png"
+FINE = "gtFine/{split}/{city}/{name}_gtFine_labelIds.png"
+
 MAGENTA, RED, BLACK = (255, 0, 255), (255, 0, 0), (0, 0, 0)
 
 
@@ -78,6 +82,16 @@ def cityscapes_coarse(root: Path, *, fine: bool = True) -> Path:
             write(root / f"gtCoarse/{name}_gtCoarse_labelIds.png", filled([7]))
             if fine and split != "train_extra":
                 write(root / f"gtFine/{name}_gtFine_labelIds.png", filled([23]))
+    return root
+
+
+def foggy(root: Path) -> Path:
+    """Three densities of fog on the images of :func:`cityscapes`, in the layout of Sakaridis."""
+    cityscapes(root)
+    for image in root.glob("leftImg8bit/*/*/*.png"):
+        folder = Path(str(image.parent).replace("leftImg8bit", "leftImg8bit_foggy"))
+        for beta in BETAS:
+            write_photo(folder / f"{image.stem}_foggy_beta_{beta}.png")
     return root
 
 

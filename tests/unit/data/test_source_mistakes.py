@@ -13,7 +13,16 @@ import pytest
 from streetseg.core.errors import StreetsegError
 from streetseg.data.sources import LAYOUTS, load_source
 from tests.support import source_layouts as layouts
-from tests.support.source_layouts import MAGENTA, OWN_LABELS, RED, pair, prepared
+from tests.support.source_layouts import (
+    FINE,
+    FOG,
+    MAGENTA,
+    OWN_LABELS,
+    RED,
+    foggy,
+    pair,
+    prepared,
+)
 
 
 def error_of(call: Callable[[], object]) -> str:
@@ -36,6 +45,10 @@ SOURCE_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "different placeholders": (
         pair("a/{city}/{name}.jpg", "b/{name}.png"),
         r"pairs\.0.*the same placeholders",
+    ),
+    "a variant of labels": (
+        pair("a/{name}.jpg", "b/{name}_{variant}.png"),
+        r"pairs\.0.*{variant} may be in images alone",
     ),
     "no name": (pair("a/{city}.jpg", "b/{city}.png"), r"pairs\.0.*{name} among them"),
     "an absolute path": (
@@ -86,6 +99,19 @@ LABEL_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "a category twice": (
         {"categories": [*OWN_LABELS["categories"], OWN_LABELS["categories"][0]]},
         "category ground occurs twice",
+    ),
+    "a category that MLflow takes in no metric's name": (
+        {
+            "categories": [
+                {"name": "road (asphalt)", "color": [1, 2, 3]},
+                {"name": "rest", "color": [4, 5, 6]},
+            ],
+            "labels": [
+                {"id": 3, "name": "a", "category": "road (asphalt)"},
+                {"id": 4, "name": "b", "category": "rest"},
+            ],
+        },
+        r"category 'road \(asphalt\)' cannot name a metric in MLflow: use letters, digits, _ -",
     ),
     "an id twice": (labels_with(id=5), "label id 5 occurs twice"),
     "a colour twice": (
@@ -190,3 +216,37 @@ def test_a_colour_of_no_label_is_refused(tmp_path: Path) -> None:
     root = layouts.kitti_road(tmp_path / "source", [MAGENTA, (0, 0, 255), RED])
     said = error_of(lambda: prepared("kitti-road", root))
     assert re.search(r"um_road_000000.png holds the colour \(0, 0, 255\).*'kitti-road'", said)
+
+
+def test_several_images_of_one_label_in_plain_patterns_are_answered_with_variant(
+    tmp_path: Path,
+) -> None:
+    root = foggy(tmp_path / "source")
+    pairs = [{"images": FOG.format(beta), "labels": FINE} for beta in ("0.005", "0.02")]
+    source = layouts.own(tmp_path / "recipe", {"label_space": "cityscapes", "pairs": pairs})
+    said = error_of(lambda: load_source(str(source)).find(root))
+    assert "_000000': write {variant} in the pattern of images for" in said
+
+
+def test_a_name_twice_with_two_labels_is_answered_with_city(tmp_path: Path) -> None:
+    root = tmp_path / "source"
+    pairs = []
+    for camera in ("left", "right"):
+        layouts.write_photo(root / f"{camera}/rgb/000000.png")
+        layouts.write(root / f"{camera}/ids/000000.png", layouts.filled([3]))
+        pairs.append(
+            {"images": f"{camera}/rgb/{{name}}.png", "labels": f"{camera}/ids/{{name}}.png"}
+        )
+    source = layouts.own(tmp_path / "recipe", {"pairs": pairs, "val_cities": ["all"]})
+    said = error_of(lambda: load_source(str(source)).find(root))
+    assert "both named '000000': write {city} in the pattern of images and labels" in said
+
+
+def test_undefined_ids_of_all_frames_are_in_one_line_with_the_way_out(tmp_path: Path) -> None:
+    root = layouts.own_pictures(tmp_path / "pictures")
+    layouts.write(root / "masks/north/frame_2.png", layouts.filled([3, 40]))
+    layouts.write(root / "masks/south/frame_7.png", layouts.filled([8, 34, 40]))
+    said = error_of(lambda: prepared(layouts.own(tmp_path / "recipe"), root))
+    assert "north/frame_2.png holds label id 40, which the label space 'mine' does not" in said
+    assert "in all, 2 of 20 label images hold label ids 34, 40: add them to the labels" in said
+    assert "fix or remove" not in said

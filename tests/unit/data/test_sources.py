@@ -482,3 +482,62 @@ def test_a_missing_label_of_the_test_split_is_no_error(tmp_path: Path, source: s
     dataset = prepared(source, root, prepare__on_error="skip")
     assert set(dataset.index["split"]) == {"train", "val"}
     assert len(dataset.skipped) == 0
+
+
+def test_names_that_two_splits_share_begin_with_the_split(tmp_path: Path) -> None:
+    root = tmp_path / "source"
+    for split, count in (("train", 2), ("val", 3), ("test", 1)):
+        for number in range(count):
+            layouts.write_photo(root / f"rgb/{split}/{number:06d}.png")
+            layouts.write(root / f"ids/{split}/{number:06d}.png", filled([3, 8]))
+    settings = pair("rgb/{split}/{name}.png", "ids/{split}/{name}.png")
+    dataset = prepared(layouts.own(tmp_path / "recipe", settings), root)
+    assert dataset.index["frame"].tolist() == [
+        "train_000000",
+        "train_000001",
+        "val_000000",
+        "val_000001",
+        "val_000002",
+    ]
+    assert dataset.label_ids(2).shape == layouts.SIZE
+
+
+def test_several_images_of_one_label_are_frames_of_their_own(tmp_path: Path) -> None:
+    root = layouts.foggy(tmp_path / "source")
+    (root / "gtFine/train/aachen/aachen_000000_000010_gtFine_labelIds.png").unlink()
+    settings = {
+        "label_space": "cityscapes",
+        "pairs": [{"images": layouts.FOG.format("{variant}"), "labels": layouts.FINE}],
+    }
+    source = layouts.own(tmp_path / "recipe", settings)
+    dataset = prepared(source, root, prepare__on_error="skip")
+    assert sorted(dataset.index["frame"]) == [
+        f"{name}_{beta}"
+        for name in ("aachen_000000_000009", "bad-honnef_000000_000000", "munster_000000_000000")
+        for beta in layouts.BETAS
+    ]
+    assert dataset.index["label"].nunique() == 3
+    assert dataset.index["image"].nunique() == 9
+    assert len(dataset.skipped) == 3
+    assert dataset.skip_summary.startswith("3 of 12 frames skipped: 3x cannot read the label: No")
+
+
+def test_images_of_one_label_are_in_one_split(tmp_path: Path) -> None:
+    root = tmp_path / "source"
+    for number in range(5):
+        for fog in ("a", "b", "c"):
+            layouts.write_photo(root / f"rgb/{number}_{fog}.png")
+        layouts.write(root / f"ids/{number}.png", filled([3]))
+    settings = {**pair("rgb/{name}_{variant}.png", "ids/{name}.png"), "val_share": 0.3}
+    frames = load_source(str(layouts.own(tmp_path / "recipe", settings))).find(root)
+    assert [frame.name for frame in frames if frame.split == "val"] == [
+        f"{number}_{fog}" for number in (3, 4) for fog in "abc"
+    ]
+
+
+def test_frames_that_nothing_uses_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = layouts.bdd100k(tmp_path / "source")
+    prepared("bdd100k-drivable", root)
+    assert "1 frames of test left out: only train and val are used" in capsys.readouterr().err
