@@ -298,16 +298,20 @@ def test_an_image_is_dropped(page: Page, frame: Path) -> None:
     expect(page.locator("#stage")).not_to_have_class("over")
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", [3, 6])
 def test_a_photo_of_a_rotated_camera_is_shown_upright(
-    page: Page, model: Segmenter, frame: Path
+    page: Page, model: Segmenter, frame: Path, kind: str, orientation: int
 ) -> None:
     exif, buffer = Image.Exif(), io.BytesIO()
-    exif[0x0112] = 6  # orientation: the camera was turned a quarter
-    Image.open(frame).convert("RGB").save(buffer, "JPEG", quality=95, exif=exif)
-    upload(page, {"name": "tilted.jpg", "mimeType": "image/jpeg", "buffer": buffer.getvalue()})
-    wait_for_answer(page, "tilted.jpg")
-    expect(page.locator("#size")).to_have_text(f"128 {TIMES} 256")
+    exif[0x0112] = orientation  # 3: the camera was upside down; 6: turned a quarter
+    Image.open(frame).convert("RGB").save(buffer, kind, quality=95, exif=exif)
+    name, media_type = f"tilted.{kind.lower()}", f"image/{kind.lower()}"
+    upload(page, {"name": name, "mimeType": media_type, "buffer": buffer.getvalue()})
+    wait_for_answer(page, name)
     upright = decode_image(buffer.getvalue())
+    height, width = upright.shape[:2]
+    expect(page.locator("#size")).to_have_text(f"{width} {TIMES} {height}")
     slide(page, 0)
     assert np.abs(pixels(page).astype(int) - upright).mean() < 3
     slide(page, 100)

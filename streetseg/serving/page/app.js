@@ -1,6 +1,7 @@
 // The page of the service: sends an image, lays the mask over it, and names the class of each pixel.
 
-import { EXACT, Failure, SMOOTH, ask, forScreen, readMask } from "./service.js";
+import { EXACT, Failure, ask, forScreen, readMask } from "./service.js";
+import { uprightPhoto } from "./upright.js";
 
 const STEP = 1 / 64; // fraction of the longest side that an arrow key moves the crosshair
 
@@ -35,7 +36,9 @@ async function segment(image) {
   stage.ariaBusy = "true";
   try {
     const started = performance.now();
-    const preview = forScreen(file, SMOOTH).then((photo) => showPhoto(photo, signal), () => null);
+    const preview = uprightPhoto(file)
+      .then((photo) => forScreen(photo, "medium"))
+      .then((photo) => showPhoto(photo, signal), () => null);
     const body = new FormData();
     body.append("image", file);
     const response = await ask("segment", token.value, { method: "POST", body, signal });
@@ -44,7 +47,11 @@ async function segment(image) {
     const version = response.headers.get("X-Model-Version");
     if (version !== model?.version) await loadModel(signal);
     const colors = model.label_space.categories.map((category) => category.color);
-    const [photo, mask, read] = await Promise.all([preview, forScreen(png, EXACT), readMask(png, colors, signal)]);
+    const [photo, mask, read] = await Promise.all([
+      preview,
+      createImageBitmap(png, EXACT).then((bitmap) => forScreen(bitmap, "pixelated")),
+      readMask(png, colors, signal),
+    ]);
     if (signal.aborted) return;
     if (!photo) throw new Failure("This browser cannot show the image.");
     shown = { photo, mask, png, ...read };
@@ -241,7 +248,7 @@ opacity.addEventListener("input", draw);
 element["save-overlay"].addEventListener("click", async () => {
   const download = `${stem()}_overlay.png`;
   const { width, height, png } = shown;
-  const [photo, mask] = await Promise.all([createImageBitmap(file), createImageBitmap(png, EXACT)]);
+  const [photo, mask] = await Promise.all([uprightPhoto(file), createImageBitmap(png, EXACT)]);
   const target = Object.assign(document.createElement("canvas"), { width, height });
   blend(target.getContext("2d"), photo, mask);
   target.toBlob((blob) => {

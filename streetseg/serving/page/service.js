@@ -2,9 +2,8 @@
 
 const VIEW = 2048; // longest side, in pixels, of the displayed image
 
-// Options of createImageBitmap: for masks, whose colours are ids, and for photos.
-export const EXACT = { colorSpaceConversion: "none", premultiplyAlpha: "none", resizeQuality: "pixelated" };
-export const SMOOTH = { imageOrientation: "from-image", resizeQuality: "medium" };
+// Options of createImageBitmap for masks, whose colours are ids.
+export const EXACT = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
 
 // An error shown to the user; `code` is the HTTP status, 0 if there is no answer.
 export class Failure extends Error {
@@ -41,13 +40,12 @@ export function readMask(png, colors, signal) {
   });
 }
 
-// An image scaled down for display.
-export async function forScreen(blob, options) {
-  const original = await createImageBitmap(blob, options);
+// A bitmap scaled down for display, with a `resizeQuality` of createImageBitmap.
+export async function forScreen(original, resizeQuality) {
   const shrink = VIEW / Math.max(original.width, original.height);
   if (shrink >= 1) return original;
   const [resizeWidth, resizeHeight] = [original.width, original.height].map((n) => Math.max(1, Math.round(n * shrink)));
-  const small = await createImageBitmap(original, { resizeWidth, resizeHeight, resizeQuality: options.resizeQuality });
+  const small = await createImageBitmap(original, { resizeWidth, resizeHeight, resizeQuality });
   original.close();
   return small;
 }
