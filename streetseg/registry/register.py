@@ -8,9 +8,11 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import streetseg
 from streetseg.config.params import Params, Registry
 from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError
@@ -30,6 +32,17 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run, model_registry
 
+PACKAGE = Path(streetseg.__file__).parent
+IGNORED_IN_CODE = shutil.ignore_patterns("__pycache__")
+REQUIREMENTS = (
+    "numpy",
+    "onnxruntime",
+    "opencv-python-headless",
+    "pydantic",
+    "pyyaml",
+    "rich",
+)
+"""Distributions that ``streetseg.inference`` imports; MLflow adds itself."""
 RUN_TAGS = (
     "source",
     "recipe",
@@ -201,7 +214,11 @@ def _complete(client: MlflowClient, name: str, versions: list[str], card: str) -
 
 
 def log_model(artifact: Path, reference: Mapping[str, Any] | None) -> str:
-    """Log the artifact, with its drift reference, in the active run; returns the model's URI."""
+    """Log the artifact, with its drift reference, in the active run; returns the model's URI.
+
+    The model carries this package and names what its inference needs, so MLflow can run it where
+    streetseg is not installed.
+    """
     import mlflow.pyfunc
     import numpy as np
     from mlflow.models import ModelSignature
@@ -216,12 +233,27 @@ def log_model(artifact: Path, reference: Mapping[str, Any] | None) -> str:
         copy = Path(shutil.copytree(artifact, Path(scratch) / artifact.resolve().name))
         if reference:
             (copy / REFERENCE).write_text(json.dumps(reference, indent=1) + "\n")
+        code = shutil.copytree(
+            PACKAGE, Path(scratch) / "code" / PACKAGE.name, ignore=IGNORED_IN_CODE
+        )
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=Path(__file__).with_name("pyfunc_model.py"),
             artifacts={"model": str(copy)},
             signature=signature,
             input_example=read_example(artifact)[None],
-            pip_requirements=["streetseg"],
+            code_paths=[str(code)],
+            pip_requirements=_requirements(),
         )
     return logged.model_uri
+
+
+def _requirements() -> list[str]:
+    """``REQUIREMENTS`` with the installed versions."""
+    pinned = []
+    for name in REQUIREMENTS:
+        try:
+            pinned.append(f"{name}=={metadata.version(name).partition('+')[0]}")
+        except metadata.PackageNotFoundError:  # of another name: onnxruntime-gpu
+            pinned.append(name)
+    return pinned
