@@ -33,7 +33,7 @@ LONGEST = (
     "test_recipes",
     "test_registry_faults",
     "test_page",
-    "test_hostile",
+    "test_bad_uploads",
     "test_service",
     "test_dvc",
     "test_search",

@@ -21,6 +21,8 @@ MAX_PARTS = 1 << 14
 """Chunks of a PNG or WebP, segments of a JPEG. Honest images have hundreds."""
 MAX_SCANNED_PIXELS = 500_000_000
 """Pixels of a JPEG times its scans, each a pass over the image. Honest ones have about ten."""
+MAX_EXCESS_BYTES = 1 << 20
+"""Bytes that the data of a PNG may inflate to beyond twice its pixels. Honest ones have none."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SIGNATURES = {
@@ -130,7 +132,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise BadImageError("has no pixels")
     if width * height > max_pixels:
         raise TooLargeImageError(
-            f"is {width}x{height} = {width * height / 1e6:.0f} megapixels, at most "
+            f"is {width}x{height} = {width * height / 1e6:.4g} megapixels, at most "
             f"{max_pixels / 1e6:g} are taken"
         )
 
@@ -156,14 +158,14 @@ def _read_png(data: bytes, max_pixels: int) -> Header:
         plain = ""
     if not plain:  # kornia-rs, which decodes plain ones, stops by itself after the last pixel
         row = 1 + width * depth * PNG_CHANNELS.get(color, 4) // 8
-        _refuse_bomb(deflated, 2 * height * row)
+        _refuse_excess(deflated, 2 * height * row + MAX_EXCESS_BYTES)
     only_critical = sum(map(len, critical)) == len(data)
     stored = data if only_critical else b"".join(critical)
     return Header(width, height, _orientation(exif), stored, plain)
 
 
-def _refuse_bomb(deflated: list[memoryview], max_bytes: int) -> None:
-    """Refuse zlib data, in parts, that inflates to a megabyte more than ``max_bytes``."""
+def _refuse_excess(deflated: list[memoryview], max_bytes: int) -> None:
+    """Refuse zlib data, in parts, that inflates to more than ``max_bytes``."""
     inflate, size = zlib.decompressobj(), 0
     try:
         for part in deflated:
@@ -171,7 +173,7 @@ def _refuse_bomb(deflated: list[memoryview], max_bytes: int) -> None:
             while len(pending):
                 size += len(inflate.decompress(pending, 1 << 20))
                 pending = inflate.unconsumed_tail
-                if size > max_bytes + (1 << 20):
+                if size > max_bytes:
                     raise BadImageError("holds more than its pixels")
     except zlib.error:
         raise BadImageError("cannot be decoded") from None
@@ -259,8 +261,6 @@ def _read_webp(data: bytes, max_pixels: int) -> Header:
 def _webp_exif(data: bytes) -> bytes:
     start = 12
     for _ in range(MAX_PARTS):
-        if start + 8 > len(data):
-            return b""
         kind, length = struct.unpack_from("<4sI", data, start)
         end = start + 8 + length
         if end > len(data):
@@ -268,6 +268,8 @@ def _webp_exif(data: bytes) -> bytes:
         if kind == b"EXIF":
             return data[start + 8 : end]
         start = end + length % 2
+        if start + 8 > len(data):
+            return b""
     raise BadImageError("has too many chunks")
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from streetseg.images.decode import decode_ids, decode_image, decode_instances
+from streetseg.images.decode import decode_ids
 from streetseg.images.encode import encode_palette_png
-from streetseg.images.errors import BadImageError
 from streetseg.images.resize import resize_rgb
-from tests.support.png_files import png
 
 PALETTE = np.random.default_rng(1).integers(0, 255, (8, 3), np.uint8)
 
@@ -42,11 +39,3 @@ def test_shrinking_takes_the_mean_of_the_area(factor: int) -> None:
     mean = rgb.reshape(16, factor, 32, factor, 3).mean(axis=(1, 3))
     # Halving again and again rounds each time, to the nearest.
     assert np.abs(resize_rgb(rgb, (16, 32)) - mean).max() <= (1 if factor < 8 else 1.5)
-
-
-@pytest.mark.parametrize("decode", [decode_image, decode_ids, decode_instances])
-def test_a_header_of_more_pixels_than_can_be_decoded_is_refused(
-    decode: Callable[[bytes], np.ndarray],
-) -> None:
-    with pytest.raises(BadImageError, match="4290 megapixels, at most 250 are taken"):
-        decode(png(65500, 65500, data=b""))

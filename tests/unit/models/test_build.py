@@ -15,6 +15,7 @@ from streetseg.config.params import Model
 from streetseg.core.errors import StreetsegError
 from streetseg.models import build as models
 from streetseg.models.build import build_model, check_size
+from tests.support.noticed import Noticed
 
 
 def test_uint8_images_give_logits_of_their_size() -> None:
@@ -170,13 +171,6 @@ def test_the_encoder_starts_from_a_file(
     assert all(torch.equal(started[key], tensor) for key, tensor in weights.items())
 
 
-class Unpickled:
-    """An object that must not be unpickled."""
-
-    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
-        return pytest.fail, ()
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -190,7 +184,7 @@ class Unpickled:
         (lambda w: w | {"epoch": 3}, "must contain a state dict"),
         (lambda w: dict(enumerate(w.values())), "must contain a state dict"),
         (lambda w: list(w.values()), "must contain a state dict"),
-        (lambda w: w | {"epoch": Unpickled()}, "contains more than tensors"),
+        (lambda w: w | {"epoch": Noticed()}, "contains more than tensors"),
     ],
 )
 def test_a_file_that_does_not_fit_is_one_line(

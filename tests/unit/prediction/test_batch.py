@@ -37,7 +37,7 @@ GOOD = ["a.jpg", "a.png", "day/b.PNG", "day/deep/c.webp", "day/e.jpeg"]
 BAD = {
     "day/broken.png": "is not an image",
     "day/cut.png": "is truncated",
-    "large.png": "is 300x200 = 0 megapixels, at most 0.05 are taken",
+    "large.png": "is 300x200 = 0.06 megapixels, at most 0.05 are taken",
     "other.png": "is BMP: use PNG, JPEG or WebP",
 }
 LIMIT = {"max_megapixels": 0.05}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import resource
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ from streetseg.training.checkpoint import CHANGEABLE, VALUES, Checkpoint
 from streetseg.training.distributed import World
 from streetseg.training.losses import segmentation_loss
 from streetseg.training.train import TrainedModel, train
+from tests.support.noticed import Noticed
 
 
 @pytest.fixture
@@ -172,10 +175,15 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(
     assert (tmp_path / "model.checkpoint.old").is_file()
 
 
+@pytest.mark.parametrize("write", [pickle.dump, torch.save])
 def test_a_file_that_is_no_checkpoint_is_not_unpickled(
-    params: Params, dataset: PreparedDataset, tmp_path: Path
+    params: Params,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    write: Callable[[object, BinaryIO], None],
 ) -> None:
-    (tmp_path / "model.checkpoint").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with (tmp_path / "model.checkpoint").open("wb") as file:
+        write({"epoch": Noticed()}, file)
     with pytest.raises(StreetsegError, match=r"model\.checkpoint is damaged or not a checkpoint"):
         train(params, dataset, tmp_path / "model")
 
