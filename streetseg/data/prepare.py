@@ -115,6 +115,8 @@ def write_dataset(
 def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) -> None:
     """Look at label images of each split until one holds what only a label id can be.
 
+    A numbering that was recognized is told on standard error.
+
     Raises:
         StreetsegError: there is none in ``MAX_INSPECTED``, and another numbering fits better.
     """
@@ -123,19 +125,23 @@ def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) 
         return
     for split in SPLITS:
         members = [frame for frame in frames if frame.split == split]
-        values = np.zeros(256, bool)
+        values, recognized = np.zeros(256, bool), set()
         rows = np.linspace(0, len(members) - 1, min(len(members), MAX_INSPECTED))
         for path in (members[row].label for row in rows.round().astype(int)):
             try:
                 data = path.read_bytes()
-                if recognize(data, path, root, labels) is None:
+                if numbering := recognize(data, path, root, labels):
+                    recognized.add(numbering.name)
+                else:
                     values[ids_in(decode_ids(data))] = True
             except (OSError, BadImageError):
                 continue  # told when the frame is prepared
             if not explained_otherwise(values, labels):
                 break
+        masks = f"the label images of {split} in {root}"
+        if others := recognized - {"label"}:
+            print(f"{masks} are numbered by {', '.join(sorted(others))}", file=sys.stderr)
         if np.count_nonzero(values) >= MIN_IDS:
-            masks = f"the label images of {split} in {root}"
             refuse_improbable(values, labels, masks, "'ids: {}' in data.source")
 
 

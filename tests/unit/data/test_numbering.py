@@ -163,7 +163,11 @@ def exported(source: Path, names: list[str]) -> np.ndarray:
     "spelling", [str, str.upper, lambda text: text.replace("traffic l", "trafficL")]
 )
 def test_an_export_is_read_by_the_names_that_it_lists(
-    source: Path, tmp_path: Path, background: int | None, spelling: Callable[[str], str]
+    source: Path,
+    tmp_path: Path,
+    background: int | None,
+    spelling: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     truth = exported(source, NAMES)
     path = listing(source / "label_colors.txt", NAMES, background)
@@ -171,6 +175,8 @@ def test_an_export_is_read_by_the_names_that_it_lists(
     numbers = true_ids(source, tmp_path)
     dataset = layouts.prepared("cityscapes", source)
     np.testing.assert_array_equal(stored_ids(dataset), truth[numbers])
+    said = capsys.readouterr().err
+    assert f"the label images of val in {source} are numbered by {path}\n" in said
     names = {SPACE.names[number] for row in (0, 1) for number in np.unique(dataset.categories(row))}
     assert names == {"void", "construction", "vehicle", "human", "flat", "sky", "object", "nature"}
 
