@@ -379,6 +379,7 @@ def test_settings_of_registration_do_not_change_those_of_training() -> None:
     assert plain.training["registry"] == {**store, "experiment": "streetseg", "run_name": "a"}
     scoring = {**store, "experiment": "streetseg", "model_name": "mine"}
     assert changed.evaluation["registry"] == scoring
-    assert changed.gate["registry"] == store
+    assert changed.gate["registry"] == {**store, "experiment": "streetseg"}
     assert changed.registry["registry"]["auto_promote"]
-    assert settle(overrides={}).gate["registry"] == {}, "MLFLOW_TRACKING_URI says where"
+    unset = settle(overrides={}).gate["registry"]
+    assert unset == {"experiment": "streetseg"}, "MLFLOW_TRACKING_URI says where"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo import Demo
+from scripts.demo import REASON, Demo
 from streetseg.core.errors import StreetsegError
 from streetseg.registry.promotion import promote
 from streetseg.tracking.store import DEFAULT_STORE, connect, store_of
@@ -45,6 +45,9 @@ def test_it_replaces_its_own_champion_and_no_other(tmp_path: Path) -> None:
     ) as caught:
         demo.check_champion()
     assert "\n" not in str(caught.value)
+    promote(registry, "1")
+    promote(registry, "2", reason=REASON)  # as a demo under another run name does
+    demo.check_champion()
     Demo(
         tmp_path / "demo",
         None,
