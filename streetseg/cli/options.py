@@ -101,11 +101,12 @@ def print_params(
     without comments.
     """
     from streetseg.config.params import SHIPPED
+    from streetseg.config.yaml_files import read_yaml
 
     settings = load(params, set_).to_dict()
     text = yaml.safe_dump(settings, sort_keys=False)
     for path in (params, SHIPPED / "params.yaml"):
-        if path.is_file() and yaml.safe_load(path.read_text()) == settings:
+        if path.is_file() and read_yaml(path) == settings:
             text = path.read_text()
             break
     sections = {part.partition(":")[0]: part for part in re.split(r"\n(?=\w)", text)}

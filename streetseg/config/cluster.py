@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
-from streetseg.config.yaml_files import Section
+from streetseg.config.yaml_files import NUMBER, CountOrZero, Section
 
 BYTES = {"": 1, "M": 10**6, "G": 10**9, "T": 10**12}
 BYTES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -111,7 +111,7 @@ class Gpu(Section):
     """Accelerators of the training step."""
 
     type: Annotated[str, Field(min_length=1)] = "nvidia.com/gpu"
-    count: int = Field(0, ge=0)
+    count: CountOrZero = 0
 
 
 class Toleration(Section):
@@ -121,7 +121,7 @@ class Toleration(Section):
     operator: Literal["Equal", "Exists"] = "Equal"
     value: str | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: int | None = None
+    toleration_seconds: Annotated[int, NUMBER] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Toleration:

@@ -14,14 +14,21 @@ import yaml
 from pydantic import (
     AfterValidator,
     Field,
-    PositiveInt,
     TypeAdapter,
     model_validator,
 )
 
 from streetseg.config.cluster import Cluster
 from streetseg.config.search_space import Range, SearchSpace
-from streetseg.config.yaml_files import Section, read_yaml, validated
+from streetseg.config.yaml_files import (
+    NUMBER,
+    Count,
+    CountOrZero,
+    Section,
+    parse_value,
+    read_yaml,
+    validated,
+)
 from streetseg.core.credentials import holds_secret
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import REPOSITORY
@@ -31,6 +38,7 @@ SHIPPED = PACKAGED if (PACKAGED / "recipes").is_dir() else REPOSITORY
 """The folder of params.yaml and recipes/: this package in a wheel, the top of a checkout."""
 RECIPES = SHIPPED / "recipes"
 PARAMS = Path("params.yaml")
+YEAR_S = 365 * 24 * 3600
 
 
 def _without_secrets(address: str) -> str:
@@ -45,12 +53,16 @@ def _without_secrets(address: str) -> str:
     return address
 
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Confidence = Annotated[float, Field(ge=0.5, le=0.99)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1), NUMBER]
+Confidence = Annotated[float, Field(ge=0.5, le=0.99), NUMBER]
+Positive = Annotated[float, Field(gt=0), NUMBER]
+NonNegative = Annotated[float, Field(ge=0), NUMBER]
+Seconds = Annotated[float, Field(gt=0, le=YEAR_S), NUMBER]
+Megabytes = Annotated[float, Field(gt=0, le=1e6), NUMBER]
+Megapixels = Annotated[float, Field(gt=0, le=1e4), NUMBER]
+Seed = Annotated[int, Field(ge=0, lt=2**32), NUMBER]
 Address = Annotated[str, AfterValidator(_without_secrets)]
-Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
+Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32), NUMBER]
 
 
 class Data(Section):
@@ -66,10 +78,10 @@ class Data(Section):
 class Synth(Section):
     """The synthetic street scenes that stand in for Cityscapes."""
 
-    size: tuple[int, int] = (512, 1024)
-    frames: dict[Literal["train", "val", "test"], PositiveInt] = {"train": 96, "val": 24}
-    cities: PositiveInt = 4
-    seed: int = 0
+    size: tuple[Count, Count] = (512, 1024)
+    frames: dict[Literal["train", "val", "test"], Count] = {"train": 96, "val": 24}
+    cities: Count = 4
+    seed: Seed = 0
 
 
 class Prepare(Section):
@@ -77,22 +89,22 @@ class Prepare(Section):
 
     size: tuple[Side, Side] = (256, 512)
     on_error: Literal["fail", "skip"] = "fail"
-    workers: int = Field(0, ge=0)
+    workers: CountOrZero = 0
 
 
 class Validate(Section):
     """Bounds of the checks on the prepared data before training."""
 
-    min_frames: dict[Literal["train", "val"], PositiveInt] = {"train": 16, "val": 4}
+    min_frames: dict[Literal["train", "val"], Count] = {"train": 16, "val": 4}
     max_skipped: Fraction = 0.01
-    source_size: tuple[PositiveInt, PositiveInt] | None = None
+    source_size: tuple[Count, Count] | None = None
     max_aspect_change: NonNegative = 0.1
     max_void_share: Fraction = 0.95
-    min_category_frames: int = Field(3, ge=0)
+    min_category_frames: CountOrZero = 3
     brightness: tuple[NonNegative, NonNegative] = (10, 245)
     sharpness: NonNegative = 5
     max_deviation: NonNegative = 6
-    near_duplicate_bits: int = Field(32, ge=-1, le=255)
+    near_duplicate_bits: Annotated[int, Field(ge=-1, le=255), NUMBER] = 32
     reference: str | None = None
     share_tolerance: NonNegative = 0.5
 
@@ -112,8 +124,8 @@ class Loss(Section):
 
     cross_entropy: NonNegative = 1.0
     class_weight_power: Fraction = 0.5
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    ohem_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.0
+    ohem_share: Annotated[float, Field(gt=0, le=1), NUMBER] = 1.0
     dice: NonNegative = 1.0
     jaccard: NonNegative = 0.0
     focal: NonNegative = 0.0
@@ -123,7 +135,7 @@ class Loss(Section):
     focal_tversky: NonNegative = 0.0
     tversky_alpha: Positive = 0.3
     tversky_beta: Positive = 0.7
-    focal_tversky_gamma: Annotated[float, Field(ge=1)] = 1.333
+    focal_tversky_gamma: Annotated[float, Field(ge=1), NUMBER] = 1.333
 
     @model_validator(mode="after")
     def _something_to_minimise(self) -> Loss:
@@ -140,13 +152,13 @@ class Augment(Section):
     scale: tuple[Positive, Positive] = (0.75, 1.5)
     crop: tuple[Side, Side] | None = None
     rare_crop: Fraction = 0.0
-    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
-    shear: Annotated[float, Field(ge=0, lt=90)] = 0.0
+    rotate: Annotated[float, Field(ge=0, le=180), NUMBER] = 0.0
+    shear: Annotated[float, Field(ge=0, lt=90), NUMBER] = 0.0
     perspective: Fraction = 0.0
     brightness: Fraction = 0.25
     contrast: Fraction = 0.25
     saturation: Fraction = 0.25
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    hue: Annotated[float, Field(ge=0, le=0.5), NUMBER] = 0.05
     blur: Fraction = 0.0
     noise: Fraction = 0.0
     sharpen: Fraction = 0.0
@@ -166,38 +178,38 @@ class Augment(Section):
 class Train(Section):
     """The training."""
 
-    epochs: PositiveInt = 60
-    batch_size: PositiveInt = 8
+    epochs: Count = 60
+    batch_size: Count = 8
     learning_rate: Positive = 1e-3
     weight_decay: NonNegative = 1e-2
     encoder_lr_scale: NonNegative = 1.0
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    freeze_epochs: int = Field(0, ge=0)
+    layer_decay: Annotated[float, Field(gt=0, le=1), NUMBER] = 1.0
+    freeze_epochs: CountOrZero = 0
     unfreeze: Fraction = 1.0
     warmup_fraction: Fraction = 0.1
     schedule: Literal["cosine", "poly"] = "cosine"
-    accumulation_steps: PositiveInt = 1
+    accumulation_steps: Count = 1
     gradient_clip: NonNegative = 0.0
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
     loss: Loss = Loss()
     augment: Augment = Augment()
-    holdout_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
-    patience: PositiveInt = 15
-    seed: int = 0
+    holdout_fraction: Annotated[float, Field(gt=0, lt=0.5), NUMBER] = 0.1
+    patience: Count = 15
+    seed: Seed = 0
     device: str = "auto"
-    num_workers: int = Field(0, ge=0)
-    checkpoint_minutes: NonNegative = 10.0
+    num_workers: CountOrZero = 0
+    checkpoint_minutes: Annotated[float, Field(ge=0, le=YEAR_S / 60), NUMBER] = 10.0
     checkpoint: Path | None = None
 
 
 class Tune(Section):
     """The search for better training settings."""
 
-    trials: PositiveInt = 20
-    n_startup_trials: int = Field(5, ge=0)
-    n_warmup_steps: int = Field(10, ge=0)
+    trials: Count = 20
+    n_startup_trials: CountOrZero = 5
+    n_warmup_steps: CountOrZero = 10
     space: SearchSpace = Field(
         {
             "train.learning_rate": Range(low=1e-4, high=1e-2, log=True),
@@ -242,21 +254,21 @@ class Registry(Section):
 class Serve(Section):
     """Limits and operation of the HTTP service."""
 
-    max_megabytes: Positive = 20
-    max_megapixels: Positive = 50
-    max_images_per_request: int = Field(16, ge=1)
-    max_concurrent_uploads: int = Field(32, ge=1)
-    timeout: Positive = 30
-    batch_size: int = Field(4, ge=1)
-    threads: int = Field(0, ge=0)
-    workers: int = Field(1, ge=1)
-    poll_seconds: Positive = 10
+    max_megabytes: Megabytes = 20
+    max_megapixels: Megapixels = 50
+    max_images_per_request: Count = 16
+    max_concurrent_uploads: Count = 32
+    timeout: Seconds = 30
+    batch_size: Count = 4
+    threads: CountOrZero = 0
+    workers: Count = 1
+    poll_seconds: Seconds = 10
     model: str | None = None
     cache: str = "outputs/serving"
-    drift_window: int = Field(1000, ge=200)
+    drift_window: Count = Field(1000, ge=200)
     hard_frames: Path | None = None
     hard_confidence: Fraction = 0.7
-    hard_frames_megabytes: Positive = 1000
+    hard_frames_megabytes: Megabytes = 1000
 
 
 class Params(Section):
@@ -349,9 +361,15 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
         if not (key and equals):
             raise StreetsegError(f"--set {text}: write it as key.path=value, e.g. train.epochs=20")
         try:
-            overrides[key.strip()] = yaml.safe_load(value)
+            overrides[key.strip()] = parse_value(value)
         except yaml.YAMLError:
-            raise StreetsegError(f"--set {text}: the value is not valid YAML") from None
+            raise StreetsegError(
+                f"--set {text}: the value is not valid YAML: put it in quotes if it is text"
+            ) from None
+        except ValueError as error:
+            raise StreetsegError(
+                f"--set {text}: {error}: put the value in quotes, as in '{key}=\"...\"'"
+            ) from None
     return overrides
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, FiniteFloat, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from streetseg.config.yaml_files import Section
+from streetseg.config.yaml_files import NUMBER, Section
 
 
 class Range(Section):
     """A range of numbers, including both ends."""
 
-    low: FiniteFloat
-    high: FiniteFloat
+    low: Annotated[float, NUMBER]
+    high: Annotated[float, NUMBER]
     log: bool = False
-    step: Annotated[float, Field(gt=0)] | None = None
+    step: Annotated[float, Field(gt=0), NUMBER] | None = None
 
     @model_validator(mode="after")
     def _searchable(self) -> Range:

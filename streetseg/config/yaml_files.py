@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from streetseg.config.renamed import RENAMED
 from streetseg.core.credentials import redact
@@ -15,17 +16,79 @@ from streetseg.core.errors import StreetsegError, one_line
 
 Typed = TypeVar("Typed")
 
+MAX_COUNT = 2**31 - 1
+"""The largest whole number of a setting: exact in every format on its way, such as JSON."""
+NULLS = "", "~", "null", "Null", "NULL"
+RESOLVERS = {
+    "null": ("|".join(NULLS), ["", "~", "n", "N"]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    "float": (r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    "merge": ("<<", ["<"]),
+}
+"""Pattern and first characters of the plain scalars that are no text, by tag."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain scalars by YAML 1.2: ``010``, ``12:30``, ``2026-01-31`` and ``no`` are text.
+
+    In YAML 1.1, the default of PyYAML, they are 8, 750, a date and false.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def construct_yaml_null(self, node: yaml.ScalarNode) -> None:
+        """Refuse ``key: #7``, which would set nothing."""
+        mark = node.end_mark
+        after = (mark.buffer or "")[mark.pointer :].split("\n", 1)[0].strip(" \0")
+        if not node.value and re.match(r"#\S", after):
+            problem = f"'{after}' is a comment: put it in quotes"
+            raise yaml.constructor.ConstructorError(None, None, problem, mark)
+
+
+for tag, (pattern, first) in RESOLVERS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^({pattern})$"), first)
+_Loader.add_constructor("tag:yaml.org,2002:null", _Loader.construct_yaml_null)
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+NUMBER = BeforeValidator(_no_boolean)
+"""Keeps true and false from counting as 1 and 0."""
+Count = Annotated[int, Field(gt=0, le=MAX_COUNT), NUMBER]
+CountOrZero = Annotated[int, Field(ge=0, le=MAX_COUNT), NUMBER]
+
 
 class Section(BaseModel):
-    """A group of settings in a YAML file; an unknown key is an error."""
+    """A group of settings in a YAML file; an unknown key is an error, and numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def parse_yaml(text: str) -> Any:
+    """The data in a text, read by YAML 1.2; yaml.YAMLError if it is no YAML."""
+    return yaml.load(text, _Loader)
+
+
+def parse_value(text: str) -> Any:
+    """The data in the YAML of one value; ValueError if YAML would read only a part of it."""
+    loader = _Loader(text)
+    node = loader.get_single_node()
+    value = loader.construct_document(node) if node else None
+    rest = text[node.end_mark.pointer :] if node else text
+    if rest.strip() or (value is None and text.strip() not in NULLS):
+        raise ValueError("YAML would read only a part of it")
+    return value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, empty if the file is; StreetsegError for anything else."""
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = parse_yaml(path.read_text())
     except OSError as error:
         raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -83,6 +146,10 @@ def _explain(error: ValidationError, origin: str, adapter: TypeAdapter[Any]) -> 
         return f"{origin}: unknown key '{key}': {hint}"
     if first["type"] in ("missing", "missing_argument"):
         return f"{origin}: the key '{key}' is missing"
+    if first["type"] in ("string_type", "path_type"):
+        scalar = not isinstance(first["input"], dict | list)
+        quote = ": put the value in quotes" if scalar else ""
+        return f"{origin}: {key} = {redact(repr(first['input']))}: a text is needed{quote}"
     message = first["msg"].removeprefix("Value error, ").replace("tuple", "list")
     message = f"{message[0].lower()}{message[1:]}"
     if first["type"] == "value_error" and isinstance(first["input"], dict):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from streetseg.config.params import Data, Params
+from streetseg.config.yaml_files import parse_yaml
 from streetseg.core.atomic_files import ensure_replaceable, replace_folder
 from streetseg.core.credentials import redact, with_token
 from streetseg.core.errors import StreetsegError, one_line
@@ -223,7 +224,7 @@ def _files_at(repository: str, revision: str, failed: str) -> Iterator[DVCFileSy
 def _data_settings(params: str) -> dict[str, Any]:
     """The section ``data`` of any version of ``params.yaml``; empty if it cannot be read."""
     try:
-        data = (yaml.safe_load(params) or {}).get("data")
+        data = (parse_yaml(params) or {}).get("data")
     except (yaml.YAMLError, AttributeError):
         return {}
     return data if isinstance(data, dict) else {}
