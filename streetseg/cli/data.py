@@ -54,13 +54,13 @@ def explore(
     """
     import tempfile
 
-    from streetseg.data.dataset import PreparedDataset
+    from streetseg.data.origin import open_prepared
     from streetseg.data.versions import fetch_index
 
     settings = load(params, set_)
     with tempfile.TemporaryDirectory() as scratch:
         if prepared or against:
-            dataset = PreparedDataset(settings.data.prepared)
+            dataset = open_prepared(settings, same_size=False)
         if against:
             before = fetch_index(against, settings.data, Path(scratch) / "before")
         from streetseg.data_quality import (
@@ -115,12 +115,12 @@ def validate(
 
     The page lists the files that fail a check, and shows their images.
     """
-    from streetseg.data.dataset import PreparedDataset
+    from streetseg.data.origin import open_prepared
     from streetseg.data.versions import reference
     from streetseg.data_quality.validation import validate as validate_data
 
     settings = load(params, set_)
-    dataset = PreparedDataset(settings.data.prepared)
+    dataset = open_prepared(settings, same_size=False)
     with reference(settings) as usual:
         validation = validate_data(dataset, settings.validation, report, usual)
     if dataset.skip_summary:

@@ -71,7 +71,7 @@ def register(
     With registry.int8=true the model is also quantized to int8 and scored on data.prepared. If that
     passes the gate too, services on a CPU use it.
     """
-    from streetseg.data.dataset import PreparedDataset
+    from streetseg.data.origin import open_prepared
     from streetseg.evaluation.gate import judge
     from streetseg.evaluation.result import read_evaluation
     from streetseg.registry.register import register as register_model
@@ -79,7 +79,7 @@ def register(
     settings = load(params, set_)
     scored = read_evaluation(evaluation)
     verdict = judge(scored, settings.gate)
-    dataset = PreparedDataset(settings.data.prepared) if settings.registry.int8 else None
+    dataset = open_prepared(settings) if settings.registry.int8 else None
     version = register_model(model, scored, verdict, settings, dataset=dataset)
     print(f"{version.name} version {version.version}: {', '.join(version.aliases) or 'no alias'}")
 

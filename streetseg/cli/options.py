@@ -14,7 +14,6 @@ from streetseg.core.errors import StreetsegError
 
 if TYPE_CHECKING:
     from streetseg.config.params import Params
-    from streetseg.data.dataset import PreparedDataset
 
 app = typer.Typer(
     help="Street-scene segmentation: from frames on disk to a promoted model.\n\n"
@@ -129,22 +128,3 @@ def load(params: Path, overrides: list[str] | None) -> Params:
 def model_or_champion(model: str | None, settings: Params) -> str:
     """The given model, or else the URI of the champion."""
     return model or f"models:/{settings.registry.model_name}@champion"
-
-
-def open_prepared(params: Params) -> PreparedDataset:
-    """Open the prepared dataset, and check that it matches the settings.
-
-    Raises:
-        StreetsegError: there is none, or its source or size differs.
-    """
-    from streetseg.data.dataset import PreparedDataset
-
-    dataset = PreparedDataset(params.data.prepared)
-    source, size = Path(params.data.source).name, params.prepare.size
-    if (dataset.source, dataset.size) != (source, size):
-        raise StreetsegError(
-            f"{dataset.path} holds frames of {dataset.source} of {list(dataset.size)}, but "
-            f"data.source and prepare.size ask for {source} of {list(size)}: run "
-            "'streetseg prepare' with the same settings, or name another data.prepared"
-        )
-    return dataset

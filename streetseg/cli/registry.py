@@ -13,7 +13,7 @@ from streetseg.cli.options import PARAMS, AsJson, Overrides, ParamsFile, app, lo
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from streetseg.registry.lineage import Trace
+    from streetseg.registry.lineage import Trace, TracedRun
     from streetseg.registry.promotion import Move
     from streetseg.registry.versions import ModelVersion
 
@@ -192,6 +192,12 @@ def _table_of_moves(moves: list[Move]) -> Table:
     return table
 
 
+def _source(run: TracedRun) -> str | None:
+    if run.source_name in (None, run.source):
+        return run.source
+    return f"{run.source_name} ({run.source})"
+
+
 def _table_of_trace(trace: Trace) -> Table:
     from rich.markup import escape
 
@@ -211,7 +217,7 @@ def _table_of_trace(trace: Trace) -> Table:
         if run_id not in {run.id for run in trace.runs}:
             table.add_row("run", f"{run_id} is gone from MLflow" if run_id else "none: a copy")
     table.add_row("data version", trace.data_version or "not recorded")
-    sources = dict.fromkeys((run.source, *run.frames.items()) for run in trace.runs if run.frames)
+    sources = dict.fromkeys((_source(run), *run.frames.items()) for run in trace.runs if run.frames)
     for source, *frames in sources:
         counts = ", ".join(f"{count} {split} frames" for split, count in frames)  # type: ignore
         table.add_row("source", escape(f"{source}: {counts}"))

@@ -19,7 +19,6 @@ from streetseg.cli.options import (
     ParamsFile,
     app,
     load,
-    open_prepared,
 )
 from streetseg.core.errors import StreetsegError
 
@@ -37,6 +36,8 @@ def train(
     torchrun --nproc-per-node 4 -m streetseg train
     """
     settings = load(params, set_)
+    from streetseg.data.origin import open_prepared
+
     dataset = open_prepared(settings)
     from streetseg.training.distributed import (
         is_main_process,  # slow to import: after the checks above
@@ -73,6 +74,8 @@ def tune(
     report tune.html.
     """
     settings = load(params, set_)
+    from streetseg.data.origin import open_prepared
+
     dataset = open_prepared(settings)
     from streetseg.tuning.search import (
         tune as search_settings,  # slow to import: after the checks above
@@ -126,6 +129,7 @@ def evaluate(
         scores = score_folders(predictions, truth, source.labels, ids, truth_ids or source.ids)
         result = scores.to_dict()
     else:
+        from streetseg.data.origin import open_prepared
         from streetseg.evaluation.evaluate import evaluate as evaluate_model
         from streetseg.inference.artifact import read_config
         from streetseg.registry.champion import find_champion

@@ -28,6 +28,9 @@ class PreparedDataset:
 
     Attributes:
         size: (height, width) of the arrays.
+        source: name of a packaged source, or of the file of another.
+        name: what the source is called; empty in datasets of 0.1.0, as is the next.
+        source_hash: a digest of its patterns, splits and label space.
         cities_are_places: whether cities are real places, so that none should be in two splits.
         index: one row per usable frame, numbered from 0.
         skipped: one row per unusable frame of the source, with the error.
@@ -49,6 +52,8 @@ class PreparedDataset:
             self.skipped = index[~usable].reset_index(drop=True)
             self.size: tuple[int, int] = tuple(description["size"])
             self.source: str = description["source"]
+            self.name: str = description.get("source_name", "")
+            self.source_hash: str = description.get("source_hash", "")
             self.cities_are_places: bool = description["cities_are_places"]
             self.labels = LabelSpace.from_dict(description["label_space"])
             self._refuse_negative_ids()
@@ -82,6 +87,11 @@ class PreparedDataset:
     def version(self) -> str:
         """The data version: the md5 that DVC gives this folder, ending in ``.dir``."""
         return data_version(self.path)
+
+    @property
+    def origin(self) -> str:
+        """The source for people, as ``munich (source.yaml)``."""
+        return f"{self.name} ({self.source})" if self.name not in ("", self.source) else self.source
 
     @property
     def skip_summary(self) -> str:

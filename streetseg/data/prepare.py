@@ -162,10 +162,13 @@ def _all_undefined_ids(
 
 
 def _describe(index: pd.DataFrame, source: Source, params: Params) -> dict[str, Any]:
-    usable = index[index["error"] == ""]
+    usable, root = index[index["error"] == ""], params.data.root
     return {
         "format": FORMAT,
         "source": Path(params.data.source).name,
+        "source_name": source.name_in(root),
+        "source_root": root.name if root.is_absolute() else root.as_posix(),
+        "source_hash": source.fingerprint,
         "cities_are_places": source.places,
         "size": list(params.prepare.size),
         "frames": {

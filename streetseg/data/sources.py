@@ -6,6 +6,8 @@ A source is data: ``layouts/<name>.yaml``, or the user's own file.
 from __future__ import annotations
 
 import glob
+import hashlib
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -79,6 +81,8 @@ class Pair(Section):
 class Source(Section):
     """The layout of a data set on disk."""
 
+    name: str | None = None
+    """What the data is called in runs, model cards and pages; by default its folder's name."""
     label_space: str
     """The name of a packaged label space, or a YAML file beside this one."""
     pairs: Annotated[tuple[Pair, ...], Field(min_length=1)]
@@ -118,6 +122,24 @@ class Source(Section):
         if self.ids:
             numbering(labels, self.ids)
         return labels
+
+    def name_in(self, root: Path) -> str:
+        """What the data in ``root`` is called: ``name:``, else the name of the folder."""
+        return self.name or root.absolute().name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the patterns, the rules of the splits and the label space.
+
+        Defaults are left out, so that a setting that a release adds does not change it.
+        """
+        rules = self.model_dump(
+            mode="json", exclude={"name", "licence", "label_space"}, exclude_defaults=True
+        )
+        labels = TypeAdapter(LabelSpace).dump_python(
+            self.labels, mode="json", exclude_defaults=True
+        )
+        return hashlib.sha256(json.dumps([rules, labels], sort_keys=True).encode()).hexdigest()
 
     def find(self, root: Path) -> list[Frame]:
         """The frames of train and val below ``root``, sorted by split, city and name.

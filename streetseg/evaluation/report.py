@@ -47,6 +47,7 @@ def write_report(
         path,
         "report.html.j2",
         evaluation=evaluation,
+        source=ranked.dataset.origin,
         scores=evaluation.scores,
         metrics=evaluation.metrics,
         categories=labels.categories,

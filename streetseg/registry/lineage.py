@@ -45,6 +45,7 @@ class TracedRun:
     data_version: str | None
     git_revision: str | None
     source: str | None
+    source_name: str | None
     recipe: str | None
     frames: dict[str, int]
     """Number of frames in each split."""
@@ -170,6 +171,7 @@ def _traced(run: Run) -> TracedRun:
         data_version=tags.get("data_version"),
         git_revision=tags.get("git_revision"),
         source=tags.get("source"),
+        source_name=tags.get("source_name"),
         recipe=tags.get("recipe"),
         frames={
             key.removeprefix("frames_"): int(value)

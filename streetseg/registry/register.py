@@ -45,6 +45,7 @@ REQUIREMENTS = (
 """Distributions that ``streetseg.inference`` imports; MLflow adds itself."""
 RUN_TAGS = (
     "source",
+    "source_name",
     "recipe",
     "architecture",
     "encoder",

@@ -83,7 +83,7 @@ def _training_run(params: Params, dataset: PreparedDataset, run_id: str | None) 
             source = from_pandas(
                 train_frames,
                 source=str(dataset.path),
-                name=dataset.source,
+                name=dataset.name or dataset.source,
                 digest=dataset.version,
             )
             mlflow.log_input(source, context="training")
@@ -104,6 +104,7 @@ def _tags(params: Params, dataset: PreparedDataset) -> dict[str, str]:
         "data_version": dataset.version,
         "git_revision": git_revision(),
         "source": dataset.source,
+        "source_name": dataset.name or dataset.source,
         "recipe": params.registry.run_name or "default",
         "architecture": params.model.architecture,
         "encoder": params.model.encoder,

@@ -50,6 +50,8 @@ def test_the_run_records_recipe_and_data(
     assert run.data.params["train.learning_rate"] == str(params.train.learning_rate)
     assert run.data.params["model.encoder"] == params.model.encoder
     assert run.data.tags["data_version"] == dataset.version
+    assert run.data.tags["source_name"] == dataset.name == "cityscapes"
+    assert run.inputs.dataset_inputs[0].dataset.name == "cityscapes"
     assert run.inputs.dataset_inputs[0].dataset.digest == dataset.version
 
 

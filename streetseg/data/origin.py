@@ -1,0 +1,130 @@
+"""Whether a prepared dataset was made of the source that the settings name.
+
+What is not on this machine cannot be compared: on a cluster neither the frames nor a source of the
+user's own is there, and the data version says which data it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xxhash
+
+from streetseg.config.params import Params
+from streetseg.core.errors import StreetsegError
+from streetseg.data.dataset import DESCRIPTION, PreparedDataset
+from streetseg.data.sources import Source, load_source
+
+SAMPLE, MAX_NEWER = 8, 50
+"""Frames whose files are compared: evenly spaced ones, and ones changed after preparation."""
+
+
+def open_prepared(params: Params, same_size: bool = True) -> PreparedDataset:
+    """Open the prepared dataset, and check that it was made of the source in the settings.
+
+    Compared are the file, ``name:``, patterns and label space of the source, and ``prepare.size``
+    unless ``same_size`` is False. If frames are in ``data.root``, some of them are compared by
+    their hashes; a warning tells of frames that came, went or changed since.
+
+    Raises:
+        StreetsegError: there is no dataset, or it was made of another source or at another size.
+    """
+    dataset = PreparedDataset(params.data.prepared)
+    source, size = Path(params.data.source).name, params.prepare.size
+    if dataset.source != source or (same_size and dataset.size != size):
+        raise StreetsegError(
+            f"{dataset.path} holds frames of {dataset.source} of {list(dataset.size)}, but "
+            f"data.source and prepare.size ask for {source} of {list(size)}: run "
+            "'streetseg prepare' with the same settings, or name another data.prepared"
+        )
+    if Path(source).suffix in (".yaml", ".yml") and not Path(params.data.source).exists():
+        return dataset
+    layout = load_source(params.data.source)
+    if difference := _definition_difference(dataset, layout, params):
+        raise _other_source(dataset, difference)
+    if params.data.root.is_dir():
+        _compare_frames(dataset, layout, params.data.root)
+    return dataset
+
+
+def _definition_difference(dataset: PreparedDataset, layout: Source, params: Params) -> str:
+    if layout.name and dataset.name and layout.name != dataset.name:
+        return f"its source is called '{dataset.name}', that of data.source '{layout.name}'"
+    if layout.labels != dataset.labels:
+        return f"its label space is not that of {params.data.source} as it is now"
+    if dataset.source_hash and dataset.source_hash != layout.fingerprint:
+        return f"patterns or splits in {params.data.source} are not those it was made with"
+    return ""
+
+
+def _compare_frames(dataset: PreparedDataset, layout: Source, root: Path) -> None:
+    """Refuse a dataset of another folder's frames, and warn if those of ``root`` have changed."""
+    try:
+        frames = layout.find(root)
+    except StreetsegError:
+        return  # a folder without the frames, as in a clone
+    here = {frame.image.relative_to(root).as_posix() for frame in frames}
+    index = dataset.index[dataset.index["image"].isin(here)]
+    prepared = {*dataset.index["image"], *dataset.skipped["image"]}
+    sample = index.iloc[_evenly_spaced(len(index), SAMPLE)]
+    newer = index[_newer(index, root, (dataset.path / DESCRIPTION).stat().st_mtime)]
+    newer = newer.iloc[_evenly_spaced(len(newer), MAX_NEWER)]
+    changed = {**_changed(sample, root), **_changed(newer, root)}
+    counts = {
+        "changed": len(changed),
+        "added": len(here - prepared),
+        "removed": len(prepared - here),
+    }
+    if not any(counts.values()):
+        return
+    recorded_elsewhere = dataset.name not in ("", layout.name_in(root))
+    if recorded_elsewhere or not len(index) or len(_changed(sample, root)) == len(sample):
+        of = f" of {dataset.name}" if dataset.name else ""
+        raise _other_source(dataset, f"it was made of other frames{of} than those in {root}")
+    if os.environ.get("RANK", "0") == "0":
+        told = ", ".join(f"{count} frames {what}" for what, count in counts.items() if count)
+        first = f" (such as {next(iter(changed))})" if changed else ""
+        print(
+            f"warning: {root} is not as it was when {dataset.path} was made: at least {told}"
+            f"{first}: 'streetseg prepare' takes that over",
+            file=sys.stderr,
+        )
+
+
+def _other_source(dataset: PreparedDataset, difference: str) -> StreetsegError:
+    return StreetsegError(
+        f"{dataset.path} was made of another source than the settings name: {difference}: run "
+        "'streetseg prepare' again, or name its data.source and data.root"
+    )
+
+
+def _evenly_spaced(count: int, limit: int) -> np.ndarray:
+    return np.linspace(0, count - 1, min(count, limit)).round().astype(int)
+
+
+def _newer(index: pd.DataFrame, root: Path, than: float) -> list[bool]:
+    return [
+        any((root / path).stat().st_mtime > than for path in paths if (root / path).exists())
+        for paths in index[["image", "label"]].to_numpy()
+    ]
+
+
+def _changed(index: pd.DataFrame, root: Path) -> dict[str, None]:
+    """The files of frames whose hash is not that in the index."""
+    columns: Iterable[tuple[str, str]] = ("image", "image_hash"), ("label", "label_hash")
+    changed: dict[str, None] = {}
+    for _, row in index.iterrows():
+        for path, content in ((row[path], row[content]) for path, content in columns):
+            if not (root / path).is_file() or _hash(root / path) != content:
+                changed[path] = None
+                break
+    return changed
+
+
+def _hash(path: Path) -> str:
+    return xxhash.xxh3_128_hexdigest(path.read_bytes())
