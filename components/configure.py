@@ -70,7 +70,7 @@ def configure(
     return Settings(
         data_version=version,
         remote=params.data.remote,
-        validation={"validate": tree["validate"], "data": data},
+        validation={"validate": tree["validate"], "data": data, "gate": tree["gate"]},
         training={
             "model": tree["model"],
             "train": tree["train"],

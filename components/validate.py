@@ -16,10 +16,12 @@ def validate(dataset: Input[Dataset], settings: dict, report: Output[HTML]) -> l
     from streetseg.data.dataset import PreparedDataset
     from streetseg.data.versions import reference
     from streetseg.data_quality.validation import validate as validate_data
+    from streetseg.evaluation.gate import check_categories
 
     params = Params.model_validate(settings)
     with exit_on_error(), reference(params) as expected:
         prepared = PreparedDataset(Path(dataset.path))
+        check_categories(params.gate, prepared.labels)  # before anything is trained
         result = validate_data(prepared, params.validation, Path(report.path), expected)
         if prepared.skip_summary:
             print(f"warning: {prepared.skip_summary}", file=sys.stderr)

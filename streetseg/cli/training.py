@@ -131,12 +131,14 @@ def evaluate(
     else:
         from streetseg.data.origin import open_prepared
         from streetseg.evaluation.evaluate import evaluate as evaluate_model
+        from streetseg.evaluation.gate import check_categories
         from streetseg.inference.artifact import read_config
         from streetseg.registry.champion import find_champion
         from streetseg.tracking.results import record_evaluation
 
         dataset = open_prepared(settings)
         read_config(model)  # a missing model is an error before the registry is contacted
+        check_categories(settings.gate, dataset.labels)
         champion = find_champion(settings.registry)
         evaluation = evaluate_model(model, dataset, settings, out, champion)
         record_evaluation(settings.registry, evaluation, out, model)
@@ -189,11 +191,13 @@ def _print_scores(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(result))
         return
+    from streetseg.metrics.confusion import Scores
+
     for masks, numbering in result.get("numberings", {}).items():
         print(f"ids of the {masks}: {numbering}")
     intervals = result.get("intervals", {})
     print(
-        f"mIoU over {len(result['categories'])} categories  {_show(result['miou'])}"
+        f"mIoU over {Scores.from_dict(result).extent}  {_show(result['miou'])}"
         f"{_interval(intervals.get('miou'))}"
     )
     print(

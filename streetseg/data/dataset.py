@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from streetseg.core.errors import StreetsegError
+from streetseg.data.drives import drive_of
 from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.images.decode import decode_ids, read_image
 
@@ -117,6 +118,12 @@ class PreparedDataset:
         if not rows.size:
             raise StreetsegError(f"{self.path} has no frames in the split '{split}'")
         return rows
+
+    def drives(self, rows: np.ndarray) -> list[str]:
+        """The drive of each frame in ``rows``; empty where it is not known."""
+        frames = self.index.iloc[rows]
+        cities = frames["city"] if self.cities_are_places else [None] * len(frames)
+        return [drive_of(*frame) for frame in zip(frames["frame"], cities, strict=True)]
 
     @property
     def labelled_pixels(self) -> pd.Series:

@@ -35,6 +35,9 @@ EVALUATED = "val"
 OTHER_SPLITS = ("test", "train_extra")
 """Splits that are ignored, unless a pair names them."""
 
+NO_CITY = "all"
+"""The city of all frames of a source that names none."""
+
 PLACEHOLDER = re.compile(r"{(\w+)}")
 PLACEHOLDERS = {"split": "[^/]+", "city": "[^/]+?", "name": "[^/]+", "variant": "[^/]+"}
 
@@ -192,7 +195,7 @@ class Source(Section):
     def _frame(self, pair: Pair, values: Values, image: Path, label: Path) -> Frame:
         placeholders = dict(values)
         name, prefix = placeholders["name"], self.city_from_name
-        city = placeholders.get("city") or (name[:prefix] if prefix else "all")
+        city = placeholders.get("city") or (name[:prefix] if prefix else NO_CITY)
         if "city" in placeholders and not name.startswith(f"{city}_"):
             name = f"{city}_{name}"
         if variant := placeholders.get("variant"):

@@ -15,14 +15,7 @@ from streetseg.inference.artifact import read_config, read_labels, read_trained_
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.upsampling import categories_at
 from streetseg.metrics.accumulator import ConfusionAccumulator
-from streetseg.metrics.bootstrap import (
-    Interval,
-    frames_showing,
-    interval,
-    mean_iou,
-    resampled_iou,
-)
-from streetseg.metrics.confusion import category_iou, mean
+from streetseg.metrics.jackknife import Drives, Estimate, Jackknife
 from streetseg.metrics.metric import ScoredFrame
 
 
@@ -32,15 +25,6 @@ class Champion:
 
     version: str
     artifact: Path
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much better the challenger is than the champion, on the same frames."""
-
-    value: float
-    interval: Interval
-    """95 %, from the same resamples of frames for both."""
 
 
 class BaselineModel:
@@ -133,21 +117,12 @@ def count_seen_frames(artifact: Path, dataset: PreparedDataset, rows: np.ndarray
     return int(dataset.index["image_hash"].iloc[rows].isin(trained_on).sum())
 
 
-def differences(counts: np.ndarray, champion_counts: np.ndarray) -> tuple[Difference, ...]:
+def differences(
+    counts: np.ndarray, champion_counts: np.ndarray, drives: Drives
+) -> tuple[Estimate, ...]:
     """Challenger minus champion: the mean IoU, then the IoU of each category.
 
-    Both arguments are int64[F, C, C], the confusion of each frame, for the same frames.
+    The counts are int64[F, C, C], the confusion of each frame, for the same frames.
     """
-    iou, champion_iou = (category_iou(each.sum(axis=0)) for each in (counts, champion_counts))
-    samples, champion_samples = resampled_iou(counts), resampled_iou(champion_counts)
-    mean_samples = mean_iou(samples) - mean_iou(champion_samples)
-    by_category = zip(
-        iou - champion_iou, (samples - champion_samples).T, frames_showing(counts), strict=True
-    )
-    return (
-        Difference(mean(iou) - mean(champion_iou), interval(mean_samples, len(counts), lowest=-1)),
-        *(
-            Difference(float(value), interval(category_samples, n_showing, lowest=-1))
-            for value, category_samples, n_showing in by_category
-        ),
-    )
+    both = Jackknife(counts, drives, minus=champion_counts)
+    return (both.mean(), *(both.category(column) for column in range(counts.shape[1])))

@@ -61,8 +61,9 @@ def evaluate(
     subject = Subject(model, dataset, index, params.evaluate.tta)
     metrics = [confusion, *filter(None, (make(subject) for make in METRICS.values()))]
 
-    for row in track(rows, total=len(rows), description="evaluate"):
-        frame = _score_frame(model, dataset, row)
+    frames = list(zip(rows, dataset.drives(rows), strict=True))
+    for row, drive in track(frames, total=len(rows), description="evaluate"):
+        frame = _score_frame(model, dataset, row, drive)
         for metric in metrics:
             metric.add(frame)
         if baseline:
@@ -82,6 +83,7 @@ def evaluate(
         champion=baseline.result() if baseline else None,
         metrics=join_results(metrics),
         counts=confusion.counts,
+        drives=confusion.drives,
     )
     ranked = RankedFrames(model, dataset, rows[ranking], evaluation.frames)
     with atomic_folder(destination, "evaluation.json") as folder:
@@ -98,7 +100,7 @@ def _check_fit(model: Segmenter, dataset: PreparedDataset) -> None:
         )
 
 
-def _score_frame(model: Segmenter, dataset: PreparedDataset, row: int) -> ScoredFrame:
+def _score_frame(model: Segmenter, dataset: PreparedDataset, row: int, drive: str) -> ScoredFrame:
     image, truth = np.array(dataset.image(row)), dataset.label_ids(row)
     began = time.perf_counter()
     logits = model.logits(image[None])[0]
@@ -113,6 +115,7 @@ def _score_frame(model: Segmenter, dataset: PreparedDataset, row: int) -> Scored
         probabilities=softmax(logits),
         categories=categories,
         seconds=seconds,
+        drive=drive,
     )
 
 
@@ -120,7 +123,7 @@ def _draw(evaluation: Evaluation, ranked: RankedFrames, folder: Path) -> None:
     labels, scores, n_frames = ranked.dataset.labels, evaluation.scores, len(evaluation.frames)
     title = (
         f"{n_frames} {evaluation.split} frames: mIoU {scores.miou:.3f} over "
-        f"{len(scores.categories)} categories, official category score "
+        f"{scores.extent}, official category score "
         f"{scores.miou_official:.3f}; from the best frame to the worst"
     )
     rows = []

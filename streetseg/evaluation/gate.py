@@ -1,43 +1,75 @@
 """The gate: floors for a model's scores, and a comparison with the champion on the same frames.
 
-The comparison uses the paired bootstrap (Efron and Tibshirani, 1993): frames are drawn with
-replacement, and both models are scored on each draw. A condition that cannot be measured fails.
+The comparison leaves out each drive in turn and scores both models on the others
+(:mod:`streetseg.metrics.jackknife`). A condition that cannot be measured fails.
 """
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from streetseg.config.params import Gate
 from streetseg.core.errors import StreetsegError
+from streetseg.data.labels import LabelSpace
 from streetseg.evaluation.result import ChampionScores, Evaluation
 from streetseg.evaluation.verdict import Condition, Verdict, shown
-from streetseg.metrics.bootstrap import bootstrap_probability, mean_iou, resampled_iou
 from streetseg.metrics.confusion import category_iou, category_miou
+from streetseg.metrics.jackknife import FEW_DRIVES, Estimate, Jackknife
 
 BETTER = "probability that it is better"
 FLOORS_ALONE = "To let the floors alone decide this once, set `gate.against_champion=false`."
 
 
-class PairedCounts(NamedTuple):
-    """Confusion (truth, prediction) of the same frames in the same order: int64[F, C, C] each."""
+DEFAULT_PROTECTED = Gate().protected
+ROUNDING = 1e-9
+"""A loss of exactly the tolerance is tolerated."""
 
-    challenger: np.ndarray
-    champion: np.ndarray
+
+def check_categories(params: Gate, labels: LabelSpace) -> None:
+    """Check that the settings of the gate name categories of a label space.
+
+    The default of ``gate.protected`` is no error where the label space has no such category.
+
+    Raises:
+        StreetsegError: a setting names another category.
+    """
+    _check_names(params, labels.names, labels.name)
+
+
+def _check_names(params: Gate, names: Sequence[str], label_space: str) -> None:
+    settings = {
+        "iou_floors": [*params.iou_floors],
+        "protected": [] if params.protected == DEFAULT_PROTECTED else params.protected,
+        "allow_never_predicted": params.allow_never_predicted,
+    }
+    for setting, categories in settings.items():
+        if unknown := next((name for name in categories if name not in names), None):
+            close = difflib.get_close_matches(unknown, names, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(names)}"
+            raise StreetsegError(
+                f"gate.{setting} names '{unknown}', which is no category of the label space "
+                f"'{label_space}': {hint}"
+            )
 
 
 def judge(evaluation: Evaluation, params: Gate) -> Verdict:
     """Check an evaluation against the conditions of the gate.
 
     Raises:
-        StreetsegError: the counts of model and champion are missing or of different frames.
+        StreetsegError: the counts of model and champion are missing or of different frames, or a
+            setting names an unknown category.
     """
+    _check_names(params, evaluation.scores.categories, evaluation.label_space)
     champion = evaluation.champion
-    conditions = [*_floors(evaluation, params), *_seen_frames(evaluation)]
+    conditions = [
+        *_floors(evaluation, params),
+        *_never_predicted(evaluation, params),
+        *_seen_frames(evaluation),
+    ]
     probability = None
     if champion is None or not params.against_champion:
         why = "gate.against_champion is false" if champion else "there was no other champion"
@@ -64,10 +96,9 @@ def judge(evaluation: Evaluation, params: Gate) -> Verdict:
 
 def _floors(evaluation: Evaluation, params: Gate) -> Iterator[Condition]:
     scores, frames = evaluation.scores, _frames(evaluation)
-    names = scores.categories
     yield _floor(
         "mean IoU",
-        f"mean IoU over {len(names)} categories",
+        f"mean IoU over {scores.extent}",
         scores.miou,
         params.miou_floor,
         frames,
@@ -79,10 +110,10 @@ def _floors(evaluation: Evaluation, params: Gate) -> Iterator[Condition]:
         yield _floor(
             f"IoU of {category}",
             f"IoU of {category}",
-            scores.iou.get(category, math.nan),
+            scores.iou[category],
             floor,
             frames,
-            "it does not occur" if category in names else f"the categories are {', '.join(names)}",
+            "it does not occur",
             f"Train with more weight on {category} (`train.loss.class_weight_power`), or on more "
             f"frames that show it. The floor is in `gate.iou_floors`.",
         )
@@ -98,6 +129,33 @@ def _floor(
     side = "at or above" if passed else "below"
     sentence = f"{title} is {shown(score, floor)} on {frames}: {side} the floor of {floor:g}"
     return Condition(name, float(score), floor, passed, sentence, advice)
+
+
+def _never_predicted(evaluation: Evaluation, params: Gate) -> Iterator[Condition]:
+    """Categories that occur and are never predicted; void, which has no official score, may be."""
+    scores = evaluation.scores
+    true, predicted = (scores.category_confusion.sum(axis=axis) > 0 for axis in (1, 0))
+    occurring = [name for name, occurs in zip(scores.categories, true, strict=True) if occurs]
+    missed = [
+        name
+        for name, is_missed in zip(scores.categories, true & ~predicted, strict=True)
+        if is_missed and name in (scores.iou_official or scores.iou)
+    ]
+    allowed = [name for name in missed if name in params.allow_never_predicted]
+    name = "share of the categories shown that it predicts"
+    if refused := [name for name in missed if name not in allowed]:
+        yield Condition(
+            name,
+            1 - len(refused) / len(occurring),
+            1.0,
+            False,
+            f"it never predicts {', '.join(refused)} on {_frames(evaluation)}, which show it",
+            f"Train with more weight on {', '.join(refused)} (`train.loss.class_weight_power`, "
+            "`train.augment.rare_crop`), or name it in `gate.allow_never_predicted`.",
+        )
+    if allowed:
+        sentence = f"it never predicts {', '.join(allowed)}: gate.allow_never_predicted allows it"
+        yield Condition(name, None, None, None, sentence)
 
 
 def _seen_frames(evaluation: Evaluation) -> Iterator[Condition]:
@@ -144,14 +202,15 @@ def _refused(champion: ChampionScores, why: str, advice: str, confidence: float)
     return Condition(BETTER, None, confidence, False, sentence, f"{advice} {FLOORS_ALONE}")
 
 
-def _paired_counts(evaluation: Evaluation, champion: ChampionScores) -> PairedCounts:
-    """The counts of both models, sorted so that the order of the frames does not matter."""
-    counts, champion_counts = evaluation.counts, champion.counts
+def _paired(evaluation: Evaluation, champion: ChampionScores) -> Jackknife:
+    """The gains of the model over the champion, on the same frames."""
+    counts, champion_counts, drives = evaluation.counts, champion.counts, evaluation.drives
     n_categories = len(evaluation.scores.categories)
     if (
         counts is None
         or champion_counts is None
         or not 0 < len(counts) == len(evaluation.frames)
+        or (drives is not None and len(drives) != len(counts))
         or counts.shape[1:] != (n_categories, n_categories)
         or counts.shape != champion_counts.shape
         or (counts.sum(axis=2) != champion_counts.sum(axis=2)).any()
@@ -160,48 +219,51 @@ def _paired_counts(evaluation: Evaluation, champion: ChampionScores) -> PairedCo
             "the evaluation does not hold the counts of model and champion on the same frames: run "
             "'streetseg evaluate' again"
         )
-    flat = [each.reshape(len(each), -1) for each in (counts, champion_counts)]
-    order = np.lexsort(np.concatenate(flat, axis=1).T)
-    return PairedCounts(counts[order], champion_counts[order])
+    return Jackknife(counts, evaluation.drives_of_frames, minus=champion_counts)
 
 
 def _compare(evaluation: Evaluation, champion: ChampionScores, params: Gate) -> Iterator[Condition]:
-    pair = _paired_counts(evaluation, champion)
-    samples, champion_samples = (resampled_iou(counts) for counts in pair)
-    is_better = mean_iou(samples) > mean_iou(champion_samples)  # a tie is not better
-    yield _better(champion, params.confidence, pair, is_better)
+    gains = _paired(evaluation, champion)
+    yield _better(evaluation, champion, params.confidence, gains)
     names = evaluation.scores.categories
     for category in params.protected:
         if category in names:
-            column = names.index(category)
-            gains = samples[:, column] - champion_samples[:, column]
-            yield _no_worse(category, column, params, pair, gains)
+            yield _no_worse(evaluation, champion, category, params, gains)
         else:
             sentence = (
-                f"{category} is protected, but the label space {evaluation.label_space} has no "
-                "such category"
+                f"{category} is protected by default, but the label space "
+                f"{evaluation.label_space} has no such category, so it is not"
             )
             yield Condition(f"probability that {category} is no worse", None, None, None, sentence)
 
 
 def _better(
-    champion: ChampionScores, required: float, pair: PairedCounts, is_better: np.ndarray
+    evaluation: Evaluation, champion: ChampionScores, required: float, gains: Jackknife
 ) -> Condition:
-    """``is_better``: whether the challenger's mean IoU is higher, bool[resamples]."""
-    n_frames = len(pair.champion)
-    probability = bootstrap_probability(is_better, n_frames)
+    n_frames, gain = len(evaluation.frames), gains.mean()
+    sample = f"the same {_sample(n_frames, gain, gains.drives.n_unknown)}"
+    probability = gain.probability_above(0)  # a tie is not better
+    if probability is None:
+        return Condition(
+            BETTER,
+            None,
+            required,
+            False,
+            f"nobody can say whether it is better than the champion, version {champion.version}, "
+            f"on other drives: both were scored on {sample}",
+            f"Evaluate on frames of several drives. {FLOORS_ALONE}",
+        )
     passed = probability >= required
-    miou, champion_miou = (category_miou(counts.sum(axis=0)) for counts in pair)
+    miou, champion_miou = (category_miou(counts) for counts in _totals(evaluation, champion))
     sentence = (
         f"{_sure(passed, probability, required)} better than the champion, version "
-        f"{champion.version}: mean IoU {miou:.3f} against {champion_miou:.3f} on the same "
-        f"{n_frames} frames"
+        f"{champion.version}: mean IoU {miou:.3f} against {champion_miou:.3f} on {sample}"
     )
     if champion.n_seen_in_training is None:
         sentence += "; whether the champion was trained on these frames is not known"
     advice = (
-        "It may be better, but these frames cannot show it: evaluate on more, or train a model "
-        "that is better by more."
+        "It may be better, but these frames cannot show it: evaluate on more drives, or train a "
+        "model that is better by more."
         if miou > champion_miou
         else "Keep the champion: this model is not better."
     )
@@ -209,39 +271,71 @@ def _better(
 
 
 def _no_worse(
-    category: str, column: int, params: Gate, pair: PairedCounts, gains: np.ndarray
+    evaluation: Evaluation,
+    champion: ChampionScores,
+    category: str,
+    params: Gate,
+    gains: Jackknife,
 ) -> Condition:
-    """``gains``: IoU of the category, the challenger's minus the champion's, float64[resamples]."""
     name, required = f"probability that {category} is no worse", params.protected_confidence
-    n_showing = int(pair.champion[:, column].any(axis=1).sum())
-    if not n_showing:
+    column = evaluation.scores.categories.index(category)
+    n_showing, gain = gains.frames_showing(column), gains.category(column)
+    probability = gain.probability_above(-params.tolerance - ROUNDING)
+    if probability is None:
+        where = (
+            f"is shown by {_sample(n_showing, gain)} alone"
+            if n_showing
+            else f"occurs in none of the {len(evaluation.frames)} frames"
+        )
         return Condition(
             name,
             None,
             required,
             False,
-            f"{category} is protected and occurs in none of the {len(pair.champion)} frames, so "
-            "nobody can say whether it got worse",
-            f"Evaluate on frames that show {category}, or take it out of `gate.protected`.",
+            f"{category} is protected and {where}, so nobody can say whether it got worse",
+            f"Evaluate on several drives that show {category}, or take it out of `gate.protected`.",
         )
-    valid = gains[~np.isnan(gains)].round(9)
-    probability = bootstrap_probability(valid >= -params.tolerance, n_showing)
     passed = probability >= required
-    iou, champion_iou = (category_iou(counts.sum(axis=0))[column] for counts in pair)
+    iou, champion_iou = (category_iou(counts)[column] for counts in _totals(evaluation, champion))
     sentence = (
         f"{_sure(passed, probability, required)} no more than {params.tolerance:g} worse for "
-        f"{category}: IoU {iou:.3f} against {champion_iou:.3f} on the "
-        f"{'1 frame that shows' if n_showing == 1 else f'{n_showing} frames that show'} it"
+        f"{category}: IoU {iou:.3f} against {champion_iou:.3f} on those that "
+        f"show it, {_sample(n_showing, gain, gains.drives.n_unknown)}"
     )
     advice = (
         f"It is worse at {category} on these frames: train with more weight on it "
         "(`train.loss.class_weight_power`, `train.augment.rare_crop`), evaluate on more frames, or "
         "allow for it (`gate.tolerance`)."
         if iou < champion_iou - params.tolerance
-        else f"These frames cannot rule out that {category} got worse: evaluate on more that show "
-        "it."
+        else f"These frames cannot rule out that {category} got worse: evaluate on more drives "
+        "that show it."
     )
     return Condition(name, probability, required, passed, sentence, advice)
+
+
+def _totals(evaluation: Evaluation, champion: ChampionScores) -> tuple[np.ndarray, np.ndarray]:
+    """The confusion of each model on all frames: int64[C, C]."""
+    assert evaluation.counts is not None
+    assert champion.counts is not None
+    return evaluation.counts.sum(axis=0), champion.counts.sum(axis=0)
+
+
+def _sample(n_frames: int, estimate: Estimate, n_unknown: int = 0) -> str:
+    """Frames and drives in words: what an estimate rests on."""
+    frames = _plural(n_frames, "frame")
+    drives, effective = estimate.drives, estimate.effective_drives
+    if n_unknown:
+        frames += " (drives unknown: each frame counts as one)"
+        return frames
+    if effective >= FEW_DRIVES or drives == 1:
+        return f"{frames} of {_plural(drives, 'drive')}"
+    if effective < drives - 0.5:
+        return f"{frames} of {drives} drives (few: as good as {effective:.1f} of one length)"
+    return f"{frames} of {drives} drives (few)"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
 def _sure(passed: bool, probability: float, required: float) -> str:

@@ -19,7 +19,7 @@ from streetseg.images.decode import decode_instances, read_image
 from streetseg.metrics.confusion import (
     Scores,
     confusion_matrix,
-    mean,
+    mean_iou,
     plain_number,
     plain_numbers,
     score,
@@ -49,7 +49,7 @@ class MaskScores:
         if self.iiou:
             benchmark = {
                 "name": "Cityscapes iIoU of categories",
-                "miiou": plain_number(mean(np.array([*self.iiou.values()]))),
+                "miiou": plain_number(float(mean_iou(np.array([*self.iiou.values()])))),
                 "iiou": plain_numbers(self.iiou),
             }
         return {

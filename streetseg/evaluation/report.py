@@ -10,8 +10,8 @@ from streetseg.data.labels import LabelSpace
 from streetseg.evaluation.baseline import differences
 from streetseg.evaluation.ranked_frames import PredictedFrame, RankedFrames
 from streetseg.evaluation.result import Evaluation
-from streetseg.metrics.bootstrap import RESAMPLES
 from streetseg.metrics.confusion import row_normalized
+from streetseg.metrics.jackknife import FEW_DRIVES
 from streetseg.reports.drawing import (
     jpeg_address,
     mark_errors,
@@ -39,7 +39,10 @@ def write_report(
     labels, champion = ranked.dataset.labels, evaluation.champion
     compared = None
     if champion and champion.counts is not None and evaluation.counts is not None:
-        compared = differences(evaluation.counts, champion.counts)
+        estimates = differences(evaluation.counts, champion.counts, evaluation.drives_of_frames)
+        compared = [
+            {"value": each.value, "interval": each.interval(lowest=-1)} for each in estimates
+        ]
     n_frames = len(evaluation.frames)
     worst = list(range(n_frames))[: -N_EXTREMES - 1 : -1]
     best = [rank for rank in range(min(N_EXTREMES, n_frames)) if rank not in worst]
@@ -58,7 +61,7 @@ def write_report(
         differences=compared,
         worst=[(frame, _images(frame, labels)) for frame in map(ranked.predict, worst)],
         best=[(frame, _images(frame, labels)) for frame in map(ranked.predict, best)],
-        resamples=RESAMPLES,
+        few_drives=FEW_DRIVES,
     )
 
 

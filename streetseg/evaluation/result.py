@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from streetseg.core.errors import StreetsegError
+from streetseg.data.drives import drive_of
 from streetseg.metrics.confusion import (
     Scores,
     plain_number,
@@ -20,6 +21,7 @@ from streetseg.metrics.confusion import (
     read_number,
     read_numbers,
 )
+from streetseg.metrics.jackknife import Drives
 
 SCORES_FILE, COUNTS_FILE = "evaluation.json", "frames.npz"
 
@@ -107,6 +109,15 @@ class Evaluation:
     """Results of all other metrics: plain data, as in ``evaluation.json``."""
     counts: np.ndarray | None = field(default=None, repr=False, compare=False)
     """int64[F, C, C] (truth, prediction), in index order; None if read without champion scores."""
+    drives: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """The drive of each frame, str[F], in index order; empty where it is not known."""
+
+    @property
+    def drives_of_frames(self) -> Drives:
+        """The drives; none is known if the evaluation does not hold them."""
+        if self.drives is None:
+            return Drives.of_names(np.full(len(self.frames), ""))
+        return Drives.of_names(self.drives)
 
     @property
     def intervals(self) -> dict[str, Any]:
@@ -165,7 +176,12 @@ def write_evaluation(evaluation: Evaluation, folder: Path, frames: Sequence[str]
     """Write ``evaluation.json`` and ``frames.npz``; ``frames`` are names in order of the counts."""
     content = json.dumps(evaluation.to_dict(), indent=1)
     (folder / SCORES_FILE).write_text(f"{content}\n")
-    arrays: dict[str, Any] = {"frames": np.array(frames), "counts": evaluation.counts}
+    arrays: dict[str, Any] = {
+        "frames": np.array(frames),
+        "counts": evaluation.counts,
+    }
+    if evaluation.drives is not None:
+        arrays["drives"] = evaluation.drives
     if evaluation.champion and evaluation.champion.counts is not None:
         arrays["champion_counts"] = evaluation.champion.counts
     np.savez_compressed(folder / COUNTS_FILE, allow_pickle=False, **arrays)
@@ -189,6 +205,8 @@ def read_evaluation(folder: Path) -> Evaluation:
     try:
         with np.load(path) as arrays:
             counts, champion_counts = arrays["counts"], arrays["champion_counts"]
+            drives = arrays.get("drives")
+            names = arrays.get("frames", np.full(len(counts), ""))
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         raise StreetsegError(
             f"{path} does not hold the counts of both models: run 'streetseg evaluate' again"
@@ -197,4 +215,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         raise StreetsegError(
             f"{path} is of another evaluation than evaluation.json: run 'streetseg evaluate' again"
         )
-    return replace(evaluation, counts=counts, champion=replace(champion, counts=champion_counts))
+    champion = replace(champion, counts=champion_counts)
+    if drives is None:  # of an early release
+        drives = np.array([drive_of(name) for name in names.tolist()])
+    return replace(evaluation, counts=counts, drives=drives, champion=champion)

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from streetseg.data.labels import LabelSpace
-from streetseg.metrics.bootstrap import (
-    frames_showing,
-    interval,
-    mean_iou,
-    plain_interval,
-    resampled_iou,
+from streetseg.metrics.confusion import (
+    Scores,
+    official_confusion,
+    official_iou,
+    plain_number,
+    score,
 )
-from streetseg.metrics.confusion import Scores, official_confusion, score
+from streetseg.metrics.jackknife import Drives, Jackknife, correlation, plain_interval
 from streetseg.metrics.metric import ScoredFrame
 
 
@@ -27,12 +27,14 @@ class ConfusionAccumulator:
         self._total = np.zeros((256, 256), np.int64)
         self._plain: list[np.ndarray] = []
         self._official: list[np.ndarray] = []
+        self._drives: list[str] = []
 
     def add(self, frame: ScoredFrame) -> None:
         """Count a frame."""
         self._total += frame.confusion
         self._plain.append(frame.category_confusion)
         self._official.append(official_confusion(frame.confusion, self.labels))
+        self._drives.append(frame.drive)
 
     @property
     def scores(self) -> Scores:
@@ -44,18 +46,33 @@ class ConfusionAccumulator:
         """Category confusion (truth, prediction) of each frame: int64[F, C, C]."""
         return np.stack(self._plain)
 
+    @property
+    def drives(self) -> np.ndarray:
+        """The drive of each frame, str[F]; empty where it is not known."""
+        return np.array(self._drives, np.str_)
+
     def result(self) -> dict[str, Any]:
-        """95 % intervals: of ``miou``, of ``miou_official``, and under ``iou`` of each category."""
-        names, counts = self.labels.names, self.counts
-        n_frames, n_showing = len(counts), frames_showing(counts)
-        iou = resampled_iou(counts)
-        official_iou = resampled_iou(np.stack(self._official))[:, : len(names)]
-        intervals = {
-            "miou": plain_interval(interval(mean_iou(iou), n_frames)),
-            "miou_official": plain_interval(interval(mean_iou(official_iou), n_frames)),
-            "iou": {
-                name: plain_interval(interval(iou[:, category], n_showing[category]))
-                for category, name in enumerate(names)
+        """``intervals`` of 95 %, and the ``drives`` that they are from.
+
+        The intervals are of ``miou``, of ``miou_official``, and under ``iou`` of each category.
+        """
+        drives, counts = Drives.of_names(self.drives), self.counts
+        plain = Jackknife(counts, drives)
+        official = Jackknife(np.stack(self._official), drives, iou=official_iou).mean()
+        mean, of_drive = plain.mean(), correlation(counts, drives)
+        return {
+            "intervals": {
+                "miou": plain_interval(mean.interval()),
+                "miou_official": plain_interval(official.interval()),
+                "iou": {
+                    name: plain_interval(plain.category(column).interval())
+                    for column, name in enumerate(self.labels.names)
+                },
+            },
+            "drives": {
+                "number": mean.drives,
+                "effective": plain_number(mean.effective_drives),
+                "frames_of_unknown_drive": drives.n_unknown,
+                "correlation": None if of_drive is None else plain_number(of_drive),
             },
         }
-        return {"intervals": intervals}

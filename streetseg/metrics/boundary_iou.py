@@ -15,14 +15,13 @@ import cv2
 import numpy as np
 
 from streetseg.data.labels import IGNORE, LabelSpace
-from streetseg.metrics.bootstrap import interval, mean_iou, plain_interval, resampled_iou
 from streetseg.metrics.confusion import (
     category_iou,
     confusion_matrix,
-    mean,
     plain_number,
     plain_numbers,
 )
+from streetseg.metrics.jackknife import Drives, Jackknife, plain_interval
 from streetseg.metrics.metric import ScoredFrame
 
 WIDTH_FRACTION = 0.02
@@ -36,23 +35,31 @@ class BoundaryIou:
     labels: LabelSpace
     counts: list[np.ndarray] = field(default_factory=list)
     """:func:`boundary_confusion` of each frame."""
+    drives: list[str] = field(default_factory=list)
 
     def add(self, frame: ScoredFrame) -> None:
         """Count a frame."""
         self.counts.append(
             boundary_confusion(frame.true_categories, frame.categories, len(self.labels.names))
         )
+        self.drives.append(frame.drive)
 
     def result(self) -> dict[str, Any]:
         """``boundary_miou``, ``boundary_iou``, and the interval of the mean."""
         counts = np.stack(self.counts)
-        iou = category_iou(counts.sum(axis=0))[:-1]
-        samples = mean_iou(resampled_iou(counts)[:, :-1])
+        drives = Drives.of_names(np.array(self.drives))
+        mean = Jackknife(counts, drives, iou=boundary_iou).mean()
+        by_category = zip(self.labels.names, boundary_iou(counts.sum(axis=0)).tolist(), strict=True)
         return {
-            "boundary_miou": plain_number(mean(iou)),
-            "boundary_iou": plain_numbers(dict(zip(self.labels.names, iou.tolist(), strict=True))),
-            "intervals": {"boundary_miou": plain_interval(interval(samples, len(counts)))},
+            "boundary_miou": plain_number(mean.value),
+            "boundary_iou": plain_numbers(dict(by_category)),
+            "intervals": {"boundary_miou": plain_interval(mean.interval())},
         }
+
+
+def boundary_iou(confusion: np.ndarray) -> np.ndarray:
+    """Boundary IoU of each category: float64[..., C] of [..., C + 1, C + 1]."""
+    return category_iou(confusion)[..., :-1]
 
 
 def boundary_width(size: tuple[int, int]) -> int:

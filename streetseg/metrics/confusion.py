@@ -46,10 +46,12 @@ def representative_ids(space: LabelSpace) -> np.ndarray:
 class Scores:
     """Scores of one confusion matrix; NaN where a category does not occur. Means leave NaN out.
 
-    The *plain* scores treat every category alike, void included. The *official* score is the
-    category IoU of the Cityscapes benchmark (``getIouScoreForCategory`` of cityscapesScripts):
-    pixels whose true id is ignored are dropped, a void prediction elsewhere is a miss, and void
-    itself has no score. The two are not comparable.
+    The *plain* scores treat every category alike, void included. A category that no pixel of the
+    truth shows has none: a pixel mistaken for it is a miss of its true category, and the mean of
+    every model is over the same categories. The *official* score is the category IoU of the
+    Cityscapes benchmark (``getIouScoreForCategory`` of cityscapesScripts): pixels whose true id is
+    ignored are dropped, a void prediction elsewhere is a miss, void itself has no score, and a
+    category that is predicted but does not occur scores 0. The two are not comparable.
     """
 
     miou: float
@@ -69,6 +71,14 @@ class Scores:
     def categories(self) -> list[str]:
         """Names, in order of category id."""
         return [*self.iou]
+
+    @property
+    def extent(self) -> str:
+        """What the mean IoU is over: ``8 categories``, or ``7 of 8 categories`` if one does
+        not occur."""
+        n_scored = sum(not math.isnan(value) for value in self.iou.values())
+        scored = "" if n_scored == len(self.iou) else f"{n_scored} of "
+        return f"{scored}{len(self.iou)} categories"
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Scores:
@@ -104,21 +114,21 @@ class Scores:
 def score(confusion: np.ndarray, space: LabelSpace) -> Scores:
     """Score a confusion matrix of label ids (int64[256, 256], truth by prediction)."""
     plain = category_confusion(confusion, space)
-    official = category_iou(official_confusion(confusion, space))[: len(space.names)]
+    official = official_iou(official_confusion(confusion, space))
     iou = category_iou(plain)
     true_positive, true, predicted = _margins(plain)
 
     def named(values: np.ndarray) -> dict[str, float]:
         return dict(zip(space.names, values.tolist(), strict=True))
 
-    with np.errstate(invalid="ignore"):
-        dice = 2 * true_positive / (true + predicted)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        dice = np.where(true > 0, 2 * true_positive / (true + predicted), np.nan)
         precision, recall = true_positive / predicted, true_positive / true
     evaluated = {label.category for label in space.labels if not label.ignore_in_eval}
     total = plain.sum()
     return Scores(
-        miou=mean(iou),
-        miou_official=mean(official),
+        miou=float(mean_iou(iou)),
+        miou_official=float(mean_iou(official)),
         iou=named(iou),
         dice=named(dice),
         precision=named(precision),
@@ -147,27 +157,38 @@ def official_confusion(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
 
 
 def category_iou(confusion: np.ndarray) -> np.ndarray:
-    """IoU of each category of [..., C, C]: float64[..., C], NaN where one does not occur."""
+    """IoU of each category of [..., C, C]: float64[..., C], NaN where no truth shows it."""
     true_positive, true, predicted = _margins(confusion)
     with np.errstate(invalid="ignore"):
-        return true_positive / (true + predicted - true_positive)
+        return np.where(true > 0, true_positive / (true + predicted - true_positive), np.nan)
+
+
+def official_iou(confusion: np.ndarray) -> np.ndarray:
+    """IoU as cityscapesScripts computes it, of :func:`official_confusion`: float64[..., C].
+
+    From [..., C + 1, C + 1]; NaN where a category is neither true nor predicted.
+    """
+    true_positive, true, predicted = _margins(confusion)
+    with np.errstate(invalid="ignore"):
+        return (true_positive / (true + predicted - true_positive))[..., :-1]
+
+
+def mean_iou(iou: np.ndarray) -> np.ndarray:
+    """Mean over the categories that have an IoU: float64[...] of float64[..., C]; else NaN."""
+    scored = ~np.isnan(iou)
+    with np.errstate(invalid="ignore"):
+        return np.where(scored, iou, 0).sum(axis=-1) / scored.sum(axis=-1)
 
 
 def category_miou(confusion: np.ndarray) -> float:
     """Mean IoU of a confusion matrix of category ids (int64[C, C])."""
-    return mean(category_iou(confusion))
+    return float(mean_iou(category_iou(confusion)))
 
 
 def row_normalized(confusion: np.ndarray) -> np.ndarray:
     """The rows of int64[C, C] as fractions of their sums, 0 where a category does not occur."""
     truth = confusion.sum(axis=1, keepdims=True)
     return np.divide(confusion, truth, out=np.zeros(confusion.shape), where=truth > 0)
-
-
-def mean(values: np.ndarray) -> float:
-    """Mean of the values that are not NaN; NaN if there are none."""
-    present = values[~np.isnan(values)]
-    return float(present.mean()) if present.size else float("nan")
 
 
 def plain_number(value: float) -> float | None:

@@ -31,6 +31,8 @@ class ScoredFrame:
     """Predicted category ids uint8[H, W], at native size."""
     seconds: float
     """From ``image`` to ``categories``."""
+    drive: str = ""
+    """The drive that it was recorded on; empty if that is not known."""
 
     @cached_property
     def true_categories(self) -> np.ndarray:

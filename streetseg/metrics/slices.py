@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from streetseg.metrics.bootstrap import interval, mean_iou, plain_interval, resampled_iou
-from streetseg.metrics.confusion import category_miou, plain_number
+from streetseg.metrics.confusion import plain_number
+from streetseg.metrics.jackknife import Drives, Jackknife, plain_interval
 from streetseg.metrics.metric import ScoredFrame
 
 CONDITIONS = {
@@ -26,29 +26,45 @@ class SliceScores:
     index: pd.DataFrame
     """A row for each frame, in the order they are added."""
     counts: list[np.ndarray] = field(default_factory=list)
+    drives: list[str] = field(default_factory=list)
 
     def add(self, frame: ScoredFrame) -> None:
         """Count a frame."""
         self.counts.append(frame.category_confusion)
+        self.drives.append(frame.drive)
 
     def result(self) -> dict[str, Any]:
         """``slices``: see :func:`score_slices`."""
-        return {"slices": score_slices(self.index, np.stack(self.counts))}
+        return {"slices": score_slices(self.index, np.stack(self.counts), np.array(self.drives))}
 
 
-def score_slices(index: pd.DataFrame, counts: np.ndarray) -> dict[str, list[dict[str, Any]]]:
+def score_slices(
+    index: pd.DataFrame, counts: np.ndarray, drives: np.ndarray
+) -> dict[str, list[dict[str, Any]]]:
     """Score frames by city and by each condition; every frame is in one slice of each.
 
     ``index`` has ``city`` and the columns of ``CONDITIONS`` for each frame of ``counts``,
-    int64[F, C, C]. Cities are ordered by name, the slices of a condition (up to three) from low
-    values to high. A slice has ``name``, ``frames``, ``miou`` and its 95 % ``interval``.
+    int64[F, C, C], and ``drives`` its drive, str[F], empty where it is not known. Cities are
+    ordered by name, the slices of a condition (up to three) from low values to high. A slice has
+    ``name``, ``frames``, ``drives`` (their number), ``miou`` and its 95 % ``interval``.
     """
+
+    def score(name: str, chosen: np.ndarray) -> dict[str, Any]:
+        estimate = Jackknife(counts[chosen], Drives.of_names(drives[chosen])).mean()
+        return {
+            "name": name,
+            "frames": int(chosen.sum()),
+            "drives": estimate.drives,
+            "miou": plain_number(estimate.value),
+            "interval": plain_interval(estimate.interval()),
+        }
+
     cities = index["city"].to_numpy()
-    slices = {"city": [_slice(str(city), counts[cities == city]) for city in np.unique(cities)]}
+    slices = {"city": [score(str(city), cities == city) for city in np.unique(cities)]}
     for column, names in CONDITIONS.items():
         tercile_of = terciles(index[column].to_numpy())
         slices[column] = [
-            _slice(name, counts[tercile_of == tercile])
+            score(name, tercile_of == tercile)
             for tercile, name in enumerate(names)
             if (tercile_of == tercile).any()
         ]
@@ -58,13 +74,3 @@ def score_slices(index: pd.DataFrame, counts: np.ndarray) -> dict[str, list[dict
 def terciles(values: np.ndarray) -> np.ndarray:
     """The tercile of each value: int[F], 0 to 2. Equal values share a tercile."""
     return np.searchsorted(np.quantile(values, [1 / 3, 2 / 3]), values)
-
-
-def _slice(name: str, counts: np.ndarray) -> dict[str, Any]:
-    n_frames, samples = len(counts), mean_iou(resampled_iou(counts))
-    return {
-        "name": name,
-        "frames": n_frames,
-        "miou": plain_number(category_miou(counts.sum(axis=0))),
-        "interval": plain_interval(interval(samples, n_frames)),
-    }

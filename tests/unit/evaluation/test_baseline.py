@@ -21,8 +21,8 @@ from streetseg.evaluation.result import Evaluation, read_evaluation
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.self_check import EXAMPLE
-from streetseg.metrics.bootstrap import interval
 from streetseg.metrics.confusion import category_iou, category_miou
+from streetseg.metrics.jackknife import Drives
 from streetseg.registry.champion import find_champion
 from streetseg.registry.promotion import promote
 from streetseg.registry.register import register
@@ -103,8 +103,9 @@ def test_it_gets_the_scores_that_it_would_get_alone(
 def test_the_page_says_who_is_better_and_by_how_much(folder: Path) -> None:
     page = (folder / "report.html").read_text()
     with np.load(folder / "frames.npz") as frames:
-        mean, *_ = differences(frames["counts"], frames["champion_counts"])
-    low, high = mean.interval
+        drives = Drives.of_names(frames["drives"])
+        mean, *_ = differences(frames["counts"], frames["champion_counts"], drives)
+    low, high = mean.interval(lowest=-1)
     outcome = (
         "better" if low > 0 else "worse" if high < 0 else "neither surely better nor surely worse"
     )
@@ -117,14 +118,16 @@ def test_a_difference_is_paired_by_frame() -> None:
     random = np.random.default_rng(0)
     counts = random.integers(10, 1000, (20, 1, 1)) * random.integers(1, 100, (20, 3, 3))
     better = counts + (counts.sum(axis=(1, 2), keepdims=True) // 20) * np.eye(3, dtype=int)
-    mean, *by_category = differences(better, counts)
+    drives = Drives(np.arange(20))
+    mean, *by_category = differences(better, counts, drives)
     old, new = (group.sum(axis=0) for group in (counts, better))
     assert mean.value == pytest.approx(category_miou(new) - category_miou(old))
     assert [each.value for each in by_category] == pytest.approx(
         category_iou(new) - category_iou(old)
     )
-    assert 0 < mean.interval[0] < mean.value < mean.interval[1], "though frames differ widely"
-    assert interval(np.zeros(3), 20) == differences(counts, counts)[0].interval
+    low, high = mean.interval(lowest=-1)
+    assert 0 < low < mean.value < high, "though frames differ widely"
+    assert differences(counts, counts, drives)[0].interval(lowest=-1) == (0, 0)
 
 
 def test_frames_that_it_was_trained_on_are_counted(
@@ -177,7 +180,7 @@ def test_one_that_cannot_be_scored_is_named_with_the_reason(
     assert reason in capsys.readouterr().err
     assert reason in (tmp_path / "evaluation" / "report.html").read_text()
     with np.load(tmp_path / "evaluation" / "frames.npz") as frames:
-        assert set(frames) == {"frames", "counts"}
+        assert set(frames) == {"frames", "counts", "drives"}
 
 
 def test_a_model_is_not_compared_with_itself(
