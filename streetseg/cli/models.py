@@ -52,7 +52,7 @@ def gate(
     verdict = judge(scored, settings.gate)
     print(json.dumps(verdict.to_dict(), indent=1) if as_json else verdict.to_markdown())
     try:
-        record_verdict(settings.registry, scored.run_id, verdict)
+        record_verdict(settings.registry, scored.run_id, verdict, scored.data_version)
     except StreetsegError as error:
         print(f"warning: {error}", file=sys.stderr)
     if not verdict.passed and settings.gate.fail_on_gate:

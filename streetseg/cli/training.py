@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -134,14 +135,19 @@ def evaluate(
         from streetseg.evaluation.gate import check_categories
         from streetseg.inference.artifact import read_config
         from streetseg.registry.champion import find_champion
-        from streetseg.tracking.results import record_evaluation
+        from streetseg.tracking.results import record_scores
 
         dataset = open_prepared(settings)
         read_config(model)  # a missing model is an error before the registry is contacted
         check_categories(settings.gate, dataset.labels)
         champion = find_champion(settings.registry)
         evaluation = evaluate_model(model, dataset, settings, out, champion)
-        record_evaluation(settings.registry, evaluation, out, model)
+        if run_id := record_scores(settings.registry, evaluation, out, model):
+            print(
+                f"recorded as run {run_id} in {settings.registry.experiment}-evaluation: on other "
+                "data, or in int8, the scores of the run that trained the model stay",
+                file=sys.stderr,
+            )
         result = evaluation.to_dict()
     _print_scores(result, as_json)
     if not predictions and not as_json:

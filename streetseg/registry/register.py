@@ -89,6 +89,12 @@ def register(
             f"the evaluation is of run {evaluation.run_id}, the model in {artifact} of run "
             f"{run_id}: run 'streetseg evaluate' first"
         )
+    if evaluation.data_version != config["data_version"]:
+        print(
+            f"warning: the model was scored on data version {evaluation.data_version} and trained "
+            f"on {config['data_version']}: the tag scored_on of the version says so",
+            file=sys.stderr,
+        )
     again = f"the model is kept in {artifact}: run 'streetseg register' again once this is fixed"
     client = connect(params.registry, create=True)
     with (

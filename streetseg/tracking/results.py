@@ -11,6 +11,7 @@ from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError
 from streetseg.evaluation.result import Evaluation
 from streetseg.evaluation.verdict import Verdict
+from streetseg.inference.artifact import GRAPHS, read_config
 from streetseg.tracking.store import (
     connect,
     experiment_id,
@@ -39,30 +40,52 @@ def record_evaluation(
         client.log_artifacts(run_id, str(folder), "evaluation")
 
 
-def record_scoring(params: Registry, model: str, evaluation: Evaluation, folder: Path) -> str:
+def record_scores(
+    params: Registry, evaluation: Evaluation, folder: Path, artifact: Path
+) -> str | None:
+    """Record an evaluation where it replaces no other scores; returns the id of a run of its own.
+
+    The scores of a model on the data version that it was trained with join the run that trained
+    it; None is returned. Scores on other data, and those of an int8 graph, get a run of their own.
+
+    Raises:
+        StreetsegError: the artifact is missing, or the store does not answer.
+    """
+    has_int8 = (artifact / GRAPHS["int8"]).exists()
+    if evaluation.data_version == read_config(artifact)["data_version"] and not has_int8:
+        record_evaluation(params, evaluation, folder, artifact)
+        return None
+    return record_scoring(params, None, evaluation, folder)
+
+
+def record_scoring(
+    params: Registry, model: str | None, evaluation: Evaluation, folder: Path
+) -> str:
     """Record the evaluation of ``models:/<name>/<version>`` in a run of its own; returns its id.
 
     The run is in the experiment ``<experiment>-evaluation``, so that the experiment of trainings
     holds trainings alone. Its tags are ``model_name``, ``model_version``, ``model_run``,
-    ``scored_on`` (the data version) and ``split``.
+    ``scored_on`` (the data version) and ``split``; without the first two if ``model`` is None.
 
     Raises:
         StreetsegError: the store does not answer.
     """
     import mlflow
 
-    client = connect(params)
-    name, _, version = split_uri(model)
+    client = connect(params, create=True)
     tags = {
-        "model_name": name,
-        "model_version": version,
         "model_run": evaluation.run_id,
         "scored_on": evaluation.data_version,
         "split": evaluation.split,
     }
     scorings = params.model_copy(update={"experiment": f"{params.experiment}-evaluation"})
-    title = f"{name} {version} on {evaluation.data_version[:8]}"
-    with translate_errors(f"cannot record the evaluation of {model}"):
+    subject = f"run {evaluation.run_id[:8]}"
+    if model:
+        name, _, version = split_uri(model)
+        tags |= {"model_name": name, "model_version": version}
+        subject = f"{name} {version}"
+    title = f"{subject} on {evaluation.data_version[:8]}"
+    with translate_errors(f"cannot record the evaluation of {model or subject}"):
         run = mlflow.start_run(
             experiment_id=experiment_id(client, scorings),
             run_name=title,
@@ -75,15 +98,21 @@ def record_scoring(params: Registry, model: str, evaluation: Evaluation, folder:
     return run.info.run_id
 
 
-def record_verdict(params: Registry, run_id: str, verdict: Verdict) -> None:
+def record_verdict(
+    params: Registry, run_id: str, verdict: Verdict, data_version: str | None = None
+) -> None:
     """Add the gate's verdict to the run that trained the model, in place of an earlier one.
 
     The files ``gate/verdict.json`` and ``gate/verdict.md`` come before the tags: a run with the tag
     ``gate`` has the files too. Without that run, or one in its place, a warning on standard error
     says that the verdict is not recorded.
 
+    Args:
+        data_version: that of the evaluation; the verdict is recorded only if the run has it too.
+            None for the one of the run.
+
     Raises:
-        StreetsegError: the store does not answer.
+        StreetsegError: the store does not answer, or the evaluation is on another data version.
     """
     client, tags = connect(params), verdict.tags()
     with translate_errors(f"cannot record the verdict on run {run_id}"):
@@ -96,6 +125,12 @@ def record_verdict(params: Registry, run_id: str, verdict: Verdict) -> None:
             )
             return
         run_id = recorded_in
+        trained_on = client.get_run(run_id).data.tags.get("data_version")
+        if data_version and trained_on and data_version != trained_on:
+            raise StreetsegError(
+                f"the verdict is not recorded on run {run_id}: it is on data version "
+                f"{data_version}, the model was trained on {trained_on}"
+            )
         content = json.dumps(verdict.to_dict(), indent=1) + "\n"
         client.log_text(run_id, content, "gate/verdict.json")
         client.log_text(run_id, verdict.to_markdown(), "gate/verdict.md")
