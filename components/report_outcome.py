@@ -20,6 +20,8 @@ def report_outcome(
     import requests
     from urllib3 import Retry
 
+    from streetseg.core.proxies import bypass_proxies_for_loopback, through_proxy
+
     url = os.environ.get("STREETSEG_WEBHOOK_URL", "")
     outcome = {
         "pipeline": pipeline,
@@ -38,6 +40,7 @@ def report_outcome(
         respect_retry_after_header=False,
     )
     problem = ""
+    bypass_proxies_for_loopback()
     with requests.Session() as session:
         for scheme in ("http://", "https://"):
             session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retry))
@@ -45,13 +48,15 @@ def report_outcome(
             answer = session.post(url, json=outcome, timeout=10, allow_redirects=False)
             if answer.status_code >= 300:
                 problem = f"the webhook answers with status {answer.status_code}"
-        except ValueError:  # requests' errors about the URL
+        except ValueError as error:  # requests' errors about URLs, the proxy's too
             problem = "the webhook's secret has no key 'url' with a valid http:// or https:// URL"
+            if "SOCKS" in str(error) or "proxy" in str(error):
+                problem = f"the webhook cannot be reached{through_proxy(url)}: {error}"
         except OSError as error:
             cause: BaseException = error
             while cause.__context__:
                 cause = cause.__context__
             reason = getattr(cause, "strerror", None) or type(cause).__name__
-            problem = f"the webhook does not answer: {reason}"
+            problem = f"the webhook does not answer{through_proxy(url)}: {reason}"
     if problem:
         print(f"warning: the outcome is not reported: {problem}", file=sys.stderr)

@@ -35,6 +35,7 @@ from streetseg.core.errors import (
     exit_on_error,
 )
 from streetseg.core.provenance import REPOSITORY, git_revision
+from streetseg.core.proxies import bypass_proxies_for_loopback
 from streetseg.core.telemetry import disable_telemetry
 from streetseg.data.sources import load_source
 from streetseg.data.versions import locked_version
@@ -56,6 +57,7 @@ SERVE = ["bentoml", "serve", "service:StreetSegmenter", "--host", "127.0.0.1", "
 def main() -> None:
     """Run the demo; status 1 with one clear line where something is wrong."""
     disable_telemetry()
+    bypass_proxies_for_loopback()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a folder in the Cityscapes layout")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")

@@ -24,6 +24,7 @@ from pipelines.pods import PipelineFactory, no_pods
 from streetseg.cli.option_groups import option_groups
 from streetseg.config.params import PARAMS, load_recipe, parse_overrides
 from streetseg.core.errors import StreetsegError, exit_on_error
+from streetseg.core.proxies import bypass_proxies_for_loopback
 from streetseg.core.telemetry import disable_telemetry
 
 Inputs = Annotated[
@@ -39,6 +40,7 @@ def main(factory: PipelineFactory) -> None:
         factory: makes the pipeline.
     """
     disable_telemetry()
+    bypass_proxies_for_loopback()
     with exit_on_error():
         commands(factory)()
 

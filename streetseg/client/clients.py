@@ -16,7 +16,10 @@ from streetseg.client.folder import Folder, segment_folder
 from streetseg.client.request import Answer, Image, Request, ServiceError, Value
 from streetseg.client.retry import RetryPolicy
 from streetseg.core.credentials import redact
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, one_line
+
+DIRECT = {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}
+"""Hosts that are never reached through a proxy."""
 
 
 class _BaseClient:
@@ -47,7 +50,14 @@ class _BaseClient:
         if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
             raise StreetsegError("the token is empty or has characters that no token has")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = self._http_client(base_url=self.url, headers=headers)
+        try:
+            self._http = self._http_client(base_url=self.url, headers=headers, mounts=DIRECT)
+        except (ImportError, ValueError) as error:  # SOCKS without socksio, another scheme
+            raise StreetsegError(
+                f"cannot use the proxy of the environment ({redact(one_line(error))}): name an "
+                "http:// proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or list the host in "
+                "NO_PROXY; for SOCKS, pip install 'httpx[socks]'"
+            ) from None
         self._timeout = timeout
         self._retries = retries
 
@@ -59,7 +69,7 @@ class _BaseClient:
     ) -> Answer[Value]:
         if isinstance(outcome, httpx.Response):
             return call.answer(outcome, self.url)
-        raise ServiceError(request.no_answer(outcome, self._timeout), url=self.url)
+        raise ServiceError(request.no_answer(outcome, self._timeout, self.url), url=self.url)
 
 
 class Client(_BaseClient):

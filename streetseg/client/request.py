@@ -12,7 +12,9 @@ from typing import Any, Generic, TypeVar
 import httpx
 import numpy as np
 
+from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError, one_line
+from streetseg.core.proxies import through_proxy
 from streetseg.images.decode import decode_ids, decode_image
 from streetseg.images.encode import encode_png
 from streetseg.images.errors import BadImageError
@@ -105,10 +107,13 @@ def segment_batch(images: Sequence[Image]) -> Request[list[np.ndarray | ServiceE
     return Request("POST", "/segment_batch", read, files)
 
 
-def no_answer(error: httpx.RequestError, timeout: float) -> str:
+def no_answer(error: httpx.RequestError, timeout: float, url: str) -> str:
     """Why there is no response, and what to do."""
     if isinstance(error, httpx.TimeoutException):
         return f"did not answer within {timeout:g} s: try a longer timeout"
+    if proxy := through_proxy(url):
+        advice = "check HTTP_PROXY and HTTPS_PROXY, or list the host in NO_PROXY"
+        return f"cannot be reached{proxy} ({redact(one_line(error))}): {advice}"
     if isinstance(error, httpx.ConnectError):
         advice = "start the service with 'make serve', or name another URL"
         return f"cannot be reached ({one_line(error)}): {advice}"

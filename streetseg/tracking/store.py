@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from streetseg.config.params import Registry
 from streetseg.core.credentials import redact
 from streetseg.core.errors import NoRegistryError, StreetsegError, one_line
+from streetseg.core.proxies import through_proxy
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -150,7 +151,8 @@ def translate_errors(what: str, advice: str = "") -> Iterator[None]:
     except (MlflowException, OSError) as error:
         why = reason(error, 300)
         if _is_unanswered(error):
-            why = f"cannot reach the MLflow store {redact(mlflow.get_tracking_uri())}: {why}"
+            store = mlflow.get_tracking_uri()
+            why = f"cannot reach the MLflow store {redact(store)}{through_proxy(store)}: {why}"
             advice = advice or ADVICE
         raise StreetsegError(": ".join(filter(None, (redact(what), why, advice)))) from None
 
