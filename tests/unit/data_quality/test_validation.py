@@ -302,9 +302,10 @@ def test_the_search_for_near_duplicates_can_be_turned_off(tmp_path: Path, street
 
 
 def test_frames_that_share_a_name_are_critical(tmp_path: Path) -> None:
-    dataset = prepared(tmp_path, lambda source: resized(source, "val", FIRST, SIZE))
-    twin = image_path(Path(), "val", FIRST)
-    assert check(dataset).critical == [f"frames share a name ({IMAGE}, {twin})"]
+    dataset = prepared(tmp_path)
+    is_twin = dataset.index["frame"] == IN_VAL  # only data of release 0.1.0 has such frames
+    dataset.index.loc[is_twin, "frame"] = FIRST
+    assert check(dataset).critical == [f"frames share a name ({IMAGE}, {VAL_IMAGE})"]
 
 
 def test_a_city_in_two_splits_is_a_warning(tmp_path: Path) -> None:
