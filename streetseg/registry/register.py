@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -33,7 +34,14 @@ if TYPE_CHECKING:
     from mlflow.entities import Run, model_registry
 
 PACKAGE = Path(streetseg.__file__).parent
-IGNORED_IN_CODE = shutil.ignore_patterns("__pycache__")
+INFERENCE_FILES = """
+import sys
+import streetseg.inference.segmenter
+for name, module in sys.modules.items():
+    if name.partition(".")[0] == "streetseg":
+        print(module.__file__)
+"""
+"""Prints the files of this package that inference imports."""
 REQUIREMENTS = (
     "numpy",
     "onnxruntime",
@@ -240,9 +248,7 @@ def log_model(artifact: Path, reference: Mapping[str, Any] | None) -> str:
         copy = Path(shutil.copytree(artifact, Path(scratch) / artifact.resolve().name))
         if reference:
             (copy / REFERENCE).write_text(json.dumps(reference, indent=1) + "\n")
-        code = shutil.copytree(
-            PACKAGE, Path(scratch) / "code" / PACKAGE.name, ignore=IGNORED_IN_CODE
-        )
+        code = _copy_inference(Path(scratch) / "code")
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=Path(__file__).with_name("pyfunc_model.py"),
@@ -253,6 +259,20 @@ def log_model(artifact: Path, reference: Mapping[str, Any] | None) -> str:
             pip_requirements=_requirements(),
         )
     return logged.model_uri
+
+
+def _copy_inference(folder: Path) -> Path:
+    """Copy the modules that inference imports into a folder; returns their package.
+
+    A version has few files, because an artifact store takes a request for each.
+    """
+    command = [sys.executable, "-c", INFERENCE_FILES]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    for path in map(Path, listed.splitlines()):
+        copy = folder / path.relative_to(PACKAGE.parent)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    return folder / PACKAGE.name
 
 
 def _requirements() -> list[str]:
