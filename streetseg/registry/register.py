@@ -267,7 +267,9 @@ def _copy_inference(folder: Path) -> Path:
     A version has few files, because an artifact store takes a request for each.
     """
     command = [sys.executable, "-c", INFERENCE_FILES]
-    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        command, check=True, capture_output=True, text=True, cwd=PACKAGE.parent
+    ).stdout
     for path in map(Path, listed.splitlines()):
         copy = folder / path.relative_to(PACKAGE.parent)
         copy.parent.mkdir(parents=True, exist_ok=True)
