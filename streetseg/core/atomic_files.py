@@ -5,18 +5,27 @@ from __future__ import annotations
 import fcntl
 import glob
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from streetseg.core.errors import StreetsegError
 
+ATTEMPTS = 100
+"""To take a lock that others give back at the same moment."""
+
 
 @contextmanager
 def atomic_folder(
-    destination: Path, marker: str, hint: str = "", *, resumable: bool = False
+    destination: Path,
+    marker: str,
+    hint: str = "",
+    *,
+    resumable: bool = False,
+    locked: bool = False,
 ) -> Iterator[Path]:
     """Yield a folder that replaces ``destination`` when the block ends without an exception.
 
@@ -24,18 +33,20 @@ def atomic_folder(
         marker: a file that the new folder will hold. An existing folder without it is not replaced.
         hint: advice for the message that the folder cannot be written.
         resumable: keep what an interrupted block wrote, and yield it to the next block.
+        locked: the caller holds :func:`lock_destination` already.
 
     Raises:
         StreetsegError: the folder cannot be written, holds something else, or is locked.
     """
     destination = destination.resolve()
-    ensure_replaceable(destination, marker)
-    unfinished = unfinished_path(destination)
+    begun = destination if resumable else destination.with_name(f"{destination.name}.new")
+    unfinished = unfinished_path(begun)
     try:
-        unfinished.mkdir(parents=True, exist_ok=True)
-        with lock_folder(unfinished, destination):
+        with nullcontext() if locked else lock_destination(destination):
+            ensure_replaceable(destination, marker)
             if not resumable:
-                _empty(unfinished)
+                shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(exist_ok=True)
             try:
                 yield unfinished
                 replace_folder(unfinished, destination)
@@ -57,7 +68,8 @@ def os_reason(error: OSError) -> str:
 def replace_folder(folder: Path, destination: Path) -> None:
     """Rename ``folder`` to ``destination``, and remove the folder that was there before.
 
-    A killed process leaves the old folder in ``.<name>.old-*`` beside it; the next call removes it.
+    The caller holds a lock, such as :func:`lock_destination`. A killed process leaves the old
+    folder in ``.<name>.old-*`` beside it; the next call removes it.
     """
     prefix = f".{destination.name}.old-"
     old = Path(tempfile.mkdtemp(prefix=prefix, dir=destination.parent)) / destination.name
@@ -75,12 +87,15 @@ def replace_folder(folder: Path, destination: Path) -> None:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write ``content`` (text as UTF-8) completely, or raise OSError and leave the old file."""
-    unfinished = unfinished_path(path)
+    """Write ``content`` (text as UTF-8) completely, or raise OSError and leave the old file.
+
+    Each call has a temporary file of its own, so of several writers the last one wins.
+    """
+    unfinished = unfinished_path(path.with_name(f".{secrets.token_hex(8)}"))
     try:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
         unfinished.rename(path)
-    except OSError:
+    except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
 
@@ -111,17 +126,8 @@ def lock_folder(folder: Path, destination: Path) -> Iterator[None]:
     Raises:
         StreetsegError: another process holds the lock. The message names ``destination``.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StreetsegError(
-                f"another process is writing {destination}: wait for it, or choose another path"
-            ) from None
+    with _lock(folder, destination):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -134,19 +140,43 @@ def lock_destination(destination: Path) -> Iterator[None]:
         StreetsegError: another process holds the lock.
         OSError: the folder cannot be written.
     """
-    lock = destination.with_name(f"{destination.name}.lock")
-    lock.mkdir(parents=True, exist_ok=True)
-    with lock_folder(lock, destination):
+    resolved = destination.resolve()
+    path = resolved.with_name(f"{resolved.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(ATTEMPTS):
+        with suppress(FileExistsError):
+            path.mkdir()
+        with ExitStack() as lock:
+            try:
+                descriptor = lock.enter_context(_lock(path, destination))
+                if not os.path.samestat(os.fstat(descriptor), path.stat()):
+                    continue
+            except FileNotFoundError:  # whoever held the lock has just removed it
+                continue
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # somebody removed it already
+                    path.rmdir()
+            return
+    raise _locked(destination)
+
+
+@contextmanager
+def _lock(path: Path, destination: Path) -> Iterator[int]:
+    """Lock an existing folder or file, and yield its descriptor."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
         try:
-            yield
-        finally:
-            with suppress(OSError):  # somebody removed it already
-                lock.rmdir()
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _locked(destination) from None
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+def _locked(destination: Path) -> StreetsegError:
+    return StreetsegError(
+        f"another process is writing {destination}: wait for it, or choose another path"
+    )

@@ -33,6 +33,7 @@ def save_artifact(
 ) -> Path:
     """Write ``model`` (on the CPU, in eval mode) as an artifact, atomically.
 
+    The caller holds the lock of ``destination`` if other processes may write it, too.
     ``trained_on`` is the result of :func:`images_trained_on`; None if unknown.
 
     Raises:
@@ -48,7 +49,7 @@ def save_artifact(
         "git_revision": git_revision(),
         "params": params.to_dict(),
     }
-    with atomic_folder(destination, "config.json") as folder:
+    with atomic_folder(destination, "config.json", locked=True) as folder:
         _write_json(folder / "config.json", config)
         _write_json(folder / "labels.json", dataset.labels.to_dict())
         if trained_on is not None:

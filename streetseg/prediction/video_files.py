@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from streetseg.core.atomic_files import atomic_folder
+from streetseg.core.atomic_files import atomic_folder, lock_destination
 from streetseg.core.errors import StreetsegError
 from streetseg.images.decode import read_image
 from streetseg.images.encode import encode_palette_png, encode_png
@@ -168,13 +168,13 @@ def _unfinished_file(destination: Path) -> Iterator[Path]:
     """Yield an empty file with the same suffix, which replaces ``destination`` at the end."""
     unfinished = destination.with_name(f"{destination.stem}.partial{destination.suffix}")
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.touch()  # fails before any work if the file cannot be written
-            yield unfinished
-            unfinished.replace(destination)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with lock_destination(destination):
+            try:
+                unfinished.touch()  # fails before any work if the file cannot be written
+                yield unfinished
+                unfinished.replace(destination)
+            finally:
+                unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise StreetsegError(f"cannot write {destination}: {error.strerror or error}") from None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from streetseg.core.atomic_files import lock_folder
 from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
 from streetseg.synth.scene import render_scene
@@ -90,7 +92,8 @@ def write_cityscapes(
         The images, in order of split, city and sequence.
 
     Raises:
-        StreetsegError: a setting is invalid, or ``root`` holds something else or cannot be written.
+        StreetsegError: a setting is invalid, or ``root`` holds something else, cannot be written or
+            is written by another process.
     """
     root = Path(root)
     _check(frames, cities, size, seed)
@@ -101,18 +104,18 @@ def write_cityscapes(
         "size": list(size),
         "seed": seed,
     }
-    _begin(root, settings)
     plan = plan_frames(root, frames=frames, cities=cities, size=size, seed=seed)
-    missing = [frame for frame in plan if not (frame.image.is_file() and frame.labels.is_file())]
-    try:
+    with _locked_folder(root):
+        _begin(root, settings)
+        missing = [
+            frame for frame in plan if not (frame.image.is_file() and frame.labels.is_file())
+        ]
         for folder in {path.parent for frame in missing for path in (frame.image, frame.labels)}:
             folder.mkdir(parents=True, exist_ok=True)
         for _ in parallel_map(
             _write_frame, missing, workers=workers, description="Painting streets"
         ):
             pass
-    except OSError as error:
-        raise StreetsegError(f"cannot write scenes to {root}: {error.strerror or error}") from error
     return [frame.image for frame in plan]
 
 
@@ -192,32 +195,39 @@ def _check(frames: Mapping[str, int], cities: int, size: tuple[int, int], seed: 
             raise StreetsegError(f"{count} frames in split '{split}': choose a name and 0 or more")
 
 
-def _begin(root: Path, settings: dict[str, Any]) -> None:
-    """Store the settings in ``root``, or check that it was begun with them."""
-    path = root / SETTINGS
+@contextmanager
+def _locked_folder(root: Path) -> Iterator[None]:
+    """Create a folder and lock it; an OSError is a StreetsegError."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        names = sorted(entry.name for entry in root.iterdir() if entry.name != f"{SETTINGS}.tmp")
-        if SETTINGS in names:
-            stored = _read_settings(path)
-            if stored != settings:
-                raise StreetsegError(
-                    f"{root} holds scenes with other settings ({_difference(stored, settings)}): "
-                    "use the same ones, or another folder"
-                )
-        elif names:
-            raise StreetsegError(
-                f"{root} is not empty and was not made by streetseg (it holds '{names[0]}'): "
-                "choose a new folder"
-            )
-        else:
-            temporary = root / f"{SETTINGS}.tmp"
-            temporary.write_text(json.dumps(settings, indent=1) + os.linesep)
-            temporary.replace(path)
+        with lock_folder(root, root):
+            yield
     except OSError as error:
         raise StreetsegError(
             f"cannot write to {root}: {error.strerror or error}; choose a folder you may write to"
         ) from error
+
+
+def _begin(root: Path, settings: dict[str, Any]) -> None:
+    """Store the settings in ``root``, or check that it was begun with them."""
+    path = root / SETTINGS
+    names = sorted(entry.name for entry in root.iterdir() if entry.name != f"{SETTINGS}.tmp")
+    if SETTINGS in names:
+        stored = _read_settings(path)
+        if stored != settings:
+            raise StreetsegError(
+                f"{root} holds scenes with other settings ({_difference(stored, settings)}): "
+                "use the same ones, or another folder"
+            )
+    elif names:
+        raise StreetsegError(
+            f"{root} is not empty and was not made by streetseg (it holds '{names[0]}'): "
+            "choose a new folder"
+        )
+    else:
+        temporary = root / f"{SETTINGS}.tmp"
+        temporary.write_text(json.dumps(settings, indent=1) + os.linesep)
+        temporary.replace(path)
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

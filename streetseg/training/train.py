@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from streetseg.config.params import Params, Train
-from streetseg.core.atomic_files import ensure_replaceable, lock_destination
+from streetseg.core.atomic_files import ensure_replaceable, lock_destination, os_reason
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.progress import Throughput, track
 from streetseg.core.signals import stop_requests
@@ -64,9 +64,10 @@ def train(
             is not finite, a stop request, or a destination with other contents or in use.
     """
     ensure_replaceable(destination, "config.json")
+    outputs = [path for path in (destination, params.train.checkpoint) if path]
     with (
         process_group() as world,
-        lock_destination(destination) if world.is_main_process else nullcontext(),
+        _locked(outputs) if world.is_main_process else nullcontext(),
     ):
         return _train(params, dataset, destination, on_epoch, world)
 
@@ -155,6 +156,20 @@ def _train(
             checkpoint.remove()
     run_id, *_ = world.gather(state.run_id)  # waits for the artifact
     return TrainedModel(destination, run_id, state.best_epoch, state.best_miou)
+
+
+@contextmanager
+def _locked(outputs: Sequence[Path]) -> Iterator[None]:
+    """Lock each path, so that no two trainings write one of them."""
+    with ExitStack() as locks:
+        for path in outputs:
+            try:
+                locks.enter_context(lock_destination(path))
+            except OSError as error:
+                raise StreetsegError(
+                    f"cannot write {path}: {os_reason(error)}: name another path"
+                ) from None
+        yield
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from streetseg.core.atomic_files import lock_destination
 from streetseg.core.errors import StreetsegError
 from streetseg.images.decode import decode_ids, decode_image
 from streetseg.images.encode import encode_png
@@ -132,6 +133,17 @@ def test_an_mp4_looks_like_its_frames(segmenter: Segmenter, tmp_path: Path) -> N
     exact, coded = frames_of(tmp_path / "out"), frames_of(tmp_path / "o.mp4")
     for first, second in zip(exact, coded, strict=True):
         assert np.abs(first.astype(int) - second).mean() < 8
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.gif", "out"])
+def test_one_process_writes_a_video(tmp_path: Path, name: str) -> None:
+    with (
+        lock_destination(tmp_path / name),
+        pytest.raises(StreetsegError, match=f"^another process is writing {tmp_path / name}: "),
+        write_video(tmp_path / name, 10),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_gif_keeps_its_durations(segmenter: Segmenter, tmp_path: Path) -> None:

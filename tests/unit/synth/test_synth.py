@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from streetseg.core.atomic_files import lock_folder
 from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
 from streetseg.data.labels import LabelSpace
@@ -115,6 +116,15 @@ def test_a_foreign_folder_is_refused(tmp_path):
     with pytest.raises(StreetsegError, match=r"thesis\.txt"):
         write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_one_process_draws_in_a_folder(tmp_path):
+    with (
+        lock_folder(tmp_path, tmp_path),
+        pytest.raises(StreetsegError, match=f"^another process is writing {tmp_path}: wait for it"),
+    ):
+        write(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_settings_are_refused(folder):

@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from streetseg.config.params import Params
+from streetseg.core.atomic_files import lock_destination
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.inference.artifact import weights_sha256
@@ -152,6 +153,29 @@ def test_a_resumed_training_is_one_run(
     assert client.get_run(resumed.run_id).info.status == "FINISHED"
     epochs = [point.step for point in client.get_metric_history(resumed.run_id, "loss")]
     assert epochs == [1, 2]
+
+
+def test_two_trainings_do_not_share_a_checkpoint(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared.checkpoint"
+    recipe = params.override({"train.checkpoint": str(shared)})
+    with (
+        lock_destination(shared),
+        pytest.raises(StreetsegError, match=f"^another process is writing {shared}: wait for it"),
+    ):
+        train(recipe, dataset, tmp_path / "model")
+    assert not list(tmp_path.glob("*model*"))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_training(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    recipe = params.override({"train.checkpoint": str(tmp_path / "file" / "checkpoint")})
+    with pytest.raises(StreetsegError, match=r"^cannot write .*/file/checkpoint: File exists"):
+        train(recipe, dataset, tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_checkpoint_of_other_settings_is_not_resumed(
