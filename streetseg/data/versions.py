@@ -17,7 +17,7 @@ import yaml
 
 from streetseg.config.params import Data, Params
 from streetseg.config.yaml_files import parse_yaml
-from streetseg.core.atomic_files import ensure_replaceable, replace_folder
+from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.credentials import redact, with_token
 from streetseg.core.errors import StreetsegError, one_line
 from streetseg.data.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset, data_version
@@ -108,8 +108,16 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
         only: the files to download instead of all; each is verified by its own hash.
 
     Raises:
-        StreetsegError: it is no data version, is not in the remote, or does not match its hash.
+        StreetsegError: it is no data version, is not in the remote, does not match its hash, or
+            another process is writing the destination.
     """
+    with atomic_folder(destination, DESCRIPTION) as folder:
+        download(version, remote, folder, only)
+    return destination
+
+
+def download(version: str, remote: str, folder: Path, only: Sequence[str] = ()) -> None:
+    """Like :func:`fetch`, but into an existing empty folder, which keeps a part on an error."""
     from dvc.exceptions import CheckoutError
     from dvc.repo import Repo
 
@@ -119,9 +127,7 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
             f"'{STAGE}' in dvc.lock"
         )
     safe_url = redact(remote)
-    ensure_replaceable(destination, DESCRIPTION)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=destination.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         workspace = Path(scratch)
         pointer = {"outs": [{"md5": version, "hash": "md5", "path": "prepared"}]}
         (workspace / "prepared.dvc").write_text(yaml.safe_dump(pointer))
@@ -152,8 +158,8 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
                 f"data version {version} from {safe_url} does not match its hash: the remote is "
                 "damaged; push the data again"
             )
-        replace_folder(workspace / "prepared", destination)
-    return destination
+        for path in (workspace / "prepared").iterdir():
+            path.rename(folder / path.name)
 
 
 def fetch_index(name: str, data: Data, destination: Path) -> PreparedDataset:

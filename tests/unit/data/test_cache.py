@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from streetseg.core.errors import StreetsegError
+from streetseg.data import cache as data_cache
 from streetseg.data.cache import UNFINISHED, fetch_through
 from streetseg.data.dataset import PreparedDataset, data_version
 from tests.support.repositories import fill_remote
@@ -52,6 +54,69 @@ def test_a_damaged_copy_is_fetched_again(
     fetch_through(cache, version, remote, tmp_path / "prepared")
     assert "does not match its hash" in capsys.readouterr().err
     assert data_version(tmp_path / "prepared") == data_version(cache / version) == version
+
+
+def test_a_copy_that_another_run_has_mended_meanwhile_stays(
+    dataset: PreparedDataset,
+    kept: tuple[Path, str],
+    remote: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache, version = kept
+    next((cache / version).rglob("*.json")).write_text("{}")
+    download, mended = data_cache.download, []
+
+    def other_is_faster(version: str, remote: str, folder: Path) -> None:
+        shutil.rmtree(cache / version)
+        shutil.copytree(dataset.path, cache / version)
+        mended.append((cache / version).stat().st_ino)
+        download(version, remote, folder)
+
+    monkeypatch.setattr(data_cache, "download", other_is_faster)
+    fetch_through(cache, version, remote, tmp_path / "prepared")
+    assert [(cache / version).stat().st_ino] == mended
+    assert data_version(tmp_path / "prepared") == data_version(cache / version) == version
+    assert [path.name for path in cache.iterdir()] == [version]
+
+
+FETCH = """
+import sys
+from pathlib import Path
+from streetseg.data import cache, versions
+
+fetched_version = versions._fetched_version
+
+def wait(*arguments):
+    print("fetched", flush=True)
+    sys.stdin.readline()
+    return fetched_version(*arguments)
+
+versions._fetched_version = wait
+cache.fetch_through(Path(sys.argv[1]), *sys.argv[2:4], Path(sys.argv[4]))
+"""
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_second_fetch_into_one_folder_is_refused_and_the_first_gets_it(
+    dataset: PreparedDataset, kept: tuple[Path, str], remote: str, tmp_path: Path, cached: bool
+) -> None:
+    cache, version = kept
+    (tmp_path / "empty").mkdir()
+    destination = tmp_path / "work" / "prepared"
+    with subprocess.Popen(
+        [sys.executable, "-c", FETCH, str(tmp_path / "empty"), version, remote, str(destination)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "fetched\n"
+        with pytest.raises(StreetsegError, match=f"^another process is writing {destination}: "):
+            fetch_through(cache if cached else None, version, remote, destination)
+        first.communicate("go on\n")
+    assert data_version(destination) == version
+    assert list(destination.parent.iterdir()) == [destination]
 
 
 def test_runs_at_the_same_time_leave_one_whole_copy(

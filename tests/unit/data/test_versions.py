@@ -60,6 +60,20 @@ def test_fetching_brings_the_same_files(
     assert [path.name for path in tmp_path.iterdir()] == ["fetched"]
 
 
+@pytest.mark.parametrize("damage", ["changed", "removed", "added"])
+def test_a_folder_with_damaged_files_is_fetched_again(
+    dataset: PreparedDataset, pushed: tuple[str, Path], tmp_path: Path, damage: str
+) -> None:
+    version, remote = pushed
+    folder = shutil.copytree(dataset.path, tmp_path / "prepared")
+    victim = next(folder.rglob("images.npy"))
+    if damage == "removed":
+        victim.unlink()
+    else:
+        (victim if damage == "changed" else folder / "more").write_bytes(b"damaged")
+    assert data_version(fetch(version, str(remote), folder)) == version
+
+
 @pytest.mark.parametrize("version", [ABSENT, "main", "../x"])
 def test_a_version_that_the_remote_does_not_have_is_refused(
     pushed: tuple[str, Path], tmp_path: Path, version: str
