@@ -8,8 +8,8 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -167,9 +167,10 @@ class LocalCopies:
             StreetsegError: it does not exist and cannot be downloaded.
         """
         folder = self.folder(version)
-        with (self._root / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._lock():
             if not (folder / VERSION).exists():
+                for leftover in self._root.glob("*.partial"):  # of a killed process
+                    shutil.rmtree(leftover, ignore_errors=True)
                 _copy(connect(self._registry), version, folder)
         return folder
 
@@ -183,10 +184,29 @@ class LocalCopies:
         """The folders of the copies, the one that served last first."""
         copies = []
         for path in self._root.glob(f"*/{VERSION}"):
+            if path.parent.suffix == ".partial":
+                continue
             with suppress(FileNotFoundError):  # another process has just removed it
                 copies.append((path.parent.stat().st_mtime, path.parent))
         return [folder for _, folder in sorted(copies, reverse=True)]
 
-    def drop(self, version: ModelVersion) -> None:
-        """Remove the copy of a version, which is damaged."""
-        shutil.rmtree(self.folder(version), ignore_errors=True)
+    def identity(self, version: ModelVersion) -> tuple[int, int] | None:
+        """What tells a copy of a version from a later one; None if there is no copy."""
+        try:
+            status = (self.folder(version) / VERSION).stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+    def drop(self, version: ModelVersion, damaged: tuple[int, int] | None) -> None:
+        """Remove the damaged copy of a version, unless another process has replaced it."""
+        with self._lock():
+            if self.identity(version) == damaged:
+                shutil.rmtree(self.folder(version), ignore_errors=True)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Wait until no other process writes copies, and make the others wait."""
+        with (self._root / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

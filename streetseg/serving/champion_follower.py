@@ -204,10 +204,12 @@ class ChampionFollower:
     def _open_copy(self, version: ModelVersion) -> ServedModel:
         """Open the local copy of a version; a damaged one is fetched again."""
         was_cached = self._copies.folder(version).exists()
+        folder = self._copies.fetch(version)
+        opened = self._copies.identity(version)
         try:
-            return open_model(self._copies.fetch(version), self._params)
+            return open_model(folder, self._params)
         except Exception:
-            self._copies.drop(version)
+            self._copies.drop(version, opened)
             if not was_cached:
                 raise
         return open_model(self._copies.fetch(version), self._params)

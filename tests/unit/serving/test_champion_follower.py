@@ -26,6 +26,7 @@ from streetseg.registry.local_copies import KEPT, VERSION, LocalCopies, copy_mod
 from streetseg.registry.versions import CHAMPION
 from streetseg.serving.champion_follower import ChampionFollower, _FailedVersion, _RetryTimer
 from streetseg.serving.engine import Engine
+from streetseg.serving.served_model import ServedModel, open_model
 from tests.conftest import Trained
 from tests.support.serving_registry import broken, registered, rolled
 
@@ -224,6 +225,42 @@ def test_a_damaged_copy_is_fetched_again(recipe: Params, damaged: str) -> None:
     follower = ChampionFollower(recipe)
     follower.poll()
     assert (answering(follower), follower.problem) == ("1", "")
+
+
+def test_a_damaged_copy_that_another_process_has_replaced_stays(
+    recipe: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ChampionFollower(recipe).poll()
+    copies = LocalCopies(Path(recipe.serve.cache), recipe.registry)
+    (copy,) = copies.latest()
+    whole = shutil.copytree(copy, copy.with_name("whole.partial"))
+    (copy / "model.onnx").write_bytes(b"")
+    renewed: list[int] = []
+
+    def other_is_faster(folder: Path, params: Params) -> ServedModel:
+        if not renewed:
+            shutil.rmtree(copy)
+            whole.rename(copy)
+            renewed.append(copy.stat().st_ino)
+            raise StreetsegError("it was damaged when it was opened")
+        return open_model(folder, params)
+
+    monkeypatch.setattr("streetseg.serving.champion_follower.open_model", other_is_faster)
+    follower = ChampionFollower(recipe)
+    follower.poll()
+    assert (answering(follower), follower.problem) == ("1", "")
+    assert [copy.stat().st_ino] == renewed
+
+
+def test_a_copy_that_a_killed_process_began_is_none_and_is_removed(recipe: Params) -> None:
+    copies = LocalCopies(Path(recipe.serve.cache), recipe.registry)
+    begun = copies._root / "0-run.new.partial"
+    begun.mkdir()
+    (begun / VERSION).touch()
+    assert copies.latest() == []
+    ChampionFollower(recipe).poll()
+    assert len(copies.latest()) == 1
+    assert not begun.exists()
 
 
 def test_a_damaged_copy_is_skipped_while_the_registry_is_away(
