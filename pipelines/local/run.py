@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
+from unittest import mock
 
+from streetseg.core.atomic_files import lock_folder
 from streetseg.core.provenance import REPOSITORY
 
 CODE = ("streetseg", "components", "pipelines", "recipes", "requirements.lock")
@@ -55,7 +57,8 @@ def run_locally(
 ) -> LocalRun:
     """Run a compiled pipeline function through ``kfp.local``, reusing what has not changed.
 
-    A task is not run again while its inputs and the code of this project are the same.
+    A task is not run again while its inputs, the code of this project and the bytes that it wrote
+    are the same.
 
     Args:
         pipeline: a function decorated with ``dsl.pipeline``.
@@ -64,20 +67,43 @@ def run_locally(
         show: called with each line worth reading while it runs; None prints it.
         runner: of :mod:`kfp.local`; None means processes with the packages of this one.
         version: of the code that the runner runs; empty for the code here.
+
+    Raises:
+        StreetsegError: another process runs a pipeline in the folder.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_folder(folder, folder):
+        return _run(pipeline, arguments, folder, show, runner, version)
+
+
+def _run(
+    pipeline: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    folder: Path,
+    show: Callable[[str], object] | None,
+    runner: Any,
+    version: str,
+) -> LocalRun:
     from kfp import local
 
-    folder.mkdir(parents=True, exist_ok=True)
+    from pipelines.local.cache import VerifiedCache
+
+    cache_root = folder / ".cache" / (version or code_fingerprint()).replace(":", "-")
     local.init(
         runner=runner or local.SubprocessRunner(use_venv=False),
         pipeline_root=str(folder.resolve()),
         enable_caching=True,
-        cache_root=str(folder / ".cache" / (version or code_fingerprint()).replace(":", "-")),
+        cache_root=str(cache_root),
     )
     terminal = sys.stdout
     show = show or (lambda line: terminal.write(f"{line}\n") and terminal.flush())
+    cache = VerifiedCache(str(cache_root), lambda line: show(f"  {line}"))
     run = LocalRun()
-    with (folder / "log.txt").open("w") as log, _observed(_Observer(run, log, show)):
+    with (
+        (folder / "log.txt").open("w") as log,
+        _observed(_Observer(run, log, show)),
+        mock.patch("kfp.local.cache.get_local_cache", return_value=cache),
+    ):
         try:
             run.outputs = dict(pipeline(**arguments).outputs)
             run.succeeded = not run.error  # kfp may miss the status of a container that has gone
