@@ -30,20 +30,33 @@ def git_revision() -> str:
         return "unknown"
 
 
+def name_nameless_user() -> None:
+    """Set ``LOGNAME`` for a user whose id has no name, as in containers, and ``HOME`` if unknown.
+
+    DVC fails without a name, MLflow records none, and both ask for the home folder. It becomes
+    ``/``, as container runtimes do it.
+    """
+    try:
+        getpass.getuser()
+    except (OSError, KeyError):
+        os.environ["LOGNAME"] = f"uid-{os.getuid()}"
+    if not Path(os.path.expanduser("~")).is_absolute():  # noqa: PTH111 - Path raises an exception
+        os.environ["HOME"] = "/"
+
+
 def user() -> str:
     """Who runs this: ``STREETSEG_USER``, else git's ``user.email``, else the login name."""
     if name := os.environ.get("STREETSEG_USER"):
         return name
     with suppress(OSError, subprocess.CalledProcessError):
         return _run("git", "config", "user.email")
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container whose user has no name
-        return "unknown"
+    name_nameless_user()
+    return getpass.getuser()
 
 
 def _git(*arguments: str) -> str:
-    return _run("git", "-C", str(REPOSITORY), *arguments)
+    trusted = f"safe.directory={REPOSITORY}"  # another user's too: its code is running already
+    return _run("git", "-c", trusted, "-C", str(REPOSITORY), *arguments)
 
 
 def _run(*command: str) -> str:

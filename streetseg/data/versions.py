@@ -5,25 +5,23 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from streetseg.config.params import Data, Params
 from streetseg.config.yaml_files import parse_yaml
 from streetseg.core.atomic_files import atomic_folder
-from streetseg.core.credentials import redact, with_token
+from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError, one_line
+from streetseg.core.provenance import name_nameless_user
 from streetseg.data.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset, data_version
-
-if TYPE_CHECKING:
-    from dvc.api import DVCFileSystem
+from streetseg.data.repository import files_at, git, history
 
 DATA_VERSION = re.compile(r"[0-9a-f]{32}\.dir")
 STAGE = "prepare"
@@ -53,8 +51,8 @@ def resolve(version_or_revision: str, repository: str) -> str:
 def version_at(repository: str, revision: str) -> str:
     """Read the data version from ``dvc.lock`` at a branch, tag or commit.
 
-    ``repository`` is a path or URL. A private one over HTTPS needs the variables ``GIT_USERNAME``
-    and ``GIT_TOKEN``.
+    ``repository`` is a path or URL; ``URL#subdirectory=FOLDER`` if the project is in a folder of
+    it. A private one over HTTPS needs the variables ``GIT_USERNAME`` and ``GIT_TOKEN``.
 
     Raises:
         StreetsegError: there is no such repository or revision, or its data was not prepared.
@@ -62,8 +60,8 @@ def version_at(repository: str, revision: str) -> str:
     if not revision:
         raise StreetsegError("the data version is empty: name one, or a git revision")
     missing = f"no data version in dvc.lock of {repository} at '{revision}'"
-    with _files_at(repository, revision, missing) as files:
-        return _locked_output(files.read_text("dvc.lock"))["md5"]
+    with files_at(repository, revision, missing) as read:
+        return _locked_output(read("dvc.lock").decode())["md5"]
 
 
 def locked_version(lock: Path) -> str:
@@ -77,25 +75,38 @@ def locked_version(lock: Path) -> str:
 
 
 def commits_of(version: str, repository: str) -> list[DataCommit]:
-    """The commits that changed ``dvc.lock`` to a data version, newest first; none without git."""
-    log = ("log", "--all", f"-S{version}", "--format=%H%x09%cs%x09%s", "--", "dvc.lock")
+    """The commits that changed ``dvc.lock`` to a data version, newest first; none without git.
+
+    Raises:
+        StreetsegError: the repository cannot be cloned, or belongs to another user.
+    """
     commits = []
-    for line in _git(repository, *log).splitlines():
-        commit, date, subject = line.split("\t", 2)
-        if version in _git(repository, "show", f"{commit}:./dvc.lock"):
-            data = _data_settings(_git(repository, "show", f"{commit}:./params.yaml"))
-            commits.append(DataCommit(commit, date, subject, data.get("source"), data.get("root")))
+    with history(repository) as project:
+        lock, params = f"{project.folder}dvc.lock", f"{project.folder}params.yaml"
+        log = ("log", "--all", f"-S{version}", "--format=%H%x09%cs%x09%s", "--", f":(top){lock}")
+        for line in git(project.top, *log).splitlines():
+            commit, date, subject = line.split("\t", 2)
+            if version in git(project.top, "show", f"{commit}:{lock}"):
+                data = _data_settings(git(project.top, "show", f"{commit}:{params}"))
+                source, root = data.get("source"), data.get("root")
+                commits.append(DataCommit(commit, date, subject, source, root))
     return commits
 
 
 def branches_and_tags_of(version: str, repository: str) -> list[str]:
-    """The branches and tags whose ``dvc.lock`` names a data version; none without a repository."""
-    list_refs = ("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags")
-    names = _git(repository, *list_refs).split()
-    if not names:
-        return []
-    search = ("grep", "--files-with-matches", "--fixed-strings", version, *names, "--", "dvc.lock")
-    return [line.rpartition(":")[0] for line in _git(repository, *search).splitlines()]
+    """The branches and tags whose ``dvc.lock`` names a data version; none without a repository.
+
+    Raises:
+        StreetsegError: the repository cannot be cloned, or belongs to another user.
+    """
+    with history(repository) as project:
+        list_refs = ("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags")
+        names = git(project.top, *list_refs).split()
+        if not names:
+            return []
+        lock = f":(top){project.folder}dvc.lock"
+        search = ("grep", "--files-with-matches", "--fixed-strings", version, *names, "--", lock)
+        return [line.rpartition(":")[0] for line in git(project.top, *search).splitlines()]
 
 
 def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()) -> Path:
@@ -121,6 +132,7 @@ def download(version: str, remote: str, folder: Path, only: Sequence[str] = ()) 
     from dvc.exceptions import CheckoutError
     from dvc.repo import Repo
 
+    name_nameless_user()
     if not DATA_VERSION.fullmatch(version):
         raise StreetsegError(
             f"'{version}' is not a data version: take the md5 ending in '.dir' of the stage "
@@ -179,11 +191,11 @@ def fetch_index(name: str, data: Data, destination: Path) -> PreparedDataset:
     missing = (
         f"the data of '{name}' is neither in the DVC cache of {data.repository} nor in its remote"
     )
-    with _files_at(data.repository, name, missing) as files:
-        folder_in_git = _locked_output(files.read_text("dvc.lock"))["path"]
+    with files_at(data.repository, name, missing) as read:
+        folder_in_git = _locked_output(read("dvc.lock").decode())["path"]
         destination.mkdir(parents=True, exist_ok=True)
         for file in INDEX_FILES:
-            (destination / file).write_bytes(files.read_bytes(f"{folder_in_git}/{file}"))
+            (destination / file).write_bytes(read(f"{folder_in_git}/{file}"))
     return PreparedDataset(destination)
 
 
@@ -203,28 +215,6 @@ def resolve_reference(params: Params) -> str | None:
     if named is None or (Path(named) / DESCRIPTION).is_file():
         return named
     return resolve(named, params.data.repository)
-
-
-def _git(repository: str, *arguments: str) -> str:
-    """The output of a git command; empty if it fails."""
-    command = ["git", "-C", repository, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
-
-
-@contextmanager
-def _files_at(repository: str, revision: str, failed: str) -> Iterator[DVCFileSystem]:
-    """The files of a git revision, including those tracked by DVC; errors begin with ``failed``."""
-    from dvc.api import DVCFileSystem
-    from dvc.repo.open_repo import clean_repos
-
-    address = with_token(repository)
-    try:
-        yield DVCFileSystem(address, rev=revision)
-    except Exception as error:
-        raise StreetsegError(redact(f"{failed}: {one_line(error, None)}")) from None
-    finally:
-        if address != repository:
-            clean_repos()  # the configuration of DVC's clone holds the token
 
 
 def _data_settings(params: str) -> dict[str, Any]:

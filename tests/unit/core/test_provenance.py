@@ -60,6 +60,14 @@ def test_a_checkout_names_its_commit_and_whether_files_were_changed(repository: 
     assert revision_of(repository) == f"{head}-dirty"
 
 
+def test_a_checkout_of_another_user_names_its_commit_too(repository: Path) -> None:
+    copy_code(repository)
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "-m", "streetseg")
+    head = git(repository, "rev-parse", "HEAD")
+    assert revision_of(repository, GIT_TEST_ASSUME_DIFFERENT_OWNER="1") == head
+
+
 def test_the_environment_has_the_last_word(repository: Path) -> None:
     assert revision_of(copy_code(repository), STREETSEG_GIT_REVISION="cafe") == "cafe"
 

@@ -81,7 +81,7 @@ def test_what_is_downloaded_goes_when_the_process_ends_and_a_store_stays(
     version = ModelVersion("m", "1", "", [], {}, datetime.now(UTC))
     at_exit: list[Callable[[], None]] = []
     monkeypatch.setattr("streetseg.registry.versions.connect", lambda _: client)
-    monkeypatch.setattr("streetseg.registry.versions.find", lambda *_: version)
+    monkeypatch.setattr("streetseg.registry.versions.find", lambda *_, **__: version)
     monkeypatch.setattr(mlflow.artifacts, "list_artifacts", lambda **_: ["model"])
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fill)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
