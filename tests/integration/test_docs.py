@@ -28,6 +28,7 @@ FOREIGN = (
     "is busy, it is being blocked by: (PID …)",
     "Checkout failed for following targets",
     "not in cache",
+    "getpwuid(): uid not found",
 )
 """Quotes from other programs."""
 
