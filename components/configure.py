@@ -64,13 +64,18 @@ def configure(
         return {key: value for key, value in tree["registry"].items() if key in keys}
 
     data = {"remote": params.data.remote}
+    naming_categories = ("iou_floors", "allow_never_predicted", "protected")
     Settings = namedtuple(
         "Settings", "data_version remote validation training evaluation gate registry"
     )
     return Settings(
         data_version=version,
         remote=params.data.remote,
-        validation={"validate": tree["validate"], "data": data, "gate": tree["gate"]},
+        validation={
+            "validate": tree["validate"],
+            "data": data,
+            "gate": {key: tree["gate"][key] for key in naming_categories},
+        },
         training={
             "model": tree["model"],
             "train": tree["train"],

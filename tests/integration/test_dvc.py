@@ -205,8 +205,9 @@ def test_a_failed_repro_says_why_and_keeps_the_last_version(project: Path) -> No
 
 def test_frames_outside_the_repository_can_be_prepared(project: Path, tmp_path: Path) -> None:
     before = version_of(project)
-    shutil.move(project / "data/raw", tmp_path / "elsewhere")
-    set_params(project, data={"root": str(tmp_path / "elsewhere")})
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(project / "data/raw", tmp_path / "elsewhere/raw")
+    set_params(project, data={"root": str(tmp_path / "elsewhere/raw")})
     dvc(project, "repro")
     assert version_of(project) == before
 

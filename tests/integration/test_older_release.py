@@ -129,7 +129,12 @@ def test_its_champion_scores_as_it_did(
 
 def test_its_evaluation_is_judged(streetseg: Command, params: Params, release: Path) -> None:
     (release / "params.yaml").write_text(yaml.safe_dump(params.to_dict()))
-    done = streetseg("gate", "--evaluation", release / "evaluation", cwd=release)
+    judge = ("gate", "--evaluation", release / "evaluation")
+    closed = streetseg(*judge, cwd=release)
+    assert closed.stdout.startswith("# Gate closed")
+    assert "never predicts" in closed.stdout, "a condition that release 0.1.0 did not have"
+    allowed = "gate.allow_never_predicted=[flat,construction,object,nature,sky,human,vehicle]"
+    done = streetseg(*judge, "--set", allowed, cwd=release)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("# Gate open")
 

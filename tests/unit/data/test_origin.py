@@ -47,7 +47,7 @@ def edit(path: Path, **changes: object) -> None:
 def test_the_dataset_says_what_it_was_made_of(params: Params) -> None:
     description = json.loads((params.data.prepared / "dataset.json").read_text())
     assert description["source"] == "source.yaml"
-    assert description["source_name"] == description["source_root"] == "munich"
+    assert description["source_name"] == "munich"
     assert open_prepared(params).origin == "munich (source.yaml)"
 
 
@@ -112,7 +112,7 @@ def test_an_absolute_root_does_not_change_the_data_version(params: Params, tmp_p
 def test_a_dataset_of_0_1_0_is_read_and_its_label_space_compared(params: Params) -> None:
     path = params.data.prepared / "dataset.json"
     description = json.loads(path.read_text())
-    for key in ("source_name", "source_root", "source_hash"):
+    for key in ("source_name", "source_hash"):
         del description[key]
     path.write_text(json.dumps(description))
     assert open_prepared(params).origin == "source.yaml"

@@ -175,8 +175,8 @@ def test_too_few_say_so_and_no_index_is_told(
 
 
 def test_a_window_can_hold_what_a_verdict_takes() -> None:
-    (bound,) = Serve.model_fields["drift_window"].metadata
-    assert bound.ge == MINIMUM
+    bounds = Serve.model_fields["drift_window"].metadata
+    assert max(bound.ge for bound in bounds if hasattr(bound, "ge")) == MINIMUM
 
 
 def test_without_a_reference_the_means_are_told(

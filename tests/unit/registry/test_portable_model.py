@@ -22,17 +22,15 @@ from streetseg.tracking.store import connect
 from tests.conftest import Trained
 
 ELSEWHERE = """
+import importlib.util
 import sys
 from pathlib import Path
 
-sys.path = [path for path in sys.path if not (Path(path) / "streetseg").exists()]
+sys.path = [path for path in sys.path if not (Path(path) / "streetseg" / "__init__.py").exists()]
 sys.meta_path = [each for each in sys.meta_path if "editable" not in str(each).lower()]
-try:
-    import streetseg
-except ImportError:
-    pass
-else:
-    sys.exit(f"streetseg is here: {streetseg.__file__}")
+spec = importlib.util.find_spec("streetseg")  # without origin: data files of an editable install
+if spec and spec.origin:
+    sys.exit(f"streetseg is here: {spec.origin}")
 import mlflow.pyfunc
 import numpy as np
 
