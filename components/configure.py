@@ -49,9 +49,7 @@ def configure(
     overrides = overrides | {key: value for key, value in inputs.items() if value is not None}
     with exit_on_error():
         if of_pods := [key for key in overrides if is_cluster_setting(key)]:
-            raise StreetsegError(
-                f"{of_pods[0]} is settled when the pipeline is compiled: give it to 'compile --set'"
-            )
+            raise StreetsegError(f"{of_pods[0]} is set by 'compile --set', not when a run starts")
         params = load_recipe(recipe, overrides)
         version = resolve(data_version, params.data.repository)
         tree = params.to_dict()
@@ -60,11 +58,10 @@ def configure(
         if start := params.model.init_from:
             tree["model"]["init_from"] = resolve_alias(start, params.registry)
 
-    def registry(*keys: str) -> dict:
-        return {key: value for key, value in tree["registry"].items() if key in keys}
+    def some(section: str, *keys: str) -> dict:
+        return {key: value for key, value in tree[section].items() if key in keys}
 
     data = {"remote": params.data.remote}
-    naming_categories = ("iou_floors", "allow_never_predicted", "protected")
     Settings = namedtuple(
         "Settings", "data_version remote validation training evaluation gate registry"
     )
@@ -74,18 +71,18 @@ def configure(
         validation={
             "validate": tree["validate"],
             "data": data,
-            "gate": {key: tree["gate"][key] for key in naming_categories},
+            "gate": some("gate", "iou_floors", "allow_never_predicted", "protected"),
         },
         training={
             "model": tree["model"],
             "train": tree["train"],
-            "registry": registry("tracking_uri", "experiment", "run_name"),
+            "registry": some("registry", "tracking_uri", "experiment", "run_name"),
         },
         evaluation={
             "evaluate": tree["evaluate"],
-            "registry": registry("tracking_uri", "experiment", "model_name"),
+            "registry": some("registry", "tracking_uri", "experiment", "model_name"),
         },
-        gate={"gate": tree["gate"], "registry": registry("tracking_uri", "experiment")},
+        gate={"gate": tree["gate"], "registry": some("registry", "tracking_uri", "experiment")},
         # Registration judges again, an int8 graph too.
         registry={"registry": tree["registry"], "gate": tree["gate"], "data": data},
     )

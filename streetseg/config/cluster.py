@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
-from streetseg.config.yaml_files import NUMBER, CountOrZero, Section
+from streetseg.config.types import NUMBER, CountOrZero
+from streetseg.config.yaml_files import Section
 
 BYTES = {"": 1, "M": 10**6, "G": 10**9, "T": 10**12}
 BYTES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}

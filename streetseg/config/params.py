@@ -11,25 +11,27 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    Field,
-    TypeAdapter,
-    model_validator,
-)
+from pydantic import Field, TypeAdapter, model_validator
 
 from streetseg.config.cluster import Cluster
 from streetseg.config.search_space import Range, SearchSpace
-from streetseg.config.yaml_files import (
+from streetseg.config.types import (
     NUMBER,
+    YEAR_S,
+    Address,
+    Confidence,
     Count,
     CountOrZero,
-    Section,
-    parse_value,
-    read_yaml,
-    validated,
+    Fraction,
+    Megabytes,
+    Megapixels,
+    NonNegative,
+    Positive,
+    Seconds,
+    Seed,
+    Side,
 )
-from streetseg.core.credentials import holds_secret
+from streetseg.config.yaml_files import Section, parse_value, read_yaml, validated
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import REPOSITORY
 
@@ -38,31 +40,6 @@ SHIPPED = PACKAGED if (PACKAGED / "recipes").is_dir() else REPOSITORY
 """The folder of params.yaml and recipes/: this package in a wheel, the top of a checkout."""
 RECIPES = SHIPPED / "recipes"
 PARAMS = Path("params.yaml")
-YEAR_S = 365 * 24 * 3600
-
-
-def _without_secrets(address: str) -> str:
-    """Refuse passwords, because settings are stored with models and shown with pipeline runs."""
-    if holds_secret(address):
-        raise ValueError(
-            "a user or password must not be in the settings: put them into the environment, as "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, GIT_USERNAME and GIT_TOKEN, or "
-            "the variables of the object store's client; for a database, put the complete address "
-            "into MLFLOW_TRACKING_URI"
-        )
-    return address
-
-
-Fraction = Annotated[float, Field(ge=0, le=1), NUMBER]
-Confidence = Annotated[float, Field(ge=0.5, le=0.99), NUMBER]
-Positive = Annotated[float, Field(gt=0), NUMBER]
-NonNegative = Annotated[float, Field(ge=0), NUMBER]
-Seconds = Annotated[float, Field(gt=0, le=YEAR_S), NUMBER]
-Megabytes = Annotated[float, Field(gt=0, le=1e6), NUMBER]
-Megapixels = Annotated[float, Field(gt=0, le=1e4), NUMBER]
-Seed = Annotated[int, Field(ge=0, lt=2**32), NUMBER]
-Address = Annotated[str, AfterValidator(_without_secrets)]
-Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32), NUMBER]
 
 
 class Data(Section):

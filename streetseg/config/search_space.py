@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from streetseg.config.yaml_files import NUMBER, Section
+from streetseg.config.types import NUMBER
+from streetseg.config.yaml_files import Section
 
 
 class Range(Section):

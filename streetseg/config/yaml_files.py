@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from streetseg.config.renamed import RENAMED
 from streetseg.core.credentials import redact
@@ -16,8 +16,6 @@ from streetseg.core.errors import StreetsegError, one_line
 
 Typed = TypeVar("Typed")
 
-MAX_COUNT = 2**31 - 1
-"""The largest whole number of a setting: exact in every format on its way, such as JSON."""
 NULLS = "", "~", "null", "Null", "NULL"
 RESOLVERS = {
     "null": ("|".join(NULLS), ["", "~", "n", "N"]),
@@ -49,18 +47,6 @@ class _Loader(yaml.SafeLoader):
 for tag, (pattern, first) in RESOLVERS.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^({pattern})$"), first)
 _Loader.add_constructor("tag:yaml.org,2002:null", _Loader.construct_yaml_null)
-
-
-def _no_boolean(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a number is needed, not true or false")
-    return value
-
-
-NUMBER = BeforeValidator(_no_boolean)
-"""Keeps true and false from counting as 1 and 0."""
-Count = Annotated[int, Field(gt=0, le=MAX_COUNT), NUMBER]
-CountOrZero = Annotated[int, Field(ge=0, le=MAX_COUNT), NUMBER]
 
 
 class Section(BaseModel):

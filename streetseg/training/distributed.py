@@ -57,6 +57,10 @@ class World:
         self.broadcast(*model.parameters(), *model.buffers())
         return model
 
+    def min_share(self, device: torch.device) -> int:
+        """Frames of a batch that a process needs to normalise them: see :meth:`sync_model`."""
+        return 2 if self.size > 1 and device.type == "cpu" else 1
+
     def broadcast(self, *tensors: Tensor) -> None:
         """Overwrite tensors with those of the first process."""
         if self.size > 1:

@@ -23,7 +23,7 @@ def split_for_selection(dataset: PreparedDataset, fraction: float) -> tuple[np.n
     Images of one label stay together.
 
     Raises:
-        StreetsegError: no city has two train frames.
+        StreetsegError: no city has two train frames, or no pixel of a part is labelled.
     """
     train = dataset.index.iloc[dataset.rows("train")]
     by_city = train.groupby("city")["label"]
@@ -35,7 +35,10 @@ def split_for_selection(dataset: PreparedDataset, fraction: float) -> tuple[np.n
             f"{dataset.path} has one train frame per city: at least two are needed, one of them "
             "to choose the checkpoint on"
         )
-    return train.index[~held_out].to_numpy(), train.index[held_out].to_numpy()
+    rows, held_out_rows = train.index[~held_out].to_numpy(), train.index[held_out].to_numpy()
+    dataset.require_labelled(rows, "to train on")
+    dataset.require_labelled(held_out_rows, "held out to choose the checkpoint on")
+    return rows, held_out_rows
 
 
 def selection_miou(

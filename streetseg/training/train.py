@@ -83,10 +83,7 @@ def _train(
     torch.manual_seed(settings.seed + world.rank)
     device = choose_device(settings.device, world.local_rank)
     rows, held_out = split_for_selection(dataset, settings.holdout_fraction)
-    dataset.require_labelled(rows, "to train on")
-    dataset.require_labelled(held_out, "held out to choose the checkpoint on")
-    # On CPUs each process normalises its own part of a batch, see World.sync_model.
-    min_share = 2 if world.size > 1 and device.type == "cpu" else 1
+    min_share = world.min_share(device)
     batches = EpochBatches(rows, settings.batch_size, settings.seed, world, min_share)
     loader = training_loader(dataset, batches, settings.augment, settings.num_workers)
     pixels = dataset.category_pixels(rows)
@@ -98,9 +95,8 @@ def _train(
     state = initial_state(params, dataset, len(loader), device, world, resumed=stored is not None)
     if stored:
         checkpoint.restore(state, stored)
-    params = params.override(
-        {"prepare.size": list(dataset.size), "model.init_from": state.init_from}
-    )
+    settled = {"prepare.size": list(dataset.size), "model.init_from": state.init_from}
+    params = params.override(settled)
     first_epoch = state.epoch
     total = Throughput(settings.epochs * len(loader), (first_epoch - 1) * len(loader) + state.step)
 

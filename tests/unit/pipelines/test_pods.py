@@ -359,7 +359,7 @@ def test_without_params_here_the_defaults_are_compiled(
 
 
 def test_a_run_cannot_change_its_pods() -> None:
-    with pytest.raises(SystemExit, match=r"cluster.gpu.count is settled when .* is compiled"):
+    with pytest.raises(SystemExit, match=r"cluster.gpu.count is set by 'compile --set'"):
         configure.python_func("main", "default", {"cluster.gpu.count": 1})
 
 
