@@ -28,7 +28,6 @@ from streetseg.inference.upsampling import categories_at
 from streetseg.metrics.confusion import (
     confusion_matrix,
     confusion_of_categories,
-    representative_ids,
     score,
 )
 from streetseg.models.build import build_model
@@ -79,7 +78,7 @@ def main() -> None:
     counted = {
         "34 label ids": {
             "ours": lambda: confusion_of_categories(truth, categories, space),
-            **peers(truth, representative_ids(space)[categories], 34),
+            **peers(truth, space.representative_ids[categories], 34),
         },
         "8 categories": {
             "ours": lambda: confusion_matrix(true_categories, categories, 8),

@@ -97,8 +97,7 @@ class Demo:
         if data and "prepare.size" not in overrides:
             self.overrides["prepare.size"] = size_like(data, load_recipe(RECIPE, overrides))
         self.params = load_recipe(RECIPE, self.overrides)
-        self.store = store_of(self.params.registry)
-        self.store = absolute_store(self.store)
+        self.store = absolute_store(store_of(self.params.registry))
         if not holds_secret(self.store):  # a pipeline in another store starts anew
             self.overrides["registry.tracking_uri"] = self.store
             self.params = load_recipe(RECIPE, self.overrides)

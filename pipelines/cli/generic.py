@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +22,7 @@ from pipelines.compile import compile_pipeline, read_cluster
 from pipelines.pods import PipelineFactory, no_pods
 from streetseg.cli.option_groups import option_groups
 from streetseg.config.params import PARAMS, load_recipe, parse_overrides
-from streetseg.core.errors import StreetsegError, exit_on_error
+from streetseg.core.errors import StreetsegError, did_you_mean, exit_on_error
 from streetseg.core.proxies import bypass_proxies_for_loopback
 from streetseg.core.telemetry import disable_telemetry
 
@@ -128,9 +127,8 @@ def read_inputs(
         if not equals:
             raise StreetsegError(f"'{text}': write an input as name=value, such as source=frames")
         if key not in allowed:
-            close = get_close_matches(key, allowed, 1)
-            hint = f": did you mean '{close[0]}'?" if close else f": choose of {', '.join(allowed)}"
-            raise StreetsegError(f"{pipeline.name} has no input '{key}'{hint}")
+            hint = did_you_mean(key, allowed, f"choose of {', '.join(allowed)}")
+            raise StreetsegError(f"{pipeline.name} has no input '{key}': {hint}")
         values[key] = value
     for key, definition in allowed.items():
         if not definition.is_optional and key not in values:

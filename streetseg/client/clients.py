@@ -17,8 +17,9 @@ from streetseg.client.request import Answer, Image, Request, ServiceError, Value
 from streetseg.client.retry import RetryPolicy
 from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError, one_line
+from streetseg.core.proxies import LOOPBACK
 
-DIRECT = {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}
+DIRECT = {f"all://{f'[{host}]' if ':' in host else host}": None for host in LOOPBACK}
 """Hosts that are never reached through a proxy."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from streetseg.config.renamed import RENAMED
 from streetseg.core.credentials import redact
-from streetseg.core.errors import StreetsegError, one_line
+from streetseg.core.errors import StreetsegError, did_you_mean, one_line
 
 Typed = TypeVar("Typed")
 
@@ -127,8 +126,7 @@ def _explain(error: ValidationError, origin: str, adapter: TypeAdapter[Any]) -> 
         return f"{origin}: '{key}' is now called '{RENAMED[key]}'"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         allowed = _keys_at(adapter.json_schema(), path[:-1])
-        close = difflib.get_close_matches(path[-1], allowed, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(allowed)}"
+        hint = did_you_mean(path[-1], allowed, f"known keys: {', '.join(allowed)}")
         return f"{origin}: unknown key '{key}': {hint}"
     if first["type"] in ("missing", "missing_argument"):
         return f"{origin}: the key '{key}' is missing"

@@ -120,14 +120,23 @@ def ensure_replaceable(destination: Path, marker: str) -> None:
 
 
 @contextmanager
-def lock_folder(folder: Path, destination: Path) -> Iterator[None]:
+def lock_folder(folder: Path, destination: Path) -> Iterator[int]:
     """Lock an existing folder during the block; the system frees the lock when this process ends.
+
+    Yields the descriptor of the folder.
 
     Raises:
         StreetsegError: another process holds the lock. The message names ``destination``.
     """
-    with _lock(folder, destination):
-        yield
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _locked(destination) from None
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -148,7 +157,7 @@ def lock_destination(destination: Path) -> Iterator[None]:
             path.mkdir()
         with ExitStack() as lock:
             try:
-                descriptor = lock.enter_context(_lock(path, destination))
+                descriptor = lock.enter_context(lock_folder(path, destination))
                 if not os.path.samestat(os.fstat(descriptor), path.stat()):
                     continue
             except FileNotFoundError:  # whoever held the lock has just removed it
@@ -160,20 +169,6 @@ def lock_destination(destination: Path) -> Iterator[None]:
                     path.rmdir()
             return
     raise _locked(destination)
-
-
-@contextmanager
-def _lock(path: Path, destination: Path) -> Iterator[int]:
-    """Lock an existing folder or file, and yield its descriptor."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _locked(destination) from None
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _locked(destination: Path) -> StreetsegError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -27,6 +28,12 @@ def one_line(message: object, max_length: int | None = 200) -> str:
     """One line of up to ``max_length`` characters; of an exception without text, its class name."""
     text = " ".join(str(message).split())
     return text[:max_length] or (type(message).__name__ if isinstance(message, Exception) else "")
+
+
+def did_you_mean(unknown: str, known: Iterable[str], otherwise: str) -> str:
+    """A hint about an unknown name: the known one that is like it, or else ``otherwise``."""
+    close = difflib.get_close_matches(unknown, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else otherwise
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from streetseg.core.errors import StreetsegError
+from streetseg.core.sampling import evenly_spaced
 from streetseg.data.drives import drive_of
 from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.images.decode import decode_ids, read_image
@@ -147,8 +148,7 @@ class PreparedDataset:
 
     def evenly_spaced_rows(self, frames: int) -> list[int]:
         """Up to ``frames`` row numbers, evenly spaced over all splits and cities."""
-        rows = np.linspace(0, len(self.index) - 1, min(frames, len(self.index)))
-        return np.unique(rows.round().astype(int)).tolist()
+        return evenly_spaced(len(self.index), frames).tolist()
 
     def image(self, row: int) -> np.ndarray:
         """RGB uint8[height, width, 3]."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import xxhash
 
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
+from streetseg.core.sampling import evenly_spaced
 from streetseg.data.dataset import DESCRIPTION, PreparedDataset
 from streetseg.data.sources import Source, load_source
 
@@ -71,10 +70,11 @@ def _compare_frames(dataset: PreparedDataset, layout: Source, root: Path) -> Non
     here = {frame.image.relative_to(root).as_posix() for frame in frames}
     index = dataset.index[dataset.index["image"].isin(here)]
     prepared = {*dataset.index["image"], *dataset.skipped["image"]}
-    sample = index.iloc[_evenly_spaced(len(index), SAMPLE)]
+    sample = index.iloc[evenly_spaced(len(index), SAMPLE)]
     newer = index[_newer(index, root, (dataset.path / DESCRIPTION).stat().st_mtime)]
-    newer = newer.iloc[_evenly_spaced(len(newer), MAX_NEWER)]
-    changed = {**_changed(sample, root), **_changed(newer, root)}
+    newer = newer.iloc[evenly_spaced(len(newer), MAX_NEWER)]
+    changed_in_sample = _changed(sample, root)
+    changed = list(dict.fromkeys([*changed_in_sample, *_changed(newer, root)]))
     counts = {
         "changed": len(changed),
         "added": len(here - prepared),
@@ -83,12 +83,12 @@ def _compare_frames(dataset: PreparedDataset, layout: Source, root: Path) -> Non
     if not any(counts.values()):
         return
     recorded_elsewhere = dataset.name not in ("", layout.name_in(root))
-    if recorded_elsewhere or not len(index) or len(_changed(sample, root)) == len(sample):
+    if recorded_elsewhere or not len(index) or len(changed_in_sample) == len(sample):
         of = f" of {dataset.name}" if dataset.name else ""
         raise _other_source(dataset, f"it was made of other frames{of} than those in {root}")
     if os.environ.get("RANK", "0") == "0":
         told = ", ".join(f"{count} frames {what}" for what, count in counts.items() if count)
-        first = f" (such as {next(iter(changed))})" if changed else ""
+        first = f" (such as {changed[0]})" if changed else ""
         print(
             f"warning: {root} is not as it was when {dataset.path} was made: at least {told}"
             f"{first}: 'streetseg prepare' takes that over",
@@ -103,10 +103,6 @@ def _other_source(dataset: PreparedDataset, difference: str) -> StreetsegError:
     )
 
 
-def _evenly_spaced(count: int, limit: int) -> np.ndarray:
-    return np.linspace(0, count - 1, min(count, limit)).round().astype(int)
-
-
 def _newer(index: pd.DataFrame, root: Path, than: float) -> list[bool]:
     return [
         any((root / path).stat().st_mtime > than for path in paths if (root / path).exists())
@@ -114,14 +110,15 @@ def _newer(index: pd.DataFrame, root: Path, than: float) -> list[bool]:
     ]
 
 
-def _changed(index: pd.DataFrame, root: Path) -> dict[str, None]:
-    """The files of frames whose hash is not that in the index."""
-    columns: Iterable[tuple[str, str]] = ("image", "image_hash"), ("label", "label_hash")
-    changed: dict[str, None] = {}
-    for _, row in index.iterrows():
-        for path, content in ((row[path], row[content]) for path, content in columns):
+def _changed(index: pd.DataFrame, root: Path) -> list[str]:
+    """The image or label of each frame whose hash is not that in the index."""
+    changed = []
+    for image, image_hash, label, label_hash in index[
+        ["image", "image_hash", "label", "label_hash"]
+    ].to_numpy():
+        for path, content in ((image, image_hash), (label, label_hash)):
             if not (root / path).is_file() or _hash(root / path) != content:
-                changed[path] = None
+                changed.append(path)
                 break
     return changed
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from itertools import islice
@@ -30,6 +29,7 @@ from streetseg.config.params import Params
 from streetseg.core.atomic_files import atomic_folder, unfinished_path
 from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
+from streetseg.core.sampling import evenly_spaced
 from streetseg.data.dataset import DESCRIPTION, FORMAT, INDEX
 from streetseg.data.frames import UndefinedIdsError, ids_in, name_ids, undefined_ids
 from streetseg.data.numbering import (
@@ -58,9 +58,8 @@ def prepare(params: Params) -> Path:
     """
     _refuse_overlap(params.data.prepared, params.data.root)
     source = load_source(params.data.source)
-    all_frames = source.find_all(params.data.root)
-    frames = [frame for frame in all_frames if frame.split in SPLITS]
-    if unused := Counter(frame.split for frame in all_frames if frame.split not in SPLITS):
+    frames, unused = source.find_with_unused(params.data.root)
+    if unused:
         counts = ", ".join(f"{count} frames of {split}" for split, count in unused.items())
         print(
             f"{counts} left out: only {' and '.join(SPLITS)} are used; to use them, write a source "
@@ -126,8 +125,8 @@ def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) 
     for split in SPLITS:
         members = [frame for frame in frames if frame.split == split]
         values, recognized = np.zeros(256, bool), set()
-        rows = np.linspace(0, len(members) - 1, min(len(members), MAX_INSPECTED))
-        for path in (members[row].label for row in rows.round().astype(int)):
+        rows = evenly_spaced(len(members), MAX_INSPECTED)
+        for path in (members[row].label for row in rows):
             try:
                 data = path.read_bytes()
                 if numbering := recognize(data, path, root, labels):

@@ -9,7 +9,7 @@ import glob
 import hashlib
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -150,12 +150,13 @@ class Source(Section):
         A frame that lacks its image or label image is included, with the path of the missing file.
 
         Raises:
-            StreetsegError: as :meth:`find_all`.
+            StreetsegError: as :meth:`find_with_unused`.
         """
-        return [frame for frame in self.find_all(root) if frame.split in SPLITS]
+        frames, _ = self.find_with_unused(root)
+        return frames
 
-    def find_all(self, root: Path) -> list[Frame]:
-        """Like :meth:`find`, with the frames of ``OTHER_SPLITS``, which nothing uses.
+    def find_with_unused(self, root: Path) -> tuple[list[Frame], Counter[str]]:
+        """Like :meth:`find`, and how many frames each split has that nothing uses.
 
         Raises:
             StreetsegError: no image matches, a split is unknown, or two frames have the same name.
@@ -181,16 +182,16 @@ class Source(Section):
                 if root.is_dir()
                 else f"data.root = {root} does not exist: point it at the frames{synth}"
             )
-        used = {frame.label for frame in by_image.values()}
-        orphans = [frame for frame in without_image.values() if frame.label not in used]
+        imaged = {frame.label for frame in by_image.values()}
+        orphans = [frame for frame in without_image.values() if frame.label not in imaged]
         frames = self._split([*by_image.values(), *orphans])
         _refuse_other_splits(frames, root)
         frames = _with_unique_names(frames)
-        _refuse_duplicate_names(frame for frame in frames if frame.split in SPLITS)
-        return sorted(
-            frames,
-            key=lambda frame: (frame.split, frame.city, natural_order(frame.name)),
-        )
+        used = [frame for frame in frames if frame.split in SPLITS]
+        _refuse_duplicate_names(used)
+        unused = Counter(sorted(f.split for f in frames if f.split not in SPLITS))
+        used.sort(key=lambda frame: (frame.split, frame.city, natural_order(frame.name)))
+        return used, unused
 
     def _frame(self, pair: Pair, values: Values, image: Path, label: Path) -> Frame:
         placeholders = dict(values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pandas as pd
 import torch
 
 from streetseg.config.params import Params, Train
+from streetseg.core.sampling import evenly_spaced
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.prepare import write_dataset
 from streetseg.data.sources import SPLITS, load_source
@@ -75,9 +75,7 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Surv
         StreetsegError: there is no source, or none of the sampled frames can be used.
     """
     source = load_source(params.data.source)
-    found = source.find_all(params.data.root)
-    all_frames = [frame for frame in found if frame.split in SPLITS]
-    unused = Counter(frame.split for frame in found if frame.split not in SPLITS)
+    all_frames, unused = source.find_with_unused(params.data.root)
     root = params.data.root
     missing = [
         path.relative_to(root).as_posix()
@@ -89,8 +87,8 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Surv
     sample: list[int] = []
     for split in SPLITS:
         rows = np.flatnonzero(groups["split"] == split)
-        count = min(len(rows), max(1, round(frames * len(rows) / len(all_frames))))
-        sample += rows[np.linspace(0, len(rows) - 1, count).round().astype(int)].tolist()
+        count = max(1, round(frames * len(rows) / len(all_frames)))
+        sample += rows[evenly_spaced(len(rows), count)].tolist()
     skipping = params.prepare.model_copy(update={"on_error": "skip"})
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_dataset(

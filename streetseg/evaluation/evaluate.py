@@ -11,6 +11,7 @@ from streetseg.config.params import Params
 from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.errors import StreetsegError
 from streetseg.core.progress import track
+from streetseg.core.sampling import evenly_spaced
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.sources import EVALUATED
 from streetseg.evaluation.baseline import Champion, count_seen_frames, open_baseline
@@ -127,7 +128,7 @@ def _draw(evaluation: Evaluation, ranked: RankedFrames, folder: Path) -> None:
         f"{scores.miou_official:.3f}; from the best frame to the worst"
     )
     rows = []
-    for rank in np.linspace(0, n_frames - 1, min(N_SHEET_FRAMES, n_frames)).round().astype(int):
+    for rank in evenly_spaced(n_frames, N_SHEET_FRAMES):
         frame = ranked.predict(rank)
         caption = f"{frame.score.name}: mIoU {frame.score.miou:.2f}, {rank + 1} of {n_frames}"
         rows.append(SheetRow(caption, frame.rgb, frame.truth, frame.predicted))

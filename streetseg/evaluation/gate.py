@@ -6,18 +6,15 @@ The comparison leaves out each drive in turn and scores both models on the other
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from streetseg.config.params import Gate
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean
 from streetseg.data.labels import LabelSpace
 from streetseg.evaluation.result import ChampionScores, Evaluation
 from streetseg.evaluation.verdict import Condition, Verdict, shown
-from streetseg.metrics.confusion import category_iou, category_miou
+from streetseg.metrics.confusion import mean_iou
 from streetseg.metrics.jackknife import FEW_DRIVES, Estimate, Jackknife
 
 BETTER = "probability that it is better"
@@ -48,8 +45,7 @@ def _check_names(params: Gate, names: Sequence[str], label_space: str) -> None:
     }
     for setting, categories in settings.items():
         if unknown := next((name for name in categories if name not in names), None):
-            close = difflib.get_close_matches(unknown, names, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(names)}"
+            hint = did_you_mean(unknown, names, f"it has {', '.join(names)}")
             raise StreetsegError(
                 f"gate.{setting} names '{unknown}', which is no category of the label space "
                 f"'{label_space}': {hint}"
@@ -228,7 +224,7 @@ def _compare(evaluation: Evaluation, champion: ChampionScores, params: Gate) -> 
     names = evaluation.scores.categories
     for category in params.protected:
         if category in names:
-            yield _no_worse(evaluation, champion, category, params, gains)
+            yield _no_worse(evaluation, category, params, gains)
         else:
             sentence = (
                 f"{category} is protected by default, but the label space "
@@ -254,7 +250,7 @@ def _better(
             f"Evaluate on frames of several drives. {FLOORS_ALONE}",
         )
     passed = probability >= required
-    miou, champion_miou = (category_miou(counts) for counts in _totals(evaluation, champion))
+    miou, champion_miou = (float(mean_iou(iou)) for iou in gains.totals)
     sentence = (
         f"{_sure(passed, probability, required)} better than the champion, version "
         f"{champion.version}: mean IoU {miou:.3f} against {champion_miou:.3f} on {sample}"
@@ -270,13 +266,7 @@ def _better(
     return Condition(BETTER, probability, required, passed, sentence, advice)
 
 
-def _no_worse(
-    evaluation: Evaluation,
-    champion: ChampionScores,
-    category: str,
-    params: Gate,
-    gains: Jackknife,
-) -> Condition:
+def _no_worse(evaluation: Evaluation, category: str, params: Gate, gains: Jackknife) -> Condition:
     name, required = f"probability that {category} is no worse", params.protected_confidence
     column = evaluation.scores.categories.index(category)
     n_showing, gain = gains.frames_showing(column), gains.category(column)
@@ -296,7 +286,7 @@ def _no_worse(
             f"Evaluate on several drives that show {category}, or take it out of `gate.protected`.",
         )
     passed = probability >= required
-    iou, champion_iou = (category_iou(counts)[column] for counts in _totals(evaluation, champion))
+    iou, champion_iou = (iou[column] for iou in gains.totals)
     sentence = (
         f"{_sure(passed, probability, required)} no more than {params.tolerance:g} worse for "
         f"{category}: IoU {iou:.3f} against {champion_iou:.3f} on those that "
@@ -311,13 +301,6 @@ def _no_worse(
         "that show it."
     )
     return Condition(name, probability, required, passed, sentence, advice)
-
-
-def _totals(evaluation: Evaluation, champion: ChampionScores) -> tuple[np.ndarray, np.ndarray]:
-    """The confusion of each model on all frames: int64[C, C]."""
-    assert evaluation.counts is not None
-    assert champion.counts is not None
-    return evaluation.counts.sum(axis=0), champion.counts.sum(axis=0)
 
 
 def _sample(n_frames: int, estimate: Estimate, n_unknown: int = 0) -> str:

@@ -103,8 +103,8 @@ def score_folders(
             instance_iou.add(instances, predicted_ids)
     for masks in (true_masks, predicted_masks):
         masks.refuse_improbable()
-    is_measured = instance_iou and true_masks.numbering == "label"
-    iiou = instance_iou.result(total) if instance_iou and is_measured else None
+    in_label_ids = true_masks.numbering == "label"
+    iiou = instance_iou.result(total) if instance_iou and in_label_ids else None
     numberings = {"truth": true_masks.numbering, "predictions": predicted_masks.numbering}
     return MaskScores(score(total, labels), len(pairs), iiou, numberings)
 

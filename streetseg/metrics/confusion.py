@@ -37,11 +37,6 @@ def confusion_of_categories(
     return counts
 
 
-def representative_ids(space: LabelSpace) -> np.ndarray:
-    """:attr:`LabelSpace.representative_ids`, to write predictions for cityscapesScripts."""
-    return space.representative_ids
-
-
 @dataclass(frozen=True)
 class Scores:
     """Scores of one confusion matrix; NaN where a category does not occur. Means leave NaN out.

@@ -132,6 +132,11 @@ class Jackknife:
         if minus is not None:
             self._iou.append(_with_and_without(minus, drives, iou))
 
+    @property
+    def totals(self) -> list[np.ndarray]:
+        """The IoU of each category on all drives, float64[C], of each model."""
+        return [total for total, _ in self._iou]
+
     def mean(self) -> Estimate:
         """The mean IoU."""
         value, without = self._difference([(mean_iou(a), mean_iou(b)) for a, b in self._iou])

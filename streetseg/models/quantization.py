@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streetseg.core.errors import StreetsegError, one_line
+from streetseg.core.sampling import evenly_spaced
 from streetseg.data.dataset import PreparedDataset
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ CALIBRATION_FRAMES = 128
 def calibration_frames(dataset: PreparedDataset) -> np.ndarray:
     """Rows of at most ``CALIBRATION_FRAMES`` train frames, evenly spaced over all cities."""
     rows = dataset.rows("train")
-    positions = np.linspace(0, len(rows) - 1, min(CALIBRATION_FRAMES, len(rows)))
-    return rows[positions.round().astype(int)]
+    return rows[evenly_spaced(len(rows), CALIBRATION_FRAMES)]
 
 
 def quantize_onnx(

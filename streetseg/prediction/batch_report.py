@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
+from streetseg.core.sampling import evenly_spaced
 from streetseg.prediction.batch import SUMMARY, TABLE, BatchResult
 from streetseg.reports.drawing import jpeg_address
 from streetseg.reports.html import write_page
@@ -16,13 +15,13 @@ MAX_OVERLAYS, MAX_FAILED = 6, 20
 def write_batch_page(batch: BatchResult, path: Path) -> None:
     """Write an HTML page with the means, overlays of evenly spaced images, and the failures."""
     overlays = [(name, jpeg_address(rgb)) for name, rgb in batch.examples]
-    chosen = np.linspace(0, len(overlays) - 1, min(MAX_OVERLAYS, len(overlays))).round()
+    chosen = evenly_spaced(len(overlays), MAX_OVERLAYS)
     write_page(
         path,
         "batch.html.j2",
         batch=batch,
         shares=list(zip(batch.labels.categories, batch.shares.values(), strict=True)),
-        overlays=[overlays[number] for number in chosen.astype(int)],
+        overlays=[overlays[number] for number in chosen],
         failed=batch.failed[:MAX_FAILED],
         table=TABLE,
         summary=SUMMARY,

@@ -1,7 +1,5 @@
 """MLflow model versions: registered, promoted and traced."""
 
-from streetseg.core.provenance import name_nameless_user
 from streetseg.core.telemetry import disable_telemetry
 
 disable_telemetry("mlflow")
-name_nameless_user()

@@ -125,8 +125,10 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         for batch in range(self.first, len(self)):
             rows = order[batch * self.batch_size :][: self.batch_size]
             share = rows[self.world.rank :: self.world.size]
-            others = order[~np.isin(order, share)][: max(0, self.min_share - len(share))]
-            yield [(epoch, int(row)) for row in (*share, *~others)]
+            if len(share) < self.min_share:
+                others = order[~np.isin(order, share)][: self.min_share - len(share)]
+                share = np.append(share, ~others)
+            yield [(epoch, int(row)) for row in share]
 
 
 class _Loader(DataLoader[Batch]):

@@ -14,7 +14,6 @@ import yaml
 
 from streetseg.config.params import Params, load_recipe
 from streetseg.core.provenance import REPOSITORY
-from streetseg.metrics.confusion import representative_ids
 from tests.conftest import Command, Trained
 
 COMMANDS = (
@@ -229,7 +228,7 @@ def test_anyones_masks_can_be_scored(streetseg: Command, project: Path, cityscap
     masks.mkdir()
     for path in (cityscapes / "gtFine" / "val").rglob("*_labelIds.png"):
         categories = cv2.LUT(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), space.category_of)
-        perfect = representative_ids(space)[categories]
+        perfect = space.representative_ids[categories]
         cv2.imwrite(str(masks / path.name.replace("_gtFine_labelIds", "_pred")), perfect)
     done = streetseg(
         "evaluate", "--predictions", masks, "--truth", cityscapes / "gtFine", "--json", cwd=project

@@ -19,7 +19,7 @@ from streetseg.evaluation.masks import score_folders
 from streetseg.images.encode import encode_png
 from streetseg.inference.segmenter import Segmenter, softmax
 from streetseg.metrics.calibration import Calibration
-from streetseg.metrics.confusion import category_miou, representative_ids
+from streetseg.metrics.confusion import category_miou
 from tests.conftest import Trained
 from tests.support.scored_frames import scored_frame
 
@@ -38,7 +38,7 @@ def test_it_equals_scoring_the_masks_that_would_be_served(
     for frame in load_source("cityscapes").find(cityscapes):
         if frame.split == "val":
             categories = model.predict(decode_image(frame.image.read_bytes()))
-            mask = representative_ids(model.labels)[categories]
+            mask = model.labels.representative_ids[categories]
             (tmp_path / f"{frame.name}.png").write_bytes(encode_png(mask))
     masks = score_folders(tmp_path, cityscapes / "gtFine" / "val", model.labels)
     scores = masks.scores

@@ -10,7 +10,6 @@ from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
 from streetseg.evaluation.masks import MaskScores, score_folders
 from streetseg.images.encode import encode_png
-from streetseg.metrics.confusion import representative_ids
 from streetseg.metrics.instance_iou import instance_categories
 
 SPACE = LabelSpace.load("cityscapes")
@@ -44,7 +43,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
         ids, instances = street(number)
         predicted = mostly_right(ids, number + 10).astype(np.uint8)
         if number == 2:
-            predicted = representative_ids(SPACE)[SPACE.category_of[predicted]]
+            predicted = SPACE.representative_ids[SPACE.category_of[predicted]]
         name = f"aachen_000000_{number:06d}"
         (predictions / f"{name}.png").write_bytes(encode_png(predicted))
         (truth / f"{name}_gtFine_labelIds.png").write_bytes(encode_png(ids))
