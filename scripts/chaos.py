@@ -39,6 +39,8 @@ from streetseg.registry.versions import versions
 from streetseg.synth import write_cityscapes
 from streetseg.tracking.store import DEFAULT_STORE, connect
 
+NEVER_PREDICTED = ["flat", "construction", "object", "nature", "sky", "human", "vehicle"]
+"""Categories that such short trainings may miss."""
 SETTINGS = {
     "data.root": "data/raw",
     "prepare.size": [64, 128],
@@ -48,6 +50,7 @@ SETTINGS = {
     "train.checkpoint_minutes": 0.02,
     "tune.trials": 3,
     "gate.miou_floor": 0.01,
+    "gate.allow_never_predicted": NEVER_PREDICTED,
     "registry.tracking_uri": DEFAULT_STORE,
 }
 DEMO_MODEL = "demo"
@@ -61,6 +64,7 @@ DEMO = [
     "prepare.size=[64, 128]",
     "train.epochs=2",
     "gate.miou_floor=0.01",
+    f"gate.allow_never_predicted=[{','.join(NEVER_PREDICTED)}]",
 ]
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

@@ -159,6 +159,7 @@ def run_pipeline(root: Path, version: str, *flags: str) -> subprocess.CompletedP
         "train.batch_size": 4,
         "model.encoder_weights": "none",
         "gate.miou_floor": 0.001,
+        "gate.allow_never_predicted": "[flat,construction,object,nature,sky,human,vehicle]",
     }
     sets = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
     store = f"sqlite:///{root / 'store' / 'mlflow.db'}"
