@@ -126,7 +126,7 @@ def evaluate(
         from streetseg.data.sources import load_source
         from streetseg.evaluation.masks import score_folders
 
-        source = load_source(settings.data.source)
+        source = load_source(settings.data.source, settings.data.target)
         scores = score_folders(predictions, truth, source.labels, ids, truth_ids or source.ids)
         result = scores.to_dict()
     else:

@@ -46,6 +46,7 @@ class Data(Section):
     """Where the frames are."""
 
     source: str = "cityscapes"
+    target: str | None = None
     root: Path = Path("data/raw")
     prepared: Path = Path("data/prepared")
     remote: Address = "data/remote"

@@ -101,8 +101,9 @@ def find_yaml(name: str, shipped: Path, own: Path, unknown: str) -> Path:
         return own / name
     path = shipped / f"{name}.yaml"
     if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
-        raise StreetsegError(f"{unknown}: choose one of {names}, or name a YAML file")
+        names = sorted(file.stem for file in shipped.glob("*.yaml"))
+        choice = f"choose one of {', '.join(names)}, or name a YAML file"
+        raise StreetsegError(f"{unknown}: {did_you_mean(name, names, choice)}")
     return path
 
 

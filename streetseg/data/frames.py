@@ -18,7 +18,8 @@ from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
 from streetseg.data.numbering import Ids, Numbering, numbering, recognize
 from streetseg.data.sources import Frame
-from streetseg.images.decode import decode_ids, decode_image, refuse_lossy
+from streetseg.data.targets import label_ids_in
+from streetseg.images.decode import decode_deep_red, decode_ids, decode_image, refuse_lossy
 from streetseg.images.encode import encode_png
 from streetseg.images.errors import BadImageError
 from streetseg.images.headers import PNG_GRAY, png_color_type, png_depth
@@ -49,10 +50,12 @@ def prepare_frame(
     labels: LabelSpace,
     ids: Ids | None = None,
     root: Path = Path(),
+    file_labels: LabelSpace | None = None,
 ) -> PreparedFrame:
     """Decode, check, remap, resize to (height, width) and measure one frame.
 
-    ``ids`` and ``root`` say how its label image is numbered: see :func:`read_numbering`.
+    ``ids`` and ``root`` say how its label image is numbered: see :func:`read_numbering`. Its label
+    space is ``file_labels``, which is mapped onto ``labels``; by default ``labels`` itself.
 
     Raises:
         StreetsegError: a file is missing or damaged, sizes differ, or a label id is unknown
@@ -65,7 +68,8 @@ def prepare_frame(
         del image_bytes
         path = frame.label
         label_bytes = _read(frame.label)
-        values = decode_labels(label_bytes, labels)
+        file_labels = file_labels or labels
+        values = decode_labels(label_bytes, file_labels)
     except BadImageError as error:
         raise StreetsegError(f"{path} {error.reason}") from None
     if rgb.shape[:2] != values.shape:
@@ -73,13 +77,15 @@ def prepare_frame(
             f"{frame.image} is {_size(rgb)} but its label is {_size(values)}: they must have the "
             "same size"
         )
-    meaning = read_numbering(label_bytes, frame.label, root, labels, ids)
+    meaning = read_numbering(label_bytes, frame.label, root, file_labels, ids)
     present = ids_in(values)
     if undefined := present[~meaning.defined[present]].tolist():
         raise UndefinedIdsError(
-            f"{frame.label} holds {name_ids(undefined)}, which the label space '{labels.name}' "
-            "does not define"
+            f"{frame.label} holds {name_ids(undefined)}, which the label space "
+            f"'{file_labels.name}' does not define"
         )
+    if file_labels is not labels:
+        meaning = meaning.onto(label_ids_in(labels, file_labels))
 
     small = resize_rgb(rgb, size)
     categories = cv2.LUT(resize_ids(values, size), meaning.categories(labels))
@@ -89,7 +95,7 @@ def prepare_frame(
         rgb=small,
         categories=categories,
         label_png=label_bytes
-        if labels.encoding == "ids" and meaning.name == "label"
+        if file_labels.encoding == "ids" and meaning.name == "label"
         else encode_png(cv2.LUT(values, meaning.label_ids)),
         measures={
             "image_hash": image_hash,
@@ -227,6 +233,8 @@ def decode_labels(data: bytes, labels: LabelSpace) -> np.ndarray:
         return decode_ids(data)
     refuse_lossy(data)
     if png_depth(data) == 16:
+        if labels.encoding == "red":
+            return decode_deep_red(data)
         raise BadImageError("has 16 bits a channel, where 8 are expected")
     if labels.encoding == "red" and png_color_type(data) == PNG_GRAY:
         return decode_ids(data)

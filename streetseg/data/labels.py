@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, with_config
 
 from streetseg.config.yaml_files import find_yaml, read_yaml, validated
 from streetseg.core.errors import StreetsegError
@@ -28,6 +28,9 @@ IGNORE = 255
 
 
 Byte = Annotated[int, Field(ge=0, le=255)]
+Names = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+]
 Encoding = Literal["ids", "red", "colors"]
 """How a label image stores ids: in one channel or a palette, in the red channel, or as colours."""
 
@@ -58,6 +61,11 @@ class Label:
     """Whether the data set distinguishes single objects of this label."""
     ignore_in_eval: bool = False
     """Whether the official evaluation ignores pixels of this label."""
+    cityscapes: Names = ()
+    """The labels of Cityscapes that it may be: one name, or several if it covers several."""
+    ignore_if_split: bool = False
+    """Whether its pixels are ignored by a target that puts those in different categories. False:
+    such a target is refused."""
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -66,8 +74,9 @@ class LabelSpace:
     """The labels of a data set and the categories they are merged into."""
 
     name: str
-    categories: Annotated[tuple[Category, ...], Field(min_length=2, max_length=255)]
     labels: Annotated[tuple[Label, ...], Field(min_length=1)]
+    categories: Annotated[tuple[Category, ...], Field(min_length=2, max_length=255)] = ()
+    """Empty if the labels are only read to be mapped onto a target."""
     encoding: Encoding = "ids"
 
     @classmethod
@@ -99,6 +108,11 @@ class LabelSpace:
         return space
 
     def _refuse_contradictions(self, origin: str) -> None:
+        if not self.categories and not any(label.cityscapes for label in self.labels):
+            raise StreetsegError(
+                f"{origin} has no categories: list them, or give each label the name of a label of "
+                "Cityscapes, such as 'cityscapes: road'"
+            )
         unique: dict[str, list[str]] = {
             "category": self.names,
             "label id": [str(label.id) for label in self.labels],
@@ -124,7 +138,13 @@ class LabelSpace:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, fit for JSON or YAML."""
-        return asdict(self)
+        labels = [asdict(label) for label in self.labels]
+        for label in labels:
+            if not label["cityscapes"]:
+                del label["cityscapes"], label["ignore_if_split"]
+        categories = [asdict(category) for category in self.categories]
+        rest = {"labels": tuple(labels), "encoding": self.encoding}
+        return {"name": self.name, "categories": tuple(categories), **rest}
 
     @property
     def names(self) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -60,6 +60,12 @@ class Numbering:
         if len({*self.colors.values()}) < 2 or max(values) >= len(palette):
             return False
         return bool((palette[values] == [*self.colors.values()]).all())
+
+    def onto(self, target_ids: np.ndarray) -> Numbering:
+        """The same values, standing for the labels of a target: ``target_ids`` uint8[256]."""
+        return replace(
+            self, name=f"{self.name} of the target", label_ids=target_ids[self.label_ids]
+        )
 
     def categories(self, labels: LabelSpace) -> np.ndarray:
         """The category of each value: uint8[256], ``IGNORE`` where there is none."""
@@ -160,7 +166,7 @@ def read_label_colors(path: Path, labels: LabelSpace) -> Numbering:
 @lru_cache(maxsize=32)
 def other_numberings(labels: LabelSpace) -> tuple[Numbering, ...]:
     """The numberings by category and train id whose meaning differs from that of label ids."""
-    kinds: list[Ids] = ["category"]
+    kinds: list[Ids] = ["category"] if labels.categories else []
     if any(0 <= label.train_id < IGNORE for label in labels.drawn):
         kinds.append("train")
     candidates = [numbering(labels, kind) for kind in kinds]

@@ -43,7 +43,7 @@ def open_prepared(params: Params, same_size: bool = True) -> PreparedDataset:
         )
     if Path(source).suffix in (".yaml", ".yml") and not Path(params.data.source).exists():
         return dataset
-    layout = load_source(params.data.source)
+    layout = load_source(params.data.source, params.data.target)
     if difference := _definition_difference(dataset, layout, params):
         raise _other_source(dataset, difference)
     if params.data.root.is_dir():

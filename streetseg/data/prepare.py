@@ -57,7 +57,7 @@ def prepare(params: Params) -> Path:
             ``prepare.on_error=fail``, a frame is incomplete or unusable; with ``skip``, all are.
     """
     _refuse_overlap(params.data.prepared, params.data.root)
-    source = load_source(params.data.source)
+    source = load_source(params.data.source, params.data.target)
     frames, unused = source.find_with_unused(params.data.root)
     if unused:
         counts = ", ".join(f"{count} frames of {split}" for split, count in unused.items())
@@ -80,6 +80,7 @@ def write_dataset(
         root=root,
         size=params.prepare.size,
         labels=source.labels,
+        file_labels=source.file_labels,
         ids=source.ids,
         skip_errors=params.prepare.on_error == "skip",
         format=FORMAT,
@@ -101,6 +102,8 @@ def write_dataset(
             raise _all_undefined_ids(frames, spec, params.prepare.workers, error) from None
 
         index = pd.DataFrame([row for shard_rows in rows.values() for row in shard_rows or []])
+        if "condition" in index:
+            index["condition"] = index["condition"].fillna("")
         if not (index["error"] == "").any():
             raise StreetsegError(f"no frame of {root} can be used: {index['error'][0]}")
         index.to_parquet(folder / INDEX, index=False)
@@ -119,7 +122,7 @@ def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) 
     Raises:
         StreetsegError: there is none in ``MAX_INSPECTED``, and another numbering fits better.
     """
-    labels = source.labels
+    labels = source.file_labels
     if source.ids or labels.encoding != "ids" or not other_numberings(labels):
         return
     for split in SPLITS:
@@ -148,7 +151,7 @@ def _all_undefined_ids(
     frames: Sequence[Frame], spec: ShardSpec, workers: int, first: UndefinedIdsError
 ) -> StreetsegError:
     """The error for every id of the labels that is not defined; ``first`` is that of a frame."""
-    of_label = partial(undefined_ids, labels=spec.labels, ids=spec.ids, root=spec.root)
+    of_label = partial(undefined_ids, labels=spec.file_labels, ids=spec.ids, root=spec.root)
     found = list(parallel_map(of_label, frames, workers=workers, description="undefined ids"))
     ids = sorted({number for of_frame in found for number in of_frame})
     count = sum(map(bool, found))

@@ -36,6 +36,8 @@ class ShardSpec:
     root: Path
     size: tuple[int, int]
     labels: LabelSpace
+    file_labels: LabelSpace
+    """The label space of the label images, which is mapped onto ``labels``."""
     ids: Ids | None
     """The numbering of the label images, as in :class:`streetseg.data.sources.Source`."""
     skip_errors: bool
@@ -43,7 +45,8 @@ class ShardSpec:
 
     def fingerprint(self, frames: Iterable[Frame]) -> str:
         """A digest of the spec and of the frames' files by path, size and time of modification."""
-        inputs = [self.format, self.size, self.labels.to_dict(), self.ids, self.skip_errors]
+        spaces = [self.labels.to_dict(), self.file_labels.to_dict()]
+        inputs = [self.format, self.size, spaces, self.ids, self.skip_errors]
         listings = {find_label_colors(frame.label, self.root) for frame in frames}
         inputs += sorted(_stat(path) for path in listings if path)
         inputs += [[frame.name, _stat(frame.image), _stat(frame.label)] for frame in frames]
@@ -142,9 +145,12 @@ def write_frame(job: Job) -> dict[str, Any]:
         "image": frame.image.relative_to(spec.root).as_posix(),
         "label": frame.label.relative_to(spec.root).as_posix(),
         "error": "",
+        **({"condition": frame.condition} if frame.condition else {}),
     }
     try:
-        prepared = prepare_frame(frame, spec.size, spec.labels, spec.ids, spec.root)
+        prepared = prepare_frame(
+            frame, spec.size, spec.labels, spec.ids, spec.root, spec.file_labels
+        )
     except StreetsegError as error:
         if spec.skip_errors:
             reason = str(error).replace(f"{spec.root}/", "")

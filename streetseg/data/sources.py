@@ -22,6 +22,7 @@ from streetseg.config.yaml_files import Section, find_yaml, read_yaml, validated
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
 from streetseg.data.numbering import Ids, numbering
+from streetseg.data.targets import label_ids_in, target_space
 from streetseg.images.paths import is_hidden, natural_order
 
 LAYOUTS = Path(__file__).parent / "layouts"
@@ -39,7 +40,15 @@ NO_CITY = "all"
 """The city of all frames of a source that names none."""
 
 PLACEHOLDER = re.compile(r"{(\w+)}")
-PLACEHOLDERS = {"split": "[^/]+", "city": "[^/]+?", "name": "[^/]+", "variant": "[^/]+"}
+PLACEHOLDERS = {
+    "split": "[^/]+",
+    "condition": "[^/]+",
+    "city": "[^/]+?",
+    "name": "[^/]+",
+    "number": "[^/]+",
+    "variant": "[^/]+",
+}
+"""What each matches in a path."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +61,22 @@ class Frame:
     city: str
     image: Path
     label: Path
+    condition: str = ""
+    """The weather or light that the data set states, such as ``night``."""
 
 
 class Pair(Section):
-    """Path patterns of images and their labels, with ``{split}``, ``{city}`` and ``{name}``.
+    """Path patterns of images and their labels.
 
-    ``{variant}``, in ``images`` alone, is the part that distinguishes several images of one label.
+    ``{split}``, ``{condition}``, ``{city}`` and ``{name}`` say what a frame is; ``{number}`` is a
+    second part of its name. ``{variant}``, in ``images`` alone, is the part that distinguishes
+    several images of one label.
     """
 
     images: str
     labels: str
     split: Literal["train", "val"] | None = None
+    condition: str = ""
 
     @model_validator(mode="after")
     def _check_placeholders(self) -> Pair:
@@ -70,7 +84,8 @@ class Pair(Section):
             set(PLACEHOLDER.findall(text)) for text in (self.images, self.labels)
         )
         if unknown := sorted((in_images | in_labels) - PLACEHOLDERS.keys()):
-            raise ValueError(f"{{{unknown[0]}}} is none of {{split}}, {{city}} and {{name}}")
+            *others, last = (f"{{{placeholder}}}" for placeholder in PLACEHOLDERS)
+            raise ValueError(f"{{{unknown[0]}}} is none of {', '.join(others)} and {last}")
         if in_images - {"variant"} != in_labels or "name" not in in_images:
             raise ValueError(
                 "images and labels need the same placeholders, {name} among them; {variant} may be "
@@ -108,9 +123,22 @@ class Source(Section):
 
     _name: str = PrivateAttr("")
     _folder: Path = PrivateAttr(LAYOUTS)
+    _target: str | None = PrivateAttr(None)
 
     @cached_property
     def labels(self) -> LabelSpace:
+        """The label space of the prepared data: that of the label images, or the target.
+
+        Raises:
+            StreetsegError: one of the two is missing or invalid, or they do not fit together.
+        """
+        target = target_space(self.file_labels, self._target)
+        if target.labels != self.file_labels.labels:
+            label_ids_in(target, self.file_labels)
+        return target
+
+    @cached_property
+    def file_labels(self) -> LabelSpace:
         """The label space of the label images.
 
         Raises:
@@ -139,10 +167,12 @@ class Source(Section):
         rules = self.model_dump(
             mode="json", exclude={"name", "licence", "label_space"}, exclude_defaults=True
         )
-        labels = TypeAdapter(LabelSpace).dump_python(
-            self.labels, mode="json", exclude_defaults=True
-        )
-        return hashlib.sha256(json.dumps([rules, labels], sort_keys=True).encode()).hexdigest()
+        spaces = [self.labels, *([self.file_labels] if self.file_labels != self.labels else [])]
+        dumped = [
+            TypeAdapter(LabelSpace).dump_python(space, mode="json", exclude_defaults=True)
+            for space in spaces
+        ]
+        return hashlib.sha256(json.dumps([rules, *dumped], sort_keys=True).encode()).hexdigest()
 
     def find(self, root: Path) -> list[Frame]:
         """The frames of train and val below ``root``, sorted by split, city and name.
@@ -199,9 +229,11 @@ class Source(Section):
         city = placeholders.get("city") or (name[:prefix] if prefix else NO_CITY)
         if "city" in placeholders and not name.startswith(f"{city}_"):
             name = f"{city}_{name}"
-        if variant := placeholders.get("variant"):
-            name = f"{name}_{variant}"
-        return Frame(name, pair.split or placeholders.get("split", ""), city, image, label)
+        for part in ("number", "variant"):
+            name += f"_{placeholders[part]}" if part in placeholders else ""
+        split = pair.split or placeholders.get("split", "")
+        condition = placeholders.get("condition", pair.condition)
+        return Frame(name, split, city, image, label, condition)
 
     def _split(self, frames: list[Frame]) -> list[Frame]:
         assigned = [frame for frame in frames if frame.split]
@@ -232,11 +264,15 @@ Values = tuple[tuple[str, str], ...]
 """The values of a pattern's placeholders in a path, sorted by placeholder."""
 
 
-def load_source(name: str) -> Source:
-    """Read a packaged source, or a YAML file; StreetsegError if it is missing or invalid."""
+def load_source(name: str, target: str | None = None) -> Source:
+    """Read a packaged source, or a YAML file, whose labels become those of a target.
+
+    ``target`` is as in :func:`streetseg.data.targets.target_space`. Raises StreetsegError if the
+    source is missing or invalid.
+    """
     path = find_yaml(name, LAYOUTS, Path(), f"data.source = '{name}'")
     source = validated(TypeAdapter(Source), read_yaml(path), str(path))
-    source._name, source._folder = name, path.parent
+    source._name, source._folder, source._target = name, path.parent, target
     return source
 
 

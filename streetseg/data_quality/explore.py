@@ -74,7 +74,7 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Surv
     Raises:
         StreetsegError: there is no source, or none of the sampled frames can be used.
     """
-    source = load_source(params.data.source)
+    source = load_source(params.data.source, params.data.target)
     all_frames, unused = source.find_with_unused(params.data.root)
     root = params.data.root
     missing = [

@@ -91,6 +91,22 @@ def decode_instances(data: bytes) -> np.ndarray:
     return _upright(ids, header.orientation if header else 1)
 
 
+def decode_deep_red(data: bytes) -> np.ndarray:
+    """Decode the red channel of a PNG of 16 bits a channel to upright ids uint8[H, W].
+
+    Raises:
+        BadImageError: truncated, damaged, gray, or with a value above 255.
+    """
+    header = read_header(data, MAX_PIXELS)
+    pixels = _decode(header.data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels.dtype != np.uint16 or pixels.ndim != 3:
+        raise BadImageError("has 16 bits and no red channel")
+    red = pixels[..., 2]
+    if red.max() > 255:
+        raise BadImageError(f"holds {red.max()} in its red channel, where ids end at 255")
+    return _upright(red.astype(np.uint8), header.orientation)
+
+
 def refuse_lossy(data: bytes) -> None:
     """Raise BadImageError for a format that does not keep ids, such as JPEG and WebP.
 

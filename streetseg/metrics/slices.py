@@ -12,7 +12,9 @@ from streetseg.metrics.confusion import plain_number
 from streetseg.metrics.jackknife import Drives, Jackknife, plain_interval
 from streetseg.metrics.metric import ScoredFrame
 
-CONDITIONS = {
+NAMED = ("city", "source", "condition")
+"""Columns of the index whose values are slices; a data set may lack the last two."""
+MEASURES = {
     "brightness": ("dark", "medium", "bright"),
     "sharpness": ("soft", "medium", "sharp"),
 }
@@ -41,12 +43,13 @@ class SliceScores:
 def score_slices(
     index: pd.DataFrame, counts: np.ndarray, drives: np.ndarray
 ) -> dict[str, list[dict[str, Any]]]:
-    """Score frames by city and by each condition; every frame is in one slice of each.
+    """Score frames by city, source, condition and measure; a frame is in one slice of each.
 
-    ``index`` has ``city`` and the columns of ``CONDITIONS`` for each frame of ``counts``,
-    int64[F, C, C], and ``drives`` its drive, str[F], empty where it is not known. Cities are
-    ordered by name, the slices of a condition (up to three) from low values to high. A slice has
-    ``name``, ``frames``, ``drives`` (their number), ``miou`` and its 95 % ``interval``.
+    ``index`` has ``city``, perhaps other columns of ``NAMED``, and those of ``MEASURES`` for each
+    frame of ``counts``, int64[F, C, C], and ``drives`` its drive, str[F], empty where it is not
+    known. Frames without a condition are in no slice of it. Names are sorted, the slices of a
+    measure (up to three) go from low values to high. A slice has ``name``, ``frames``, ``drives``
+    (their number), ``miou`` and its 95 % ``interval``.
     """
 
     def score(name: str, chosen: np.ndarray) -> dict[str, Any]:
@@ -59,9 +62,14 @@ def score_slices(
             "interval": plain_interval(estimate.interval()),
         }
 
-    cities = index["city"].to_numpy()
-    slices = {"city": [score(str(city), cities == city) for city in np.unique(cities)]}
-    for column, names in CONDITIONS.items():
+    slices = {}
+    for column in NAMED:
+        if column in index:
+            values = index[column].to_numpy(str)
+            slices[column] = [
+                score(str(name), values == name) for name in np.unique(values) if name
+            ]
+    for column, names in MEASURES.items():
         tercile_of = terciles(index[column].to_numpy())
         slices[column] = [
             score(name, tercile_of == tercile)

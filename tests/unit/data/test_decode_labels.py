@@ -134,12 +134,27 @@ def gray_png(rows: np.ndarray, bits: int) -> bytes:
     return png(8, 8, bits, 0, zlib.compress(filtered.tobytes()))
 
 
-@pytest.mark.parametrize("encoding", ["colors", "red"])
-def test_sixteen_bits_a_channel_are_refused(encoding: str) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "reason"),
+    [
+        ("colors", "has 16 bits a channel, where 8 are expected"),
+        ("red", "holds 768 in its red channel, where ids end at 255"),
+    ],
+)
+def test_sixteen_bits_that_hold_no_ids_are_refused(encoding: str, reason: str) -> None:
     space = LabelSpace.from_dict({**FEW, "encoding": encoding})
     deep = np.full((4, 4, 3), 3 << 8, np.uint16)
-    with pytest.raises(BadImageError, match="has 16 bits a channel, where 8 are expected"):
+    with pytest.raises(BadImageError, match=reason):
         decode_labels(cv2.imencode(".png", deep)[1].tobytes(), space)
+
+
+def test_the_red_channel_may_have_sixteen_bits() -> None:
+    space = LabelSpace.from_dict({**FEW, "encoding": "red"})
+    deep = np.zeros((2, 3, 3), np.uint16)
+    deep[..., 2] = [[0, 1, 1], [1, 0, 0]]
+    deep[..., 1] = 40_000  # the number of the object, in SYNTHIA
+    ids = decode_labels(cv2.imencode(".png", deep)[1].tobytes(), space)
+    np.testing.assert_array_equal(ids, deep[..., 2])
 
 
 @pytest.mark.parametrize("mode", ["L", "P"])

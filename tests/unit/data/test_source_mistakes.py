@@ -40,7 +40,7 @@ SOURCE_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an unknown placeholder": (
         pair("a/{frame}.jpg", "b/{frame}.png"),
-        r"pairs\.0.*{frame} is none of {split}, {city} and {name}",
+        r"pairs\.0.*{frame} is none of {split}, {condition}, .* and {variant}",
     ),
     "different placeholders": (
         pair("a/{city}/{name}.jpg", "b/{name}.png"),
@@ -183,17 +183,17 @@ def test_a_folder_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
     assert "synth" not in said
 
 
-def test_an_unknown_source_is_answered_with_the_known_ones() -> None:
-    said = error_of(lambda: load_source("cityscape"))
-    assert "'cityscape': choose one of bdd100k-drivable, " in said
-    assert "kitti-road, or name a YAML file" in said
-
-
-@pytest.mark.parametrize("name", ["cityscape", "nowhere"])
-def test_an_unknown_label_space_is_answered_with_the_known_ones(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("cityscape", "did you mean 'cityscapes'?"), ("nowhere", "choose one of a2d2, ")],
+)
+def test_an_unknown_name_is_answered_with_the_known_ones(
+    tmp_path: Path, name: str, hint: str
+) -> None:
+    assert f"data.source = '{name}': {hint}" in error_of(lambda: load_source(name))
     source = layouts.own(tmp_path, {"label_space": name})
     said = error_of(lambda: load_source(str(source)).labels)
-    assert f"'{name}': choose one of bdd100k-drivable, " in said
+    assert f"no label space named '{name}': {hint}" in said
 
 
 @pytest.mark.parametrize("source", sorted(path.stem for path in LAYOUTS.glob("*.yaml")))

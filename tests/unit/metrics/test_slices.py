@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from streetseg.metrics.confusion import category_miou, plain_number
-from streetseg.metrics.slices import CONDITIONS, score_slices, terciles
+from streetseg.metrics.slices import MEASURES, score_slices, terciles
 
 
 def index(brightness: list[float], cities: str) -> pd.DataFrame:
@@ -31,10 +31,19 @@ def test_a_slice_is_scored_as_if_its_frames_were_all() -> None:
         category_miou(per_frame[[0, 3, 4]].sum(axis=0))
     )
     dark, medium, bright = slices["brightness"]
-    assert (dark["name"], medium["name"], bright["name"]) == CONDITIONS["brightness"]
+    assert (dark["name"], medium["name"], bright["name"]) == MEASURES["brightness"]
     assert dark["miou"] == plain_number(category_miou(per_frame[[1, 3]].sum(axis=0)))
     assert bright["miou"] == plain_number(category_miou(per_frame[[0, 5]].sum(axis=0)))
     assert dark["interval"][0] <= dark["miou"] <= dark["interval"][1]
+
+
+def test_frames_are_scored_by_the_condition_that_the_data_set_states() -> None:
+    per_frame, conditions = counts(5), ["night", "rain", "night", "", "rain"]
+    frames = index([1, 2, 3, 4, 5], "aabbb").assign(condition=conditions)
+    slices = score_slices(frames, per_frame, names(5))
+    night, rain = slices["condition"]
+    assert (night["name"], night["frames"], rain["name"], rain["frames"]) == ("night", 2, "rain", 2)
+    assert night["miou"] == plain_number(category_miou(per_frame[[0, 2]].sum(axis=0)))
 
 
 def test_a_slice_of_one_frame_has_a_score_and_no_interval() -> None:
@@ -55,7 +64,7 @@ def test_a_slice_of_one_drive_has_no_interval_however_many_its_frames() -> None:
 def test_every_frame_is_in_one_slice_of_each_kind(frames: int) -> None:
     values = np.random.default_rng(frames).normal(size=frames).tolist()
     slices = score_slices(index(values, "a" * frames), counts(frames), names(frames))
-    assert slices.keys() == {"city", *CONDITIONS}
+    assert slices.keys() == {"city", *MEASURES}
     for each in slices.values():
         assert sum(part["frames"] for part in each) == frames
         assert all(part["frames"] for part in each)

@@ -1,0 +1,296 @@
+"""The packaged sources of public data sets: each in its published layout, every id in its category.
+
+The expected categories are a second reading of each set's own table, written down by hand beside
+the label spaces: IDD's ``anue_labels.py``, the configurations of Mapillary Vistas and the label
+policy of WildDash 2, ``class_list.json`` of A2D2, the tables of SYNTHIA's, CamVid's, RailSem19's
+and ApolloScape's readers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from streetseg.config.params import Params
+from streetseg.core.errors import StreetsegError
+from streetseg.data.dataset import PreparedDataset
+from streetseg.data.labels import IGNORE, LabelSpace
+from streetseg.data.prepare import prepare
+from streetseg.data.sources import LAYOUTS, PLACEHOLDER, Pair, Source, load_source
+from streetseg.data.targets import label_ids_in, target_space
+
+CODES = {
+    "V": "void",
+    "F": "flat",
+    "C": "construction",
+    "O": "object",
+    "N": "nature",
+    "S": "sky",
+    "H": "human",
+    "Ve": "vehicle",
+    "-": None,
+}
+"""How the tables below call the categories; ``-`` are pixels that are ignored."""
+
+CATEGORIES = {
+    "idd": "F 0-4; N 5 32; H 6 8; Ve 9-18 39; C 20-22 29-31; O 24-27; S 33; "
+    "V 7 23 28 34-38; - 19 255",
+    "mapillary-1.2": "F 2 7-15 23 24 36 41 43; C 3-6 16-18; H 19-22; N 29 30; S 27; O 45-48 50; "
+    "Ve 52 54-58 60 61; V 0 1 25 26 28 31-35 37-40 42 44 49 51 53 59 62-65",
+    "mapillary-2.0": "F 4 13-25 35-58 69 74 77; C 2 3 5-12 26-29; H 30-34; N 63 64; S 61; "
+    "O 85-88 90-103; Ve 105 107-111 113-115; "
+    "V 0 1 59 60 62 65-68 70-73 75 76 78-84 89 104 106 112 116-123",
+    "wilddash-2": "V 0-6 36 37 39 40 42 44 50 51 53-55 57 59 60 62 63 66-69 71-73; "
+    "F 7-10 38 41 43 52 61 64 65 70 74-77 79 80; C 11-16 56; O 17-20 45 46; N 21 22 78; S 23; "
+    "H 24 25 47-49; Ve 26-35 58",
+    "kitti-step": "F 0 1; C 2-4; O 5-7; N 8 9; S 10; H 11 12; Ve 13-18; - 255",
+    "synthia": "S 1; C 2 5 21; F 3 4 13 22; N 6 16; O 7 9 15; Ve 8 11 12 18-20; H 10 17; V 0; - 14",
+    "camvid-11": "S 0; C 1 7; O 2 6; F 3 4; N 5; Ve 8; H 9; V 11; - 10",
+    "railsem19": "F 0 1 3 12 15 17 18; C 2 4; O 5-7; N 8 9; S 10; H 11; Ve 13 14 16; - 255",
+    "apolloscape": "V 0 1 85 86 255; S 17; Ve 33-35 38-40 161-163 166-168; H 36 37 164 165; "
+    "F 49 50; O 65 66 81-83; C 67 84 97-100; N 113",
+}
+"""By label space, the label ids of each category of Cityscapes."""
+
+COLORS = {
+    "camvid-32": "V 000000 408040 804040; C c00080 008040 800000 404080 400040 40c000 40c080; "
+    "F 8000c0 c00040 804080 8080c0 0000c0; O c0c080 808040 c08080 000040 004040; N 808000 c0c000; "
+    "S 808080; H 404000 c08040; Ve 400080 4080c0 c080c0 c04080 c000c0; - 0080c0 4000c0",
+    "a2d2": "Ve ff0000 c80000 960000 800000 b65906 963204 5a1e01 5a1e1e ff8000 c88000 968000 "
+    "00ff00 00c800 009600 ffff00 ffffc8 000064; H cc99ff bd499b ef59bf; O 0080ff 1e1c9e 3c1c64 "
+    "00ffff 1edcdc 3c9dc7 fff68f 212cb1 ff46b9 400040 9f79ee; F ff00ff ffc125 8000ff d23273 b432b4 "
+    "eee9bf 9696c8 c87dd2 8b636c 960096 6e6e00 808000 b496c8; C f1e6ff e96400 eea2ad b97a57; "
+    "N 93fdc2; S 87ceff; V ccff99 ff0080 48d1cc 60458f 352e52",
+}
+"""By label space, the colours of each category of Cityscapes."""
+
+NEW = {
+    "cityscapes-foggy": "leftImg8bit_foggy/train/ulm/ulm_000000_000019_leftImg8bit_foggy_"
+    "beta_0.02.png",
+    "cityscapes-rainy": "leftImg8bit_rain/train/ulm/ulm_000000_000019_leftImg8bit_rain_alpha_0.01_"
+    "beta_0.005_dropsize_0.01_pattern_1.png",
+    "bdd100k": "images/10k/train/0004a4c0-d4dff0ad.jpg",
+    "mapillary-1.2": "training/images/--BTcSZDWZVPLZKMGVjWjQ.jpg",
+    "mapillary-2.0": "training/images/--BTcSZDWZVPLZKMGVjWjQ.jpg",
+    "idd": "leftImg8bit/train/0/005506_leftImg8bit.png",
+    "idd-lite": "leftImg8bit/train/0/024541_image.jpg",
+    "acdc": "rgb_anon/night/train/GOPR0351/GOPR0351_frame_000159_rgb_anon.png",
+    "dark-zurich": "rgb_anon/val/night/GOPR0356/GOPR0356_frame_000321_rgb_anon.png",
+    "wilddash-2": "images/aa0000_02.jpg",
+    "kitti-semantics": "training/image_2/000000_10.png",
+    "kitti-step": "images/train/0000/000000.png",
+    "a2d2": "20180807_145028/camera/cam_front_center/"
+    "20180807145028_camera_frontcenter_000000091.png",
+    "gta5": "images/00001.png",
+    "synthia": "RGB/0000000.png",
+    "camvid-32": "701_StillsRaw_full/0001TP_006690.png",
+    "camvid-11": "train/0001TP_006690.png",
+    "railsem19": "jpgs/rs19_val/rs00000.jpg",
+    "apolloscape": "road01_ins/ColorImage/Record001/Camera 5/170908_061502408_Camera_5.jpg",
+}
+"""An image of each source by its published name."""
+
+UNMAPPABLE = {"camvid-11": "SignSymbol"}
+"""Sets that 19 classes refuse, and a label that joins two of them."""
+
+
+def ids_of(table: str) -> dict[str, str | None]:
+    """The category of each id or colour in a table above."""
+    categories: dict[str, str | None] = {}
+    for group in table.split("; "):
+        code, *members = group.split()
+        for member in members:
+            first, _, last = member.partition("-")
+            names = map(str, range(int(first), int(last) + 1)) if last else [first]
+            categories |= dict.fromkeys(names, CODES[code])
+    return categories
+
+
+def categories_of(labels: LabelSpace) -> dict[int, str | None]:
+    """The category of Cityscapes that each label id of a space becomes."""
+    target = target_space(labels, "cityscapes")
+    table = target.category_of[label_ids_in(target, labels)]
+    names = dict(enumerate(target.names)) | {IGNORE: None}
+    return {label.id: names[int(table[label.id])] for label in labels.drawn}
+
+
+@pytest.mark.parametrize("name", CATEGORIES)
+def test_every_id_of_a_set_becomes_its_category(name: str) -> None:
+    expected = {int(number): category for number, category in ids_of(CATEGORIES[name]).items()}
+    assert categories_of(LabelSpace.load(name)) == expected
+
+
+@pytest.mark.parametrize("name", COLORS)
+def test_every_colour_of_a_set_becomes_its_category(name: str) -> None:
+    labels = LabelSpace.load(name)
+    of_id, expected = categories_of(labels), ids_of(COLORS[name])
+    colors = {
+        "".join(f"{part:02x}" for part in label.color): of_id[label.id] for label in labels.drawn
+    }
+    assert colors == expected
+
+
+@pytest.mark.parametrize("name", [*CATEGORIES, *COLORS])
+def test_labels_of_one_class_alone_become_that_class(name: str) -> None:
+    """A label is ignored exactly if the classes that it covers differ or are none."""
+    labels, cityscapes = LabelSpace.load(name), LabelSpace.load("cityscapes")
+    if name in UNMAPPABLE:
+        with pytest.raises(StreetsegError, match=f"'{UNMAPPABLE[name]}' covers"):
+            label_ids_in(target_space(labels, "cityscapes-19"), labels)
+        return
+    train_id = {label.name: label.train_id for label in cityscapes.labels}
+    target = target_space(labels, "cityscapes-19")
+    table = target.category_of[label_ids_in(target, labels)]
+    for label in labels.drawn:
+        classes = {train_id[each] for each in label.cityscapes}
+        expected = classes.pop() if len(classes) == 1 else IGNORE
+        assert table[label.id] == (expected if 0 <= expected < IGNORE else IGNORE), label.name
+
+
+def test_a_set_that_joins_categories_is_refused_with_the_reason() -> None:
+    labels = LabelSpace.load("idd-lite")
+    with pytest.raises(StreetsegError) as caught:
+        label_ids_in(target_space(labels, "cityscapes"), labels)
+    message = str(caught.value)
+    assert message.startswith(
+        "'idd-lite' cannot be mapped onto 'cityscapes', because it joins what"
+    )
+    for label in ("non-drivable", "living things", "road-side objects", "far objects"):
+        assert f"'{label}' covers" in message
+    assert "'living things' covers person (human), rider (human), dynamic (void)" in message
+
+
+def test_a_target_that_the_labels_do_not_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        StreetsegError, match=r"^data\.target = 'cityscapes': 'cityscapes' has no label"
+    ):
+        target_space(LabelSpace.load("kitti-road"), "cityscapes")
+
+
+def test_own_classes_are_those_that_the_set_evaluates() -> None:
+    labels = LabelSpace.load("mapillary-1.2")
+    own = target_space(labels, "own")
+    assert len(own.names) == 65  # the classes of its benchmark, without unlabeled
+    assert own.category_of[65] == IGNORE
+    assert own.names[own.category_of[13]] == "construction--flat--road"
+
+
+def pair_of(source: Source, image: str) -> tuple[Pair, dict[str, str]]:
+    """The first pair whose images match a path, and the values of its placeholders."""
+    for pair in source.pairs:
+        parts = PLACEHOLDER.split(pair.images)
+        pattern = "".join(
+            f"(?P<{part}>[^/]+?)"
+            if index % 2 and part not in parts[:index]
+            else f"(?P={part})"
+            if index % 2
+            else re.escape(part)
+            for index, part in enumerate(parts)
+        )
+        if match := re.fullmatch(pattern, image):
+            return pair, match.groupdict()
+    raise AssertionError(f"no pair of the source matches {image}")
+
+
+def stored(labels: LabelSpace, source: Source) -> list[int]:
+    """The values of the label files: label ids, or train ids where the source says so."""
+    if source.ids == "train":
+        return [*range(19), IGNORE]
+    return [label.id for label in labels.drawn]
+
+
+def write_frame(root: Path, source: Source, image: str, values: Iterable[int]) -> np.ndarray:
+    """Write an image and its label image, stripes of ``values``, as the set publishes them."""
+    labels = source.file_labels
+    ids = np.repeat(np.array([*values], np.uint8), 8)[None].repeat(32, 0)
+    pair, placeholders = pair_of(source, image)
+    label = PLACEHOLDER.sub(lambda match: placeholders[match[1]], pair.labels)
+    for name in (image, label):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(len(image)).integers(0, 255, (*ids.shape, 3), np.uint8)
+    cv2.imwrite(str(root / image), noise)
+    if labels.encoding == "colors":
+        colors = np.zeros((256, 3), np.uint8)
+        for each in labels.drawn:
+            colors[each.id] = each.color
+        Image.fromarray(colors[ids]).save(root / label)
+    elif labels.name == "synthia":  # 16 bits: class, object, nothing
+        deep = np.zeros((*ids.shape, 3), np.uint16)
+        deep[..., 2], deep[..., 1] = ids, 300
+        cv2.imwrite(str(root / label), deep)
+    elif labels.encoding == "red":
+        Image.fromarray(np.dstack([ids, ids * 0 + 1, ids * 0 + 2])).save(root / label)
+    else:
+        Image.fromarray(ids).save(root / label)
+    return ids
+
+
+def layout_of(root: Path, name: str) -> dict[str, np.ndarray]:
+    """Three frames and more of a source in its published layout, with every value that it has."""
+    source, image = load_source(name), NEW[name]
+    values = stored(source.file_labels, source)
+    names = {image}
+    if not name.startswith("kitti-semantics"):
+        for split, other in (("train/", "val/"), ("training/", "validation/")):
+            names.add(image.replace(split, other))
+    if len(names) == 1:  # no split is published: the last frame of a group becomes val
+        stem, suffix = image.rsplit(".", 1)
+        last = re.search(r"\d(?!.*\d)", stem)
+        assert last
+        for digit in "0123456789":
+            names.add(f"{stem[: last.start()]}{digit}{stem[last.end() :]}.{suffix}")
+    return {each: write_frame(root, source, each, values) for each in sorted(names)}
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_a_set_in_its_published_layout_is_prepared(name: str, tmp_path: Path) -> None:
+    frames = layout_of(tmp_path / "set", name)
+    params = Params.model_validate(
+        {
+            "data": {"source": name, "root": tmp_path / "set", "prepared": tmp_path / "prepared"},
+            "prepare": {"size": (32, 64), "workers": 1},
+        }
+    )
+    dataset = PreparedDataset(prepare(params))
+    assert {*dataset.index["image"]} == {*frames}
+    assert {*dataset.index["split"]} == ({"val"} if name == "dark-zurich" else {"train", "val"})
+    source = load_source(name)
+    ids = frames[dataset.index["image"][0]][0, ::8]
+    val = int(dataset.rows("val")[0])
+    kept = dataset.label_ids(val)[0, ::8]
+    if source.ids == "train":
+        expected = np.array([*dataset.labels.category_of[7:34], IGNORE])
+        evaluated = [label.id for label in dataset.labels.drawn if 0 <= label.train_id < IGNORE]
+        np.testing.assert_array_equal(kept, [*evaluated, IGNORE])
+        assert expected.size
+    elif source.labels.labels == source.file_labels.labels:
+        np.testing.assert_array_equal(kept, ids)
+    else:
+        table = label_ids_in(source.labels, source.file_labels)
+        np.testing.assert_array_equal(kept, table[ids])
+
+
+def test_a_set_states_the_condition_of_its_frames(tmp_path: Path) -> None:
+    layout_of(tmp_path, "acdc")
+    layout_of(tmp_path, "cityscapes-foggy")
+    assert {frame.condition for frame in load_source("acdc").find(tmp_path)} == {"night"}
+    assert {frame.condition for frame in load_source("cityscapes-foggy").find(tmp_path)} == {"fog"}
+
+
+def test_every_packaged_source_is_tried_here_or_beside() -> None:
+    older = {
+        "cityscapes",
+        "cityscapes-19",
+        "cityscapes-coarse",
+        "carla",
+        "carla-0.9.13",
+        "carla-13",
+    }
+    older |= {"bdd100k-drivable", "bdd100k-drivable-2018", "kitti-road"}
+    assert {path.stem for path in LAYOUTS.glob("*.yaml")} <= older | NEW.keys()
