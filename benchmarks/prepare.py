@@ -22,7 +22,7 @@ from PIL import Image
 
 from streetseg.config.params import Params, load_params
 from streetseg.core.parallel import cores, parallel_map
-from streetseg.data.frames import decode_labels
+from streetseg.data.label_files import decode_labels
 from streetseg.data.labels import LabelSpace
 from streetseg.data.prepare import prepare
 from streetseg.data.sources import Frame, load_source

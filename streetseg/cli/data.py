@@ -99,6 +99,8 @@ def prepare(
     write_preview(dataset, preview)
     if dataset.skip_summary:
         print(f"warning: {dataset.skip_summary}")
+    if dataset.shape_summary:
+        print(dataset.shape_summary)
     print(f"{len(dataset.index)} frames in {dataset.path}, version {dataset.version}")
     print(preview)
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from streetseg.core.errors import StreetsegError
 from streetseg.core.sampling import evenly_spaced
+from streetseg.data.annotations.shapes import COVERED, DROPPED, EMPTY, READ
 from streetseg.data.drives import drive_of
 from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.images.decode import decode_ids, read_image
@@ -33,6 +34,8 @@ class PreparedDataset:
         source: name of a packaged source, or of the file of another.
         name: what the source is called; empty in datasets of 0.1.0, as is the next.
         source_hash: a digest of its patterns, splits and label space.
+        shapes: counts of the shapes in label files; empty if all are images.
+        label_files: hashes of label files with many pictures, by their path below the root.
         cities_are_places: whether cities are real places, so that none should be in two splits.
         index: one row per usable frame, numbered from 0.
         skipped: one row per unusable frame of the source, with the error.
@@ -56,6 +59,8 @@ class PreparedDataset:
             self.source: str = description["source"]
             self.name: str = description.get("source_name", "")
             self.source_hash: str = description.get("source_hash", "")
+            self.shapes: dict[str, int] = description.get("shapes", {})
+            self.label_files: dict[str, str] = description.get("label_files", {})
             self.cities_are_places: bool = description["cities_are_places"]
             self.labels = LabelSpace.from_dict(description["label_space"])
             self._refuse_negative_ids()
@@ -112,6 +117,26 @@ class PreparedDataset:
             f"{f'; and {more} other reasons' if more > 0 else ''} (the first: "
             f"{self.skipped['image'][0]})"
         )
+
+    @property
+    def shape_summary(self) -> str:
+        """How many shapes were read and dropped, in one line; empty if all labels are images."""
+        if not self.shapes:
+            return ""
+        groups: dict[str, list[str]] = {READ: [], DROPPED: []}
+        for key, count in self.shapes.items():
+            what, _, kind = key.partition(":")
+            if kind:
+                groups[what].append(f"{count}x {kind}")
+        parts = [f"shapes {what}: {', '.join(kinds) or 'none'}" for what, kinds in groups.items()]
+        if empty := self.shapes.get(EMPTY):
+            parts.append(f"pictures without a shape: {empty}")
+        if covered := self.shapes.get(COVERED):
+            parts.append(
+                "pixels whose label hangs on the order in the file, as COCO keeps no z_order "
+                f"('CVAT for images 1.1' does): {covered}"
+            )
+        return "; ".join(parts)
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split: int64[frames]; StreetsegError if it has no frames."""

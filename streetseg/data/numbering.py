@@ -6,7 +6,6 @@ says otherwise. Values that fit another numbering better are refused, not guesse
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,15 +16,11 @@ import numpy as np
 
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import IGNORE, LabelSpace
+from streetseg.data.listings import LABEL_COLORS, find_listing, read_listing
 from streetseg.images.headers import png_palette
 
 Ids = Literal["label", "train", "category"]
 """Label ids, their ``train_id``, or the ids of the categories, which this product's masks hold."""
-
-LABEL_COLORS = "label_colors.txt"
-LINE = re.compile(r"\s*(?:(?P<color>\d+\s+\d+\s+\d+)\s+)?(?P<name>.*\S)\s*")
-BACKGROUND = ("background", "unlabeled", "unlabelled")
-"""Names of the label of pixels that nobody annotated, in the order in which one is chosen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,14 +92,14 @@ def numbering(labels: LabelSpace, ids: Ids) -> Numbering:
 def recognize(data: bytes, path: Path, root: Path, labels: LabelSpace) -> Numbering | None:
     """The numbering that is written beside or in a label image; None if nothing says it.
 
-    A ``label_colors.txt`` counts in the folders from that of the image up to ``root``, and a
-    palette if it gives each value the colour of its label, train id or category.
+    A listing such as ``label_colors.txt`` counts in the folders from that of the image up to
+    ``root``, and a palette if it gives each value the colour of its label, train id or category.
 
     Raises:
-        StreetsegError: ``label_colors.txt`` is unusable or names a label that is not defined.
+        StreetsegError: a listing is unusable or names a label that is not defined.
     """
-    if listing := find_label_colors(path, root):
-        return read_label_colors(listing, labels)
+    if listing := find_listing(path, root):
+        return listed_numbering(listing, labels)
     palette = png_palette(data)
     if palette is None:
         return None
@@ -112,55 +107,15 @@ def recognize(data: bytes, path: Path, root: Path, labels: LabelSpace) -> Number
     return next((each for each in numberings if each.shown_by(palette)), None)
 
 
-def find_label_colors(path: Path, root: Path) -> Path | None:
-    """The nearest ``label_colors.txt`` in the folders from that of a file up to ``root``."""
-    for folder in path.absolute().parents:
-        if (listing := folder / LABEL_COLORS).is_file():
-            return listing
-        if folder == root.absolute():
-            break
-    return None
+def listed_numbering(path: Path, labels: LabelSpace) -> Numbering:
+    """The numbering of an export of a label tool, by the labels that it lists in a file.
 
-
-def read_label_colors(path: Path, labels: LabelSpace) -> Numbering:
-    """The numbering of an export of Datumaro or CVAT, which lists its labels as ``R G B name``.
-
-    Ids count the lines, from 0 if the first is the background, which is black. Otherwise they begin
-    at 1, and 0 is what nobody annotated. Case, spaces and punctuation of names do not matter.
+    Case, spaces and punctuation of names do not matter.
 
     Raises:
-        StreetsegError: the file cannot be read, names an undefined label, or gives the id 0 to both
-            a label and the background.
+        StreetsegError: the file cannot be read, or as :meth:`Listing.label_ids`.
     """
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError as error:
-        raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
-    matches = [LINE.fullmatch(line) for line in lines if not line.lstrip().startswith("#")]
-    entries = [(match["color"], match["name"]) for match in matches if match]
-    label_ids = {_key(label.name): label.id if label.id >= 0 else IGNORE for label in labels.labels}
-    blank = next((label_ids[name] for name in BACKGROUND if name in label_ids), IGNORE)
-    is_background = [
-        _key(name) == BACKGROUND[0] or bool(color and color.split() == ["0"] * 3)
-        for color, name in entries
-    ]
-    if any(is_background) and not is_background[0]:
-        raise StreetsegError(
-            f"{path} lists the background after '{entries[0][1]}', so that 0 means both: put the "
-            "background first in the project, and export again"
-        )
-    first = 0 if any(is_background) else 1
-    meaning = {0: blank}
-    for value, (_, name) in enumerate(entries[: 256 - first], first):
-        if _key(name) in label_ids:
-            meaning[value] = label_ids[_key(name)]
-        elif value or first:
-            raise StreetsegError(
-                f"{path} lists '{name}', which the label space '{labels.name}' does not define: "
-                "rename it there, use a label space that defines it, or state the numbering as "
-                "label ids"
-            )
-    return Numbering.of(str(path), meaning)
+    return Numbering.of(str(path), read_listing(path).label_ids(labels))
 
 
 @lru_cache(maxsize=32)
@@ -217,10 +172,6 @@ def refuse_improbable(values: np.ndarray, labels: LabelSpace, masks: str, settin
 
 def _count_categories(categories: np.ndarray) -> int:
     return len(np.setdiff1d(categories, [IGNORE]))
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).lower()
 
 
 def _ranges(values: np.ndarray) -> str:

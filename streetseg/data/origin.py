@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
-import xxhash
 
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
 from streetseg.core.sampling import evenly_spaced
+from streetseg.data.annotated import attach_pictures, file_hash, read_picture
+from streetseg.data.annotations.formats import FORMATS
 from streetseg.data.dataset import DESCRIPTION, PreparedDataset
-from streetseg.data.sources import Source, load_source
+from streetseg.data.sources import Frame, Source, load_source
 
 SAMPLE, MAX_NEWER = 8, 50
 """Frames whose files are compared: evenly spaced ones, and ones changed after preparation."""
@@ -67,18 +70,19 @@ def _compare_frames(dataset: PreparedDataset, layout: Source, root: Path) -> Non
         frames = layout.find(root)
     except StreetsegError:
         return  # a folder without the frames, as in a clone
-    here = {frame.image.relative_to(root).as_posix() for frame in frames}
-    index = dataset.index[dataset.index["image"].isin(here)]
+    here = {frame.image.relative_to(root).as_posix(): frame for frame in frames}
+    changes = _Changes(here, dataset.label_files, root)
+    index = dataset.index[dataset.index["image"].isin(here.keys())]
     prepared = {*dataset.index["image"], *dataset.skipped["image"]}
     sample = index.iloc[evenly_spaced(len(index), SAMPLE)]
     newer = index[_newer(index, root, (dataset.path / DESCRIPTION).stat().st_mtime)]
     newer = newer.iloc[evenly_spaced(len(newer), MAX_NEWER)]
-    changed_in_sample = _changed(sample, root)
-    changed = list(dict.fromkeys([*changed_in_sample, *_changed(newer, root)]))
+    changed_in_sample = changes.among(sample)
+    changed = list(dict.fromkeys([*changed_in_sample, *changes.among(newer)]))
     counts = {
         "changed": len(changed),
-        "added": len(here - prepared),
-        "removed": len(prepared - here),
+        "added": len(here.keys() - prepared),
+        "removed": len(prepared - here.keys()),
     }
     if not any(counts.values()):
         return
@@ -110,18 +114,49 @@ def _newer(index: pd.DataFrame, root: Path, than: float) -> list[bool]:
     ]
 
 
-def _changed(index: pd.DataFrame, root: Path) -> list[str]:
-    """The image or label of each frame whose hash is not that in the index."""
-    changed = []
-    for image, image_hash, label, label_hash in index[
-        ["image", "image_hash", "label", "label_hash"]
-    ].to_numpy():
-        for path, content in ((image, image_hash), (label, label_hash)):
-            if not (root / path).is_file() or _hash(root / path) != content:
-                changed.append(path)
-                break
-    return changed
+class _Changes:
+    """Which files are not as they were when a dataset was made."""
 
+    def __init__(
+        self, frames: Mapping[str, Frame], label_files: Mapping[str, str], root: Path
+    ) -> None:
+        """``frames`` by the path of their image, and the hashes of label files of many pictures."""
+        self._frames, self._label_files, self._root = frames, label_files, root
+        self._hash = cache(self._read_hash)
+        self._pictures = cache(self._read_pictures)
 
-def _hash(path: Path) -> str:
-    return xxhash.xxh3_128_hexdigest(path.read_bytes())
+    def among(self, index: pd.DataFrame) -> list[str]:
+        """The image or label of each frame whose hash is not that in the index."""
+        changed = []
+        for image, image_hash, label, label_hash in index[
+            ["image", "image_hash", "label", "label_hash"]
+        ].to_numpy():
+            if self._hash(image) != image_hash:
+                changed.append(image)
+            elif not self._same_label(image, label, label_hash):
+                changed.append(label)
+        return changed
+
+    def _same_label(self, image: str, label: str, label_hash: str) -> bool:
+        frame = self._frames[image]
+        if not frame.format or not FORMATS[frame.format].many:
+            return self._hash(label) == label_hash
+        if self._hash(label) == self._label_files.get(label):
+            return True
+        return self._pictures(label).get(image) == label_hash
+
+    def _read_hash(self, path: str) -> str:
+        return file_hash(self._root / path) if (self._root / path).is_file() else ""
+
+    def _read_pictures(self, label: str) -> dict[str, str]:
+        """The hash of each picture in a label file, by its image; empty if it cannot be read."""
+        members = [frame for frame in self._frames.values() if frame.label == self._root / label]
+        try:
+            attached, _ = attach_pictures(members, self._root)
+        except StreetsegError:
+            return {}
+        return {
+            frame.image.relative_to(self._root).as_posix(): read_picture(frame)[1]
+            for frame in attached
+            if frame.picture and not frame.picture.error
+        }

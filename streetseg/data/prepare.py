@@ -30,15 +30,21 @@ from streetseg.core.atomic_files import atomic_folder, unfinished_path
 from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
 from streetseg.core.sampling import evenly_spaced
+from streetseg.data.annotated import attach_pictures, file_hash, refuse_unusable_pictures
 from streetseg.data.dataset import DESCRIPTION, FORMAT, INDEX
-from streetseg.data.frames import UndefinedIdsError, ids_in, name_ids, undefined_ids
+from streetseg.data.label_files import (
+    UndefinedLabelsError,
+    ids_in,
+    name_undefined,
+    undefined_labels,
+)
 from streetseg.data.numbering import (
     explained_otherwise,
     other_numberings,
     recognize,
     refuse_improbable,
 )
-from streetseg.data.shards import ShardSpec, plan_shards, write_frame
+from streetseg.data.shards import SHAPES, Rows, ShardSpec, plan_shards, write_frame
 from streetseg.data.sources import SPLITS, Frame, Source, load_source, refuse_incomplete
 from streetseg.images.decode import decode_ids
 from streetseg.images.errors import BadImageError
@@ -68,6 +74,11 @@ def prepare(params: Params) -> Path:
         )
     if params.prepare.on_error == "fail":
         refuse_incomplete(frames)
+    frames, notes = attach_pictures(frames, params.data.root)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    if params.prepare.on_error == "fail":
+        refuse_unusable_pictures(frames)
     return write_dataset(source, frames, params, params.data.prepared)
 
 
@@ -98,16 +109,17 @@ def write_dataset(
         try:
             for shard in pending:
                 rows[shard] = shard.finish(list(islice(written, len(shard.frames))))
-        except UndefinedIdsError as error:
-            raise _all_undefined_ids(frames, spec, params.prepare.workers, error) from None
+        except UndefinedLabelsError as error:
+            raise _all_undefined(frames, spec, params.prepare.workers, error) from None
 
-        index = pd.DataFrame([row for shard_rows in rows.values() for row in shard_rows or []])
+        every_row = [row for shard_rows in rows.values() for row in shard_rows or []]
+        index = pd.DataFrame(every_row).drop(columns=SHAPES, errors="ignore")
         if "condition" in index:
             index["condition"] = index["condition"].fillna("")
         if not (index["error"] == "").any():
             raise StreetsegError(f"no frame of {root} can be used: {index['error'][0]}")
         index.to_parquet(folder / INDEX, index=False)
-        description = _describe(index, source, params)
+        description = _describe(index, source, params) | _describe_labels(every_row, frames, root)
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
         for shard in shards:
             shard.close()
@@ -126,7 +138,7 @@ def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) 
     if source.ids or labels.encoding != "ids" or not other_numberings(labels):
         return
     for split in SPLITS:
-        members = [frame for frame in frames if frame.split == split]
+        members = [frame for frame in frames if frame.split == split and not frame.format]
         values, recognized = np.zeros(256, bool), set()
         rows = evenly_spaced(len(members), MAX_INSPECTED)
         for path in (members[row].label for row in rows):
@@ -147,18 +159,18 @@ def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) 
             refuse_improbable(values, labels, masks, "'ids: {}' in data.source")
 
 
-def _all_undefined_ids(
-    frames: Sequence[Frame], spec: ShardSpec, workers: int, first: UndefinedIdsError
+def _all_undefined(
+    frames: Sequence[Frame], spec: ShardSpec, workers: int, first: UndefinedLabelsError
 ) -> StreetsegError:
-    """The error for every id of the labels that is not defined; ``first`` is that of a frame."""
-    of_label = partial(undefined_ids, labels=spec.file_labels, ids=spec.ids, root=spec.root)
-    found = list(parallel_map(of_label, frames, workers=workers, description="undefined ids"))
-    ids = sorted({number for of_frame in found for number in of_frame})
+    """The error for every label that is not defined; ``first`` is that of a frame."""
+    of_label = partial(undefined_labels, labels=spec.file_labels, ids=spec.ids, root=spec.root)
+    found = list(parallel_map(of_label, frames, workers=workers, description="undefined labels"))
+    undefined = sorted({label for of_frame in found for label in of_frame}, key=_ids_first)
     count = sum(map(bool, found))
-    total = f"; in all, {count} of {len(frames)} label images hold {name_ids(ids)}"
+    total = f"; in all, {count} of {len(frames)} frames hold {name_undefined(undefined)}"
     return StreetsegError(
-        f"{first}{total if count > 1 else ''}: add them to the labels of the label "
-        "space (without a category to ignore their pixels), check data.source, or set "
+        f"{first}{total if count > 1 or len(undefined) > 1 else ''}: add them to the labels of "
+        "the label space (without a category to ignore their pixels), check data.source, or set "
         "prepare.on_error=skip"
     )
 
@@ -178,6 +190,25 @@ def _describe(index: pd.DataFrame, source: Source, params: Params) -> dict[str, 
         },
         "skipped": int(len(index) - len(usable)),
         "label_space": source.labels.to_dict(),
+    }
+
+
+def _ids_first(label: int | str) -> tuple[bool, int | str]:
+    return isinstance(label, str), label
+
+
+def _describe_labels(rows: Rows, frames: Sequence[Frame], root: Path) -> dict[str, Any]:
+    """The counts of shapes, and hashes of label files that hold all of many pictures."""
+    if not any(frame.format for frame in frames):
+        return {}
+    counts: dict[str, int] = {}
+    for row in rows:
+        for key, count in row.get(SHAPES, {}).items():
+            counts[key] = counts.get(key, 0) + count
+    files = sorted({f.label for f in frames if f.picture and not f.picture.segments})
+    return {
+        "shapes": dict(sorted(counts.items())),
+        "label_files": {path.relative_to(root).as_posix(): file_hash(path) for path in files},
     }
 
 

@@ -19,12 +19,16 @@ import numpy as np
 
 from streetseg.core.atomic_files import write_atomic
 from streetseg.core.errors import StreetsegError
-from streetseg.data.frames import UndefinedIdsError, blank_measures, prepare_frame
+from streetseg.data.frames import blank_measures, prepare_frame
+from streetseg.data.label_files import UndefinedLabelsError
 from streetseg.data.labels import LabelSpace
-from streetseg.data.numbering import Ids, find_label_colors
+from streetseg.data.listings import find_listing
+from streetseg.data.numbering import Ids
 from streetseg.data.sources import EVALUATED, Frame
 
 LEDGER = "shard.json"
+SHAPES = "shapes"
+"""Key of a row: the counts of shapes in it, which are added up and are no column of the index."""
 
 Rows = list[dict[str, Any]]
 
@@ -44,12 +48,15 @@ class ShardSpec:
     format: int
 
     def fingerprint(self, frames: Iterable[Frame]) -> str:
-        """A digest of the spec and of the frames' files by path, size and time of modification."""
+        """A digest of the spec and of the frames' files by path, size and time of modification.
+
+        Of a label file with many pictures, each frame's own counts.
+        """
         spaces = [self.labels.to_dict(), self.file_labels.to_dict()]
         inputs = [self.format, self.size, spaces, self.ids, self.skip_errors]
-        listings = {find_label_colors(frame.label, self.root) for frame in frames}
+        listings = {find_listing(frame.label, self.root) for frame in frames}
         inputs += sorted(_stat(path) for path in listings if path)
-        inputs += [[frame.name, _stat(frame.image), _stat(frame.label)] for frame in frames]
+        inputs += [[frame.name, _stat(frame.image), *_label_state(frame)] for frame in frames]
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
@@ -154,17 +161,17 @@ def write_frame(job: Job) -> dict[str, Any]:
     except StreetsegError as error:
         if spec.skip_errors:
             reason = str(error).replace(f"{spec.root}/", "")
-            return {**source, **blank_measures(spec.labels), "error": reason}
-        if isinstance(error, UndefinedIdsError):
+            return {**source, **blank_measures(spec.labels), "error": reason, SHAPES: {}}
+        if isinstance(error, UndefinedLabelsError):
             raise
         raise StreetsegError(
             f"{error}: fix or remove the frame, or set prepare.on_error=skip"
         ) from None
     _write(job.folder / "images.npy", job.row, prepared.rgb)
     _write(job.folder / "categories.npy", job.row, prepared.categories)
-    if frame.split == EVALUATED:
+    if prepared.label_png is not None:
         (job.folder / "label_ids" / f"{frame.name}.png").write_bytes(prepared.label_png)
-    return {**source, **prepared.measures}
+    return {**source, **prepared.measures, SHAPES: prepared.shapes}
 
 
 def _write(path: Path, row: int, pixels: np.ndarray) -> None:
@@ -183,6 +190,16 @@ def _keep_rows(path: Path, rows: Sequence[int]) -> None:
         for row in rows:
             file.write(array[row].tobytes())
     unfinished.rename(path)
+
+
+def _label_state(frame: Frame) -> list[Any]:
+    """What tells that the label of a frame has changed."""
+    if not frame.format:
+        return [_stat(frame.label)]
+    if not (picture := frame.picture):
+        return [frame.format, _stat(frame.label)]
+    segments = [_stat(picture.segments)] if picture.segments else []
+    return [frame.format, str(frame.label), picture.error, picture.content_hash, *segments]
 
 
 def _stat(path: Path) -> list[Any]:

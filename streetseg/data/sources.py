@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,6 +20,8 @@ from pydantic import Field, PrivateAttr, TypeAdapter, model_validator
 
 from streetseg.config.yaml_files import Section, find_yaml, read_yaml, validated
 from streetseg.core.errors import StreetsegError
+from streetseg.data.annotations.formats import FORMATS, FormatName, regions_export, unreadable
+from streetseg.data.annotations.shapes import Picture
 from streetseg.data.labels import LabelSpace
 from streetseg.data.numbering import Ids, numbering
 from streetseg.data.targets import label_ids_in, target_space
@@ -53,7 +55,7 @@ PLACEHOLDERS = {
 
 @dataclass(frozen=True)
 class Frame:
-    """An image and its label image; one of the two may be missing on disk."""
+    """An image and its label file; one of the two may be missing on disk."""
 
     name: str
     """Unique in the data set, as ``aachen_000000_000019``."""
@@ -63,6 +65,15 @@ class Frame:
     label: Path
     condition: str = ""
     """The weather or light that the data set states, such as ``night``."""
+    format: FormatName | None = None
+    """Of the label file; None for an image."""
+    picture: Picture | None = field(default=None, compare=False, repr=False)
+    """Its part of a label file that holds many pictures, once that is read."""
+
+    @property
+    def annotation(self) -> Path:
+        """What frames share that show one scene: the label file, or else the image itself."""
+        return self.image if self.format and FORMATS[self.format].many else self.label
 
 
 class Pair(Section):
@@ -75,6 +86,8 @@ class Pair(Section):
 
     images: str
     labels: str
+    format: FormatName | None = None
+    """Of label files that are no images. Some hold many pictures and need no ``{name}``."""
     split: Literal["train", "val"] | None = None
     condition: str = ""
 
@@ -86,7 +99,14 @@ class Pair(Section):
         if unknown := sorted((in_images | in_labels) - PLACEHOLDERS.keys()):
             *others, last = (f"{{{placeholder}}}" for placeholder in PLACEHOLDERS)
             raise ValueError(f"{{{unknown[0]}}} is none of {', '.join(others)} and {last}")
-        if in_images - {"variant"} != in_labels or "name" not in in_images:
+        if problem := unreadable(self.labels, self.format):
+            raise ValueError(problem)
+        if self.format and FORMATS[self.format].many:
+            if "name" not in in_images or not in_labels <= in_images - {"variant"}:
+                raise ValueError(
+                    "images need {name}, and labels no placeholder that images do not have"
+                )
+        elif in_images - {"variant"} != in_labels or "name" not in in_images:
             raise ValueError(
                 "images and labels need the same placeholders, {name} among them; {variant} may be "
                 "in images alone"
@@ -145,6 +165,10 @@ class Source(Section):
             StreetsegError: it is missing or invalid, or cannot be numbered by ``ids``.
         """
         labels = LabelSpace.load(self.label_space, self._folder)
+        if self.ids and all(pair.format for pair in self.pairs):
+            raise StreetsegError(
+                f"{self._name}: ids has no effect on files with a format, whose labels have names"
+            )
         if self.ids and labels.encoding != "ids":
             raise StreetsegError(
                 f"{self._name}: ids has no effect on the label space '{labels.name}', whose label "
@@ -201,6 +225,8 @@ class Source(Section):
                 labelled = image in by_image and by_image[image].label.exists()
                 if image not in by_image or (frame.label in label_files and not labelled):
                     by_image[image] = frame
+            if pair.format and FORMATS[pair.format].many:
+                continue  # which images it names is known when it is read
             for values in labels.keys() - {_of_label(values) for values in images}:
                 image = _path(root, pair.images, (*values, ("variant", "*")))
                 without_image.setdefault(image, self._frame(pair, values, image, labels[values]))
@@ -233,7 +259,7 @@ class Source(Section):
             name += f"_{placeholders[part]}" if part in placeholders else ""
         split = pair.split or placeholders.get("split", "")
         condition = placeholders.get("condition", pair.condition)
-        return Frame(name, split, city, image, label, condition)
+        return Frame(name, split, city, image, label, condition, pair.format)
 
     def _split(self, frames: list[Frame]) -> list[Frame]:
         assigned = [frame for frame in frames if frame.split]
@@ -249,13 +275,14 @@ class Source(Section):
                 f"{', '.join(sorted(cities))}"
             )
         for city, members in cities.items():
-            labels = list(dict.fromkeys(frame.label for frame in members))
+            labels = list(dict.fromkeys(frame.annotation for frame in members))
             held_out = len(labels) if city in self.val_cities else 0
             if not self.val_cities and len(labels) > 1:
                 held_out = min(max(1, round(self.val_share * len(labels))), len(labels) - 1)
             val = set(labels[len(labels) - held_out :])
             assigned += [
-                replace(frame, split="val" if frame.label in val else "train") for frame in members
+                replace(frame, split="val" if frame.annotation in val else "train")
+                for frame in members
             ]
         return assigned
 
@@ -282,9 +309,11 @@ def refuse_incomplete(frames: Iterable[Frame]) -> None:
         incomplete = [frame for frame in frames if not getattr(frame, missing).exists()]
         if incomplete:
             first, more = incomplete[0], len(incomplete) - 1
+            folder = getattr(first, missing).parent
             raise StreetsegError(
-                f"{getattr(first, present)} has no {missing} in {getattr(first, missing).parent}"
-                f"{f' (and {more} more)' if more else ''}: add it, or set prepare.on_error=skip"
+                f"{getattr(first, present)} has no {missing} in {folder}"
+                f"{f' (and {more} more)' if more else ''}: "
+                f"{regions_export(folder) or 'add it, or set prepare.on_error=skip'}"
             )
 
 
@@ -352,7 +381,7 @@ def _refuse_duplicate_names(frames: Iterable[Frame]) -> None:
     for frame in frames:
         other = by_name.setdefault(frame.name, frame)
         if other is not frame:
-            part = "{variant}" if other.label == frame.label else "{city}"
+            part = "{variant}" if other.annotation == frame.annotation else "{city}"
             raise StreetsegError(
                 f"{other.image} and {frame.image} are both named '{frame.name}': write {part} in "
                 f"the pattern of images{'' if part == '{variant}' else ' and labels'} for the part "

@@ -14,6 +14,7 @@ import torch
 
 from streetseg.config.params import Params, Train
 from streetseg.core.sampling import evenly_spaced
+from streetseg.data.annotated import attach_pictures
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.prepare import write_dataset
 from streetseg.data.sources import SPLITS, load_source
@@ -75,8 +76,9 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Surv
         StreetsegError: there is no source, or none of the sampled frames can be used.
     """
     source = load_source(params.data.source, params.data.target)
-    all_frames, unused = source.find_with_unused(params.data.root)
     root = params.data.root
+    found, unused = source.find_with_unused(root)
+    all_frames, _ = attach_pictures(found, root)
     missing = [
         path.relative_to(root).as_posix()
         for frame in all_frames

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from streetseg.core.errors import StreetsegError
-from streetseg.data.frames import ids_in
+from streetseg.data.label_files import ids_in
 from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.data.numbering import Ids, Numbering, numbering, recognize, refuse_improbable
 from streetseg.images.decode import decode_ids, read_image

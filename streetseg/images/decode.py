@@ -65,9 +65,16 @@ def decode_ids(data: bytes) -> np.ndarray:
         with Image.open(BytesIO(header.data if header else data), formats=LOSSLESS) as image:
             if image.info.get("compression") in LOSSY_TIFF:
                 raise BadImageError(LOSSY_REASON.format("a lossy TIFF"))
-            mode, ids = image.mode, np.array(image, np.uint8)
+            mode, values = image.mode, np.array(image)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
         raise BadImageError("cannot be decoded") from None
+    if mode == "I;16":  # some tools store ids so, which is no loss
+        if (largest := int(values.max(initial=0))) > 255:
+            raise BadImageError(
+                f"holds the value {largest}, where ids of 0 to 255 are expected, not instances"
+            )
+        mode = "L"
+    ids = values.astype(np.uint8)
     if mode in ("1", "L") and (depth := png_depth(data)) in (1, 2, 4):
         ids = ids if mode == "1" else ids // (255 // (2**depth - 1))  # Pillow scales them to 255
     elif mode not in ("L", "P"):
@@ -105,6 +112,21 @@ def decode_deep_red(data: bytes) -> np.ndarray:
     if red.max() > 255:
         raise BadImageError(f"holds {red.max()} in its red channel, where ids end at 255")
     return _upright(red.astype(np.uint8), header.orientation)
+
+
+def decode_mask(data: bytes) -> np.ndarray:
+    """Decode a PNG of one mask to bool[H, W]: where alpha, or else any channel, is not 0.
+
+    Raises:
+        BadImageError: truncated, damaged, or no PNG.
+    """
+    if image_format(data) != "PNG":
+        raise BadImageError("is no PNG")
+    header = read_header(data, MAX_PIXELS)
+    pixels = _decode(header.data, cv2.IMREAD_UNCHANGED)
+    if pixels.ndim == 3:
+        pixels = pixels[..., 3] if pixels.shape[2] == 4 else pixels.max(axis=2)
+    return np.not_equal(pixels, 0)
 
 
 def refuse_lossy(data: bytes) -> None:

@@ -49,8 +49,8 @@ SIGNATURES = {
 LOSSY = ("JPEG", "WEBP", "HEIC", "HEIF", "AVIF", "JPEG 2000", "JPEG 2000 codestream", "JPEG XL")
 """Formats that change pixels, or may have changed them: WebP, AVIF and others do either."""
 
-PNG_GRAY, PNG_RGB, PNG_PALETTE = 0, 2, 3
-PNG_CHANNELS = {PNG_GRAY: 1, PNG_RGB: 3, PNG_PALETTE: 1, 4: 2, 6: 4}
+PNG_GRAY, PNG_RGB, PNG_PALETTE, PNG_RGBA = 0, 2, 3, 6
+PNG_CHANNELS = {PNG_GRAY: 1, PNG_RGB: 3, PNG_PALETTE: 1, 4: 2, PNG_RGBA: 4}
 """Channels of each colour type, PNG specification, section 11.2.1."""
 
 EXIF = b"Exif\0\0"

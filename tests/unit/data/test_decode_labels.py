@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from streetseg.core.errors import StreetsegError
-from streetseg.data.frames import decode_labels
+from streetseg.data.label_files import decode_labels
 from streetseg.data.labels import LabelSpace
 from streetseg.data_quality.explore import sampled
 from streetseg.evaluation.masks import score_folders

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from streetseg.data.dataset import PreparedDataset
-from streetseg.data.frames import ids_in, perceptual_hash
+from streetseg.data.frames import perceptual_hash
+from streetseg.data.label_files import ids_in
 from streetseg.data.prepare import prepare
 from streetseg.images.resize import resize_rgb
 from tests.support.cityscapes_layout import put, small_recipe

@@ -14,7 +14,7 @@ from PIL import Image
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.labels import IGNORE, LabelSpace
-from streetseg.data.numbering import better_numberings, numbering, read_label_colors
+from streetseg.data.numbering import better_numberings, listed_numbering, numbering
 from streetseg.data_quality.explore import sampled
 from streetseg.images.encode import encode_palette_png, encode_png
 from tests.support import source_layouts as layouts
@@ -214,20 +214,20 @@ def test_a_listing_that_does_not_fit_is_refused(tmp_path: Path, text: str, said:
     path = tmp_path / "label_colors.txt"
     path.write_text(text)
     with pytest.raises(StreetsegError, match=f"{path} {said}"):
-        read_label_colors(path, SPACE)
+        listed_numbering(path, SPACE)
 
 
 def test_a_listing_without_colours_counts_from_one(tmp_path: Path) -> None:
     path = tmp_path / "label_colors.txt"
     path.write_text(" road\n car\n traffic light\n")
-    meaning = read_label_colors(path, SPACE)
+    meaning = listed_numbering(path, SPACE)
     assert np.flatnonzero(meaning.defined).tolist() == [0, 1, 2, 3]
     assert meaning.label_ids[:4].tolist() == [0, 7, 26, 19]
 
 
 def test_the_ids_of_cityscapes_itself_may_be_listed(tmp_path: Path) -> None:
     path = listing(tmp_path / "label_colors.txt", [label.name for label in SPACE.labels])
-    meaning = read_label_colors(path, SPACE)
+    meaning = listed_numbering(path, SPACE)
     assert meaning.label_ids[:35].tolist() == [*range(34), IGNORE]  # the last is license plate
 
 

@@ -248,5 +248,5 @@ def test_undefined_ids_of_all_frames_are_in_one_line_with_the_way_out(tmp_path: 
     layouts.write(root / "masks/south/frame_7.png", layouts.filled([8, 34, 40]))
     said = error_of(lambda: prepared(layouts.own(tmp_path / "recipe"), root))
     assert "north/frame_2.png holds label id 40, which the label space 'mine' does not" in said
-    assert "in all, 2 of 20 label images hold label ids 34, 40: add them to the labels" in said
+    assert "in all, 2 of 20 frames hold label ids 34, 40: add them to the labels" in said
     assert "fix or remove" not in said

@@ -1,0 +1,108 @@
+"""Reading JSON and XML of other tools: one clear line for anything that is not as expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from streetseg.core.errors import StreetsegError
+
+Tree = TypeVar("Tree")
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Pixels = Annotated[int, Field(ge=1, le=100_000)]
+"""A width or height."""
+
+KEYS = {
+    "COCO": {"images", "annotations", "categories"},
+    "Cityscapes polygons": {"imgHeight", "imgWidth", "objects"},
+    "labelme": {"shapes"},
+    "Supervisely": {"size", "objects"},
+}
+"""Keys by which the JSON files of tools are known."""
+LABEL_STUDIO = "Label Studio"
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class _DoctypeError(Exception):
+    """An XML file declares a document type, which could declare entities."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; StreetsegError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
+
+
+def parse_json(data: bytes, adapter: TypeAdapter[Tree], path: Path, kind: str) -> Tree:
+    """The typed content of a JSON file of a kind such as ``COCO``.
+
+    Raises:
+        StreetsegError: it is no JSON, or not of this kind: where, and what is wrong.
+    """
+    try:
+        return adapter.validate_json(data.removeprefix(BYTE_ORDER_MARK))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            reason = first["ctx"]["error"]
+            raise StreetsegError(
+                f"{path} is not valid JSON ({reason}): export or copy it again"
+            ) from None
+        where = ".".join(map(str, first["loc"]))
+        reason = f"'{where}': {first['msg'].lower()}" if where else first["msg"].lower()
+        looks = json_kind(data)
+        other = f"; it looks like one of {looks}" if looks not in ("", kind) else ""
+        raise StreetsegError(f"{path} is not a label file of {kind}: {reason}{other}") from None
+
+
+def json_kind(data: bytes) -> str:
+    """The tool whose JSON this is by its keys; empty if it is not known."""
+    tree = from_json(data.removeprefix(BYTE_ORDER_MARK))
+    if isinstance(tree, list):
+        return LABEL_STUDIO if tree and isinstance(tree[0], dict) and "id" in tree[0] else ""
+    keys = tree.keys() if isinstance(tree, dict) else set()
+    return next((kind for kind, needed in KEYS.items() if needed <= keys), "")
+
+
+def parse_xml(data: bytes, path: Path) -> ElementTree.Element:
+    """The root of an XML file; StreetsegError if it is damaged or declares a document type.
+
+    Without a document type there are no entities, so none can be expanded or fetched.
+    """
+    builder, parser = ElementTree.TreeBuilder(), expat.ParserCreate()
+
+    def refuse_doctype(*_: Any) -> None:
+        raise _DoctypeError
+
+    parser.buffer_text = True
+    parser.StartDoctypeDeclHandler = refuse_doctype
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    try:
+        parser.Parse(data, True)
+        return builder.close()
+    except _DoctypeError:
+        raise StreetsegError(
+            f"{path} declares a document type, which no annotation tool writes: it is not read"
+        ) from None
+    except (expat.ExpatError, ValueError) as error:  # ValueError: an unknown text encoding
+        raise StreetsegError(
+            f"{path} is not valid XML ({error}): export or copy it again"
+        ) from None
+
+
+def points(coordinates: Any) -> np.ndarray:
+    """Pairs, or numbers in turn, as float64[n, 2]; an odd last number is left out."""
+    flat = np.asarray(coordinates, np.float64).ravel()
+    return flat[: flat.size // 2 * 2].reshape(-1, 2)

@@ -1,0 +1,194 @@
+"""Shapes drawn to label ids, by the rasteriser of the tool that made them.
+
+``pillow``: Pillow's polygons, as the scripts of Cityscapes and IDD draw them.
+``labelme``: Pillow with outlines, as labelme draws: edges are inside.
+``pycocotools``: COCO's, also Datumaro's and CVAT's: on a raster of a fifth of a pixel, right and
+lower edges are outside.
+``opencv``: fillPoly on whole pixels, as Supervisely draws: edges are inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from streetseg.data.annotations.masks import CocoString, Mask, RunLengths
+from streetseg.data.annotations.shapes import Ellipse, Geometry, Line, Polygon, Rectangle
+from streetseg.images.errors import BadImageError
+
+Rasterizer = Literal["pillow", "labelme", "pycocotools", "opencv"]
+
+MAX_COORDINATE = 100_000
+"""Pixels; rasterisers count in 32 bits and walk along every edge."""
+
+Drawn = Sequence[tuple[Geometry, int]]
+"""Geometries and the label ids to draw them with; later ones cover earlier ones."""
+
+Span = tuple[int, int]
+
+
+def rasterize(
+    drawn: Drawn, size: tuple[int, int], blank: int, rasterizer: Rasterizer
+) -> np.ndarray:
+    """Draw to label ids uint8[height, width], which are ``blank`` where nothing is drawn.
+
+    Raises:
+        BadImageError: a point lies far outside, or a mask is damaged or of another size.
+    """
+    draw = {"pillow": _pillow, "labelme": _labelme, "opencv": _opencv}.get(rasterizer)
+    return draw(drawn, size, blank) if draw else CocoDrawing(drawn, size).paint(blank)
+
+
+def _pillow(drawn: Drawn, size: tuple[int, int], blank: int, outline: bool = False) -> np.ndarray:
+    image = Image.new("L", size[::-1], blank)
+    canvas = ImageDraw.Draw(image)
+    for geometry, value in drawn:
+        edge = value if outline else None
+        match geometry:
+            case Polygon(rings):
+                for ring in rings:
+                    canvas.polygon(_checked(ring).ravel().tolist(), fill=value, outline=edge)
+            case Rectangle():
+                corners = _checked(geometry.ring)
+                canvas.rectangle(
+                    [*corners.min(axis=0), *corners.max(axis=0)], fill=value, outline=edge
+                )
+            case Ellipse(x, y, across, down):
+                box = _checked(np.array([(x - across, y - down), (x + across, y + down)]))
+                canvas.ellipse(box.ravel().tolist(), fill=value, outline=edge)
+            case Line(points, width):
+                canvas.line(_checked(points).ravel().tolist(), fill=value, width=width)
+            case _:
+                mask, x, y = _decoded(geometry, size)
+                image.paste(value, (x, y), Image.fromarray(mask))
+    return np.array(image)
+
+
+def _labelme(drawn: Drawn, size: tuple[int, int], blank: int) -> np.ndarray:
+    return _pillow(drawn, size, blank, outline=True)
+
+
+def _opencv(drawn: Drawn, size: tuple[int, int], blank: int) -> np.ndarray:
+    ids = np.full(size, blank, np.uint8)
+    for geometry, value in drawn:
+        mask = np.zeros(size, np.uint8)
+        match geometry:
+            case Polygon(rings, holes):
+                cv2.fillPoly(mask, [_whole(ring) for ring in rings], 1)
+                if holes:
+                    cv2.fillPoly(mask, [_whole(ring) for ring in holes], 0)
+            case Rectangle():
+                first, _, last, _ = _whole(geometry.ring).tolist()
+                cv2.rectangle(mask, first, last, 1, cv2.FILLED)
+            case _:
+                pixels, x, y = _decoded(geometry, size)
+                _paste(mask, pixels, x, y, 1)
+        ids[mask == 1] = value
+    return ids
+
+
+class CocoDrawing:
+    """Geometries on COCO's raster, to be painted in any order."""
+
+    def __init__(self, drawn: Drawn, size: tuple[int, int]) -> None:
+        """Find the pixels of each; BadImageError as :func:`rasterize`."""
+        self._size = size
+        self._layers: list[tuple[Callable[[np.ndarray, int], None], int]] = [
+            (self._layer(geometry), value) for geometry, value in drawn
+        ]
+
+    def paint(self, blank: int, backwards: bool = False) -> np.ndarray:
+        """Label ids uint8[height, width]; ``backwards`` the first covers the others."""
+        height, width = self._size
+        columns = np.full((width, height), blank, np.uint8)
+        for paint, value in self._layers[::-1] if backwards else self._layers:
+            paint(columns, value)
+        return np.ascontiguousarray(columns.T)
+
+    def _layer(self, geometry: Geometry) -> Callable[[np.ndarray, int], None]:
+        height, width = self._size
+        match geometry:
+            case Polygon(rings):
+                spans = [span for ring in rings for span in _coco_spans(ring, height, width)]
+            case Rectangle():
+                spans = _coco_spans(geometry.ring, height, width)
+            case CocoString() | RunLengths(by_columns=True):
+                runs = geometry.runs() if isinstance(geometry, CocoString) else geometry
+                _refuse_other_size(runs, self._size)
+                spans = _spans(runs.checked_counts)
+            case Ellipse(x, y, across, down, rotation):
+                center, radii = _whole(np.array([(x, y), (across, down)])).tolist()
+                mask = np.zeros(self._size, np.uint8)
+                cv2.ellipse(mask, center, radii, rotation, 0, 360, 1, cv2.FILLED)
+                return _paster(mask == 1, 0, 0)
+            case _:
+                return _paster(*_decoded(geometry, self._size))
+        return _span_painter(spans)
+
+
+def _span_painter(spans: Iterable[Span]) -> Callable[[np.ndarray, int], None]:
+    def paint(columns: np.ndarray, value: int) -> None:
+        flat = columns.reshape(-1)
+        for start, end in spans:
+            flat[start:end] = value
+
+    return paint
+
+
+def _paster(mask: np.ndarray, x: int, y: int) -> Callable[[np.ndarray, int], None]:
+    return lambda columns, value: _paste(columns.T, mask, x, y, value)
+
+
+def _paste(ids: np.ndarray, mask: np.ndarray, x: int, y: int, value: int) -> None:
+    region = ids[y : y + mask.shape[0], x : x + mask.shape[1]]
+    region[mask] = value
+
+
+def _coco_spans(ring: np.ndarray, height: int, width: int) -> list[Span]:
+    """The pixels of a ring, counted column by column, as spans."""
+    from pycocotools import mask as coco
+
+    from streetseg.data.annotations.masks import decode_coco_counts
+
+    (encoded,) = coco.frPyObjects([_checked(ring).ravel().tolist()], height, width)
+    return _spans(decode_coco_counts(encoded["counts"]))
+
+
+def _spans(counts: np.ndarray) -> list[Span]:
+    ends = counts.cumsum().tolist()
+    return list(zip(ends[0::2], ends[1::2], strict=False))
+
+
+def _decoded(geometry: Geometry, size: tuple[int, int]) -> tuple[np.ndarray, int, int]:
+    """The pixels of a mask, bool[h, w], and its upper left corner."""
+    assert isinstance(geometry, Mask), geometry
+    if isinstance(geometry, CocoString):
+        geometry = geometry.runs()
+    pixels, x, y = geometry.decode(), geometry.x, geometry.y
+    if x < 0 or y < 0 or y + pixels.shape[0] > size[0] or x + pixels.shape[1] > size[1]:
+        raise BadImageError(
+            f"holds a mask of {pixels.shape[1]}x{pixels.shape[0]} at ({x}, {y}), which is not "
+            f"inside the image of {size[1]}x{size[0]}"
+        )
+    return pixels, x, y
+
+
+def _refuse_other_size(runs: RunLengths, size: tuple[int, int]) -> None:
+    if (runs.height, runs.width) != size:
+        raise BadImageError(
+            f"holds a mask of {runs.width}x{runs.height} in an image of {size[1]}x{size[0]}"
+        )
+
+
+def _checked(points: np.ndarray) -> np.ndarray:
+    if not (np.abs(points) <= MAX_COORDINATE).all():  # also NaN
+        raise BadImageError(f"holds a point more than {MAX_COORDINATE} pixels outside")
+    return points
+
+
+def _whole(points: np.ndarray) -> np.ndarray:
+    return np.round(_checked(points)).astype(np.int32)

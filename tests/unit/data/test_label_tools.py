@@ -1,0 +1,275 @@
+"""One drawing as real label tools exported it: read to its truth masks, or refused with a reason.
+
+The exports and what is in each are described in tests/data/label_tools/README.md.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streetseg.core.errors import StreetsegError
+from streetseg.data.dataset import PreparedDataset
+from streetseg.images.decode import decode_ids
+from tests.support import source_layouts as layouts
+
+EXPORTS = Path(__file__).parents[2] / "data" / "label_tools"
+BY_Z_ORDER, BY_LIST = "datumaro-truth/by_z_order", "datumaro-truth/by_list_order"
+LABELS = {
+    "name": "drawn",
+    "categories": [
+        {"name": "rest", "color": [0, 0, 0]},
+        {"name": "things", "color": [200, 0, 0]},
+    ],
+    "labels": [
+        {"id": 0, "name": "background", "category": "rest"},
+        {"id": 1, "name": "road", "category": "things", "color": [128, 64, 128]},
+        {"id": 2, "name": "Car", "category": "things", "color": [0, 0, 142]},
+        {"id": 3, "name": "person", "category": "things", "color": [220, 20, 60]},
+        {"id": 4, "name": "building", "category": "things", "color": [70, 70, 70]},
+    ],
+}
+IMAGES = "images/{name}.png"
+STUDIO = "label-studio"
+
+
+def exported(folder: Path, name: str) -> Path:
+    """A copy of an export, with the pictures beside it where it has none."""
+    shutil.copytree(EXPORTS / name, folder)
+    if not [*folder.glob("images/*")]:
+        shutil.copytree(EXPORTS / "datumaro-cvat/images", folder / "images", dirs_exist_ok=True)
+    return folder
+
+
+def prepared(root: Path, images: str, labels: str, **more: Any) -> PreparedDataset:
+    """The dataset of an export, all of it val, whose label ids are kept."""
+    settings = {key: more.pop(key) for key in ("format",) if key in more}
+    pairs = layouts.pair(images, labels, split="val", **settings)
+    source = layouts.own(root.parent / "recipe", pairs, LABELS)
+    return layouts.prepared(source, root, **more)
+
+
+def differing(dataset: PreparedDataset, truth: str) -> dict[str, int]:
+    """The number of pixels of each picture that are not those of its truth."""
+    return {
+        name: int(
+            (
+                dataset.label_ids(row)
+                != decode_ids((EXPORTS / truth / f"{name[-9:]}.png").read_bytes())
+            ).sum()
+        )
+        for row, name in enumerate(dataset.index["frame"])
+    }
+
+
+READ = {
+    "datumaro-cvat": (IMAGES, "train.xml", "cvat", BY_Z_ORDER),
+    "datumaro-coco": (
+        "images/train/{name}.png",
+        "annotations/instances_train.json",
+        "coco",
+        "datumaro-coco/truth_pycocotools",
+    ),
+    "datumaro-coco-polygons": (
+        "images/train/{name}.png",
+        "annotations/instances_train.json",
+        "coco",
+        "datumaro-coco-polygons/truth_pycocotools",
+    ),
+    "datumaro-coco-from-cityscapes": (
+        IMAGES,
+        "annotations/instances_train.json",
+        "coco",
+        BY_Z_ORDER,
+    ),
+    "datumaro-coco-panoptic": (
+        "images/train/{name}.png",
+        "annotations/panoptic_train.json",
+        "coco",
+        BY_LIST,
+    ),
+    "labelme-json": ("{name}.png", "{name}.json", "labelme", "labelme-label-png/class"),
+    "labelme-label-png": (IMAGES, "class/{name}.png", None, "labelme-label-png/class"),
+    "label-studio-json": (IMAGES, "project.json", STUDIO, BY_LIST),
+    "label-studio-brush-json": (IMAGES, "project.json", STUDIO, "label-studio-brush-truth"),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_an_export_is_read_to_its_truth(name: str, tmp_path: Path) -> None:
+    images, labels, format, truth = READ[name]
+    settings = {"format": format} if format else {}
+    dataset = prepared(exported(tmp_path / name, name), images, labels, **settings)
+    assert differing(dataset, truth) == {"street_01": 0, "street_02": 0, "street_03": 0}
+
+
+MASKS = {
+    "datumaro-cityscapes": (
+        "leftImg8bit/train/{name}_leftImg8bit.png",
+        "gtFine/train/{name}_gtFine_labelIds.png",
+    ),
+    "datumaro-voc-segmentation": ("JPEGImages/{name}.png", "SegmentationClass/{name}.png"),
+    "datumaro-camvid": ("train/{name}.png", "trainannot/{name}.png"),
+    "datumaro-camvid-index": ("train/{name}.png", "trainannot/{name}.png"),
+    "datumaro-kitti-segmentation": ("train/image_2/{name}.png", "train/semantic/{name}.png"),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_exported_masks_are_read_by_the_listing_beside_them(name: str, tmp_path: Path) -> None:
+    root = exported(tmp_path / name, name)
+    with pytest.raises(StreetsegError, match=r"street_03.*png has no label in .*: add it, or set"):
+        prepared(root, *MASKS[name])
+    dataset = prepared(root, *MASKS[name], prepare__on_error="skip")
+    assert differing(dataset, BY_Z_ORDER) == {"street_01": 0, "street_02": 0}
+    assert len(dataset.skipped) == 1
+
+
+@pytest.mark.parametrize("masks", ["semantic_rgb", "SegmentationClass"])
+def test_colours_mean_the_names_of_the_export(masks: str, tmp_path: Path) -> None:
+    """Not those of the label space: here the colours of road and building are exchanged."""
+    name = {"semantic_rgb": "datumaro-kitti-segmentation"}.get(masks, "datumaro-voc-segmentation")
+    root = exported(tmp_path / name, name)
+    images = MASKS[name][0]
+    (listing,) = [*root.glob("label_colors.txt"), *root.glob("labelmap.txt")]
+    text = listing.read_text()
+    exchanged = text.replace("road", "?").replace("building", "road").replace("?", "building")
+    listing.write_text(exchanged)
+    labels = str(next(root.rglob(f"{masks}/*")).relative_to(root)).replace("street_01", "{name}")
+    labels = labels.replace("street_02", "{name}")
+    dataset = prepared(root, images, labels, prepare__on_error="skip")
+    truth = decode_ids((EXPORTS / BY_Z_ORDER / "street_02.png").read_bytes())
+    exchange = np.array([0, 4, 2, 3, 1])
+    row = dataset.index["frame"].tolist().index("street_02")
+    np.testing.assert_array_equal(dataset.label_ids(row), exchange[truth])
+
+
+REFUSED = {
+    "datumaro-labelme": (
+        "Images/train/{name}.png",
+        "Annotations/train/{name}.xml",
+        None,
+        "the XML of the old LabelMe is not read: export CVAT or COCO",
+    ),
+    "datumaro-yolo-ultralytics": (
+        IMAGES,
+        "labels/train/{name}.txt",
+        None,
+        "as YOLO's, whose exports leave out brush regions, masks or even polygons: export",
+    ),
+    "label-studio-yolo": (IMAGES, "labels/{name}.txt", None, "as YOLO's, whose exports leave out"),
+    "label-studio-traps-yolo": (IMAGES, "labels/{name}.txt", None, "as YOLO's"),
+    "label-studio-browser-yolo": (IMAGES, "labels/{name}.txt", None, "as YOLO's"),
+    "label-studio-json-min": (IMAGES, "project.json", STUDIO, "the order in which .* is lost: exp"),
+    "label-studio-traps-json-min": (IMAGES, "project.json", STUDIO, "JSON_MIN.*: export JSON"),
+    "label-studio-coco": (IMAGES, "result.json", "coco", "leaves out .* brush .*: export JSON"),
+    "label-studio-brush-to-coco": (IMAGES, "result_coco.json", "coco", "Label Studio's COCO"),
+    "label-studio-traps-coco": (IMAGES, "result.json", "coco", "Label Studio's COCO"),
+    "label-studio-browser-coco": (
+        "images/{name}.jpg",
+        "result.json",
+        "coco",
+        "turned by Exif: export JSON",
+    ),
+    "label-studio-browser-brush-to-coco": (IMAGES, "result_coco.json", "coco", "Label Studio's"),
+    "label-studio-brush-numpy": (IMAGES, "{name}.npy", None, "one file a region .*: export JSON"),
+    "label-studio-brush-png": (
+        IMAGES,
+        "{name}.png",
+        None,
+        "brush regions of Label Studio, one a file, which tell neither .*: export JSON",
+    ),
+    "label-studio-browser-brush-png": (IMAGES, "{name}.png", None, "brush regions of Label Studio"),
+    "label-studio-traps-brush-png": (IMAGES, "{name}.png", None, "brush regions of Label Studio"),
+    "label-studio-traps-json": (
+        IMAGES,
+        "project.json",
+        STUDIO,
+        r"street_01.png task 31 of Label Studio has 2 annotations: .* \(and 2 more\): mend",
+    ),
+    "label-studio-traps-json-all-tasks": (IMAGES, "project.json", STUDIO, "has 2 annotations"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_export_that_has_lost_something_is_refused_with_the_way_out(
+    name: str, tmp_path: Path
+) -> None:
+    images, labels, format, reason = REFUSED[name]
+    settings = {"format": format} if format else {}
+    root = exported(tmp_path / name, name)
+    with pytest.raises(StreetsegError, match=reason) as caught:
+        prepared(root, images, labels, **settings)
+    assert "\n" not in str(caught.value)
+    assert not Path(f"{root}-prepared").exists()
+
+
+def test_every_export_is_tried() -> None:
+    folders = {path.name for path in EXPORTS.iterdir() if path.is_dir()}
+    elsewhere = {"label-studio-browser-json", "datumaro-truth", "label-studio-brush-truth"}
+    assert folders - elsewhere == {*READ, *MASKS, *REFUSED}
+
+
+def test_what_an_export_has_lost_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("datumaro-coco-polygons", "datumaro-coco-from-cityscapes"):
+        images, labels, format, _ = READ[name]
+        dataset = prepared(exported(tmp_path / name, name), images, labels, format=format)
+    said = capsys.readouterr().err
+    assert "1 polygons repeat their first point, as outlines of masks do: holes are lost" in said
+    assert "3 annotation ids occur more than once; annotations were taken by their image" in said
+    assert dataset.shapes == {"read:mask": 7, "empty pictures": 1}
+
+
+def test_shapes_are_counted_by_kind_and_kept(tmp_path: Path) -> None:
+    images, labels, format, _ = READ["datumaro-coco"]
+    root = exported(tmp_path / "coco", "datumaro-coco")
+    dataset = prepared(root, images, labels, format=format)
+    assert dataset.shapes == {
+        "dropped:box without an outline": 1,
+        "empty pictures": 1,
+        "pixels by order": 665,
+        "read:mask": 1,
+        "read:polygon": 6,
+    }
+    assert dataset.shape_summary.startswith(
+        "shapes read: 1x mask, 6x polygon; shapes dropped: 1x box without an outline; pictures "
+        "without a shape: 1; pixels whose label hangs on the order in the file"
+    )
+    assert "shapes" not in dataset.index.columns
+
+
+def test_skipped_tasks_and_those_of_two_annotators_are_left_out_if_wanted(tmp_path: Path) -> None:
+    root = exported(tmp_path / "traps", "label-studio-traps-json-all-tasks")
+    path = root / "project.json"
+    path.write_text(path.read_text().replace('"ground_truth":false', '"ground_truth":true', 1))
+    dataset = prepared(root, IMAGES, "project.json", format=STUDIO, prepare__on_error="skip")
+    assert differing(dataset, BY_LIST) == {"street_01": 0}
+    assert dataset.skipped["error"].str.extract("(task .*)")[0].tolist() == [
+        "task 32 of Label Studio was skipped",
+        "task 33 of Label Studio has no annotation",
+    ]
+
+
+def test_a_picture_turned_by_exif_is_read_as_it_is_shown(tmp_path: Path) -> None:
+    root = tmp_path / "browser"
+    shutil.copytree(EXPORTS / "label-studio-browser-json", root)
+    shutil.copytree(EXPORTS / "label-studio-browser-coco/images", root / "images")
+    dataset = prepared(root, "images/{name}.jpg", "project.json", format=STUDIO)
+    assert dataset.index[["height", "width"]].to_numpy().tolist() == [[96, 64], [64, 96]]
+    road = [int((dataset.label_ids(row) == 1).sum()) for row in (0, 1)]
+    assert 111 in road  # of plain.jpg: half opaque pixels of its stroke, by Label Studio's PNG
+    turned, plain = (decode_alpha(number) for number in (44, 43))
+    for row, alpha in ((0, turned), (1, plain)):
+        ids = dataset.label_ids(row)
+        np.testing.assert_array_equal((ids == 1) | (ids == 2), (alpha >= 128) | (ids == 2))
+
+
+def decode_alpha(task: int) -> np.ndarray:
+    (path,) = (EXPORTS / "label-studio-browser-brush-png").glob(f"task-{task}-*.png")
+    return decode_ids(path.read_bytes())
