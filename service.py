@@ -18,8 +18,7 @@ from bentoml.exceptions import BentoMLConfigException
 
 from streetseg.config.params import load_params
 from streetseg.core.errors import StreetsegError
-from streetseg.core.proxies import bypass_proxies_for_loopback
-from streetseg.core.telemetry import disable_telemetry
+from streetseg.core.program import set_up_environment
 from streetseg.serving.access_log import AccessLogMiddleware, set_up_logging
 from streetseg.serving.app import PATHS, UPLOADS, create_app
 from streetseg.serving.auth import bearer_tokens
@@ -30,8 +29,7 @@ from streetseg.serving.upload_guard import UploadMiddleware
 
 HERE = Path(__file__).resolve().parent
 
-disable_telemetry()
-bypass_proxies_for_loopback()
+set_up_environment()
 try:
     PARAMS = load_params(
         Path(os.environ.get("STREETSEG_PARAMS") or HERE / "params.yaml"),

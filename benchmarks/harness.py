@@ -17,8 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from streetseg.core.program import set_up_environment
 from streetseg.core.provenance import REPOSITORY, git_revision
-from streetseg.core.telemetry import disable_telemetry
 from streetseg.synth import write_cityscapes
 
 COLUMNS = {
@@ -39,7 +39,7 @@ HOLDS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt}
 
 OUT = REPOSITORY / "outputs" / "bench"
 
-disable_telemetry()
+set_up_environment()
 
 
 @dataclass(frozen=True)

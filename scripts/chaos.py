@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 from streetseg.config.params import Params, load_params
+from streetseg.core.program import set_up_environment
 from streetseg.core.provenance import REPOSITORY
-from streetseg.core.telemetry import disable_telemetry
 from streetseg.data.dataset import data_version
 from streetseg.inference.artifact import weights_sha256
 from streetseg.registry.promotion import history
@@ -159,7 +159,7 @@ STAGES = [
 
 def main() -> None:
     """Run all stages; status 1 if a killed one ends otherwise than an undisturbed one."""
-    disable_telemetry()
+    set_up_environment()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="how often each stage is killed")
     parser.add_argument("--seed", type=int, default=0)

@@ -34,9 +34,8 @@ from streetseg.core.errors import (
     StreetsegError,
     exit_on_error,
 )
+from streetseg.core.program import set_up_environment
 from streetseg.core.provenance import REPOSITORY, git_revision
-from streetseg.core.proxies import bypass_proxies_for_loopback
-from streetseg.core.telemetry import disable_telemetry
 from streetseg.data.sources import load_source
 from streetseg.data.versions import locked_version
 from streetseg.images.decode import read_image
@@ -56,8 +55,7 @@ SERVE = ["bentoml", "serve", "service:StreetSegmenter", "--host", "127.0.0.1", "
 
 def main() -> None:
     """Run the demo; status 1 with one clear line where something is wrong."""
-    disable_telemetry()
-    bypass_proxies_for_loopback()
+    set_up_environment()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a folder in the Cityscapes layout")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")

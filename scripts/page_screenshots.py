@@ -17,6 +17,7 @@ from playwright.sync_api import Browser
 
 from scripts.chromium import PICTURES, chromium, write_pictures
 from streetseg.core.errors import StreetsegError, exit_on_error
+from streetseg.core.program import set_up_environment
 
 STEPS = 63
 """Of brightness in a channel: nobody misses the others, and the files are a third smaller."""
@@ -46,6 +47,7 @@ VIEWS = (
 
 def main() -> None:
     """Take every image; status 1 with one clear line where something is missing."""
+    set_up_environment()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:3000", help="where the service listens")
     parser.add_argument("--out", type=Path, default=PICTURES)

@@ -24,8 +24,8 @@ from scripts.chromium import PICTURES, chromium, write_pictures
 from scripts.servers import running
 from streetseg.config.params import Registry
 from streetseg.core.errors import StreetsegError, exit_on_error, one_line
+from streetseg.core.program import set_up_environment
 from streetseg.core.provenance import REPOSITORY
-from streetseg.core.telemetry import disable_telemetry
 from streetseg.registry.versions import CHAMPION, find
 from streetseg.tracking.store import connect, sqlite_path, translate_errors
 
@@ -74,7 +74,7 @@ class Page:
 
 def main() -> None:
     """Take every screenshot; status 1 with one clear line if something is missing."""
-    disable_telemetry()
+    set_up_environment()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", default=STORE, help="an SQLite store with the runs of two demos")
     parser.add_argument("--out", type=Path, default=PICTURES)

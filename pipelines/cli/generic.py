@@ -23,8 +23,7 @@ from pipelines.pods import PipelineFactory, no_pods
 from streetseg.cli.option_groups import option_groups
 from streetseg.config.params import PARAMS, load_recipe, parse_overrides
 from streetseg.core.errors import StreetsegError, did_you_mean, exit_on_error
-from streetseg.core.proxies import bypass_proxies_for_loopback
-from streetseg.core.telemetry import disable_telemetry
+from streetseg.core.program import set_up_environment
 
 Inputs = Annotated[
     list[str] | None,
@@ -38,8 +37,7 @@ def main(factory: PipelineFactory) -> None:
     Args:
         factory: makes the pipeline.
     """
-    disable_telemetry()
-    bypass_proxies_for_loopback()
+    set_up_environment()
     with exit_on_error():
         commands(factory)()
 

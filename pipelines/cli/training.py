@@ -17,8 +17,7 @@ from pipelines.compile import compile_pipeline, read_cluster
 from pipelines.pods import PipelineFactory, no_pods
 from streetseg.config.params import PARAMS, parse_overrides
 from streetseg.core.errors import StreetsegError, exit_on_error
-from streetseg.core.proxies import bypass_proxies_for_loopback
-from streetseg.core.telemetry import disable_telemetry
+from streetseg.core.program import set_up_environment
 
 
 class Runner(StrEnum):
@@ -135,7 +134,6 @@ def main(training: PipelineFactory, scheduled: PipelineFactory) -> None:
         training: makes the training pipeline; takes a ``job`` too, a :class:`TrainJobSpec`.
         scheduled: makes the pipeline of ``schedule``.
     """
-    disable_telemetry()
-    bypass_proxies_for_loopback()
+    set_up_environment()
     with exit_on_error():
         app(obj=kubeflow.Pipelines(training, scheduled))

@@ -4,15 +4,13 @@
 from streetseg.cli import data, training, models, media, registry  # noqa: F401  # isort: skip
 from streetseg.cli.options import app
 from streetseg.core.errors import exit_on_error
-from streetseg.core.proxies import bypass_proxies_for_loopback
-from streetseg.core.telemetry import disable_telemetry
+from streetseg.core.program import set_up_environment
 
 __all__ = ["app", "main"]
 
 
 def main() -> None:
     """Run the command line: status 0 done, 1 failed with one clear line, 2 wrong usage."""
-    disable_telemetry()
-    bypass_proxies_for_loopback()
+    set_up_environment()
     with exit_on_error():
         app()
