@@ -14,7 +14,7 @@ from streetseg.core.errors import StreetsegError
 from streetseg.core.progress import track
 from streetseg.data.labels import LabelSpace
 from streetseg.data.numbering import Ids
-from streetseg.evaluation.id_masks import IdMasks
+from streetseg.evaluation.mask_reader import IdMasks
 from streetseg.images.decode import decode_instances, read_image
 from streetseg.metrics.confusion import (
     Scores,

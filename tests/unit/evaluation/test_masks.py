@@ -111,6 +111,21 @@ def test_ids_of_another_numbering_are_never_scored_in_silence(
     assert "\n" not in str(refused.value)
 
 
+def test_masks_of_few_ids_are_scored_with_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = np.where(SPACE.category_of == SPACE.category_id("vehicle"), 7, 0).astype(np.uint8)
+    folders = write(tmp_path, looked_up(table))
+    found = score_folders(*folders, SPACE)
+    assert found.scores.iou["vehicle"] == 0
+    told = capsys.readouterr().err
+    assert f"warning: the predictions in {folders[0]} hold the ids 0, 7, which are read as" in told
+    assert "may be category or train ids: say which by --ids label or --ids category\n" in told
+    assert score_folders(*folders, SPACE, "category").scores.iou["vehicle"] > 0.3
+    assert score_folders(*folders, SPACE, "label").to_dict() == found.to_dict()
+    assert capsys.readouterr().err.count("warning") == 0
+
+
 def test_label_ids_that_look_otherwise_are_scored_if_stated(tmp_path: Path) -> None:
     few = np.arange(256, dtype=np.uint8) % 8
     found = score_folders(*write(tmp_path, looked_up(few), looked_up(few)), SPACE, "label", "label")
