@@ -6,6 +6,7 @@ says otherwise. Values that fit another numbering better are refused, not guesse
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -99,12 +100,18 @@ def recognize(data: bytes, path: Path, root: Path, labels: LabelSpace) -> Number
         StreetsegError: a listing is unusable or names a label that is not defined.
     """
     if listing := find_listing(path, root):
-        return listed_numbering(listing, labels)
+        return _listed_numbering(listing, listing.stat().st_mtime_ns, labels)
     palette = png_palette(data)
     if palette is None:
         return None
     numberings = [*other_numberings(labels), numbering(labels, "label")]
     return next((each for each in numberings if each.shown_by(palette)), None)
+
+
+@lru_cache(maxsize=8)
+def _listed_numbering(path: Path, modified_ns: int, labels: LabelSpace) -> Numbering:
+    """:func:`listed_numbering`, read once for all label images of an export."""
+    return listed_numbering(path, labels)
 
 
 def listed_numbering(path: Path, labels: LabelSpace) -> Numbering:
@@ -156,18 +163,43 @@ def better_numberings(values: np.ndarray, labels: LabelSpace) -> list[Ids]:
     ]
 
 
-def refuse_improbable(values: np.ndarray, labels: LabelSpace, masks: str, setting: str) -> None:
+def refuse_improbable(
+    values: np.ndarray, labels: LabelSpace, masks: str, setting: str, min_ids: int = 1
+) -> None:
     """Raise StreetsegError if ``values``, bool[256] of those that occur, are no likely label ids.
+
+    Ids that may be label ids or others get a warning on standard error, and so do improbable ones
+    if they are fewer than ``min_ids``, which are no evidence.
 
     ``masks`` names the label images; ``setting`` states a numbering, such as ``--ids {}``.
     """
-    if better := better_numberings(values, labels):
+    better = better_numberings(values, labels)
+    if better and np.count_nonzero(values) >= min_ids:
         raise StreetsegError(
             f"{masks} hold the ids {_ranges(values)}, more likely {better[0]} ids than label ids "
             f"of '{labels.name}': say which by {setting.format(better[0])} or "
             f"{setting.format('label')}; an export of a label tool needs its {LABEL_COLORS} beside "
             "it"
         )
+    if others := _read_otherwise(values, labels):
+        print(
+            f"warning: {masks} hold the ids {_ranges(values)}, which are read as label ids of "
+            f"'{labels.name}' and may be {' or '.join(others)} ids: say which by "
+            f"{setting.format('label')} or {setting.format(others[0])}",
+            file=sys.stderr,
+        )
+
+
+def _read_otherwise(values: np.ndarray, labels: LabelSpace) -> list[str]:
+    """The numberings in which ``values``, bool[256], show other categories than as label ids.
+
+    None if they show all categories as label ids, as in a label space without void.
+    """
+    shown = labels.category_of[values]
+    if _count_categories(shown) == len(labels.categories):
+        return []
+    explained = explained_otherwise(values, labels)
+    return [each.name for each in explained if (each.categories(labels)[values] != shown).any()]
 
 
 def _count_categories(categories: np.ndarray) -> int:

@@ -155,8 +155,7 @@ def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) 
         masks = f"the label images of {split} in {root}"
         if others := recognized - {"label"}:
             print(f"{masks} are numbered by {', '.join(sorted(others))}", file=sys.stderr)
-        if np.count_nonzero(values) >= MIN_IDS:
-            refuse_improbable(values, labels, masks, "'ids: {}' in data.source")
+        refuse_improbable(values, labels, masks, "'ids: {}' in data.source", MIN_IDS)
 
 
 def _all_undefined(

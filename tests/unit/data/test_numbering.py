@@ -12,9 +12,16 @@ import pytest
 from PIL import Image
 
 from streetseg.core.errors import StreetsegError
+from streetseg.data import numbering as numbering_of_data
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.labels import IGNORE, LabelSpace
-from streetseg.data.numbering import better_numberings, listed_numbering, numbering
+from streetseg.data.numbering import (
+    better_numberings,
+    listed_numbering,
+    numbering,
+    recognize,
+    refuse_improbable,
+)
 from streetseg.data_quality.explore import sampled
 from streetseg.images.encode import encode_palette_png, encode_png
 from tests.support import source_layouts as layouts
@@ -191,6 +198,17 @@ def test_the_nearest_listing_counts(source: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_listing_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = listing(tmp_path / "label_colors.txt", NAMES)
+    read, reader = [], numbering_of_data.listed_numbering
+    monkeypatch.setattr(
+        numbering_of_data, "listed_numbering", lambda *of: read.append(of) or reader(*of)
+    )
+    found = [recognize(b"", tmp_path / f"{number}.png", tmp_path, SPACE) for number in range(3)]
+    assert found[0] is found[1] is found[2]
+    assert read == [(path, SPACE)]
+
+
 def test_a_changed_listing_prepares_again(source: Path, tmp_path: Path) -> None:
     exported(source, NAMES)
     before = listing(source / "label_colors.txt", NAMES)
@@ -271,10 +289,53 @@ def test_ids_of_cityscapes_fit_one_numbering_best(ids: list[int], better: list[s
     assert better_numberings(values, SPACE)[: len(better) or None] == better
 
 
+@pytest.mark.parametrize(
+    ("ids", "others"),
+    [
+        ([0, 7], "category or train ids: say which by --ids label or --ids category"),
+        ([7], "category or train ids"),
+        ([1, 2], "category or train ids"),
+        ([7, 11, 17], "train ids: say which by --ids label or --ids train"),
+        ([7, 21], None),
+        (range(34), None),
+        ([], None),
+    ],
+)
+def test_ids_that_may_be_others_are_told(
+    ids: list[int], others: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = np.zeros(256, bool)
+    values[list(ids)] = True
+    refuse_improbable(values, SPACE, "the masks", "--ids {}", min_ids=3)
+    told = capsys.readouterr().err
+    if others is None:
+        assert told == ""
+    else:
+        assert told.startswith("warning: the masks hold the ids ")
+        assert f"read as label ids of 'cityscapes' and may be {others}" in told
+        assert told.count("\n") == 1
+
+
+def test_labels_of_few_ids_are_prepared_with_a_word(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = np.where(SPACE.category_of == 1, 7, 0).astype(np.uint8)
+    dataset = layouts.prepared("cityscapes", renumbered(source, few))
+    assert dataset.category_pixels(dataset.rows("val"))[1] > 0
+    told = capsys.readouterr().err
+    for split in ("train", "val"):
+        masks = f"warning: the label images of {split} in {source} hold the ids 0, 7, which are"
+        assert f"{masks} read as label ids of 'cityscapes' and may be category or train ids" in told
+
+
 @pytest.mark.parametrize("name", ["bdd100k-drivable", "bdd100k-drivable-2018", "kitti-road"])
-def test_a_space_in_which_each_label_is_a_category_is_never_doubted(name: str) -> None:
+def test_a_space_in_which_each_label_is_a_category_is_never_doubted(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     space = LabelSpace.load(name)
     assert better_numberings(space.known, space) == []
+    refuse_improbable(space.known, space, "the masks", "--ids {}")
+    assert capsys.readouterr().err == ""
 
 
 def test_categories_of_carla_are_no_tags() -> None:
