@@ -30,6 +30,7 @@ from streetseg.images.headers import (
     PNG_PALETTE,
     PNG_RGB,
     PNG_RGBA,
+    image_format,
     png_color_type,
     png_depth,
 )
@@ -205,6 +206,8 @@ def decode_labels(data: bytes, labels: LabelSpace) -> np.ndarray:
     if labels.encoding == "ids":
         return decode_ids(data)
     refuse_lossy(data)
+    if image_format(data) not in ("PNG", None):
+        raise BadImageError(f"is no PNG, as labels with the encoding {labels.encoding} are")
     if png_depth(data) == 16:
         if labels.encoding == "red":
             return decode_deep_red(data)

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import kornia_rs.io
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from streetseg.core.errors import StreetsegError
 from streetseg.images.errors import BadImageError
@@ -55,7 +55,8 @@ def decode_ids(data: bytes) -> np.ndarray:
     """Decode an image of ids to upright uint8[H, W]: a pixel's value, or palette index, is its id.
 
     Raises:
-        BadImageError: truncated, not an image, of a lossy format, or not one 8-bit channel.
+        BadImageError: truncated, not an image, of a lossy format, not one 8-bit channel, or a TIFF
+            or PGM whose values Pillow would scale.
     """
     refuse_lossy(data)
     header = _header_if_supported(data)
@@ -65,6 +66,8 @@ def decode_ids(data: bytes) -> np.ndarray:
         with Image.open(BytesIO(header.data if header else data), formats=LOSSLESS) as image:
             if image.info.get("compression") in LOSSY_TIFF:
                 raise BadImageError(LOSSY_REASON.format("a lossy TIFF"))
+            if image.format != "PNG" and _is_scaled(image):
+                raise BadImageError("holds shades of gray, not its ids: save it as an 8-bit PNG")
             mode, values = image.mode, np.array(image)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
         raise BadImageError("cannot be decoded") from None
@@ -82,6 +85,17 @@ def decode_ids(data: bytes) -> np.ndarray:
             f"has {mode} pixels, where one channel of 8-bit ids, or a palette, is expected"
         )
     return _upright(ids, header.orientation if header else 1)
+
+
+def _is_scaled(image: ImageFile.ImageFile) -> bool:
+    """Whether Pillow will not read the stored values, but shades of gray from 0 to 255.
+
+    So it does for TIFF of less than 8 bits or with white as 0, and for PGM with another maximum.
+    """
+    for codec, _, _, arguments in image.tile[:1]:
+        mode, *options = arguments if isinstance(arguments, tuple) else (arguments,)
+        return str(mode).startswith("L;") or (codec.startswith("ppm") and options != [255])
+    return False
 
 
 def decode_instances(data: bytes) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from pathlib import Path
 
@@ -164,3 +165,51 @@ def test_ids_are_turned_as_their_exif_says(mode: str) -> None:
         stored.putpalette([*range(240)])
     data = encode(stored.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif(6))
     np.testing.assert_array_equal(decode_ids(data), IDS)
+
+
+def tiff(bits: int, white_is_zero: bool, data: bytes) -> bytes:
+    """A gray TIFF of 8 x 4 pixels (TIFF 6.0, section 3)."""
+    tags = {256: 8, 257: 4, 258: bits, 259: 1, 262: int(not white_is_zero)}
+    tags |= {273: 8 + 2 + 9 * 12 + 4, 277: 1, 278: 4, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
+
+
+NUMBERS = np.arange(32, dtype=np.uint8).reshape(4, 8) % 4
+PLAIN = " ".join(map(str, NUMBERS.ravel())).encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        tiff(8, False, NUMBERS.tobytes()),
+        b"P5 8 4 255\n" + NUMBERS.tobytes(),
+        b"P2 8 4 255\n" + PLAIN,
+    ],
+    ids=["TIFF", "PGM", "PGM as text"],
+)
+def test_gray_of_eight_bits_holds_ids(data: bytes) -> None:
+    np.testing.assert_array_equal(decode_ids(data), NUMBERS)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        tiff(4, False, (NUMBERS[:, ::2] << 4 | NUMBERS[:, 1::2]).tobytes()),
+        tiff(8, True, NUMBERS.tobytes()),
+        b"P5 8 4 3\n" + NUMBERS.tobytes(),
+        b"P2 8 4 3\n" + PLAIN,
+    ],
+    ids=["TIFF of 4 bits", "TIFF with white as 0", "PGM up to 3", "PGM as text up to 3"],
+)
+def test_gray_that_pillow_would_scale_is_refused(data: bytes) -> None:
+    with pytest.raises(BadImageError, match="holds shades of gray, not its ids: save"):
+        decode_ids(data)
+
+
+@pytest.mark.parametrize("encoding", ["colors", "red"])
+def test_colours_are_in_a_png_alone(encoding: str) -> None:
+    space = LabelSpace.from_dict({**FEW, "encoding": encoding})
+    data = encode(Image.new("RGB", (4, 4), (3, 60, 70)), "TIFF")
+    with pytest.raises(BadImageError, match=f"is no PNG, as labels with the encoding {encoding}"):
+        decode_labels(data, space)
