@@ -31,7 +31,8 @@ def open_prepared(params: Params, same_size: bool = True) -> PreparedDataset:
 
     Compared are the file, ``name:``, patterns and label space of the source, and ``prepare.size``
     unless ``same_size`` is False. If frames are in ``data.root``, some of them are compared by
-    their hashes; a warning tells of frames that came, went or changed since.
+    their hashes; a warning tells of frames that came, went or changed since, or that nothing could
+    be compared.
 
     Raises:
         StreetsegError: there is no dataset, or it was made of another source or at another size.
@@ -45,12 +46,15 @@ def open_prepared(params: Params, same_size: bool = True) -> PreparedDataset:
             "'streetseg prepare' with the same settings, or name another data.prepared"
         )
     if Path(source).suffix in (".yaml", ".yml") and not Path(params.data.source).exists():
+        _tell(_not_compared(dataset, f"{params.data.source} is not on this machine"))
         return dataset
     layout = load_source(params.data.source, params.data.target)
     if difference := _definition_difference(dataset, layout, params):
         raise _other_source(dataset, difference)
     if params.data.root.is_dir():
         _compare_frames(dataset, layout, params.data.root)
+    else:
+        _tell(_not_compared(dataset, f"data.root = {params.data.root} is not on this machine"))
     return dataset
 
 
@@ -68,8 +72,9 @@ def _compare_frames(dataset: PreparedDataset, layout: Source, root: Path) -> Non
     """Refuse a dataset of another folder's frames, and warn if those of ``root`` have changed."""
     try:
         frames = layout.find(root)
-    except StreetsegError:
-        return  # a folder without the frames, as in a clone
+    except StreetsegError as error:  # a folder without the frames, as in a clone
+        _tell(_not_compared(dataset, str(error)))
+        return
     here = {frame.image.relative_to(root).as_posix(): frame for frame in frames}
     changes = _Changes(here, dataset.label_files, root)
     index = dataset.index[dataset.index["image"].isin(here.keys())]
@@ -90,14 +95,22 @@ def _compare_frames(dataset: PreparedDataset, layout: Source, root: Path) -> Non
     if recorded_elsewhere or not len(index) or len(changed_in_sample) == len(sample):
         of = f" of {dataset.name}" if dataset.name else ""
         raise _other_source(dataset, f"it was made of other frames{of} than those in {root}")
+    told = ", ".join(f"{count} frames {what}" for what, count in counts.items() if count)
+    first = f" (such as {changed[0]})" if changed else ""
+    _tell(
+        f"warning: {root} is not as it was when {dataset.path} was made: at least {told}{first}: "
+        "'streetseg prepare' takes that over"
+    )
+
+
+def _not_compared(dataset: PreparedDataset, why: str) -> str:
+    return f"{dataset.path}, of {dataset.origin}, is taken as it is: {why}"
+
+
+def _tell(line: str) -> None:
+    """Print a line on standard error, in one process of a training."""
     if os.environ.get("RANK", "0") == "0":
-        told = ", ".join(f"{count} frames {what}" for what, count in counts.items() if count)
-        first = f" (such as {changed[0]})" if changed else ""
-        print(
-            f"warning: {root} is not as it was when {dataset.path} was made: at least {told}"
-            f"{first}: 'streetseg prepare' takes that over",
-            file=sys.stderr,
-        )
+        print(line, file=sys.stderr)
 
 
 def _other_source(dataset: PreparedDataset, difference: str) -> StreetsegError:

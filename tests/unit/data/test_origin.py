@@ -94,13 +94,28 @@ def test_label_images_edited_since_are_told(
     assert "'streetseg prepare' takes that over" in told
 
 
-def test_a_copy_elsewhere_and_no_frames_at_all_are_no_other_source(
+def test_a_copy_elsewhere_is_no_other_source(
     params: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(params.data.root, tmp_path / "elsewhere")
     open_prepared(params.override({"data.root": str(tmp_path / "elsewhere")}))
-    open_prepared(params.override({"data.root": "nowhere", "data.source": "pod/source.yaml"}))
     assert capsys.readouterr().err == ""
+
+
+def test_what_is_not_here_to_compare_with_is_told(
+    params: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for settings, why in (
+        ({"data.source": "pod/source.yaml"}, "pod/source.yaml is not on this machine"),
+        ({"data.root": "nowhere"}, "data.root = nowhere is not on this machine"),
+        ({"data.root": str(tmp_path / "empty")}, f"{tmp_path}/empty holds no "),
+    ):
+        open_prepared(params.override(settings))
+        told = capsys.readouterr().err
+        taken = f"{params.data.prepared}, of munich (source.yaml), is taken as it is: {why}"
+        assert told.startswith(taken)
+        assert told.count("\n") == 1
 
 
 def test_an_absolute_root_does_not_change_the_data_version(params: Params, tmp_path: Path) -> None:
