@@ -30,7 +30,7 @@ def evaluate(
     from streetseg.data.dataset import PreparedDataset
     from streetseg.evaluation.evaluate import evaluate as evaluate_model
     from streetseg.registry.champion import find_champion
-    from streetseg.tracking.results import record_evaluation, record_scoring
+    from streetseg.tracking.results import record_scores, record_scoring
 
     params = Params.model_validate(settings)
     folder = Path(evaluation.path)
@@ -41,7 +41,7 @@ def evaluate(
         if registered := model.metadata.get("registered"):
             record_scoring(params.registry, registered, scored, folder)
         else:
-            record_evaluation(params.registry, scored, folder, Path(model.path))
+            record_scores(params.registry, scored, folder, Path(model.path))
     for name, value in scored.headline().items():
         metrics.log_metric(name, value)
     scores = scored.scores

@@ -28,7 +28,7 @@ def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown])
     with exit_on_error():
         scored = read_evaluation(Path(evaluation.path))
         judgement = judge(scored, params.gate)
-        record_verdict(params.registry, scored.run_id, judgement)
+        record_verdict(params.registry, scored, judgement)
     Path(verdict.path).write_text(judgement.to_markdown())
     print(judgement.to_markdown())
     Outcome = namedtuple("Outcome", ["passed", "reasons"])

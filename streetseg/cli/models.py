@@ -52,7 +52,7 @@ def gate(
     verdict = judge(scored, settings.gate)
     print(json.dumps(verdict.to_dict(), indent=1) if as_json else verdict.to_markdown())
     try:
-        record_verdict(settings.registry, scored.run_id, verdict, scored.data_version)
+        record_verdict(settings.registry, scored, verdict)
     except StreetsegError as error:
         print(f"warning: {error}", file=sys.stderr)
     if not verdict.passed and settings.gate.fail_on_gate:
@@ -173,7 +173,7 @@ def ask(
     source: Annotated[Path, typer.Argument(help="Folder with images.")],
     destination: Annotated[Path, typer.Argument(help="Folder for the masks; not inside it.")],
     url: Annotated[str, typer.Option(help="URL of the service.")] = "http://127.0.0.1:3000",
-    parallel: Annotated[int, typer.Option(min=1, help="Images sent at a time.")] = 4,
+    parallel: Annotated[int, typer.Option(min=1, max=100, help="Images sent at a time.")] = 4,
     as_json: AsJson = False,
 ) -> None:
     """Send every PNG, JPEG and WebP below a folder to a running service; needs no model.

@@ -97,10 +97,12 @@ def register(
             f"the evaluation is of run {evaluation.run_id}, the model in {artifact} of run "
             f"{run_id}: run 'streetseg evaluate' first"
         )
-    if evaluation.data_version != config["data_version"]:
+    on_its_data = evaluation.data_version == config["data_version"]
+    if not on_its_data:
         print(
             f"warning: the model was scored on data version {evaluation.data_version} and trained "
-            f"on {config['data_version']}: the tag scored_on of the version says so",
+            f"on {config['data_version']}: the version says so by its tag scored_on, its run keeps "
+            "its own scores",
             file=sys.stderr,
         )
     again = f"the model is kept in {artifact}: run 'streetseg register' again once this is fixed"
@@ -128,7 +130,8 @@ def register(
         if not versions:
             tags = _score_tags(artifact, evaluation, verdict, int8)
             for key, value in tags.items():
-                client.set_tag(run.info.run_id, key, value)
+                if on_its_data:
+                    client.set_tag(run.info.run_id, key, value)
             store = f"{run.info.artifact_uri} of {redact(client.tracking_uri)}"
             failure = f"cannot store files in {store}, nothing is registered"
             with translate_errors(failure, again):

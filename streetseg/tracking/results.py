@@ -98,35 +98,31 @@ def record_scoring(
     return run.info.run_id
 
 
-def record_verdict(
-    params: Registry, run_id: str, verdict: Verdict, data_version: str | None = None
-) -> None:
-    """Add the gate's verdict to the run that trained the model, in place of an earlier one.
+def record_verdict(params: Registry, evaluation: Evaluation, verdict: Verdict) -> None:
+    """Record a verdict in the run that trained the model, in place of an earlier one.
 
     The files ``gate/verdict.json`` and ``gate/verdict.md`` come before the tags: a run with the tag
     ``gate`` has the files too. Without that run, or one in its place, a warning on standard error
     says that the verdict is not recorded.
 
-    Args:
-        data_version: that of the evaluation; the verdict is recorded only if the run has it too.
-            None for the one of the run.
-
     Raises:
-        StreetsegError: the store does not answer, or the evaluation is on another data version.
+        StreetsegError: the store does not answer, or the evaluation is on another data version than
+            the run; nothing is recorded then.
     """
     client, tags = connect(params), verdict.tags()
+    run_id, data_version = evaluation.run_id, evaluation.data_version
     with translate_errors(f"cannot record the verdict on run {run_id}"):
-        recorded_in = active_run(client, params, run_id)
-        if recorded_in is None:
+        run = active_run(client, params, run_id)
+        if run is None:
             print(
                 f"warning: the verdict is not recorded: {redact(client.tracking_uri)} has no run "
                 f"{run_id} (any more); 'streetseg evaluate' opens one in its place",
                 file=sys.stderr,
             )
             return
-        run_id = recorded_in
-        trained_on = client.get_run(run_id).data.tags.get("data_version")
-        if data_version and trained_on and data_version != trained_on:
+        run_id, recorded = run.info.run_id, run.data.tags
+        trained_on = recorded.get("data_version")
+        if trained_on and data_version != trained_on:
             raise StreetsegError(
                 f"the verdict is not recorded on run {run_id}: it is on data version "
                 f"{data_version}, the model was trained on {trained_on}"
@@ -134,7 +130,7 @@ def record_verdict(
         content = json.dumps(verdict.to_dict(), indent=1) + "\n"
         client.log_text(run_id, content, "gate/verdict.json")
         client.log_text(run_id, verdict.to_markdown(), "gate/verdict.md")
-        for key in client.get_run(run_id).data.tags:
+        for key in recorded:
             if (key == "gate" or key.startswith("gate_")) and key not in tags:
                 client.delete_tag(run_id, key)
         for key, value in tags.items():

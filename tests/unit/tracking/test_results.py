@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from kfp.dsl import Artifact
 
+import components.gate
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
 from streetseg.evaluation.gate import judge
 from streetseg.evaluation.result import read_evaluation
+from streetseg.registry.register import register
 from streetseg.tracking.results import record_scores, record_verdict
 from streetseg.tracking.store import connect
 from tests.conftest import Trained
@@ -33,5 +38,42 @@ def test_scores_and_verdicts_on_other_data_leave_those_of_the_training(
     assert run.data.tags["scored_on"] == "4567.dir"
     verdict = judge(other, params.gate)
     with pytest.raises(StreetsegError, match=r"it is on data version 4567.dir, the model was tr"):
-        record_verdict(params.registry, trained.run_id, verdict, other.data_version)
+        record_verdict(params.registry, other, verdict)
     assert client.get_run(trained.run_id).data.to_dictionary() == before.to_dictionary()
+
+
+def test_the_gate_of_the_pipeline_refuses_scores_on_other_data(
+    params: Params, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scored = read_evaluation(trained.evaluation)
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    content = scored.to_dict() | {"data_version": "4567.dir", "champion": None}
+    (folder / "evaluation.json").write_text(json.dumps(content))
+    client = connect(params.registry)
+    before = client.get_run(trained.run_id).data.to_dictionary()
+    with pytest.raises(SystemExit) as ended:
+        components.gate.gate.python_func(
+            evaluation=Artifact(uri=str(folder)),
+            settings=params.to_dict(),
+            verdict=Artifact(uri=str(tmp_path / "verdict.md")),
+        )
+    assert "it is on data version 4567.dir, the model was trained on" in str(ended.value)
+    assert client.get_run(trained.run_id).data.to_dictionary() == before
+
+
+def test_a_version_scored_on_other_data_leaves_the_tags_of_its_run(
+    params: Params, trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = params.override({"registry.model_name": "scored-elsewhere"})
+    scored = replace(read_evaluation(trained.evaluation), data_version="4567.dir")
+    client = connect(params.registry)
+    before = client.get_run(trained.run_id).data.tags
+    verdict = replace(judge(scored, other.gate), compared_with="version 77")
+    version = register(trained.artifact, scored, verdict, other)
+    assert "scored on data version 4567.dir and trained on" in capsys.readouterr().err
+    assert version.tags["scored_on"] == "4567.dir"
+    assert version.tags["gate_compared_with"] == "version 77"
+    after = client.get_run(trained.run_id).data.tags
+    assert after.get("gate_compared_with") == before.get("gate_compared_with")
+    assert after.get("miou") == before.get("miou")
