@@ -149,7 +149,7 @@ def trace(
     if as_json:
         print(json.dumps(result.to_dict() | ({} if frames is None else {"files": frames})))
         return
-    print_table(_table_of_trace(result))
+    print_table(_table_of_trace(result, settings.data.repository))
     for frame in frames or []:
         print(f"{frame['split']}/{frame['city']}  {frame['image']}  {frame['label']}")
 
@@ -198,9 +198,10 @@ def _source(run: TracedRun) -> str | None:
     return f"{run.source_name} ({run.source})"
 
 
-def _table_of_trace(trace: Trace) -> Table:
+def _table_of_trace(trace: Trace, repository: str) -> Table:
     from rich.markup import escape
 
+    from streetseg.core.credentials import redact
     from streetseg.core.terminal import table_of
 
     table = table_of("", "")
@@ -224,6 +225,9 @@ def _table_of_trace(trace: Trace) -> Table:
     for commit in trace.commits:
         origin = f"data.source {commit.source}, data.root {commit.root}"
         cell = f"commit {commit.commit[:10]} of {commit.date}, {commit.subject}: {origin}"
+        table.add_row("dvc.lock", escape(cell))
+    if trace.data_version and not trace.commits:
+        cell = f"in no commit of {redact(repository)}: data.repository names another repository"
         table.add_row("dvc.lock", escape(cell))
     if trace.names:
         table.add_row("", escape(f"branches and tags: {', '.join(trace.names)}"))

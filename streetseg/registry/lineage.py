@@ -24,8 +24,16 @@ from streetseg.data.versions import (
 )
 from streetseg.inference.artifact import read_config
 from streetseg.registry.versions import ModelVersion, download_version, find, find_uri, search
-from streetseg.tracking.read import MIN_PREFIX_LENGTH, choose, find_run, runs_of, search_runs
+from streetseg.tracking.read import (
+    MIN_PREFIX_LENGTH,
+    choose,
+    find_run,
+    refuse_deleted,
+    runs_of,
+    search_runs,
+)
 from streetseg.tracking.store import connect, is_reference, translate_errors
+from streetseg.tracking.training_runs import ORIGINAL_RUN
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -94,12 +102,20 @@ def trace(params: Params, subject: str) -> Trace:
             return _trace_version(find(client, model, subject), client, params)
         if RUN_ID.fullmatch(subject):
             run_id, run = subject, find_run(client, subject)
-        elif runs := runs_of(client, params.registry):
+        else:
+            runs = runs_of(client, params.registry)
+            refuse_deleted(client, params.registry, subject, runs)
+            if not runs:
+                raise StreetsegError(f"'{subject}' is no version, alias, run or data version here")
             run = choose(subject, runs)
             run_id = run.info.run_id
-        else:
-            raise StreetsegError(f"'{subject}' is no version, alias, run or data version here")
-        versions = search(client, f"run_id = '{run_id}'")
+        versions = [
+            version
+            for origin in ("run_id", f"tags.{ORIGINAL_RUN}")
+            for version in search(client, f"{origin} = '{run_id}'")
+        ]
+        if run is None and versions:  # another may have taken its place
+            run = find_run(client, versions[0].run_id)
         if run is None and not versions:
             raise StreetsegError(
                 f"{redact(client.tracking_uri)} knows run {run_id} neither as a run nor as that of "

@@ -15,7 +15,12 @@ from streetseg.config.params import Registry
 from streetseg.config.renamed import RENAMED
 from streetseg.core.credentials import redact
 from streetseg.core.errors import NoRegistryError, StreetsegError
-from streetseg.tracking.store import connect, find_experiment, translate_errors
+from streetseg.tracking.store import (
+    connect,
+    find_experiment,
+    restore_command,
+    translate_errors,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -75,6 +80,8 @@ def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> lis
     client = connect(params)
     with translate_errors(f"cannot read the runs of the experiment '{params.experiment}'"):
         runs = runs_of(client, params)
+        for name in names:
+            refuse_deleted(client, params, name, runs)
         if not runs:
             raise StreetsegError(
                 f"the experiment '{params.experiment}' has no runs in "
@@ -154,9 +161,7 @@ def choose(text: str, runs: Sequence[Run]) -> Run:
     Raises:
         StreetsegError: it matches no run, or several.
     """
-    named = [run for run in runs if text in (run.info.run_id, run.info.run_name)][:1]
-    with_prefix = [run for run in runs if run.info.run_id.startswith(text)]
-    matching = named or (with_prefix if len(text) >= MIN_PREFIX_LENGTH else [])
+    matching = _matching(text, runs)
     if len(matching) == 1:
         return matching[0]
     if matching:
@@ -171,23 +176,48 @@ def choose(text: str, runs: Sequence[Run]) -> Run:
     )
 
 
-def runs_of(client: MlflowClient, params: Registry) -> list[Run]:
+def _matching(text: str, runs: Sequence[Run]) -> list[Run]:
+    named = [run for run in runs if text in (run.info.run_id, run.info.run_name)][:1]
+    with_prefix = [run for run in runs if run.info.run_id.startswith(text)]
+    return named or (with_prefix if len(text) >= MIN_PREFIX_LENGTH else [])
+
+
+def refuse_deleted(client: MlflowClient, params: Registry, text: str, runs: Sequence[Run]) -> None:
+    """Raise a StreetsegError with the way back if ``text`` names a deleted run, none of ``runs``.
+
+    It is an id, the beginning of one, or a name, as in :func:`choose`.
+    """
+    if _matching(text, runs):
+        return
+    for run in _matching(text, runs_of(client, params, deleted=True)):
+        restore = restore_command(client, f"runs restore --run-id {run.info.run_id}")
+        raise StreetsegError(f"run {run.info.run_id} is deleted: bring it back with {restore}")
+
+
+def runs_of(client: MlflowClient, params: Registry, deleted: bool = False) -> list[Run]:
     """The runs of ``params.experiment``, the newest first; none if there is no such experiment.
 
     Raises:
         StreetsegError: the experiment is deleted.
     """
     experiment = find_experiment(client, params)
-    return list(search_runs(client, [experiment.experiment_id])) if experiment else []
+    if experiment is None:
+        return []
+    return list(search_runs(client, [experiment.experiment_id], deleted=deleted))
 
 
 def search_runs(
-    client: MlflowClient, experiments: list[str], filter_string: str = ""
+    client: MlflowClient, experiments: list[str], filter_string: str = "", deleted: bool = False
 ) -> Iterator[Run]:
     """Runs of experiments, by id, that match a filter in MLflow's syntax, the newest first."""
+    from mlflow.entities import ViewType
+
+    view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
     order, token = ["attributes.start_time DESC"], None
     while True:
-        page = client.search_runs(experiments, filter_string, order_by=order, page_token=token)
+        page = client.search_runs(
+            experiments, filter_string, view, order_by=order, page_token=token
+        )
         yield from page
         token = page.token
         if not token:

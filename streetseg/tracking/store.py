@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from streetseg.config.params import Registry
 from streetseg.core.credentials import redact
 from streetseg.core.errors import NoRegistryError, StreetsegError, one_line
-from streetseg.core.proxies import through_proxy
+from streetseg.core.proxies import bypass_proxies_for_loopback, through_proxy
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +25,10 @@ SQLITE = re.compile(
     r"(?P<before>sqlite(\+\w+)?:///(file:)?)(?P<file>[^?]+)(?P<options>(\?.*)?)", re.DOTALL
 )
 ADVICE = "set MLFLOW_TRACKING_URI"
+PROXY_ADVICE = (
+    "name an http:// proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or list the host in NO_PROXY; "
+    "for SOCKS, pip install 'requests[socks]'"
+)
 
 
 def store_of(params: Registry) -> str:
@@ -85,6 +89,7 @@ def connect(params: Registry, create: bool = False) -> MlflowClient:
 
     if redact(uri) != uri:  # MLflow prints the address of a run, with the password
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    bypass_proxies_for_loopback()
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks
     try:
         if database:
@@ -117,13 +122,18 @@ def find_experiment(client: MlflowClient, params: Registry) -> Experiment | None
     """
     experiment = client.get_experiment_by_name(params.experiment)
     if experiment and experiment.lifecycle_stage == "deleted":
-        store, number = redact(client.tracking_uri), experiment.experiment_id
+        back = f"experiments restore --experiment-id {experiment.experiment_id}"
         raise StreetsegError(
-            f"the experiment '{params.experiment}' in {store} is deleted: bring it back with "
-            f"'MLFLOW_TRACKING_URI={store} mlflow experiments restore --experiment-id {number}', "
-            "or set registry.experiment to another name"
+            f"the experiment '{params.experiment}' in {redact(client.tracking_uri)} is deleted: "
+            f"bring it back with {restore_command(client, back)}, or set registry.experiment to "
+            "another name"
         )
     return experiment
+
+
+def restore_command(client: MlflowClient, command: str) -> str:
+    """A command of MLflow's that brings back what was deleted from a store, in quotes."""
+    return f"'MLFLOW_TRACKING_URI={redact(client.tracking_uri)} mlflow {command}'"
 
 
 def experiment_id(client: MlflowClient, params: Registry) -> str:
@@ -152,8 +162,9 @@ def translate_errors(what: str, advice: str = "") -> Iterator[None]:
         why = reason(error, 300)
         if _is_unanswered(error):
             store = mlflow.get_tracking_uri()
-            why = f"cannot reach the MLflow store {redact(store)}{through_proxy(store)}: {why}"
-            advice = advice or ADVICE
+            proxy = through_proxy(store)
+            why = f"cannot reach the MLflow store {redact(store)}{proxy}: {why}"
+            advice = advice or (PROXY_ADVICE if proxy else ADVICE)
         raise StreetsegError(": ".join(filter(None, (redact(what), why, advice)))) from None
 
 
@@ -171,7 +182,12 @@ def reason(error: Exception, longest: int = 200) -> str:
 
 
 def _is_unanswered(error: Exception) -> bool:
-    import requests
+    from requests import exceptions
 
-    cause = error.__cause__ or error.__context__
-    return isinstance(cause, (requests.ConnectionError, requests.Timeout))
+    kinds = (
+        exceptions.ConnectionError,
+        exceptions.Timeout,
+        exceptions.InvalidSchema,  # a SOCKS proxy
+        exceptions.InvalidProxyURL,
+    )
+    return isinstance(error, kinds) or isinstance(error.__cause__ or error.__context__, kinds)

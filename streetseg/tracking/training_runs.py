@@ -11,17 +11,18 @@ from streetseg.config.params import Registry
 from streetseg.core.credentials import redact
 from streetseg.inference.artifact import read_config
 from streetseg.tracking.read import find_run, search_runs
-from streetseg.tracking.store import experiment_id, find_experiment
+from streetseg.tracking.store import experiment_id, find_experiment, restore_command
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 ORIGINAL_RUN = "original_run"
 """Tag of a run that takes the place of another: the id of that one, which trained the model."""
 
 
-def active_run(client: MlflowClient, params: Registry, run_id: str) -> str | None:
-    """The id of the run that records what run ``run_id`` trained; None if there is none (any more).
+def active_run(client: MlflowClient, params: Registry, run_id: str) -> Run | None:
+    """The run that records what run ``run_id`` trained; None if there is none (any more).
 
     Raises:
         MlflowException: the store does not answer.
@@ -29,14 +30,12 @@ def active_run(client: MlflowClient, params: Registry, run_id: str) -> str | Non
     """
     run = find_run(client, run_id)
     if run and run.info.lifecycle_stage == "active":
-        return run_id
+        return run
     experiment = find_experiment(client, params)
     if experiment is None:
         return None
     in_its_place = f"tags.{ORIGINAL_RUN} = '{run_id}'"
-    for latest in search_runs(client, [experiment.experiment_id], in_its_place):
-        return latest.info.run_id
-    return None
+    return next(search_runs(client, [experiment.experiment_id], in_its_place), None)
 
 
 def ensure_run(client: MlflowClient, params: Registry, run_id: str, artifact: Path) -> str:
@@ -49,11 +48,11 @@ def ensure_run(client: MlflowClient, params: Registry, run_id: str, artifact: Pa
         StreetsegError: the experiment is deleted.
     """
     if active := active_run(client, params, run_id):
-        return active
+        return active.info.run_id
     opened = _open_run(client, params, run_id, read_config(artifact))
     restore = ""
     if find_run(client, run_id):
-        restore = f"; 'mlflow runs restore --run-id {run_id}' brings it back"
+        restore = f"; {restore_command(client, f'runs restore --run-id {run_id}')} brings it back"
     print(
         f"{redact(client.tracking_uri)} has no run {run_id}, which trained the model (any more): "
         f"run {opened} takes its place{restore}",

@@ -13,9 +13,10 @@ import pytest
 import requests
 
 from streetseg.client import Client
+from streetseg.config.params import Registry
 from streetseg.core.errors import StreetsegError
 from streetseg.core.proxies import bypass_proxies_for_loopback, proxy_for
-from streetseg.tracking.store import translate_errors
+from streetseg.tracking.store import connect, translate_errors
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
@@ -71,6 +72,19 @@ def test_every_program_keeps_its_own_exceptions(monkeypatch: pytest.MonkeyPatch)
     assert done.stdout.split()[-1] == "mlflow.example,localhost,127.0.0.1,::1"
 
 
+def test_a_store_on_this_machine_is_asked_without_the_proxy(
+    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    store = f"http://127.0.0.1:{server.server_port}"
+    before = mlflow.get_tracking_uri()
+    try:
+        with pytest.raises(StreetsegError, match="418"), translate_errors("cannot find"):
+            connect(Registry(tracking_uri=store)).get_experiment_by_name("x")
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
 def test_others_are_asked_through_the_proxy(
     server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,16 +107,40 @@ def test_a_proxy_that_does_not_answer_is_named_without_its_password(
 
 def test_mlflow_behind_a_proxy_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://bob:hunter2@127.0.0.1:9")
-    url, named = "http://service.invalid", r"through the proxy http://\*\*\*@127\.0\.0\.1:9"
+    said = error_of_mlflow(monkeypatch)
+    assert "through the proxy http://***@127.0.0.1:9: " in said
+    assert "list the host in NO_PROXY" in said
+    assert "hunter2" not in said
+
+
+def test_mlflow_behind_a_socks_proxy_is_one_line_with_the_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for proxy, named, why in (
+        ("socks5://bob:hunter2@127.0.0.1:9", "socks5://***@127.0.0.1:9", "SOCKS support"),
+        ("http://", "http://", "malformed"),
+    ):
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        said = error_of_mlflow(monkeypatch)
+        unreached = "cannot list: cannot reach the MLflow store http://service.invalid"
+        assert said.startswith(f"{unreached} through the proxy {named}: ")
+        assert why in said
+        assert "list the host in NO_PROXY; for SOCKS, pip install 'requests[socks]'" in said
+        assert "hunter2" not in said
+        assert "\n" not in said
+
+
+def error_of_mlflow(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The line about a store on a host that does not exist."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(url)
+    mlflow.set_tracking_uri("http://service.invalid")
     try:
-        with pytest.raises(StreetsegError, match=named) as caught, translate_errors("cannot list"):
+        with pytest.raises(StreetsegError) as caught, translate_errors("cannot list"):
             mlflow.MlflowClient().search_experiments()
     finally:
         mlflow.set_tracking_uri(before)
-    assert "hunter2" not in str(caught.value)
+    return str(caught.value)
 
 
 def test_a_socks_proxy_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,6 +240,11 @@ def test_the_command_follows_it_all(
     ):
         assert part in output
     assert output.count("_leftImg8bit.png") == 20
+    assert "in no commit of" not in output
+    elsewhere = ("--set", f"data.repository={tmp_path}")
+    assert f"in no commit of {tmp_path}: data.repository names another" in prints(
+        "trace", "1", *elsewhere
+    )
     traced = json.loads(prints("trace", "1", "--json"))
     assert traced["data_version"] == dataset.version
     assert traced["runs"][0]["id"] == version.run_id

@@ -88,6 +88,9 @@ def test_a_model_registers_from_its_folders_into_another_store(
     assert f"has no run {trained.run_id}, which trained the model" in capsys.readouterr().err
     assert version.run_id != trained.run_id
     assert version.tags["original_run"] == trained.run_id
+    result = trace(recipe, trained.run_id)
+    assert [each.uri for each in result.versions] == [version.uri]
+    assert [each.id for each in result.runs] == [version.run_id]
     assert version.tags["source"] == "cityscapes"
     assert version.tags["data_version"] == dataset.version
     (run,) = read_runs(recipe.registry)
@@ -197,10 +200,10 @@ def test_evaluation_verdict_and_registration_outlive_a_deleted_run(
     client.delete_run(first.id)
     capsys.readouterr()
 
-    record_verdict(recipe.registry, trained.run_id, verdict)
+    record_verdict(recipe.registry, evaluation, verdict)
     assert "warning: the verdict is not recorded: " in capsys.readouterr().err
     record_evaluation(recipe.registry, evaluation, trained.evaluation, trained.artifact)
-    record_verdict(recipe.registry, trained.run_id, verdict)
+    record_verdict(recipe.registry, evaluation, verdict)
     (second,) = read_runs(recipe.registry)
     assert second.id != first.id
     assert client.get_run(second.id).data.tags["gate"] == "passed"
@@ -217,7 +220,7 @@ def test_the_way_back_to_a_deleted_run_is_told(
     evaluation = replace(read_evaluation(trained.evaluation), run_id=run_id)
     client.delete_run(run_id)
     record_evaluation(recipe.registry, evaluation, trained.evaluation, artifact)
-    told = re.search(r"'(mlflow runs restore [^']*)' brings it back", capfd.readouterr().err)
+    told = re.search(r"'(MLFLOW_TRACKING_URI=[^']*)' brings it back", capfd.readouterr().err)
     assert told
     run_command(told[1], str(recipe.registry.tracking_uri))
     version = register(artifact, evaluation, judge(evaluation, recipe.gate), recipe)

@@ -216,6 +216,24 @@ def test_the_newest_run_of_a_name_is_meant(copied: Path, dataset: PreparedDatase
     assert newest.id == again
 
 
+@pytest.mark.parametrize("text", [lambda run: run.id, lambda run: run.id[:6], lambda run: run.name])
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_the_way_back_to_a_deleted_run_is_told(
+    copied: Path, text: Callable, all_of_them: bool
+) -> None:
+    (run,) = read_runs(registry(copied), [WITHOUT])
+    client = connect(registry(copied))
+    for each in read_runs(registry(copied)) if all_of_them else [run]:
+        client.delete_run(each.id)
+    store = registry(copied).tracking_uri
+    with pytest.raises(StreetsegError) as told:
+        read_runs(registry(copied), [text(run)])
+    assert str(told.value) == (
+        f"run {run.id} is deleted: bring it back with 'MLFLOW_TRACKING_URI={store} mlflow runs "
+        f"restore --run-id {run.id}'"
+    )
+
+
 def test_the_beginning_of_two_ids_is_refused() -> None:
     runs = [
         Run(RunInfo(each, "1", "me", "FINISHED", 1e12, None, "active", run_name="x"), RunData())
