@@ -21,6 +21,7 @@ from streetseg.core.proxies import LOOPBACK
 
 DIRECT = {f"all://{f'[{host}]' if ':' in host else host}": None for host in LOOPBACK}
 """Hosts that are never reached through a proxy."""
+MAX_TIMEOUT_S = 24 * 3600
 
 
 class _BaseClient:
@@ -41,12 +42,17 @@ class _BaseClient:
 
         Args:
             token: bearer token; None if the service needs none.
-            timeout: time limit of one call with all its retries, in seconds.
+            timeout: time limit of one call with all its retries, in seconds; up to a day.
             retries: how often a request is sent again after a lost connection, 429 or 503.
 
         Raises:
-            StreetsegError: ``url`` is no URL of a service, or the token has impossible characters.
+            StreetsegError: ``url`` is no URL of a service, the token has impossible characters, or
+                a number is out of range.
         """
+        if not 0 < timeout <= MAX_TIMEOUT_S:  # NaN neither
+            raise StreetsegError(f"timeout={timeout}: give seconds above 0, up to {MAX_TIMEOUT_S}")
+        if not (isinstance(retries, int) and retries >= 0):
+            raise StreetsegError(f"retries={retries}: give a whole number, 0 for none")
         self.url = _checked_url(url)
         if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
             raise StreetsegError("the token is empty or has characters that no token has")
@@ -125,11 +131,12 @@ class Client(_BaseClient):
 
         Args:
             destination: folder for the masks, outside the source.
-            parallel: number of concurrent requests.
+            parallel: number of concurrent requests, 1 to 100.
 
         Raises:
             StoppedError: interrupted by Ctrl-C; the same call resumes.
-            StreetsegError: no images, overlapping folders, or a mask cannot be written.
+            StreetsegError: no images, overlapping folders, ``parallel`` is out of range, or a mask
+                cannot be written.
             ServiceError: the service cannot be reached, needs a token, or stays overloaded.
         """
         return segment_folder(self._call, source, destination, parallel)

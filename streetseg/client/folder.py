@@ -23,6 +23,8 @@ IMAGE_ERRORS = (
     httpx.codes.INTERNAL_SERVER_ERROR,
 )
 """Statuses that concern one image: the next one may succeed."""
+MAX_PARALLEL = 100
+"""Connections that httpx opens at a time."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ def segment_folder(
     parallel: int,
 ) -> Folder:
     """Request masks by ``send`` from several threads; see :meth:`.Client.folder`."""
+    if not (isinstance(parallel, int) and 1 <= parallel <= MAX_PARALLEL):
+        raise StreetsegError(f"parallel={parallel}: give a whole number from 1 to {MAX_PARALLEL}")
     images, masks = (Storage(str(Path(folder).resolve())) for folder in (source, destination))
     paths, existing = list_images(images, masks), masks.files()
     pending = [path for path in paths if mask_name(path) not in existing]

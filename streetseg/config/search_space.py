@@ -27,10 +27,10 @@ class Range(Section):
             raise ValueError("with log, low must be above 0")
         if self.log and self.step:
             raise ValueError("log and step exclude each other")
-        if self.step and not math.isclose(
-            steps := (self.high - self.low) / self.step, round(steps)
-        ):
-            raise ValueError("high must be low and a whole number of steps")
+        if self.step:
+            steps = (self.high - self.low) / self.step
+            if not (math.isfinite(steps) and math.isclose(steps, round(steps))):
+                raise ValueError("high must be low and a whole number of steps")
         return self
 
 

@@ -48,8 +48,10 @@ def parallel_map(
         workers: 0 means one per core, 1 means no other process.
 
     Raises:
-        StreetsegError: a worker was killed.
+        StreetsegError: a worker was killed, or ``workers`` is negative or no whole number.
     """
+    if not (isinstance(workers, int) and workers >= 0):
+        raise StreetsegError(f"workers={workers}: give a whole number, 0 for one per core")
     workers = min(workers or cores(), len(items))
     if workers <= 1:
         yield from track(map(task, items), total=len(items), description=description)
@@ -63,7 +65,12 @@ def thread_map(
     """Yield ``task(item)`` for every item, in order, with up to ``ahead`` tasks in flight.
 
     For tasks that wait for disks or servers. The first exception of a task is raised here.
+
+    Raises:
+        ValueError: ``ahead`` is below 1, with which nothing would be done.
     """
+    if ahead < 1:
+        raise ValueError(f"ahead={ahead}: at least one task must be in flight")
     remaining = iter(items)
     pending = deque(pool.submit(task, item) for item in islice(remaining, ahead))
     while pending:

@@ -34,7 +34,10 @@ UNLABELED_SPLITS = ("test",)
 
 ONSETS = ("b", "br", "d", "f", "g", "gr", "h", "k", "l", "m", "n", "r", "s", "st", "t", "w")
 VOWELS = ("a", "e", "i", "o", "u", "au", "ie")
+INNER = ("l", "n", "r", "s", "t")
 ENDINGS = ("berg", "burg", "dorf", "feld", "furt", "hafen", "heim", "stadt", "tal", "hausen")
+MAX_CITIES = 1000
+"""Of all splits together; there are 5600 names."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def _city_names(seed: int, count: int) -> list[str]:
         parts = (
             ONSETS[rng.integers(len(ONSETS))],
             VOWELS[rng.integers(len(VOWELS))],
-            ("l", "n", "r", "s", "t")[rng.integers(5)],
+            INNER[rng.integers(5)],
             ENDINGS[rng.integers(len(ENDINGS))],
         )
         names["".join(parts)] = None
@@ -186,9 +189,10 @@ def _check(frames: Mapping[str, int], cities: int, size: tuple[int, int], seed: 
         raise StreetsegError(
             f"no scene of {rows} x {columns} pixels: it must not be taller than wide"
         )
-    if cities < 1 or seed < 0:
+    if not 1 <= cities <= MAX_CITIES // max(1, len(frames)) or seed < 0:
         raise StreetsegError(
-            f"{cities} cities, seed {seed}: choose at least 1 city and a seed >= 0"
+            f"{cities} cities in each of {len(frames)} splits, seed {seed}: choose 1 city or more, "
+            f"at most {MAX_CITIES} in all, and a seed >= 0"
         )
     for split, count in frames.items():
         if count < 0 or not split.isidentifier():

@@ -365,6 +365,27 @@ def test_a_wrong_address_or_token_is_reported_at_once(options: dict, message: st
     assert "secret" not in str(wrong.value)
 
 
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 90_000])
+def test_a_timeout_that_is_no_time_is_refused(timeout: float) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(StreetsegError, match=r"^timeout=.*: give seconds above 0, up to 86400"):
+            kind(timeout=timeout)
+
+
+@pytest.mark.parametrize("retries", [-1, 0.5, float("nan"), float("inf")])
+def test_retries_are_a_whole_number(retries: Any) -> None:
+    with pytest.raises(StreetsegError, match=r"^retries=.*: give a whole number, 0 for none"):
+        Client(retries=retries)
+    Client(retries=0).close()
+
+
+@pytest.mark.parametrize("parallel", [0, -1, 101, 2.5, float("nan"), float("inf")])
+def test_the_requests_at_a_time_are_limited(parallel: Any, folder: Path, tmp_path: Path) -> None:
+    with Client() as service, pytest.raises(StreetsegError, match=r"^parallel=.*from 1 to 100"):
+        service.folder(folder, tmp_path / "out", parallel=parallel)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [

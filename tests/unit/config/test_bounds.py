@@ -50,6 +50,7 @@ def test_true_is_not_the_number_one(key: str) -> None:
         "gate.iou_floors={human: .nan}",
         "tune.space={train.learning_rate: {low: 0, high: .inf}}",
         "tune.space={train.ema: {low: 0, high: 1, step: .nan}}",
+        "tune.space={train.ema: {low: 0, high: 1, step: 1.0e-320}}",
         "cluster.tolerations=[{toleration_seconds: .inf}]",
     ],
 )

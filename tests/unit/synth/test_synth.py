@@ -19,6 +19,7 @@ from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
 from streetseg.data.labels import LabelSpace
 from streetseg.synth import render_scene, write_cityscapes
+from streetseg.synth.writer import plan_frames
 from tests.support.cityscapes_layout import digests
 
 FRAMES = {"train": 3, "val": 2, "test": 1}
@@ -182,3 +183,15 @@ def test_colour_alone_does_not_tell_the_category(scenes):
     hits = np.diag(confusion)
     scores = hits / (confusion.sum(0) + confusion.sum(1) - hits)
     assert scores.mean() < 0.45
+
+
+@pytest.mark.parametrize(("cities", "taken"), [(0, False), (500, True), (501, False)])
+def test_there_are_names_for_a_thousand_cities(tmp_path, cities, taken):
+    frames = {"train": 1, "val": 1}
+    if taken:
+        plan = plan_frames(tmp_path, frames=frames, cities=cities, size=(64, 128), seed=0)
+        assert len(plan) == 2
+        return
+    with pytest.raises(StreetsegError, match=f"{cities} cities in each of 2 splits.*most 1000"):
+        write_cityscapes(tmp_path / "x", frames=frames, cities=cities, size=(64, 128), seed=0)
+    assert not (tmp_path / "x").exists()
