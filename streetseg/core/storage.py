@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from streetseg.core.atomic_files import write_atomic
+from streetseg.core.atomic_files import lock_folder, write_atomic
 from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError, one_line
 
@@ -65,6 +65,18 @@ class Storage:
         """Remove an existing file."""
         with self._translate_errors(f"remove {path} in"):
             self._files.rm_file(self._path(path))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing here; object stores have no locks."""
+        if not self.local:
+            yield
+            return
+        folder = Path(self._resolved())
+        with self._translate_errors("write to"):
+            folder.mkdir(parents=True, exist_ok=True)
+        with lock_folder(folder, folder):
+            yield
 
     def overlaps(self, other: Storage) -> bool:
         """Whether both are the same folder or prefix, or one is inside the other."""

@@ -134,7 +134,7 @@ def segment_folder(
     An unusable image gets a row with its error. The same call resumes one that was stopped or
     killed: it skips an image whose row names the same file size and weights and whose mask exists.
     Failed images are tried again. Hidden files are ignored. Only one process at a time may write to
-    a destination.
+    a destination; a folder is locked, a prefix of an object store is not.
 
     Args:
         source: folder, or URL such as ``s3://bucket/prefix``.
@@ -144,19 +144,33 @@ def segment_folder(
 
     Raises:
         StoppedError: Ctrl-C; the same call resumes.
-        StreetsegError: no usable images, source and destination overlap, or one cannot be reached.
+        StreetsegError: no usable images, source and destination overlap, one cannot be reached, or
+            another process is writing the destination.
     """
     origin, target = Storage(source), Storage(destination)
     sizes = list_images(origin, target)
     segmenter = Segmenter(artifact)
-    model = _describe(segmenter, artifact, name)
+    with target.locked():
+        return _segment(origin, target, sizes, segmenter, name, int(max_megapixels * 1e6))
+
+
+def _segment(
+    origin: Storage,
+    target: Storage,
+    sizes: Mapping[str, int],
+    segmenter: Segmenter,
+    name: str,
+    max_pixels: int,
+) -> BatchResult:
+    """:func:`segment_folder` of the images in ``sizes``."""
+    model = _describe(segmenter, name)
     table = _Table(target, segmenter.labels, model["weights_sha256"][:12])
     existing = target.files()
     results = table.read(sizes, existing) if TABLE in existing else {}
     if SUMMARY in existing:
         target.remove(SUMMARY)
     pending = [path for path in sizes if path not in results]
-    worker = _Worker(segmenter, table.model, int(max_megapixels * 1e6))
+    worker = _Worker(segmenter, table.model, max_pixels)
 
     start = time.monotonic()
     with ThreadPoolExecutor(THREADS) as pool:
@@ -322,7 +336,8 @@ class _Table:
                 continue
 
 
-def _describe(segmenter: Segmenter, artifact: Path, uri: str) -> dict[str, Any]:
+def _describe(segmenter: Segmenter, uri: str) -> dict[str, Any]:
+    artifact = segmenter.artifact
     name, version = uri or str(artifact), None
     if uri.startswith("models:/"):
         name, _, version = split_uri(uri)

@@ -234,6 +234,17 @@ def test_a_stopped_call_resumes(
     assert masks(out) == masks(result.destination)
 
 
+def test_a_second_writer_of_a_folder_is_refused(
+    source: Path, trained: Trained, tmp_path: Path
+) -> None:
+    with (
+        Storage(str(tmp_path / "masks")).locked(),
+        pytest.raises(StreetsegError, match=r"another process is writing .*masks: wait for it"),
+    ):
+        segment_folder(str(source), str(tmp_path / "masks"), trained.artifact, **LIMIT)
+    assert not list((tmp_path / "masks").iterdir())
+
+
 @pytest.mark.slow
 def test_a_killed_call_loses_only_the_work_since_the_last_save(
     source: Path, trained: Trained, tmp_path: Path
