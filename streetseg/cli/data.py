@@ -120,9 +120,11 @@ def validate(
     from streetseg.data.origin import open_prepared
     from streetseg.data.versions import reference
     from streetseg.data_quality.validation import validate as validate_data
+    from streetseg.evaluation.gate import check_categories
 
     settings = load(params, set_)
     dataset = open_prepared(settings, same_size=False)
+    check_categories(settings.gate, dataset.labels)  # before anything is trained
     with reference(settings) as usual:
         validation = validate_data(dataset, settings.validation, report, usual)
     if dataset.skip_summary:

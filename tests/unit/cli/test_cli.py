@@ -165,13 +165,14 @@ def test_the_gate_judges_and_fails_only_if_asked_to(
 def test_the_run_that_trained_the_model_keeps_the_last_verdict(
     streetseg: Command, project: Path, trained: Trained, params: Params
 ) -> None:
+    from streetseg.evaluation.result import read_evaluation
     from streetseg.evaluation.verdict import Verdict
     from streetseg.tracking.results import record_verdict
     from streetseg.tracking.store import connect
 
     client = connect(params.registry)
     better = Verdict(True, ["better"], compared_with="version 3", probability=0.97)
-    record_verdict(params.registry, trained.run_id, better)
+    record_verdict(params.registry, read_evaluation(trained.evaluation), better)
     assert client.get_run(trained.run_id).data.tags["gate_probability"] == "0.9700"
     client.set_tag(trained.run_id, "gateway", "north")
 
@@ -240,3 +241,12 @@ def test_anyones_masks_can_be_scored(streetseg: Command, project: Path, cityscap
     assert scores["miou"] == scores["miou_official"] == 1
     assert scores["frames"] == 4
     assert np.array(scores["confusion"]).shape == (8, 8)
+
+
+def test_a_misspelt_protected_category_is_found_before_anything_is_trained(
+    streetseg: Command, project: Path
+) -> None:
+    done = streetseg("validate", "--set", "gate.protected=[humna]", cwd=project)
+    assert done.returncode == 1
+    assert "gate.protected names 'humna'" in done.stderr
+    assert "did you mean 'human'?" in done.stderr
