@@ -17,7 +17,7 @@ from streetseg.metrics.confusion import plain_numbers
 from streetseg.metrics.metric import ScoredFrame
 
 SCALES = (0.75, 1.25)
-"""Sizes of the additional views, each side rounded to a multiple of 32."""
+"""Sizes of the additional views, relative to the frame's."""
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """From RGB uint8[height, width, 3] to logits float32[C, height, width]."""
@@ -57,8 +57,8 @@ def augmented_predictors(model: Segmenter, kinds: Sequence[str]) -> dict[str, Pr
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """(height, width) times a scale, rounded to positive multiples of 32."""
-    height, width = (max(1, round(side * scale / 32)) * 32 for side in size)
+    """(height, width) times a scale, in whole pixels."""
+    height, width = (max(1, round(side * scale)) for side in size)
     return height, width
 
 

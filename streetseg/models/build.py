@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from streetseg.config.params import Model
@@ -15,13 +16,16 @@ from streetseg.models.encoder_weights import BUNDLED_WEIGHTS, imagenet_vgg16, lo
 from streetseg.models.networks import NETWORKS
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+STRIDE = 32
+"""The stride of nearly all encoders: sides of images are padded to multiples of it."""
 
 
 class SegmentationModel(nn.Module):
     """A network with the pixel normalisation of its training.
 
-    Maps RGB [N, H, W, 3] on 0..255, uint8 or float32, to logits float32[N, categories, H, W]; H and
-    W must be multiples of 32.
+    Maps RGB [N, H, W, 3] on 0..255, uint8 or float32, to logits float32[N, categories, H, W] for
+    any H and W. Images are padded below and to the right, with the mean colour, to the sides that
+    the network takes, and the logits are cut off there: no loss and no score counts padding.
     """
 
     mean: Tensor
@@ -31,6 +35,7 @@ class SegmentationModel(nn.Module):
         """Wrap ``network``; ``mean`` and ``std`` are of RGB on the scale 0..1."""
         super().__init__()
         self.network = network
+        self.stride = _stride(network)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
 
@@ -43,7 +48,17 @@ class SegmentationModel(nn.Module):
         """Logits of a batch of images."""
         # Permuting leaves the batch in memory format channels_last, which is the fastest.
         pixels = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return self.network(pixels).float()
+        height, width = (int(side) for side in images.shape[1:3])
+        lower, wider = self.padded((height, width))
+        if (lower, wider) == (height, width):
+            return self.network(pixels).float()
+        pixels = F.pad(pixels, (0, wider - width, 0, lower - height))
+        return self.network(pixels)[..., :height, :width].float()
+
+    def padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) that the network gets for images of ``size``."""
+        height, width = (-(-side // self.stride) * self.stride for side in size)
+        return height, width
 
 
 def build_model(params: Model, categories: int) -> SegmentationModel:
@@ -180,6 +195,14 @@ def _check_encoder(name: str) -> None:
         f"did you mean {' or '.join(close)}?" if close else "see smp.encoders.get_encoder_names()"
     )
     raise StreetsegError(f"model.encoder = '{name}' is unknown: {hint}")
+
+
+def _stride(network: nn.Module) -> int:
+    """What the sides of the input of a network must be multiples of."""
+    if own := getattr(network, "stride", None):
+        return own
+    stride = getattr(getattr(network, "encoder", None), "output_stride", STRIDE)
+    return stride if STRIDE % stride else STRIDE
 
 
 def _normalisation(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

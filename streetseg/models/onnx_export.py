@@ -32,7 +32,7 @@ def export_onnx(model: SegmentationModel, size: tuple[int, int], path: Path) -> 
     """
     for layer in model.modules():
         if isinstance(layer, VisionTransformer):
-            layer.set_input_size(size)
+            layer.set_input_size(model.padded(size))
             layer.dynamic_img_size = False  # type: ignore[misc]  # final only for TorchScript
             layer.patch_embed.output_fmt, layer.patch_embed.flatten = Format.NCHW, True
     batch = {0: "batch"}

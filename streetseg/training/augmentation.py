@@ -141,7 +141,8 @@ def build_augmentation(params: Augment, size: tuple[int, int], labels: LabelSpac
     if params.crop and (params.crop[0] > size[0] or params.crop[1] > size[1]):
         raise StreetsegError(
             f"train.augment.crop = {list(params.crop)} is larger than the prepared frames, "
-            f"{list(size)}: choose a smaller crop or a larger prepare.size"
+            f"{list(size)}: set it to {list(map(min, params.crop, size))} or less, or choose a "
+            "larger prepare.size"
         )
     categories = tuple(number for number, name in enumerate(labels.names) if name != "void")
     return A.Compose(

@@ -46,6 +46,7 @@ class UNet2015(nn.Module):
             block: builds the layers of a level from its input and output channels.
         """
         super().__init__()
+        self.stride = 2 ** (len(widths) - 1)
         rising = widths[::-1]
         self.down = nn.ModuleList(block(*pair) for pair in pairwise((channels, *widths)))
         self.dropout = nn.Dropout(0.5)

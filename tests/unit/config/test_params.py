@@ -56,7 +56,10 @@ def test_an_override_has_the_last_word(tmp_path: Path) -> None:
         ("nonsense.a=1", "unknown key 'nonsense': known keys: data, synth"),
         ("train.epochs=0", "train.epochs = 0: input should be greater than 0"),
         ("train.epochs=many", "train.epochs = 'many': input should be a valid integer"),
-        ("prepare.size=[100, 256]", "prepare.size.0 = 100: input should be a multiple of 32"),
+        (
+            "prepare.size=[16, 256]",
+            "prepare.size.0 = 16: input should be greater than or equal to 32",
+        ),
         ("gate.miou_floor=1.5", "gate.miou_floor = 1.5: input should be less than or equal to 1"),
         ("gate.iou_floors={human: -1}", "gate.iou_floors.human = -1: input should be greater"),
         ("gate.confidence=1", "gate.confidence = 1: input should be less than or equal to 0.99"),

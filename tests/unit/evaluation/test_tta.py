@@ -55,11 +55,11 @@ def test_scales_are_the_mean_of_three_sizes(
     [
         ((256, 512), 0.75, (192, 384)),
         ((256, 512), 1.25, (320, 640)),
-        ((320, 320), 0.75, (256, 256)),
-        ((32, 32), 0.25, (32, 32)),
+        ((320, 320), 0.75, (240, 240)),
+        ((360, 480), 1.25, (450, 600)),
     ],
 )
-def test_sizes_are_multiples_of_32(
+def test_sizes_keep_the_aspect_ratio(
     size: tuple[int, int], scale: float, scaled: tuple[int, int]
 ) -> None:
     assert scaled_size(size, scale) == scaled
