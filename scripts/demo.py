@@ -39,6 +39,7 @@ from streetseg.core.provenance import REPOSITORY, git_revision
 from streetseg.data.sources import load_source
 from streetseg.data.versions import locked_version
 from streetseg.images.decode import read_image
+from streetseg.images.resize import nearest_size
 from streetseg.registry.promotion import history, promote
 from streetseg.registry.versions import CHAMPION, find
 from streetseg.synth import write_cityscapes
@@ -291,11 +292,7 @@ class Demo:
 def size_like(data: Path, params: Params) -> list[int]:
     """The size with the aspect ratio of the frames and about as many pixels as the recipe's."""
     height, width = read_image(load_source("cityscapes").find(data)[0].image).shape[:2]
-    pixels = params.prepare.size[0] * params.prepare.size[1]
-    sides = [(32 * h, 32 * w) for h in range(2, 17) for w in range(2, 17)]
-    candidates = [(h, w) for h, w in sides if 0.75 * pixels <= h * w <= 1.5 * pixels]
-    best = min(candidates, key=lambda s: abs(s[1] / s[0] / (width / height) - 1))
-    return list(best)
+    return list(nearest_size((height, width), params.prepare.size))
 
 
 def _short(path: Path) -> str:

@@ -114,7 +114,7 @@ def _copy_to_volume(params: Params, dataset: Path, folder: Path) -> None:
     tree = params.to_dict()
     prepared = PreparedDataset(dataset)
     tree["data"] |= {"prepared": str(folder / "prepared"), "source": prepared.source}
-    tree["prepare"]["size"] = list(prepared.size)
+    tree["prepare"] |= {"size": list(prepared.size), "fit": prepared.fit}
     tree["train"]["checkpoint"] = str(folder / "training.checkpoint")
     with atomic_folder(folder, "params.yaml", "is the volume full, or not this user's?") as fresh:
         shutil.copytree(dataset, fresh / "prepared", copy_function=shutil.copyfile)

@@ -95,8 +95,11 @@ def prepare(
     from streetseg.reports.drawing import write_preview
 
     preview.parent.mkdir(parents=True, exist_ok=True)
-    dataset = PreparedDataset(prepare_data(load(params, set_)))
+    settings = load(params, set_)
+    dataset = PreparedDataset(prepare_data(settings))
     write_preview(dataset, preview)
+    if advice := dataset.better_size(settings.validation.max_aspect_change):
+        print(f"warning: {advice}")
     if dataset.skip_summary:
         print(f"warning: {dataset.skip_summary}")
     if dataset.shape_summary:

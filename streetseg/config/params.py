@@ -66,6 +66,7 @@ class Prepare(Section):
     """Conversion of the source frames to the arrays that models read."""
 
     size: tuple[Side, Side] = (256, 512)
+    fit: Literal["stretch", "pad", "crop"] = "stretch"
     on_error: Literal["fail", "skip"] = "fail"
     workers: CountOrZero = 0
 

@@ -17,8 +17,10 @@ from streetseg.data.annotations.shapes import COVERED, DROPPED, EMPTY, READ
 from streetseg.data.drives import drive_of
 from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.images.decode import decode_ids, read_image
+from streetseg.images.resize import Fit, Placement, aspect_change, nearest_size, place, size_of
 
-FORMAT = 2
+FORMAT, FORMAT_WITH_FIT = 2, 3
+"""A dataset whose fit is not ``stretch`` has the second: releases that stretch refuse it."""
 DESCRIPTION, INDEX = "dataset.json", "index.parquet"
 MAX_REASONS = 4
 """Reasons for skipping frames that are told."""
@@ -31,6 +33,7 @@ class PreparedDataset:
 
     Attributes:
         size: (height, width) of the arrays.
+        fit: how frames of another aspect ratio meet that size.
         source: name of a packaged source, or of the file of another.
         name: what the source is called; empty in datasets of 0.1.0, as is the next.
         source_hash: a digest of its patterns, splits and label space.
@@ -47,15 +50,16 @@ class PreparedDataset:
         try:
             description = json.loads((self.path / DESCRIPTION).read_text())
             index = pd.read_parquet(self.path / INDEX)
-            if description["format"] != FORMAT:
+            if description["format"] not in (FORMAT, FORMAT_WITH_FIT):
                 raise StreetsegError(
-                    f"{path} has format {description['format']}, this version reads {FORMAT}: "
-                    "prepare it again"
+                    f"{path} has format {description['format']}, this version reads {FORMAT} and "
+                    f"{FORMAT_WITH_FIT}: prepare it again"
                 )
             usable = index["error"] == ""
             self.index = index[usable].drop(columns="error").reset_index(drop=True)
             self.skipped = index[~usable].reset_index(drop=True)
             self.size: tuple[int, int] = tuple(description["size"])
+            self.fit: Fit = description.get("fit", "stretch")
             self.source: str = description["source"]
             self.name: str = description.get("source_name", "")
             self.source_hash: str = description.get("source_hash", "")
@@ -156,6 +160,35 @@ class PreparedDataset:
         """Pixels of each frame that are in a category other than void."""
         names = [f"pixels_{name}" for name in self.labels.names if name != "void"]
         return self.index[names].sum(axis=1)
+
+    def native_size(self, row: int) -> tuple[int, int]:
+        """(height, width) of a frame in the source."""
+        return int(self.index["height"][row]), int(self.index["width"][row])
+
+    def placement(self, row: int) -> Placement:
+        """Which part of a frame its arrays show, and where."""
+        return place(self.native_size(row), self.size, self.fit)
+
+    @property
+    def shown_pixels(self) -> np.ndarray:
+        """Pixels of the arrays of each frame that are no padding: int64[frames]."""
+        shown = (size_of(self.placement(row).target, self.size) for row in range(len(self.index)))
+        return np.array([height * width for height, width in shown], np.int64)
+
+    def better_size(self, max_change: float) -> str:
+        """Advice if stretching changes the aspect ratio of frames by more than ``max_change``."""
+        if self.fit != "stretch" or not len(self.index):
+            return ""
+        height, width = self.index[["height", "width"]].value_counts().index[0]
+        change = aspect_change((height, width), self.size)
+        if change <= max_change:
+            return ""
+        fitting = list(nearest_size((height, width), self.size))
+        return (
+            f"stretching {width}x{height} to {self.size[1]}x{self.size[0]} changes the aspect "
+            f"ratio by {change:.0%}: prepare.size={fitting} keeps it, and so do prepare.fit=pad "
+            "and crop"
+        )
 
     def require_labelled(self, rows: np.ndarray, purpose: str) -> None:
         """Raise a StreetsegError if no pixel of ``rows`` int64[n] is in a category but void."""

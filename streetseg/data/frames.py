@@ -16,14 +16,14 @@ import xxhash
 from streetseg.core.errors import StreetsegError
 from streetseg.data.annotations.files import read_bytes
 from streetseg.data.label_files import FrameLabel, read_label
-from streetseg.data.labels import LabelSpace
+from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.data.numbering import Ids
 from streetseg.data.sources import EVALUATED, Frame
 from streetseg.data.targets import label_ids_in
 from streetseg.images.decode import decode_image
 from streetseg.images.encode import encode_png
 from streetseg.images.errors import BadImageError
-from streetseg.images.resize import resize_ids, resize_rgb
+from streetseg.images.resize import Fit, fit_rgb, pad, place, resize_ids, size_of
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,13 @@ def prepare_frame(
     ids: Ids | None = None,
     root: Path = Path(),
     file_labels: LabelSpace | None = None,
+    fit: Fit = "stretch",
 ) -> PreparedFrame:
-    """Decode, check, remap, resize to (height, width) and measure one frame.
+    """Decode, check, remap, fit to (height, width) and measure one frame.
 
     ``ids`` and ``root`` say how its label image is numbered: see :func:`read_label`. Its label
-    space is ``file_labels``, which is mapped onto ``labels``; by default ``labels`` itself.
+    space is ``file_labels``, which is mapped onto ``labels``; by default ``labels`` itself. Padding
+    is ``IGNORE`` in the categories, and is not measured.
 
     Raises:
         StreetsegError: a file is missing or damaged, sizes differ, or a label is undefined
@@ -70,13 +72,16 @@ def prepare_frame(
     if file_labels and file_labels is not labels:
         label = label.onto(label_ids_in(labels, file_labels))
 
-    small = resize_rgb(rgb, size)
-    categories = cv2.LUT(resize_ids(label.values, size), label.numbering.categories(labels))
-    gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    placement = place((height, width), size, fit)
+    shown = size_of(placement.target, size)
+    small = fit_rgb(rgb, size, fit)
+    ids_shown = resize_ids(label.values[placement.source], shown)
+    categories = cv2.LUT(ids_shown, label.numbering.categories(labels))
+    gray = cv2.cvtColor(small[placement.target], cv2.COLOR_RGB2GRAY)
     counts = _histogram(categories)
     return PreparedFrame(
         rgb=small,
-        categories=categories,
+        categories=pad(categories, size, placement, IGNORE),
         label_png=_label_png(label) if frame.split == EVALUATED else None,
         measures={
             "image_hash": image_hash,

@@ -30,19 +30,20 @@ def open_prepared(params: Params, same_size: bool = True) -> PreparedDataset:
     """Open the prepared dataset, and check that it was made of the source in the settings.
 
     Compared are the file, ``name:``, patterns and label space of the source, and ``prepare.size``
-    unless ``same_size`` is False. If frames are in ``data.root``, some of them are compared by
-    their hashes; a warning tells of frames that came, went or changed since, or that nothing could
-    be compared.
+    and ``fit`` unless ``same_size`` is False. If frames are in ``data.root``, some of them are
+    compared by their hashes; a warning tells of frames that came, went or changed since, or that
+    nothing could be compared.
 
     Raises:
         StreetsegError: there is no dataset, or it was made of another source or at another size.
     """
     dataset = PreparedDataset(params.data.prepared)
-    source, size = Path(params.data.source).name, params.prepare.size
-    if dataset.source != source or (same_size and dataset.size != size):
+    source = Path(params.data.source).name
+    here, wanted = (_size(each.size, each.fit) for each in (dataset, params.prepare))
+    if dataset.source != source or (same_size and here != wanted):
         raise StreetsegError(
-            f"{dataset.path} holds frames of {dataset.source} of {list(dataset.size)}, but "
-            f"data.source and prepare.size ask for {source} of {list(size)}: run "
+            f"{dataset.path} holds frames of {dataset.source} of {here}, but data.source and "
+            f"prepare.size ask for {source} of {wanted}: run "
             "'streetseg prepare' with the same settings, or name another data.prepared"
         )
     if Path(source).suffix in (".yaml", ".yml") and not Path(params.data.source).exists():
@@ -56,6 +57,10 @@ def open_prepared(params: Params, same_size: bool = True) -> PreparedDataset:
     else:
         _tell(_not_compared(dataset, f"data.root = {params.data.root} is not on this machine"))
     return dataset
+
+
+def _size(size: tuple[int, int], fit: str) -> str:
+    return f"{list(size)}{'' if fit == 'stretch' else f' (prepare.fit={fit})'}"
 
 
 def _definition_difference(dataset: PreparedDataset, layout: Source, params: Params) -> str:

@@ -5,7 +5,7 @@ A prepared dataset is a folder::
     dataset.json                       format, source, size, label space, counts
     index.parquet                      one row per frame; skipped ones have row -1 and an error
     <split>/<city>/images.npy          uint8[frames, height, width, 3], RGB
-    <split>/<city>/categories.npy      uint8[frames, height, width], category ids
+    <split>/<city>/categories.npy      uint8[frames, height, width], category ids or 255
     val/<city>/label_ids/<frame>.png   the label ids at native size, for the official score
 
 It is built shard by shard in ``<folder>.partial``, which is renamed when it is complete. A call
@@ -31,7 +31,7 @@ from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
 from streetseg.core.sampling import evenly_spaced
 from streetseg.data.annotated import attach_pictures, file_hash, refuse_unusable_pictures
-from streetseg.data.dataset import DESCRIPTION, FORMAT, INDEX
+from streetseg.data.dataset import DESCRIPTION, FORMAT, FORMAT_WITH_FIT, INDEX
 from streetseg.data.label_files import (
     UndefinedLabelsError,
     ids_in,
@@ -95,6 +95,7 @@ def write_dataset(
         ids=source.ids,
         skip_errors=params.prepare.on_error == "skip",
         format=FORMAT,
+        fit=params.prepare.fit,
     )
     _refuse_improbable_ids(source, frames, root)
     hint = "set data.prepared to a folder you may write to"
@@ -176,13 +177,15 @@ def _all_undefined(
 
 def _describe(index: pd.DataFrame, source: Source, params: Params) -> dict[str, Any]:
     usable, root = index[index["error"] == ""], params.data.root
+    stretched = params.prepare.fit == "stretch"  # as in releases without the setting
     return {
-        "format": FORMAT,
+        "format": FORMAT if stretched else FORMAT_WITH_FIT,
         "source": Path(params.data.source).name,
         "source_name": source.name_in(root),
         "source_hash": source.fingerprint,
         "cities_are_places": source.places,
         "size": list(params.prepare.size),
+        **({} if stretched else {"fit": params.prepare.fit}),
         "frames": {
             split: {city: int(n) for city, n in cities.value_counts(sort=False).items()}
             for split, cities in usable.groupby("split")["city"]

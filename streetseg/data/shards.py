@@ -25,6 +25,7 @@ from streetseg.data.labels import LabelSpace
 from streetseg.data.listings import find_listing
 from streetseg.data.numbering import Ids
 from streetseg.data.sources import EVALUATED, Frame
+from streetseg.images.resize import Fit
 
 LEDGER = "shard.json"
 SHAPES = "shapes"
@@ -46,6 +47,7 @@ class ShardSpec:
     """The numbering of the label images, as in :class:`streetseg.data.sources.Source`."""
     skip_errors: bool
     format: int
+    fit: Fit
 
     def fingerprint(self, frames: Iterable[Frame]) -> str:
         """A digest of the spec and of the frames' files by path, size and time of modification.
@@ -53,7 +55,7 @@ class ShardSpec:
         Of a label file with many pictures, each frame's own counts.
         """
         spaces = [self.labels.to_dict(), self.file_labels.to_dict()]
-        inputs = [self.format, self.size, spaces, self.ids, self.skip_errors]
+        inputs = [self.format, self.size, self.fit, spaces, self.ids, self.skip_errors]
         listings = {find_listing(frame.label, self.root) for frame in frames}
         inputs += sorted(_stat(path) for path in listings if path)
         inputs += [[frame.name, _stat(frame.image), *_label_state(frame)] for frame in frames]
@@ -156,7 +158,7 @@ def write_frame(job: Job) -> dict[str, Any]:
     }
     try:
         prepared = prepare_frame(
-            frame, spec.size, spec.labels, spec.ids, spec.root, spec.file_labels
+            frame, spec.size, spec.labels, spec.ids, spec.root, spec.file_labels, spec.fit
         )
     except StreetsegError as error:
         if spec.skip_errors:

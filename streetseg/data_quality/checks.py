@@ -37,12 +37,12 @@ class Check:
     """The column that names the rows in a message."""
 
 
-def checks(params: Validate, cities_are_places: bool) -> list[Check]:
+def checks(params: Validate, dataset: PreparedDataset) -> list[Check]:
     """All checks, with bounds from the settings."""
     return [
-        *_split_checks(params, cities_are_places),
+        *_split_checks(params, dataset.cities_are_places),
         Check("skipped", "skipped", WARNING, "a frame could not be used", maximum=0),
-        *_frame_checks(params),
+        *_frame_checks(params, dataset.better_size(params.max_aspect_change)),
         Check(
             "neighbours",
             "bits",
@@ -94,7 +94,7 @@ def _split_checks(params: Validate, cities_are_places: bool) -> Iterator[Check]:
         )
 
 
-def _frame_checks(params: Validate) -> Iterator[Check]:
+def _frame_checks(params: Validate, better_size: str) -> Iterator[Check]:
     frames = partial(Check, "frames")
     labels = partial(Check, "frames", name_column="label")
     darkest, brightest = params.brightness
@@ -108,7 +108,7 @@ def _frame_checks(params: Validate) -> Iterator[Check]:
     yield frames(
         "aspect_change",
         WARNING,
-        f"resizing changes the aspect by more than {params.max_aspect_change:.0%}",
+        better_size or f"resizing changes the aspect by more than {params.max_aspect_change:.0%}",
         maximum=params.max_aspect_change,
     )
     yield labels("unknown_ids", CRITICAL, "a label holds ids that are not defined", maximum=0)
@@ -203,10 +203,11 @@ def _frames(dataset: PreparedDataset, params: Validate) -> pd.DataFrame:
         with_this_name=index.groupby("frame")["frame"].transform("size"),
         splits_of_image=index.groupby("image_hash")["split"].transform("nunique"),
         other_size=(sizes != expected).astype(int),
-        aspect_change=(width / height * index["height"] / index["width"] - 1).abs(),
+        aspect_change=(width / height * index["height"] / index["width"] - 1).abs()
+        * (dataset.fit == "stretch"),
         unknown_ids=[sum(not labels.known[i] for i in ids) for ids in index["label_ids"]],
         labelled_pixels=dataset.labelled_pixels,
-        void_share=1 - dataset.labelled_pixels / (height * width),
+        void_share=1 - dataset.labelled_pixels / dataset.shown_pixels,
     )
     for column, values in (
         ("brightness", index["brightness"]),

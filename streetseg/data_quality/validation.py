@@ -86,7 +86,7 @@ def check(
     if reference:
         require_same_categories(reference, dataset)
     context = _context()
-    all_checks = checks(params, dataset.cities_are_places)
+    all_checks = checks(params, dataset)
     results = [
         result
         for name, table in tables(dataset, params, reference).items()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from streetseg.data.labels import LabelSpace
 from streetseg.evaluation.result import ChampionScores
 from streetseg.inference.artifact import read_config, read_labels, read_trained_on
 from streetseg.inference.segmenter import Segmenter
-from streetseg.inference.upsampling import categories_at
+from streetseg.inference.upsampling import categories_at, shown_part
 from streetseg.metrics.accumulator import ConfusionAccumulator
 from streetseg.metrics.jackknife import Drives, Estimate, Jackknife
 from streetseg.metrics.metric import ScoredFrame
@@ -37,7 +39,7 @@ class BaselineModel:
             StreetsegError: its folder is no model artifact.
         """
         info, labels = read_config(champion.artifact), read_labels(champion.artifact)
-        self.reason = _why_not_scored(info["size"], labels, dataset)
+        self.reason = _why_not_scored(info, labels, dataset)
         self._unscored = ChampionScores(
             version=champion.version,
             run_id=info["run_id"],
@@ -53,7 +55,7 @@ class BaselineModel:
     def add(self, frame: ScoredFrame) -> None:
         """Predict a frame with the champion, and count it."""
         if self._model:
-            logits = self._model.logits(frame.image[None])[0]
+            logits = shown_part(self._model.logits(frame.image[None])[0], frame.placement)
             categories = categories_at(logits, frame.truth.shape)
             self._confusion.add(replace(frame, categories=categories))
 
@@ -93,19 +95,21 @@ def open_baseline(
     return baseline
 
 
-def _why_not_scored(size: list[int], labels: LabelSpace, dataset: PreparedDataset) -> str:
+def _why_not_scored(info: Mapping[str, Any], labels: LabelSpace, dataset: PreparedDataset) -> str:
     expected = dataset.labels
     if labels.name != expected.name:
         return f"its label space is {labels.name}, that of these frames {expected.name}"
     if labels.names != expected.names:
         names, expected_names = ", ".join(labels.names), ", ".join(expected.names)
         return f"its categories are {names}, those of these frames {expected_names}"
-    if tuple(size) != dataset.size:
-        (height, width), (prepared_height, prepared_width) = size, dataset.size
+    if tuple(info["size"]) != dataset.size:
+        (height, width), (prepared_height, prepared_width) = info["size"], dataset.size
         return (
             f"it takes frames of {width}x{height}, these are prepared at "
             f"{prepared_width}x{prepared_height}"
         )
+    if (fit := info.get("fit", "stretch")) != dataset.fit:
+        return f"it was trained with prepare.fit={fit}, these are prepared with {dataset.fit}"
     return ""
 
 

@@ -21,7 +21,7 @@ from streetseg.evaluation.report import write_report
 from streetseg.evaluation.result import Evaluation, FrameScore, write_evaluation
 from streetseg.inference.segmenter import Segmenter, softmax
 from streetseg.inference.self_check import check_onnx
-from streetseg.inference.upsampling import categories_at
+from streetseg.inference.upsampling import categories_at, shown_part
 from streetseg.metrics.accumulator import ConfusionAccumulator
 from streetseg.metrics.confusion import category_miou
 from streetseg.metrics.metric import ScoredFrame
@@ -41,6 +41,8 @@ def evaluate(
     """Score the ONNX graph at native size on the frames of the split ``val``.
 
     Writes ``evaluation.json``, ``frames.npz``, ``predictions.png``, ``confusion.png`` and
+    With the fit ``crop``, the part of each frame that the network sees is scored.
+
     ``report.html`` to ``destination``, all of them or none.
 
     Args:
@@ -94,29 +96,37 @@ def evaluate(
 
 
 def _check_fit(model: Segmenter, dataset: PreparedDataset) -> None:
-    if model.size != dataset.size or model.labels != dataset.labels:
+    if model.labels != dataset.labels:
         raise StreetsegError(
-            f"the model ({model.labels.name}, {model.size}) and the dataset "
-            f"({dataset.labels.name}, {dataset.size}) differ in label space or size"
+            f"the label space of the model ({model.labels.name}) is not that of the dataset "
+            f"({dataset.labels.name}): evaluate it on data of its own label space"
+        )
+    if (model.size, model.fit) != (dataset.size, dataset.fit):
+        raise StreetsegError(
+            f"the model takes frames of {list(model.size)} with fit={model.fit}, the dataset holds "
+            f"{list(dataset.size)} with fit={dataset.fit}: prepare with prepare.size="
+            f"{list(model.size)} and prepare.fit={model.fit} to evaluate it"
         )
 
 
 def _score_frame(model: Segmenter, dataset: PreparedDataset, row: int, drive: str) -> ScoredFrame:
-    image, truth = np.array(dataset.image(row)), dataset.label_ids(row)
+    placement = dataset.placement(row)
+    image, truth = np.array(dataset.image(row)), dataset.label_ids(row)[placement.source]
     began = time.perf_counter()
-    logits = model.logits(image[None])[0]
+    logits = shown_part(model.logits(image[None])[0], placement)
     categories = categories_at(logits, truth.shape)
     seconds = time.perf_counter() - began
     return ScoredFrame(
         labels=dataset.labels,
         image=image,
         truth=truth,
-        small_truth=dataset.categories(row),
+        small_truth=dataset.categories(row)[placement.target],
         logits=logits,
         probabilities=softmax(logits),
         categories=categories,
         seconds=seconds,
         drive=drive,
+        placement=placement,
     )
 
 

@@ -70,7 +70,7 @@ class DriftReference:
 
     def add(self, frame: ScoredFrame) -> None:
         """Observe a frame as a service observes its images."""
-        self.observations.append(observe(frame.image, frame.logits))
+        self.observations.append(observe(frame.image[frame.placement.target], frame.logits))
 
     def result(self) -> dict[str, Any]:
         """``reference``: a :class:`streetseg.monitoring.drift.Reference`."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from streetseg.images.resize import resize_rgb
 from streetseg.inference.segmenter import Segmenter, softmax
-from streetseg.inference.upsampling import categories_at
+from streetseg.inference.upsampling import categories_at, shown_part
 from streetseg.metrics.accumulator import ConfusionAccumulator
 from streetseg.metrics.confusion import plain_numbers
 from streetseg.metrics.metric import ScoredFrame
@@ -34,7 +34,8 @@ class AugmentedScores:
     def add(self, frame: ScoredFrame) -> None:
         """Predict a frame once more with each kind, and count it."""
         for kind, predict in self._predictors.items():
-            categories = categories_at(predict(frame.image), frame.truth.shape)
+            logits = shown_part(predict(frame.image), frame.placement)
+            categories = categories_at(logits, frame.truth.shape)
             self._confusions[kind].add(replace(frame, categories=categories))
 
     def result(self) -> dict[str, Any]:

@@ -22,12 +22,15 @@ def encode_png(pixels: np.ndarray, compression: int = 3) -> bytes:
 
 
 def encode_palette_png(ids: np.ndarray, palette: np.ndarray) -> bytes:
-    """Encode ids uint8[H, W] as a PNG with up to 256 colours, RGB uint8[n, 3].
+    """Encode ids uint8[H, W] as a PNG with up to 256 colours, RGB uint8[n, 3]; other ids are white.
 
     Rows are filtered by "Up" and deflated as run lengths (PNG specification, sections 9 and 10):
     most pixels of a mask equal the one above. Pillow's files are larger and take twice the time.
     """
     height, width = ids.shape
+    if ids.max(initial=0) >= len(palette):
+        white = np.full((256 - len(palette), 3), 255, np.uint8)
+        palette = np.concatenate([palette, white])
     rows = np.empty((height, 1 + width), np.uint8)
     rows[:, 0] = UP
     rows[0, 1:] = ids[0]

@@ -4,7 +4,7 @@
 ``model.onnx``           what is served: RGB uint8[N, height, width, 3] -> logits float32[N, C, ...]
 ``model.int8.onnx``      the same in 8-bit integers, which CPUs serve; only if it passed the gate
 ``weights.safetensors``  the same weights for PyTorch, to fine-tune
-``config.json``          architecture, input size, and where the model comes from
+``config.json``          architecture, input size and fit, and where the model comes from
 ``labels.json``          the label space
 ``example.safetensors``  an image and PyTorch's logits for it, to check other runtimes
 ``trained_on.txt``       hashes of the images it was trained on; missing if they are unknown
@@ -23,7 +23,8 @@ from typing import Any
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
 
-FORMAT = 1
+FORMAT, FORMAT_WITH_FIT = 1, 2
+"""An artifact whose fit is not ``stretch`` has the second: releases that stretch refuse it."""
 WEIGHTS = "weights.safetensors"
 TRAINED_ON = "trained_on.txt"
 REFERENCE = "reference.json"
@@ -33,9 +34,10 @@ GRAPHS = {"float32": "model.onnx", "int8": "model.int8.onnx"}
 def read_config(artifact: Path) -> dict[str, Any]:
     """The ``config.json`` of an artifact; StreetsegError if it is missing or of another format."""
     config = _read_json(artifact, "config.json")
-    if config.get("format") != FORMAT:
+    if config.get("format") not in (FORMAT, FORMAT_WITH_FIT):
         raise StreetsegError(
-            f"{artifact} has format {config.get('format')}, this version reads {FORMAT}: train the "
+            f"{artifact} has format {config.get('format')}, this version reads {FORMAT} and "
+            f"{FORMAT_WITH_FIT}: train the "
             "model again, or use the release that made it"
         )
     return config

@@ -9,9 +9,9 @@ import numpy as np
 
 from streetseg.core.errors import StreetsegError, one_line
 from streetseg.core.parallel import cores
-from streetseg.images.resize import resize_rgb
+from streetseg.images.resize import Fit, Placement, fit_rgb, place
 from streetseg.inference.artifact import GRAPHS, read_config, read_labels
-from streetseg.inference.upsampling import categories_at
+from streetseg.inference.upsampling import frame_categories
 
 CPU = "CPUExecutionProvider"
 
@@ -22,6 +22,7 @@ class Segmenter:
     Attributes:
         info: the ``config.json`` of the artifact.
         size: (height, width) of the network's input.
+        fit: how a frame of another aspect ratio meets that size.
         graph: file of the loaded graph, whose ``precision`` is "float32" or "int8".
     """
 
@@ -44,6 +45,7 @@ class Segmenter:
         self.info: dict[str, Any] = read_config(artifact)
         self.labels = read_labels(artifact)
         self.size: tuple[int, int] = tuple(self.info["size"])
+        self.fit: Fit = self.info.get("fit", "stretch")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or cores()
@@ -74,9 +76,21 @@ class Segmenter:
         return self._session.get_providers()[0].removesuffix("ExecutionProvider")
 
     def predict(self, rgb: np.ndarray) -> np.ndarray:
-        """Category ids uint8[H, W] of an image uint8[H, W, 3], at the image's own size."""
-        logits = self.logits(resize_rgb(rgb, self.size)[None])[0]
-        return categories_at(logits, rgb.shape[:2])
+        """Category ids uint8[H, W] of an image uint8[H, W, 3], at the image's own size.
+
+        With the fit ``crop``, pixels outside the part that the network sees are 255.
+        """
+        frame = rgb.shape[0], rgb.shape[1]
+        logits = self.logits(self.network_input(rgb)[None])[0]
+        return frame_categories(logits, frame, self.placement(frame))
+
+    def network_input(self, rgb: np.ndarray) -> np.ndarray:
+        """An image uint8[H, W, 3] as the network sees it: uint8[height, width, 3]."""
+        return fit_rgb(rgb, self.size, self.fit)
+
+    def placement(self, frame: tuple[int, int]) -> Placement:
+        """Which part of a frame of (H, W) the network sees, and where in its input."""
+        return place(frame, self.size, self.fit)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Logits float32[N, C, height, width] of uint8[N, height, width, 3] at ``self.size``."""

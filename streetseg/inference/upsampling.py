@@ -5,6 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from streetseg.data.labels import IGNORE
+from streetseg.images.resize import Placement, size_of
+
 CHUNK_PIXELS = 1 << 15
 """Pixels interpolated at a time at borders: their logits fit in the processor's cache."""
 
@@ -42,6 +45,27 @@ def categories_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         below = _mix(points.take(lower + west, 0), points.take(lower + east, 0), across[x])
         ids.flat[pixels] = _mix(above, below, down[y]).argmax(axis=1)
     return ids
+
+
+def frame_categories(
+    logits: np.ndarray, frame: tuple[int, int], placement: Placement
+) -> np.ndarray:
+    """Category ids uint8[H, W] of a frame of (H, W) from the logits float32[C, h, w] of its input.
+
+    Undoes the placement: padding is cut off, and what the network did not see is ``IGNORE``.
+    """
+    seen = size_of(placement.source, frame)
+    ids = categories_at(shown_part(logits, placement), seen)
+    if seen == frame:
+        return ids
+    categories = np.full(frame, IGNORE, np.uint8)
+    categories[placement.source] = ids
+    return categories
+
+
+def shown_part(logits: np.ndarray, placement: Placement) -> np.ndarray:
+    """The logits float32[C, h, w] of the pixels of an input that show the frame."""
+    return logits[:, *placement.target]
 
 
 def _interpolate_all(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from streetseg.data.labels import LabelSpace
+from streetseg.images.resize import WHOLE, Placement
 from streetseg.metrics.confusion import category_confusion, confusion_of_categories
 
 
@@ -18,11 +19,11 @@ class ScoredFrame:
 
     labels: LabelSpace
     image: np.ndarray
-    """RGB uint8[h, w, 3], at the size of the network."""
+    """The network's input, padding included: RGB uint8[height, width, 3]."""
     truth: np.ndarray
-    """Label ids uint8[H, W], at native size."""
+    """Label ids uint8[H, W], at native size, of the part of the frame that the network sees."""
     small_truth: np.ndarray
-    """Category ids uint8[h, w], at the size of the network."""
+    """Category ids uint8[h, w] of that part, at its size in the network's input."""
     logits: np.ndarray
     """float32[C, h, w]."""
     probabilities: np.ndarray
@@ -33,6 +34,8 @@ class ScoredFrame:
     """From ``image`` to ``categories``."""
     drive: str = ""
     """The drive that it was recorded on; empty if that is not known."""
+    placement: Placement = WHOLE
+    """Where that part is in the frame and in the network's input."""
 
     @cached_property
     def true_categories(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,18 @@ from streetseg.config.params import Params
 from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.provenance import git_revision
 from streetseg.data.dataset import PreparedDataset
-from streetseg.inference.artifact import FORMAT, TRAINED_ON, WEIGHTS
-from streetseg.inference.self_check import EXAMPLE, check_onnx
-from streetseg.models.build import SegmentationModel
+from streetseg.images.resize import resize_rgb
+from streetseg.inference.artifact import (
+    FORMAT,
+    FORMAT_WITH_FIT,
+    GRAPHS,
+    TRAINED_ON,
+    WEIGHTS,
+    read_config,
+)
+from streetseg.inference.self_check import EXAMPLE, check_onnx, read_example
+from streetseg.models.build import SegmentationModel, check_size
+from streetseg.models.load import load_torch
 from streetseg.models.onnx_export import export_onnx
 
 
@@ -40,9 +50,10 @@ def save_artifact(
         StreetsegError: the folder cannot be written, or the exported graph gives other logits.
     """
     config = {
-        "format": FORMAT,
+        "format": FORMAT if dataset.fit == "stretch" else FORMAT_WITH_FIT,
         "model": params.model.model_dump(),
         "size": list(dataset.size),
+        "fit": dataset.fit,
         "run_id": run_id,
         "epoch": epoch,
         "data_version": dataset.version,
@@ -61,6 +72,22 @@ def save_artifact(
         save_example(model, dataset.image(int(dataset.rows("train")[0])), folder)
         check_onnx(folder)
     return destination
+
+
+def resize_artifact(artifact: Path, size: tuple[int, int], folder: Path) -> Path:
+    """Write what prediction needs of an artifact to ``folder``, with an input of (height, width).
+
+    Raises:
+        StreetsegError: the network cannot take this size, or the exported graph gives other logits.
+    """
+    model, config = load_torch(artifact), read_config(artifact)
+    check_size(model, size)
+    _write_json(folder / "config.json", config | {"size": list(size)})
+    shutil.copyfile(artifact / "labels.json", folder / "labels.json")
+    export_onnx(model, size, folder / GRAPHS["float32"])
+    save_example(model, resize_rgb(read_example(artifact), size), folder)
+    check_onnx(folder)
+    return folder
 
 
 def save_example(model: SegmentationModel, image: np.ndarray, folder: Path) -> None:

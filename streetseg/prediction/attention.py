@@ -19,7 +19,7 @@ from torch import Tensor
 
 from streetseg.core.atomic_files import write_atomic
 from streetseg.core.errors import StreetsegError
-from streetseg.images.resize import resize_rgb
+from streetseg.images.resize import Fit, fit_rgb, place, size_of
 from streetseg.inference.artifact import read_config
 from streetseg.models.build import SegmentationModel
 from streetseg.models.load import load_torch
@@ -37,37 +37,88 @@ class StageAttention:
     """1 to 4."""
     weights: np.ndarray
     """float32[heads, rows, columns] over the grid of keys; each head sums to 1."""
+    extent: tuple[float, float, float, float] | None = None
+    """Left, right, bottom and top of the grid, in pixels of the image; None: the image's edges."""
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Rows or columns of an image, and where the network sees them."""
+
+    first: int
+    seen: int
+    """Pixels of the image that the network sees, from ``first`` on."""
+    offset: int
+    shown: int
+    """Pixels of its input that show them, from ``offset`` on."""
+    padded: int
+    """Pixels of its input in all."""
+
+    def token(self, pixel: int, tokens: int) -> int:
+        """The token, of so many, that a pixel of the image belongs to."""
+        scaled = self.offset * self.seen + (pixel - self.first) * self.shown
+        return scaled * tokens // (self.seen * self.padded)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The ends of the input, in pixels of the image."""
+        scale = self.seen / self.shown
+        start = self.first - self.offset * scale
+        return start, start + self.padded * scale
 
 
 def attend(artifact: Path, rgb: np.ndarray, pixel: tuple[int, int]) -> list[StageAttention]:
     """The attention of the token at ``pixel`` (x, y) of an image uint8[H, W, 3], in every stage.
 
-    The image is resized to the network's size.
-
     Raises:
-        StreetsegError: the network has no such attention, or the pixel is outside the image.
+        StreetsegError: the network has no such attention, or the pixel is outside the image, or
+            outside the part of it that the network sees.
     """
     (x, y), (height, width) = pixel, rgb.shape[:2]
     if not (0 <= x < width and 0 <= y < height):
         raise StreetsegError(f"the pixel {x},{y} is outside the image of {width}x{height}")
-    model = load_torch(artifact)
+    model, config = load_torch(artifact), read_config(artifact)
+    size, fit = tuple(config["size"]), config.get("fit", "stretch")
+    vertical, horizontal = _axes((height, width), size, model.padded(size), fit)
+    for axis, position in ((vertical, y), (horizontal, x)):
+        if not axis.first <= position < axis.first + axis.seen:
+            raise StreetsegError(
+                f"the network does not see the pixel {x},{y}, because it was trained with "
+                "prepare.fit=crop: choose one nearer the centre"
+            )
+    extent = (*horizontal.ends, *vertical.ends[::-1])
     found = []
 
     def look(stage: int, module: Any, given: tuple[Tensor, int, int]) -> None:
         tokens, rows, columns = given
-        at = y * rows // height * columns + x * columns // width
+        at = vertical.token(y, rows) * columns + horizontal.token(x, columns)
         weights = attention_weights(module, tokens, rows, columns, slice(at, at + 1))[0, :, 0]
         grid = weights.unflatten(1, (rows // module.sr_ratio, columns // module.sr_ratio))
-        found.append(StageAttention(stage, grid.numpy()))
+        found.append(StageAttention(stage, grid.numpy(), extent))
 
     for stage, module in enumerate(last_attentions(model, artifact), 1):
         module.register_forward_hook(
             lambda module, given, _, stage=stage: look(stage, module, given)
         )
-    images = resize_rgb(rgb, tuple(read_config(artifact)["size"]))[None]
+    images = fit_rgb(rgb, size, fit)[None]
     with torch.inference_mode():
         model(torch.from_numpy(images))
     return found
+
+
+def _axes(
+    frame: tuple[int, int], size: tuple[int, int], padded: tuple[int, int], fit: Fit
+) -> tuple[_Axis, _Axis]:
+    """The rows and the columns of a frame in an input of ``size``, which the model pads."""
+    placement = place(frame, size, fit)
+    source, target = placement.source, placement.target
+    rows, columns = (
+        _Axis(of_frame.start or 0, seen, of_input.start or 0, shown, length)
+        for of_frame, seen, of_input, shown, length in zip(
+            source, size_of(source, frame), target, size_of(target, size), padded, strict=True
+        )
+    )
+    return rows, columns
 
 
 def last_attentions(model: SegmentationModel, name: object = "the model") -> list[Any]:
@@ -125,8 +176,9 @@ def write_attention(
     if path.suffix.lower() != ".png":
         raise StreetsegError(f"cannot write {path}: name a .png")
     height, width = rgb.shape[:2]
+    edges = (0, width, height, 0)
     heads = [
-        (f"stage {stage.stage}, head {head}", weights)
+        (f"stage {stage.stage}, head {head}", weights, stage.extent or edges)
         for stage in stages
         for head, weights in enumerate(stage.weights, 1)
     ]
@@ -137,15 +189,15 @@ def write_attention(
     )
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    place = (0, width, height, 0)
     for axis in axes:
         axis.set_axis_off()
-    for axis, (name, weights) in zip(axes, heads, strict=False):
+    for axis, (name, weights, extent) in zip(axes, heads, strict=False):
         peak = weights.max()
         heat = cv2.resize(weights / peak, (width, height), interpolation=cv2.INTER_LINEAR)
-        axis.imshow(gray, cmap="gray", vmin=0, vmax=255, extent=place)
-        axis.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.8 * heat**0.5, extent=place)
+        axis.imshow(gray, cmap="gray", vmin=0, vmax=255, extent=edges)
+        axis.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.8 * heat**0.5, extent=extent)
         axis.plot(*pixel, "o", color="none", markeredgecolor="#4cf3ff", markersize=7)
+        axis.set(xlim=(0, width), ylim=(height, 0))
         axis.set_title(f"{name}: {peak * weights.size:.1f}x", fontsize=8)
     x, y = pixel
     figure.suptitle(

@@ -63,7 +63,8 @@ class ImageResult:
     width: int = 0
     height: int = 0
     shares: tuple[float, ...] = ()
-    """Fraction of each category, 0 to 1, summing to 1; empty if the image failed."""
+    """Fraction of each category, 0 to 1; empty if the image failed. Their sum is 1, or less where
+    the network does not see all of an image."""
     seconds: float = 0.0
     """From encoded image to encoded mask."""
     error: str = ""
@@ -235,7 +236,7 @@ class _Worker:
         labels = self.segmenter.labels
         categories = self.segmenter.predict(rgb)
         height, width = categories.shape
-        counts = np.bincount(categories.ravel(), minlength=len(labels.names))
+        counts = np.bincount(categories.ravel(), minlength=256)[: len(labels.names)]
         mask = encode_palette_png(categories, labels.palette)
         shares = tuple((counts / categories.size).tolist())
         seconds = time.perf_counter() - start

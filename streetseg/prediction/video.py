@@ -17,9 +17,9 @@ import numpy as np
 
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.progress import Throughput, track
-from streetseg.images.resize import blend, resize_rgb
+from streetseg.images.resize import blend
 from streetseg.inference.segmenter import Segmenter
-from streetseg.inference.upsampling import categories_at
+from streetseg.inference.upsampling import frame_categories
 from streetseg.prediction.legend import Legend
 from streetseg.prediction.video_files import Video, open_video, write_masks, write_video
 from streetseg.reports.drawing import colorize
@@ -175,8 +175,8 @@ def _segment(
                     f"{video.path}: frame {number} is {width}x{height}, those before are "
                     f"{size[1]}x{size[0]}"
                 )
-            logits = segmenter.logits(resize_rgb(rgb, segmenter.size)[None])[0]
-            yield rgb, categories_at(smoother(logits, rgb), size), seconds
+            logits = smoother(segmenter.logits(segmenter.network_input(rgb)[None])[0], rgb)
+            yield rgb, frame_categories(logits, size, segmenter.placement(size)), seconds
 
 
 def _prefetch(items: Generator[Item, None, None]) -> Generator[Item, None, None]:

@@ -12,7 +12,6 @@ import numpy as np
 
 from streetseg.config.params import Serve
 from streetseg.images.decode import decode_image
-from streetseg.images.resize import resize_rgb
 from streetseg.serving.metrics import metrics
 from streetseg.serving.segmented import Segmented
 from streetseg.serving.served_model import ServedModel, threads_per_worker
@@ -65,11 +64,13 @@ class Engine:
     async def _segment(self, upload: bytes, model: ServedModel) -> Segmented:
         def decode() -> tuple[np.ndarray, tuple[int, int]]:
             rgb = self.decode(upload)
-            return resize_rgb(rgb, model.segmenter.size), (rgb.shape[0], rgb.shape[1])
+            return model.segmenter.network_input(rgb), (rgb.shape[0], rgb.shape[1])
 
-        resized, size = await _run_stage(self._decoders, "decode", decode)
+        network_input, size = await _run_stage(self._decoders, "decode", decode)
         with span("segment"):
-            return Segmented(upload, resized, await model.batcher(resized), size)
+            logits = await model.batcher(network_input)
+        placement = model.segmenter.placement(size)
+        return Segmented(upload, network_input, logits, size, placement)
 
     def decode(self, upload: bytes) -> np.ndarray:
         """RGB uint8[H, W, 3] of an upload; raises BadImageError if it is not accepted."""

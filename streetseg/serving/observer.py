@@ -31,7 +31,7 @@ class Observer:
 
     def observe(self, segmented: Segmented) -> None:
         """Record one image and the network's answer to it."""
-        observation = observe(segmented.resized, segmented.logits)
+        observation = observe(*segmented.shown)
         self.drift.add(observation)
         self._hard_frames.offer(segmented.upload, observation)
         metrics().confidence.observe(observation.confidence)

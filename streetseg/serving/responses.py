@@ -10,6 +10,7 @@ import numpy as np
 from streetseg.data.labels import LabelSpace
 from streetseg.images.encode import encode_palette_png, encode_png
 from streetseg.images.resize import blend
+from streetseg.reports.drawing import colorize
 from streetseg.serving.segmented import Segmented
 
 
@@ -26,7 +27,7 @@ def mask_json(segmented: Segmented, labels: LabelSpace) -> dict[str, Any]:
 
 def overlay_png(segmented: Segmented, labels: LabelSpace, rgb: np.ndarray, opacity: float) -> bytes:
     """The image ``rgb`` uint8[H, W, 3] under the categories' colours, as PNG."""
-    colors = labels.palette[segmented.categories()]
+    colors = colorize(segmented.categories(), labels)
     return encode_png(blend(rgb, colors, opacity), compression=1)
 
 

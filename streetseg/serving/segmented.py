@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streetseg.inference.upsampling import categories_at
+from streetseg.images.resize import WHOLE, Placement
+from streetseg.inference.upsampling import frame_categories, shown_part
 
 
 @dataclass(frozen=True)
@@ -15,13 +16,23 @@ class Segmented:
 
     upload: bytes
     """The image file as it was sent."""
-    resized: np.ndarray
+    network_input: np.ndarray
     """The image at the network's size, RGB uint8[h, w, 3]."""
     logits: np.ndarray
     """float32[C, h, w]."""
     size: tuple[int, int]
     """(height, width) of the image."""
+    placement: Placement = WHOLE
+    """Where the image is in the network's input."""
 
     def categories(self) -> np.ndarray:
-        """Category ids uint8[H, W] at the image's size."""
-        return categories_at(self.logits, self.size)
+        """Category ids uint8[H, W] at the image's size; 255 where the network did not see it."""
+        return frame_categories(self.logits, self.size, self.placement)
+
+    @property
+    def shown(self) -> tuple[np.ndarray, np.ndarray]:
+        """The network's input and the logits without padding: uint8[h, w, 3], float32[C, h, w]."""
+        return (
+            self.network_input[self.placement.target],
+            shown_part(self.logits, self.placement),
+        )

@@ -95,8 +95,8 @@ def _train(
     state = initial_state(params, dataset, len(loader), device, world, resumed=stored is not None)
     if stored:
         checkpoint.restore(state, stored)
-    settled = {"prepare.size": list(dataset.size), "model.init_from": state.init_from}
-    params = params.override(settled)
+    settled = {"prepare.size": list(dataset.size), "prepare.fit": dataset.fit}
+    params = params.override(settled | {"model.init_from": state.init_from})
     first_epoch = state.epoch
     total = Throughput(settings.epochs * len(loader), (first_epoch - 1) * len(loader) + state.step)
 

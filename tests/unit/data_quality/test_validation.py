@@ -162,7 +162,7 @@ def test_a_frame_of_another_aspect_is_a_warning(tmp_path: Path) -> None:
 
 def test_a_changed_aspect_of_all_frames_is_a_warning(tmp_path: Path) -> None:
     result = check(prepared(tmp_path, prepare__size=[64, 64]))
-    assert the_one(result.warnings, "changes the aspect").endswith("and 21 more)")
+    assert the_one(result.warnings, "changes the aspect ratio by 50%").endswith("and 21 more)")
 
 
 # Labels

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from streetseg.config.params import Model, Params
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.images.encode import encode_png
-from streetseg.images.resize import resize_rgb
+from streetseg.images.resize import fit_rgb, resize_rgb
 from streetseg.models.build import build_model
 from streetseg.models.load import load_torch
 from streetseg.models.save import save_artifact
@@ -147,3 +149,37 @@ def test_the_sheet_is_no_larger_than_its_heads_ask_for(rgb: np.ndarray, tmp_path
     even = StageAttention(1, np.full((1, 2, 4), 1 / 8, np.float32))
     write_attention(rgb, (3, 3), [even], tmp_path / "a.png")
     assert cv2.imread(str(tmp_path / "a.png")).shape[1] < 400
+
+
+@pytest.mark.parametrize(
+    ("fit", "size", "token"),
+    [
+        # 100x90 pixels in an input of 64x100: 64x58 pixels from column 21 on, padded to 64x128
+        ("pad", (64, 100), lambda rows, columns: (rows * 50 // 100, columns * 50 // 128)),
+        # the middle 58 rows: row 50 is their 29th, which is row 32 of 64
+        ("crop", (64, 100), lambda rows, columns: (rows * 32 // 64, columns * 50 // 128)),
+    ],
+)
+def test_the_pixel_finds_its_token_in_a_padded_or_cropped_input(
+    segformer: Path, tmp_path: Path, fit: str, size: tuple[int, int], token: Any
+) -> None:
+    artifact = Path(shutil.copytree(segformer, tmp_path / "model"))
+    config = json.loads((artifact / "config.json").read_text())
+    (artifact / "config.json").write_text(json.dumps(config | {"size": list(size), "fit": fit}))
+    rgb = np.random.default_rng(0).integers(0, 256, (100, 90, 3), np.uint8)
+    stages = attend(artifact, rgb, (45, 50))
+    model = load_torch(artifact)
+    seen: list[tuple[Any, tuple]] = []
+    for module in last_attentions(model):
+        module.register_forward_hook(lambda module, given, _: seen.append((module, given)))
+    with torch.inference_mode():
+        model(torch.from_numpy(fit_rgb(rgb, size, fit))[None])  # type: ignore[arg-type]
+    for stage, (module, given) in zip(stages, seen, strict=True):
+        _, rows, columns = given
+        row, column = token(rows, columns)
+        with torch.inference_mode():
+            expected = attention_weights(module, *given)[0, :, row * columns + column].numpy()
+        np.testing.assert_allclose(stage.weights.reshape(len(expected), -1), expected, atol=1e-5)
+    if fit == "crop":
+        with pytest.raises(StreetsegError, match="does not see the pixel 45,3"):
+            attend(artifact, rgb, (45, 3))
