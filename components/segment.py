@@ -37,6 +37,7 @@ def segment(
             Path(model.path),
             name,
             max_megapixels=params.serve.max_megapixels,
+            windows=params.evaluate,
         )
         write_batch_page(batch, Path(report.path))
         if destination:

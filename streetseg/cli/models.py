@@ -92,10 +92,14 @@ def predict(
     model: ModelUri = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("outputs/predictions"),
 ) -> None:
-    """Segment images: writes NAME_mask.png (category ids) and NAME_overlay.png for each."""
+    """Segment images: writes NAME_mask.png (category ids) and NAME_overlay.png for each.
+
+    With evaluate.window, images larger than it are segmented in overlapping windows.
+    """
     import streetseg
     from streetseg.core.atomic_files import write_atomic
     from streetseg.core.progress import track
+    from streetseg.evaluation.windows import sliding
     from streetseg.images.decode import read_image
     from streetseg.images.encode import encode_palette_png, encode_png
     from streetseg.images.resize import blend
@@ -108,7 +112,8 @@ def predict(
             "or let 'streetseg batch' segment their folder"
         )
     settings = load(params, set_)
-    segmenter = streetseg.load(model_or_champion(model, settings), settings.registry)
+    loaded = streetseg.load(model_or_champion(model, settings), settings.registry)
+    segmenter = sliding(loaded, settings.evaluate)
     out.mkdir(parents=True, exist_ok=True)
     for path in track(images, total=len(images), description="predict"):
         rgb = read_image(path)
@@ -143,7 +148,8 @@ def batch(
     and, when all is done, summary.json with the model and the means.
 
     The same command resumes a stopped one, and skips what the same model version has segmented.
-    An unusable image is reported and skipped.
+    An unusable image is reported and skipped. With evaluate.window, images larger than it are
+    segmented in overlapping windows.
 
     S3 credentials come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL, or from
     the machine's role.
@@ -154,7 +160,12 @@ def batch(
     settings = load(params, set_)
     uri, artifact = locate(model_or_champion(model, settings), settings.registry)
     result = segment_folder(
-        source, destination, artifact, uri, max_megapixels=settings.serve.max_megapixels
+        source,
+        destination,
+        artifact,
+        uri,
+        max_megapixels=settings.serve.max_megapixels,
+        windows=settings.evaluate,
     )
     if as_json:
         print(json.dumps(result.to_dict()))

@@ -217,6 +217,12 @@ def _print_scores(result: dict[str, Any], as_json: bool) -> None:
         )
     for kind, miou in (result.get("augmented") or {}).items():
         print(f"mIoU with {kind} at test time  {_show(miou)}")
+    if windows := result.get("windows"):
+        height, width = windows["size"]
+        print(
+            f"mIoU in windows of {width}x{height}  {_show(windows['miou'])}, official "
+            f"{_show(windows['miou_official'])}"
+        )
     if benchmark := result["benchmark"]:
         scores = {name: value for name, value in benchmark.items() if name != "name"}
         print(f"{benchmark['name']}  {_show_all(scores)}")

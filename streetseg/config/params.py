@@ -201,9 +201,11 @@ class Tune(Section):
 
 
 class Evaluate(Section):
-    """Additional scores of an evaluation."""
+    """Additional scores of an evaluation, and windows of predictions."""
 
     tta: tuple[Literal["flip", "scales"], ...] = ()
+    window: tuple[Side, Side] | None = None
+    overlap: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.333
 
 
 class Gate(Section):

@@ -19,6 +19,7 @@ from streetseg.evaluation.metrics import METRICS, Subject, join_results
 from streetseg.evaluation.ranked_frames import RankedFrames
 from streetseg.evaluation.report import write_report
 from streetseg.evaluation.result import Evaluation, FrameScore, write_evaluation
+from streetseg.evaluation.windows import window_scores
 from streetseg.inference.segmenter import Segmenter, softmax
 from streetseg.inference.self_check import check_onnx
 from streetseg.inference.upsampling import categories_at, shown_part
@@ -40,9 +41,9 @@ def evaluate(
 ) -> Evaluation:
     """Score the ONNX graph at native size on the frames of the split ``val``.
 
-    Writes ``evaluation.json``, ``frames.npz``, ``predictions.png``, ``confusion.png`` and
     With the fit ``crop``, the part of each frame that the network sees is scored.
 
+    Writes ``evaluation.json``, ``frames.npz``, ``predictions.png``, ``confusion.png`` and
     ``report.html`` to ``destination``, all of them or none.
 
     Args:
@@ -51,7 +52,8 @@ def evaluate(
 
     Raises:
         StreetsegError: the artifact is missing or does not fit the dataset, labels at native size
-            are missing, or the graph does not reproduce the artifact's example.
+            are missing, the graph does not reproduce the artifact's example, or a frame for
+            ``evaluate.window`` is missing at native size.
     """
     model = Segmenter(artifact, precision)
     check_onnx(artifact, model)
@@ -61,7 +63,8 @@ def evaluate(
     index = dataset.index.iloc[rows]
     confusion = ConfusionAccumulator(dataset.labels)
     baseline = open_baseline(champion, model, dataset, rows)
-    subject = Subject(model, dataset, index, params.evaluate.tta)
+    windows = window_scores(model, dataset, rows, params)
+    subject = Subject(model, dataset, index, params.evaluate.tta, windows)
     metrics = [confusion, *filter(None, (make(subject) for make in METRICS.values()))]
 
     frames = list(zip(rows, dataset.drives(rows), strict=True))

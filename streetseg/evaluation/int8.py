@@ -112,8 +112,8 @@ def try_int8(
     example = read_example(copy)
     add_int8_example(copy, models["int8"].logits(example[None]))
     folder = scratch / "evaluation-int8"
-    without_tta = params.override({"evaluate.tta": []})
-    int8_evaluation = evaluate(copy, dataset, without_tta, folder, precision="int8")
+    served_only = params.override({"evaluate.tta": [], "evaluate.window": None})
+    int8_evaluation = evaluate(copy, dataset, served_only, folder, precision="int8")
     verdict = judge(replace(int8_evaluation, champion=evaluation.champion), params.gate)
     latency_ms, agreement = _time_and_compare(models, example)
     graphs = {

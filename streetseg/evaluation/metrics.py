@@ -14,6 +14,7 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.data.labels import LabelSpace
 from streetseg.data.sources import EVALUATED
 from streetseg.evaluation.tta import AugmentedScores
+from streetseg.evaluation.windows import WindowScores
 from streetseg.inference.segmenter import Segmenter
 from streetseg.metrics.boundary_iou import BoundaryIou
 from streetseg.metrics.calibration import Calibration
@@ -34,6 +35,8 @@ class Subject:
     """A row for each frame, in the order they are scored."""
     tta: Sequence[str]
     """Kinds of test-time augmentation to score beside the model."""
+    windows: WindowScores | None = None
+    """Its scores in sliding windows, if they are asked for."""
 
 
 @dataclass
@@ -93,6 +96,7 @@ METRICS: dict[str, Callable[[Subject], Metric | None]] = {
     "benchmark": lambda subject: benchmark(subject.dataset.labels),
     "performance": lambda subject: Performance(subject.model),
     "augmented": lambda subject: AugmentedScores(subject.model, subject.tta),
+    "windows": lambda subject: subject.windows,
     "reference": lambda subject: DriftReference(subject.dataset),
 }
 """By entry of ``evaluation.json``; None where a metric does not apply."""

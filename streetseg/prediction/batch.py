@@ -26,17 +26,20 @@ from typing import Any
 
 import numpy as np
 
+from streetseg.config.params import Evaluate
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.parallel import thread_map
 from streetseg.core.progress import track
 from streetseg.core.storage import Storage
 from streetseg.data.labels import LabelSpace
+from streetseg.evaluation.windows import sliding
 from streetseg.images.decode import decode_image
 from streetseg.images.encode import encode_palette_png
 from streetseg.images.errors import BadImageError
 from streetseg.images.paths import list_images, mask_name, printable
 from streetseg.inference.artifact import weights_sha256
 from streetseg.inference.segmenter import Segmenter
+from streetseg.inference.windows import SlidingSegmenter
 from streetseg.reports.drawing import overlay, shrink
 from streetseg.tracking.store import split_uri
 
@@ -59,7 +62,7 @@ class ImageResult:
     bytes: int
     """Size of the file; an image whose size has changed is segmented again."""
     model: str
-    """The first digits of the SHA-256 of the weights."""
+    """The first digits of the SHA-256 of the weights, and the windows if there are any."""
     width: int = 0
     height: int = 0
     shares: tuple[float, ...] = ()
@@ -129,19 +132,21 @@ def segment_folder(
     name: str = "",
     *,
     max_megapixels: float = 50.0,
+    windows: Evaluate | None = None,
 ) -> BatchResult:
     """Segment all PNG, JPEG and WebP images below a folder or prefix.
 
     An unusable image gets a row with its error. The same call resumes one that was stopped or
-    killed: it skips an image whose row names the same file size and weights and whose mask exists.
-    Failed images are tried again. Hidden files are ignored. Only one process at a time may write to
-    a destination; a folder is locked, a prefix of an object store is not.
+    killed: it skips an image whose row names the same file size, weights and windows and whose mask
+    exists. Failed images are tried again. Hidden files are ignored. Only one process at a time may
+    write to a destination; a folder is locked, a prefix of an object store is not.
 
     Args:
         source: folder, or URL such as ``s3://bucket/prefix``.
         destination: folder or URL for the masks and the table, outside the source.
         name: the model's URI, such as ``models:/street-segmenter/3``; the folder by default.
         max_megapixels: limit per image, checked before decoding.
+        windows: settings whose ``window`` and ``overlap`` apply to larger images.
 
     Raises:
         StoppedError: Ctrl-C; the same call resumes.
@@ -150,7 +155,7 @@ def segment_folder(
     """
     origin, target = Storage(source), Storage(destination)
     sizes = list_images(origin, target)
-    segmenter = Segmenter(artifact)
+    segmenter = sliding(Segmenter(artifact), windows or Evaluate())
     with target.locked():
         return _segment(origin, target, sizes, segmenter, name, int(max_megapixels * 1e6))
 
@@ -159,13 +164,13 @@ def _segment(
     origin: Storage,
     target: Storage,
     sizes: Mapping[str, int],
-    segmenter: Segmenter,
+    segmenter: Segmenter | SlidingSegmenter,
     name: str,
     max_pixels: int,
 ) -> BatchResult:
     """:func:`segment_folder` of the images in ``sizes``."""
     model = _describe(segmenter, name)
-    table = _Table(target, segmenter.labels, model["weights_sha256"][:12])
+    table = _Table(target, segmenter.labels, _key(segmenter, model))
     existing = target.files()
     results = table.read(sizes, existing) if TABLE in existing else {}
     if SUMMARY in existing:
@@ -217,7 +222,9 @@ def _segment(
 class _Worker:
     """Segments images, and keeps overlays of some that are evenly spaced."""
 
-    def __init__(self, segmenter: Segmenter, model: str, max_pixels: int) -> None:
+    def __init__(
+        self, segmenter: Segmenter | SlidingSegmenter, model: str, max_pixels: int
+    ) -> None:
         self.segmenter, self.model, self.max_pixels = segmenter, model, max_pixels
         self.examples: list[tuple[str, np.ndarray]] = []
         self._segmented, self._stride = 0, 1
@@ -309,7 +316,7 @@ class _Table:
         self._save_seconds = self._saved_at - began
 
     def read(self, sizes: Mapping[str, int], existing: Mapping[str, int]) -> dict[str, ImageResult]:
-        """The results that are still valid: same file size, same weights, and a mask."""
+        """The results that are still valid: same file size, same model, and a mask."""
         return {
             image.path: image
             for image in self._rows()
@@ -337,7 +344,7 @@ class _Table:
                 continue
 
 
-def _describe(segmenter: Segmenter, uri: str) -> dict[str, Any]:
+def _describe(segmenter: Segmenter | SlidingSegmenter, uri: str) -> dict[str, Any]:
     artifact = segmenter.artifact
     name, version = uri or str(artifact), None
     if uri.startswith("models:/"):
@@ -349,6 +356,15 @@ def _describe(segmenter: Segmenter, uri: str) -> dict[str, Any]:
         "data_version": segmenter.info["data_version"],
         "weights_sha256": weights_sha256(artifact),
     }
+
+
+def _key(segmenter: Segmenter | SlidingSegmenter, model: Mapping[str, Any]) -> str:
+    """What masks depend on besides the images."""
+    weights = str(model["weights_sha256"])[:12]
+    if isinstance(segmenter, Segmenter):
+        return weights
+    height, width = segmenter.size
+    return f"{weights} {width}x{height} overlap {segmenter.overlap:g}"
 
 
 def _read(origin: Storage, path: str) -> tuple[str, bytes | StreetsegError]:
