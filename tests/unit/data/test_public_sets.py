@@ -288,6 +288,7 @@ def test_every_packaged_source_is_tried_here_or_beside() -> None:
         "cityscapes",
         "cityscapes-19",
         "cityscapes-coarse",
+        "cityscapes-polygons",
         "carla",
         "carla-0.9.13",
         "carla-13",
