@@ -64,9 +64,7 @@ def draw(
     elif format.ordered:
         ids = rasterize(drawn, size, names.blank, format.rasterizer)
     else:
-        drawing = CocoDrawing(drawn, size)
-        ids = drawing.paint(names.blank)
-        counts[COVERED] += int((ids != drawing.paint(names.blank, backwards=True)).sum())
+        ids, counts[COVERED] = CocoDrawing(drawn, size).paint_and_count(names.blank)
     return ids, {key: count for key, count in counts.items() if count}
 
 

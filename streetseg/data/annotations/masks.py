@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import zlib
 from base64 import b64decode
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,9 @@ from streetseg.images.errors import BadImageError
 
 ALPHA = 128
 """The smallest opacity of a pixel that belongs to a brush region: half, as its edge is smoothed."""
+
+MAX_PARTS = 11
+"""Characters of a number in COCO's text, which hold 55 bits."""
 
 MAX_INFLATED = 64 << 20
 """Bytes of a PNG after decompression."""
@@ -66,7 +70,7 @@ class CocoString:
     def runs(self) -> RunLengths:
         """The run lengths; BadImageError if the text is damaged."""
         try:
-            counts = decode_coco_counts(self.counts)
+            (counts,) = decode_coco_counts([self.counts])
         except ValueError:
             raise BadImageError("holds a damaged RLE mask") from None
         return RunLengths(counts, 0, 0, self.width, self.height, by_columns=True)
@@ -127,28 +131,33 @@ class PngMask:
 Mask = RunLengths | CocoString | BrushRle | PngMask
 
 
-def decode_coco_counts(text: bytes) -> np.ndarray:
-    """The run lengths in COCO's text: int64[n]; ValueError if it is damaged.
+def decode_coco_counts(texts: Sequence[bytes]) -> list[np.ndarray]:
+    """The run lengths in texts of COCO, int64[n] each; ValueError if one is damaged.
 
     Characters from 48 on hold 5 bits each, the lowest first; 32 marks that more follow, and the
     last one's 16 the sign. From the fourth on, a number is the difference to that two before.
     Source: pycocotools 2.0, maskApi.c, rleToString.
     """
-    bits = np.frombuffer(text, np.uint8).astype(np.int64) - 48
-    if not bits.size or bits.min() < 0 or bits.max() > 63 or bits[-1] & 32:
+    bits = np.frombuffer(b"".join(texts), np.uint8).astype(np.int64) - 48
+    lengths = np.array([len(text) for text in texts])
+    ends = lengths.cumsum()
+    if not lengths.all() or bits.min() < 0 or bits.max() > 63 or (bits[ends - 1] & 32).any():
         raise ValueError
     last = np.flatnonzero(bits & 32 == 0)
     first = np.append(0, last[:-1] + 1)
-    if (last - first).max() > 10:
+    parts = last - first + 1
+    if parts.max() > MAX_PARTS:
         raise ValueError
-    shift = 5 * (np.arange(bits.size) - np.repeat(first, last - first + 1))
+    shift = 5 * (np.arange(bits.size) - np.repeat(first, parts))
     numbers = np.add.reduceat((bits & 31) << shift, first)
-    numbers -= np.where(bits[last] & 16, 1 << 5 * (last - first + 1), 0)
-    for parity in (1, 2):
-        numbers[parity::2] = numbers[parity::2].cumsum()
+    numbers -= np.where(bits[last] & 16, 1 << 5 * parts, 0)
+    counts = np.split(numbers, np.searchsorted(last, ends[:-1]))
+    for each in counts:
+        each[1::2].cumsum(out=each[1::2])
+        each[2::2].cumsum(out=each[2::2])
     if numbers.min() < 0:
         raise ValueError
-    return numbers
+    return counts
 
 
 def decode_brush(data: bytes, expected: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from streetseg.data.annotations.masks import CocoString, Mask, RunLengths
+from streetseg.data.annotations.masks import CocoString, Mask, RunLengths, decode_coco_counts
 from streetseg.data.annotations.shapes import Ellipse, Geometry, Line, Polygon, Rectangle
 from streetseg.images.errors import BadImageError
 
@@ -91,46 +91,61 @@ def _opencv(drawn: Drawn, size: tuple[int, int], blank: int) -> np.ndarray:
     return ids
 
 
+Painter = Callable[[np.ndarray, int], None]
+"""Draws a label id into uint8[width, height], whose columns are those of the picture."""
+
+
 class CocoDrawing:
     """Geometries on COCO's raster, to be painted in any order."""
 
     def __init__(self, drawn: Drawn, size: tuple[int, int]) -> None:
         """Find the pixels of each; BadImageError as :func:`rasterize`."""
         self._size = size
-        self._layers: list[tuple[Callable[[np.ndarray, int], None], int]] = [
-            (self._layer(geometry), value) for geometry, value in drawn
-        ]
+        rings = iter(_coco_spans([r for geometry, _ in drawn for r in _rings(geometry)], size))
+        self._layers: list[tuple[Painter, int]] = []
+        for geometry, value in drawn:
+            if count := len(_rings(geometry)):
+                paint = _span_painter([span for _ in range(count) for span in next(rings)])
+            else:
+                paint = self._mask_painter(geometry)
+            self._layers.append((paint, value))
 
-    def paint(self, blank: int, backwards: bool = False) -> np.ndarray:
-        """Label ids uint8[height, width]; ``backwards`` the first covers the others."""
-        height, width = self._size
-        columns = np.full((width, height), blank, np.uint8)
-        for paint, value in self._layers[::-1] if backwards else self._layers:
+    def paint(self, blank: int) -> np.ndarray:
+        """Label ids uint8[height, width], of which later ones cover earlier ones."""
+        return cv2.transpose(self._columns(self._layers, blank))
+
+    def paint_and_count(self, blank: int) -> tuple[np.ndarray, int]:
+        """Like :meth:`paint`, and how many pixels differ if earlier ones cover later ones."""
+        ids, backwards = (self._columns(each, blank) for each in (self._layers, self._layers[::-1]))
+        return cv2.transpose(ids), int(np.count_nonzero(ids != backwards))
+
+    def _columns(self, layers: Sequence[tuple[Painter, int]], blank: int) -> np.ndarray:
+        columns = np.full(self._size[::-1], blank, np.uint8)
+        for paint, value in layers:
             paint(columns, value)
-        return np.ascontiguousarray(columns.T)
+        return columns
 
-    def _layer(self, geometry: Geometry) -> Callable[[np.ndarray, int], None]:
-        height, width = self._size
+    def _mask_painter(self, geometry: Geometry) -> Painter:
         match geometry:
-            case Polygon(rings):
-                spans = [span for ring in rings for span in _coco_spans(ring, height, width)]
-            case Rectangle():
-                spans = _coco_spans(geometry.ring, height, width)
             case CocoString() | RunLengths(by_columns=True):
                 runs = geometry.runs() if isinstance(geometry, CocoString) else geometry
                 _refuse_other_size(runs, self._size)
-                spans = _spans(runs.checked_counts)
+                return _span_painter(_spans(runs.checked_counts))
             case Ellipse(x, y, across, down, rotation):
                 center, radii = _whole(np.array([(x, y), (across, down)])).tolist()
                 mask = np.zeros(self._size, np.uint8)
                 cv2.ellipse(mask, center, radii, rotation, 0, 360, 1, cv2.FILLED)
                 return _paster(mask == 1, 0, 0)
-            case _:
-                return _paster(*_decoded(geometry, self._size))
-        return _span_painter(spans)
+        return _paster(*_decoded(geometry, self._size))
 
 
-def _span_painter(spans: Iterable[Span]) -> Callable[[np.ndarray, int], None]:
+def _rings(geometry: Geometry) -> tuple[np.ndarray, ...]:
+    if isinstance(geometry, Rectangle):
+        return (geometry.ring,)
+    return geometry.rings if isinstance(geometry, Polygon) else ()
+
+
+def _span_painter(spans: Iterable[Span]) -> Painter:
     def paint(columns: np.ndarray, value: int) -> None:
         flat = columns.reshape(-1)
         for start, end in spans:
@@ -139,7 +154,7 @@ def _span_painter(spans: Iterable[Span]) -> Callable[[np.ndarray, int], None]:
     return paint
 
 
-def _paster(mask: np.ndarray, x: int, y: int) -> Callable[[np.ndarray, int], None]:
+def _paster(mask: np.ndarray, x: int, y: int) -> Painter:
     return lambda columns, value: _paste(columns.T, mask, x, y, value)
 
 
@@ -148,14 +163,14 @@ def _paste(ids: np.ndarray, mask: np.ndarray, x: int, y: int, value: int) -> Non
     region[mask] = value
 
 
-def _coco_spans(ring: np.ndarray, height: int, width: int) -> list[Span]:
-    """The pixels of a ring, counted column by column, as spans."""
+def _coco_spans(rings: Sequence[np.ndarray], size: tuple[int, int]) -> list[list[Span]]:
+    """The pixels of each ring, counted column by column, as spans."""
     from pycocotools import mask as coco
 
-    from streetseg.data.annotations.masks import decode_coco_counts
-
-    (encoded,) = coco.frPyObjects([_checked(ring).ravel().tolist()], height, width)
-    return _spans(decode_coco_counts(encoded["counts"]))
+    if not rings:
+        return []
+    encoded = coco.frPyObjects([_checked(ring).ravel().tolist() for ring in rings], *size)
+    return [_spans(counts) for counts in decode_coco_counts([each["counts"] for each in encoded])]
 
 
 def _spans(counts: np.ndarray) -> list[Span]:

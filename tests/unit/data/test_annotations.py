@@ -107,14 +107,29 @@ POLYGONS = layouts.pair(
 
 
 def test_polygons_of_cityscapes_are_prepared(tmp_path: Path) -> None:
-    source = layouts.own(tmp_path / "recipe", {**POLYGONS, "label_space": "cityscapes"})
-    dataset = layouts.prepared(source, cityscapes_polygons(tmp_path / "data"))
+    dataset = layouts.prepared("cityscapes-polygons", cityscapes_polygons(tmp_path / "data"))
     ids = dataset.label_ids(int(dataset.rows("val")[0]))
     np.testing.assert_array_equal(np.unique(ids[:16]), [0])  # unlabeled
     np.testing.assert_array_equal(np.unique(ids[16:]), [7])
     assert dataset.shapes == {"read:polygon": len(dataset.index)}
     assert dataset.index["label"][0].endswith("_gtFine_polygons.json")
     assert sorted(dataset.index["label_ids"][0]) == [0, 7]
+
+
+def test_polygons_of_idd_stand_beside_its_label_images(
+    tmp_path: Path,
+) -> None:
+    root = cityscapes_polygons(tmp_path / "data", "non-drivable fallback")
+    for path in root.rglob("*_000010_gtFine_polygons.json"):  # of one frame a label image is there
+        label = layouts.filled([7])
+        layouts.write(path.with_name(path.name.replace("polygons.json", "labelids.png")), label)
+    own = layouts.prepared("idd", root, data__target="own")
+    val = own.label_ids(int(own.rows("val")[0]))
+    assert (np.unique(val[:16]).tolist(), np.unique(val[16:]).tolist()) == ([35], [5])
+    mapped = layouts.prepared("idd", root, data__target="cityscapes")
+    val = mapped.label_ids(int(mapped.rows("val")[0]))
+    assert (np.unique(val[:16]).tolist(), np.unique(val[16:]).tolist()) == ([0], [22])  # terrain
+    assert mapped.shapes == {"read:polygon": 3}
 
 
 def test_undefined_names_of_all_frames_are_in_one_line(tmp_path: Path) -> None:
@@ -159,7 +174,7 @@ def test_polygons_and_masks_are_drawn_as_pycocotools_draws_them() -> None:
             if number % 3 == 1:
                 outline = {"size": list(SIZE), "counts": encoded["counts"].decode()}
             elif number % 3 == 2:
-                counts = decode_coco_counts(encoded["counts"])
+                (counts,) = decode_coco_counts([encoded["counts"]])
                 outline = {"size": list(SIZE), "counts": counts.tolist()}
             category = int(rng.integers(4))
             truth[coco_masks.decode(encoded) == 1] = category + 1
@@ -176,7 +191,7 @@ def test_compressed_run_lengths_are_decoded_as_pycocotools_does(shape: tuple[int
     rng = np.random.default_rng(2)
     for density in (0, 0.01, 0.5, 1):
         mask = np.asfortranarray(rng.random(shape) < density, np.uint8)
-        counts = decode_coco_counts(coco_masks.encode(mask)["counts"])
+        (counts,) = decode_coco_counts([coco_masks.encode(mask)["counts"]])
         pixels = np.repeat(np.arange(len(counts)) % 2, counts)
         np.testing.assert_array_equal(pixels.reshape(shape[::-1]).T, mask)
 
@@ -314,6 +329,21 @@ def test_regions_of_label_studio_are_per_cent_and_boxes_turn_about_their_corner(
     assert counts == {"read:box": 1, "dropped:keypoint": 1, "dropped:open polygon": 1}
 
 
+def test_a_label_may_be_a_region_of_its_own_and_notes_are_no_shapes() -> None:
+    outline = {"points": [[0, 0], [10, 0], [10, 10], [0, 10]], "closed": True}
+    size = {"original_height": 60, "original_width": 100}
+    result = [
+        {"id": "a", "type": "polygon", "value": outline, **size},
+        {"id": "a", "type": "labels", "value": {**outline, "labels": ["person"]}, **size},
+        {"id": "a", "type": "choices", "value": {"choices": ["sharp"]}, **size},
+        {"id": "b", "type": "polygon", "value": outline, **size},
+    ]
+    content = [{"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": result}]}]
+    ids, counts = drawn("label-studio", content)
+    assert ids[:6, :10].tolist() == [[3] * 10] * 6
+    assert counts == {"read:polygon": 1, "dropped:region without a label": 1}
+
+
 def brush_rle(values: np.ndarray) -> list[int]:
     """Run lengths as Label Studio writes them, single values as literals."""
     bits = f"{values.size:032b}{7:05b}" + "".join(f"{size - 1:04b}" for size in (3, 4, 8, 16))
@@ -345,7 +375,10 @@ def test_brush_regions_count_from_half_opacity() -> None:
 @pytest.mark.parametrize(
     ("region", "said"),
     [
-        ({"bitmask": {}}, "has a region of the type 'bitmasklabels', which cannot be drawn"),
+        (
+            {"bitmask": {"imageDataURL": "data:,"}},
+            "has a region of the type 'bitmasklabels', which cannot be drawn",
+        ),
         (
             {"polygon": {"points": [[0, 0], [1, 0], [1, 1]], "polygonlabels": ["a", "b"]}},
             "2 labels",
