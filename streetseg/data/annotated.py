@@ -32,7 +32,7 @@ def attach_pictures(frames: Sequence[Frame], root: Path) -> tuple[list[Frame], l
     attached, notes = list(frames), list[str]()
     for (path, name), numbers in of_file.items():
         export = FORMATS[name].read(read_bytes(path), path)
-        pictures = Pictures(export.pictures, path)
+        pictures = Pictures(export.pictures, path, FORMATS[name].unlisted)
         for number in numbers:
             picture = pictures.of(frames[number].image.relative_to(root))
             _refuse_outside(picture, path, root)

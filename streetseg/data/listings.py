@@ -22,6 +22,9 @@ IGNORED = "ignore"
 """labelme's ``__ignore__``, the first line, is no value of a label image."""
 
 Color = tuple[int, int, int]
+BLACK: Color = (0, 0, 0)
+NOTHING = ("void", "none", "ignore", "other", "rest")
+"""Further names of black labels that may be what nobody annotated."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Listing:
                 f"{self.path} lists the background after '{self.entries[0][0]}', so that 0 means "
                 "both: put the background first in the project, and export again"
             )
+        self._refuse_black_label()
         first = 0 if self.begins_with_background else 1
         ids = {0: label_names(labels).blank}
         ids |= dict(enumerate(self._ids(labels)[: 256 - first], first))
@@ -65,6 +69,7 @@ class Listing:
         colored = [color for _, color in self.entries]
         if not colored or None in colored:
             return {}
+        self._refuse_black_label()
         ids: dict[Color, int] = {}
         for (name, color), label_id in zip(self.entries, self._ids(labels), strict=True):
             assert color is not None
@@ -73,7 +78,16 @@ class Listing:
                     f"{self.path} gives the colour {color} of '{name}' to another label too: give "
                     "each its own in the project, and export again"
                 )
-        return {(0, 0, 0): label_names(labels).blank, **ids}
+        return {BLACK: label_names(labels).blank, **ids}
+
+    def _refuse_black_label(self) -> None:
+        """Refuse a label that is told apart from what nobody annotated neither by id nor colour."""
+        black = [name_key(name) for name, color in self.entries if color == BLACK]
+        if black and not {*black} & {*BACKGROUND, *NOTHING}:
+            raise StreetsegError(
+                f"{self.path} gives black, which is also what nobody annotated, to '{black[0]}': "
+                "give the labels colours in the project, or a background, and export again"
+            )
 
     def _ids(self, labels: LabelSpace) -> list[int]:
         names, found = label_names(labels), []
@@ -127,4 +141,4 @@ def _color(text: str | None) -> Color | None:
 
 
 def _is_background(name: str, color: Color | None) -> bool:
-    return name_key(name) == BACKGROUND[0] or color == (0, 0, 0)
+    return name_key(name) == BACKGROUND[0] or color == BLACK

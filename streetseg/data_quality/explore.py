@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -78,7 +79,9 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Surv
     source = load_source(params.data.source, params.data.target)
     root = params.data.root
     found, unused = source.find_with_unused(root)
-    all_frames, _ = attach_pictures(found, root)
+    all_frames, notes = attach_pictures(found, root)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     missing = [
         path.relative_to(root).as_posix()
         for frame in all_frames

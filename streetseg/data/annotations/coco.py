@@ -29,8 +29,8 @@ LABEL_STUDIO = "label studio"
 class _Image(TypedDict):
     id: Id
     file_name: str
-    width: NotRequired[Pixels]
-    height: NotRequired[Pixels]
+    width: NotRequired[int | None]
+    height: NotRequired[int | None]
 
 
 class _Category(TypedDict):
@@ -99,7 +99,8 @@ def _picture(
     image: _Image, annotations: list[_Annotation], names: dict[Id, str], path: Path
 ) -> Picture:
     name = image["file_name"]
-    size = (image["height"], image["width"]) if {"height", "width"} <= image.keys() else None
+    height, width = image.get("height"), image.get("width")
+    size = (height, width) if height and width else None
     panoptic = [each for each in annotations if "segments_info" in each]
     if len(panoptic) > 1:
         raise StreetsegError(f"{path} has two panoptic annotations of {name}: export it again")

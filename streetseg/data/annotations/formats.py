@@ -34,13 +34,20 @@ class Format:
     """Whether ``cargroup`` means ``car`` where no label is called so."""
     ordered: bool = True
     """Whether the order of shapes is that in which they were drawn."""
+    unlisted: str = ""
+    """Why an image may be missing in a file, as the end of a sentence."""
 
 
 FORMATS: dict[FormatName, Format] = {
     "cityscapes": Format(cityscapes.read, "pillow", many=False, groups=True),
     "coco": Format(coco.read, "pycocotools", many=True, ordered=False),
     "cvat": Format(cvat.read, "pycocotools", many=True),
-    "label-studio": Format(label_studio.read, "pycocotools", many=True),
+    "label-studio": Format(
+        label_studio.read,
+        "pycocotools",
+        many=True,
+        unlisted=", which leaves out tasks that nobody annotated",
+    ),
     "labelme": Format(labelme.read, "labelme", many=False),
     "supervisely": Format(supervisely.read, "opencv", many=False),
 }

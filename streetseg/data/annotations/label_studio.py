@@ -25,11 +25,14 @@ from streetseg.data.annotations.shapes import Ellipse, Export, Geometry, Picture
 DECIMALS = 6
 """Of pixels: what is left of a coordinate after the way to per cent and back."""
 WITHOUT_AREA = ("keypoint", "vector", "polyline")
+OUTLINES = {"points", "rle", "x", "imageDataURL"}
+"""Keys of which a region with an area has one; choices and texts about a region have none."""
 KINDS = {"polygon": "polygon", "rectangle": "box", "ellipse": "ellipse", "brush": "brush"}
 """What our counts call a kind of region."""
 
 
 class _Region(TypedDict):
+    id: NotRequired[str]
     type: str
     value: NotRequired[dict[str, Any]]
     original_width: NotRequired[Pixels]
@@ -136,10 +139,13 @@ def _picture(task: _Task) -> Picture:
     try:
         if len(sizes) > 1:
             raise _UnusableError("has regions of pictures of several sizes")
+        labelled = {each.get("id") for each in regions if _labels(each)}
         for number, each in enumerate(regions, 1):
             kind = _kind(each)
-            if kind.startswith(WITHOUT_AREA) or _is_open(each):
-                dropped["open polygon" if _is_open(each) else kind] += 1
+            if not _labels(each) and each.get("id") in labelled:
+                continue  # an outline and its label may be two regions, which both have the outline
+            if reason := _reason_to_drop(kind, each):
+                dropped[reason] += 1
                 continue
             geometry = _geometry(kind, each, number)
             if isinstance(geometry, Polygon) and len(geometry.rings[0]) < 3:
@@ -160,17 +166,25 @@ def _kind(region: _Region) -> str:
     return next((name for key, name in keys.items() if key in value), region["type"])
 
 
-def _is_open(region: _Region) -> bool:
-    return region.get("value", {}).get("closed") is False
+def _reason_to_drop(kind: str, region: _Region) -> str:
+    """Why a region is no area of one label; empty if it is."""
+    value = region.get("value", {})
+    if kind.startswith(WITHOUT_AREA) or not OUTLINES & value.keys():
+        return kind
+    if value.get("closed") is False:
+        return "open polygon"
+    return "" if _labels(region) else "region without a label"
+
+
+def _labels(region: _Region) -> list[str]:
+    named = [each for key, each in region.get("value", {}).items() if key.endswith("labels")]
+    return [str(name) for names in named if isinstance(names, list) for name in names]
 
 
 def _label(region: _Region, number: int) -> str:
-    value = region.get("value", {})
-    names = [each for key, each in value.items() if key.endswith("labels")]
-    if len(names) != 1 or not isinstance(names[0], list) or len(names[0]) != 1:
-        count = len(names[0]) if names and isinstance(names[0], list) else 0
-        raise _UnusableError(f"has {count or 'no'} labels at its region {number}: one is needed")
-    return str(names[0][0])
+    if len(names := _labels(region)) != 1:
+        raise _UnusableError(f"has {len(names)} labels at its region {number}: one is needed")
+    return names[0]
 
 
 def _geometry(kind: str, region: _Region, number: int) -> Geometry:

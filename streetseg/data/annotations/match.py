@@ -17,9 +17,9 @@ UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 class Pictures:
     """The pictures of a label file by the name of their image."""
 
-    def __init__(self, pictures: Iterable[Picture], path: Path) -> None:
-        """``path`` is the label file, which errors name."""
-        self._path = path
+    def __init__(self, pictures: Iterable[Picture], path: Path, unlisted: str = "") -> None:
+        """``path`` is the label file, which errors name, ``unlisted`` why it may lack an image."""
+        self._path, self._unlisted = path, unlisted
         self._by_name: dict[str, list[Picture]] = defaultdict(list)
         self._by_stem: dict[str, list[Picture]] = defaultdict(list)
         self._unmatched: dict[int, Picture] = {}
@@ -46,7 +46,8 @@ class Pictures:
         """
         found = self._by_name.get(image.name) or self._by_stem.get(image.stem, [])
         if not found:
-            return Picture(image.name, error=f"is not among the pictures of {self._path}")
+            reason = f"is not among the pictures of {self._path}{self._unlisted}"
+            return Picture(image.name, error=reason)
         likeness = [_likeness(image, picture.name) for picture in found]
         best = [each for each, like in zip(found, likeness, strict=True) if like == max(likeness)]
         if len(best) > 1:

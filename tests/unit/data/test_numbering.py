@@ -225,6 +225,7 @@ def test_a_changed_listing_prepares_again(source: Path, tmp_path: Path) -> None:
             "lists 'tram', which the label space 'cityscapes' does not define: rename",
         ),
         ("70 70 70 building\n0 0 0 background\n", "lists the background after 'building', so that"),
+        ("0 0 0 building\n1 2 3 road\n", "gives black, which is also what nobody annotated, to 'b"),
         ("building\nbackground\n", "lists the background after 'building', so that"),
     ],
 )
