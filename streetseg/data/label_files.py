@@ -20,7 +20,13 @@ from streetseg.data.annotations.files import read_bytes
 from streetseg.data.annotations.formats import FORMATS
 from streetseg.data.label_names import label_names
 from streetseg.data.labels import LabelSpace
-from streetseg.data.listings import LABEL_COLORS, LABEL_MAP, find_listing, read_listing
+from streetseg.data.listings import (
+    LABEL_COLORS,
+    LABEL_MAP,
+    find_listing,
+    read_listing,
+    refuse_without_background,
+)
 from streetseg.data.numbering import Ids, Numbering, numbering, recognize
 from streetseg.data.sources import Frame
 from streetseg.images.decode import decode_deep_red, decode_ids, decode_image, refuse_lossy
@@ -108,10 +114,12 @@ def _decode_numbered(
 ) -> tuple[np.ndarray, Numbering]:
     """The values of a label image, uint8[H, W], and what they stand for."""
     listed = find_listing(path, root) if labels.encoding == "ids" and not ids else None
-    if listed and png_color_type(data) in COLORED.get(listed.name, COLORED[LABEL_COLORS]):
+    if listed:
         listing = read_listing(listed)
-        if colors := listing.colors(labels):
+        refuse_without_background(listing, path)
+        if png_color_type(data) in COLORED.get(listed.name, COLORED[LABEL_COLORS]):
             refuse_lossy(data)
+            colors = listing.colors(labels)
             values = _ids_of_colors(decode_image(data), colors, str(listed))
             return values, Numbering.of(str(listed), {each: each for each in colors.values()})
     return decode_labels(data, labels), read_numbering(data, path, root, labels, ids)

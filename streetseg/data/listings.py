@@ -21,6 +21,9 @@ MAPPED = re.compile(r"\s*(?P<name>.+?):(?P<color>\d+,\s*\d+,\s*\d+)?:[^:]*:[^:]*
 IGNORED = "ignore"
 """labelme's ``__ignore__``, the first line, is no value of a label image."""
 
+KITTI_FOLDERS = ("semantic", "semantic_rgb")
+"""Of label images in KITTI's layout."""
+
 Color = tuple[int, int, int]
 BLACK: Color = (0, 0, 0)
 NOTHING = ("void", "none", "ignore", "other", "rest")
@@ -61,14 +64,16 @@ class Listing:
         return ids
 
     def colors(self, labels: LabelSpace) -> dict[Color, int]:
-        """The label id of each colour; empty if the listing has none.
+        """The label id of each colour.
+
+        Without colours in the listing those of PASCAL VOC count, which Datumaro gives to values.
 
         Raises:
             StreetsegError: labels are undefined, or two that are told apart have one colour.
         """
         colored = [color for _, color in self.entries]
         if not colored or None in colored:
-            return {}
+            return {voc_color(value): each for value, each in self.label_ids(labels).items()}
         self._refuse_black_label()
         ids: dict[Color, int] = {}
         for (name, color), label_id in zip(self.entries, self._ids(labels), strict=True):
@@ -108,6 +113,33 @@ class Listing:
         return [IGNORE if label is None or label < 0 else label for label in found]
 
 
+def voc_color(value: int) -> Color:
+    """The RGB colour of a value in PASCAL VOC: its bits in turn, from the highest of each channel.
+
+    Source: the development kit of PASCAL VOC 2012, VOClabelcolormap.m.
+    """
+    channels = [0, 0, 0]
+    for place in range(8):
+        for channel in range(3):
+            channels[channel] |= (value >> (3 * place + channel) & 1) << (7 - place)
+    return channels[0], channels[1], channels[2]
+
+
+def refuse_without_background(listing: Listing, label_image: Path) -> None:
+    """Raise StreetsegError for an export in KITTI's layout whose first label is no background.
+
+    Such exports count from 0, which is also what nobody annotated.
+    """
+    folders = label_image.absolute().relative_to(listing.path.parent).parts[:-1]
+    if {*folders} & {*KITTI_FOLDERS} and not listing.begins_with_background:
+        first = f"'{listing.entries[0][0]}'" if listing.entries else "its first label"
+        raise StreetsegError(
+            f"{listing.path} has no background, so that masks in KITTI's layout give {first} to "
+            "what nobody annotated: put a label 'background' first in the project, and export "
+            "again, or export 'CVAT for images 1.1'"
+        )
+
+
 def find_listing(path: Path, root: Path) -> Path | None:
     """The nearest listing in the folders from that of a file up to ``root``."""
     for folder in path.absolute().parents:
@@ -128,7 +160,7 @@ def read_listing(path: Path) -> Listing:
     pattern = MAPPED if path.name == LABEL_MAP else COLORED
     matches = [pattern.fullmatch(line) for line in lines if not line.lstrip().startswith("#")]
     entries = [(match["name"], _color(match["color"])) for match in matches if match]
-    if entries and name_key(entries[0][0]) == IGNORED:
+    if entries and name_key(entries[0][0]) == IGNORED and entries[0][1] is None:
         del entries[0]
     return Listing(path, tuple(entries))
 

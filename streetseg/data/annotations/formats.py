@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from streetseg.data.annotations import (
-    cityscapes,
-    coco,
-    cvat,
-    label_studio,
-    labelme,
-    supervisely,
-)
-from streetseg.data.annotations.rasterize import Rasterizer
-from streetseg.data.annotations.shapes import Export
+if TYPE_CHECKING:
+    from streetseg.data.annotations.rasterize import Rasterizer
+    from streetseg.data.annotations.shapes import Export
 
 FormatName = Literal["cityscapes", "coco", "cvat", "label-studio", "labelme", "supervisely"]
 
@@ -26,7 +19,8 @@ FormatName = Literal["cityscapes", "coco", "cvat", "label-studio", "labelme", "s
 class Format:
     """How the label files of a tool are read and drawn."""
 
-    read: Callable[[bytes, Path], Export]
+    reader: str
+    """The module of this package that reads them."""
     rasterizer: Rasterizer
     many: bool
     """Whether one file holds many pictures, so that images are matched by the names in it."""
@@ -37,19 +31,27 @@ class Format:
     unlisted: str = ""
     """Why an image may be missing in a file, as the end of a sentence."""
 
+    def read(self, data: bytes, path: Path) -> Export:
+        """The content of a label file; StreetsegError if it cannot be read.
+
+        Readers are imported when they are needed, so that workers start fast.
+        """
+        export: Export = import_module(f"{__package__}.{self.reader}").read(data, path)
+        return export
+
 
 FORMATS: dict[FormatName, Format] = {
-    "cityscapes": Format(cityscapes.read, "pillow", many=False, groups=True),
-    "coco": Format(coco.read, "pycocotools", many=True, ordered=False),
-    "cvat": Format(cvat.read, "pycocotools", many=True),
+    "cityscapes": Format("cityscapes", "pillow", many=False, groups=True),
+    "coco": Format("coco", "pycocotools", many=True, ordered=False),
+    "cvat": Format("cvat", "pycocotools", many=True),
     "label-studio": Format(
-        label_studio.read,
+        "label_studio",
         "pycocotools",
         many=True,
         unlisted=", which leaves out tasks that nobody annotated",
     ),
-    "labelme": Format(labelme.read, "labelme", many=False),
-    "supervisely": Format(supervisely.read, "opencv", many=False),
+    "labelme": Format("labelme", "labelme", many=False),
+    "supervisely": Format("supervisely", "opencv", many=False),
 }
 
 UNREADABLE = {

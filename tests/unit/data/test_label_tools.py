@@ -148,6 +148,36 @@ def test_colours_mean_the_names_of_the_export(masks: str, tmp_path: Path) -> Non
     np.testing.assert_array_equal(dataset.label_ids(row), exchange[truth])
 
 
+@pytest.mark.parametrize("name", ["datumaro-voc-segmentation", "datumaro-camvid"])
+def test_without_colours_in_the_listing_those_of_voc_count(name: str, tmp_path: Path) -> None:
+    """As Datumaro draws masks of a project without colours."""
+    root, (images, labels) = exported(tmp_path / name, name), MASKS[name]
+    (listing,) = [*root.glob("label_colors.txt"), *root.glob("labelmap.txt")]
+    voc = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128)]
+    numbers = {"building": 1, "car": 2, "person": 3, "road": 4}  # the order of both listings
+    table = np.array([voc[numbers.get(each["name"].lower(), 0)] for each in LABELS["labels"]])
+    for number in (1, 2):
+        truth = decode_ids((EXPORTS / BY_Z_ORDER / f"street_0{number}.png").read_bytes())
+        layouts.write(root / labels.format(name=f"street_0{number}"), table[truth].astype(np.uint8))
+    names = ["background", *numbers] if listing.name == "labelmap.txt" else [*numbers]
+    line = "{}:::" if listing.name == "labelmap.txt" else " {}"
+    listing.write_text("\n".join(line.format(each) for each in names))
+    dataset = prepared(root, images, labels, prepare__on_error="skip")
+    assert differing(dataset, BY_Z_ORDER) == {"street_01": 0, "street_02": 0}
+
+
+def test_masks_of_kitti_without_background_are_refused(tmp_path: Path) -> None:
+    """They give the id and the colour of the first label to what nobody annotated."""
+    name = "datumaro-kitti-segmentation"
+    root, (images, labels) = exported(tmp_path / name, name), MASKS[name]
+    listing = root / "label_colors.txt"
+    listing.write_text(listing.read_text().replace("0 0 0 background\n", ""))
+    for folder in ("semantic", "semantic_rgb"):
+        masks = labels.replace("semantic", folder)
+        with pytest.raises(StreetsegError, match="give 'building' to what nobody annotated: put"):
+            prepared(root, images, masks, prepare__on_error="skip")
+
+
 REFUSED = {
     "datumaro-labelme": (
         "Images/train/{name}.png",
