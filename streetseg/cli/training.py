@@ -123,11 +123,12 @@ def evaluate(
         raise typer.BadParameter("--ids and --truth-ids need --predictions and --truth")
     result: dict[str, Any]
     if predictions and truth:
-        from streetseg.data.sources import load_source
+        from streetseg.data.collection import load_sources
         from streetseg.evaluation.masks import score_folders
 
-        source = load_source(settings.data.source, settings.data.target)
-        scores = score_folders(predictions, truth, source.labels, ids, truth_ids or source.ids)
+        sources = load_sources(settings.data)
+        stated = sources.members[0].source.ids if len(sources.members) == 1 else None
+        scores = score_folders(predictions, truth, sources.labels, ids, truth_ids or stated)
         result = scores.to_dict()
     else:
         from streetseg.data.origin import open_prepared

@@ -30,6 +30,7 @@ from streetseg.config.types import (
     Seconds,
     Seed,
     Side,
+    Subfolder,
 )
 from streetseg.config.yaml_files import Section, parse_value, read_yaml, validated
 from streetseg.core.errors import StreetsegError
@@ -42,11 +43,19 @@ RECIPES = SHIPPED / "recipes"
 PARAMS = Path("params.yaml")
 
 
+class SourceFolder(Section):
+    """One of several sources, and the folder of its frames below ``data.root``."""
+
+    source: str
+    folder: Subfolder
+
+
 class Data(Section):
     """Where the frames are."""
 
     source: str = "cityscapes"
-    target: str | None = None
+    sources: tuple[SourceFolder, ...] = ()
+    target: str = "auto"
     root: Path = Path("data/raw")
     prepared: Path = Path("data/prepared")
     remote: Address = "data/remote"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -31,6 +32,12 @@ def _without_secrets(address: str) -> str:
     return address
 
 
+def _below(folder: Path) -> Path:
+    if folder.is_absolute() or ".." in folder.parts:
+        raise ValueError("a folder below data.root is needed, such as 'acdc'")
+    return folder
+
+
 NUMBER = BeforeValidator(_no_boolean)
 """Keeps true and false from counting as 1 and 0."""
 Count = Annotated[int, Field(gt=0, le=MAX_COUNT), NUMBER]
@@ -43,5 +50,6 @@ Seconds = Annotated[float, Field(gt=0, le=YEAR_S), NUMBER]
 Megabytes = Annotated[float, Field(gt=0, le=1e6), NUMBER]
 Megapixels = Annotated[float, Field(gt=0, le=1e4), NUMBER]
 Seed = Annotated[int, Field(ge=0, lt=2**32), NUMBER]
+Subfolder = Annotated[Path, AfterValidator(_below)]
 Address = Annotated[str, AfterValidator(_without_secrets)]
 Side = Annotated[int, Field(ge=32, le=4096), NUMBER]

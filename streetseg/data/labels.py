@@ -142,9 +142,13 @@ class LabelSpace:
         for label in labels:
             if not label["cityscapes"]:
                 del label["cityscapes"], label["ignore_if_split"]
-        categories = [asdict(category) for category in self.categories]
-        rest = {"labels": tuple(labels), "encoding": self.encoding}
-        return {"name": self.name, "categories": tuple(categories), **rest}
+        categories = tuple(asdict(category) for category in self.categories)
+        return {
+            "name": self.name,
+            **({"categories": categories} if categories else {}),
+            "labels": tuple(labels),
+            "encoding": self.encoding,
+        }
 
     @property
     def names(self) -> list[str]:

@@ -19,8 +19,9 @@ from streetseg.core.errors import StreetsegError
 from streetseg.core.sampling import evenly_spaced
 from streetseg.data.annotated import attach_pictures, file_hash, read_picture
 from streetseg.data.annotations.formats import FORMATS
+from streetseg.data.collection import Collection, load_sources
 from streetseg.data.dataset import DESCRIPTION, PreparedDataset
-from streetseg.data.sources import Frame, Source, load_source
+from streetseg.data.sources import Frame
 
 SAMPLE, MAX_NEWER = 8, 50
 """Frames whose files are compared: evenly spaced ones, and ones changed after preparation."""
@@ -38,7 +39,8 @@ def open_prepared(params: Params, same_size: bool = True) -> PreparedDataset:
         StreetsegError: there is no dataset, or it was made of another source or at another size.
     """
     dataset = PreparedDataset(params.data.prepared)
-    source = Path(params.data.source).name
+    named = [each.source for each in params.data.sources] or [params.data.source]
+    source = "+".join(Path(name).name for name in named)
     here, wanted = (_size(each.size, each.fit) for each in (dataset, params.prepare))
     if dataset.source != source or (same_size and here != wanted):
         raise StreetsegError(
@@ -46,10 +48,11 @@ def open_prepared(params: Params, same_size: bool = True) -> PreparedDataset:
             f"prepare.size ask for {source} of {wanted}: run "
             "'streetseg prepare' with the same settings, or name another data.prepared"
         )
-    if Path(source).suffix in (".yaml", ".yml") and not Path(params.data.source).exists():
-        _tell(_not_compared(dataset, f"{params.data.source} is not on this machine"))
+    files = [Path(name) for name in named if Path(name).suffix in (".yaml", ".yml")]
+    if missing := [path for path in files if not path.exists()]:
+        _tell(_not_compared(dataset, f"{missing[0]} is not on this machine"))
         return dataset
-    layout = load_source(params.data.source, params.data.target)
+    layout = load_sources(params.data)
     if difference := _definition_difference(dataset, layout, params):
         raise _other_source(dataset, difference)
     if params.data.root.is_dir():
@@ -63,17 +66,18 @@ def _size(size: tuple[int, int], fit: str) -> str:
     return f"{list(size)}{'' if fit == 'stretch' else f' (prepare.fit={fit})'}"
 
 
-def _definition_difference(dataset: PreparedDataset, layout: Source, params: Params) -> str:
-    if layout.name and dataset.name and layout.name != dataset.name:
-        return f"its source is called '{dataset.name}', that of data.source '{layout.name}'"
-    if layout.labels != dataset.labels:
-        return f"its label space is not that of {params.data.source} as it is now"
+def _definition_difference(dataset: PreparedDataset, layout: Collection, params: Params) -> str:
+    name = layout.stated_name
+    if name and dataset.name and name != dataset.name:
+        return f"its source is called '{dataset.name}', that of data.source '{name}'"
+    if layout.labels.to_dict() != dataset.labels.to_dict():
+        return f"its label space is not that of {layout.file} as it is now"
     if dataset.source_hash and dataset.source_hash != layout.fingerprint:
-        return f"patterns or splits in {params.data.source} are not those it was made with"
+        return f"patterns or splits in {layout.file} are not those it was made with"
     return ""
 
 
-def _compare_frames(dataset: PreparedDataset, layout: Source, root: Path) -> None:
+def _compare_frames(dataset: PreparedDataset, layout: Collection, root: Path) -> None:
     """Refuse a dataset of another folder's frames, and warn if those of ``root`` have changed."""
     try:
         frames = layout.find(root)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,7 @@ from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
 from streetseg.core.sampling import evenly_spaced
 from streetseg.data.annotated import attach_pictures, file_hash, refuse_unusable_pictures
+from streetseg.data.collection import Collection, load_sources
 from streetseg.data.dataset import DESCRIPTION, FORMAT, FORMAT_WITH_FIT, INDEX
 from streetseg.data.label_files import (
     UndefinedLabelsError,
@@ -45,7 +46,7 @@ from streetseg.data.numbering import (
     refuse_improbable,
 )
 from streetseg.data.shards import SHAPES, Rows, ShardSpec, plan_shards, write_frame
-from streetseg.data.sources import SPLITS, Frame, Source, load_source, refuse_incomplete
+from streetseg.data.sources import SPLITS, Frame, Source, refuse_incomplete
 from streetseg.images.decode import decode_ids
 from streetseg.images.errors import BadImageError
 
@@ -63,7 +64,7 @@ def prepare(params: Params) -> Path:
             ``prepare.on_error=fail``, a frame is incomplete or unusable; with ``skip``, all are.
     """
     _refuse_overlap(params.data.prepared, params.data.root)
-    source = load_source(params.data.source, params.data.target)
+    source = load_sources(params.data)
     frames, unused = source.find_with_unused(params.data.root)
     if unused:
         counts = ", ".join(f"{count} frames of {split}" for split, count in unused.items())
@@ -83,24 +84,29 @@ def prepare(params: Params) -> Path:
 
 
 def write_dataset(
-    source: Source, frames: Sequence[Frame], params: Params, destination: Path
+    source: Collection, frames: Sequence[Frame], params: Params, destination: Path
 ) -> Path:
     """Prepare ``frames`` of a source; otherwise like :func:`prepare`."""
     root = params.data.root
-    spec = ShardSpec(
-        root=root,
-        size=params.prepare.size,
-        labels=source.labels,
-        file_labels=source.file_labels,
-        ids=source.ids,
-        skip_errors=params.prepare.on_error == "skip",
-        format=FORMAT,
-        fit=params.prepare.fit,
-    )
-    _refuse_improbable_ids(source, frames, root)
+    specs = {
+        member.name: ShardSpec(
+            root=root,
+            size=params.prepare.size,
+            labels=source.labels,
+            file_labels=member.source.file_labels,
+            ids=member.source.ids,
+            skip_errors=params.prepare.on_error == "skip",
+            format=FORMAT,
+            fit=params.prepare.fit,
+        )
+        for member in source.members
+    }
+    for member in source.members:
+        of_member = [frame for frame in frames if frame.source == member.name]
+        _refuse_improbable_ids(member.source, of_member, root)
     hint = "set data.prepared to a folder you may write to"
     with atomic_folder(destination, DESCRIPTION, hint, resumable=True) as folder:
-        shards = plan_shards(frames, folder, spec)
+        shards = plan_shards(frames, folder, specs)
         rows = {shard: shard.finished() for shard in shards}
         pending = [shard for shard in shards if rows[shard] is None]
         jobs = [job for shard in pending for job in shard.begin()]
@@ -111,12 +117,13 @@ def write_dataset(
             for shard in pending:
                 rows[shard] = shard.finish(list(islice(written, len(shard.frames))))
         except UndefinedLabelsError as error:
-            raise _all_undefined(frames, spec, params.prepare.workers, error) from None
+            raise _all_undefined(frames, specs, params.prepare.workers, error) from None
 
         every_row = [row for shard_rows in rows.values() for row in shard_rows or []]
         index = pd.DataFrame(every_row).drop(columns=SHAPES, errors="ignore")
-        if "condition" in index:
-            index["condition"] = index["condition"].fillna("")
+        for column in ("source", "condition"):
+            if column in index:
+                index[column] = index[column].fillna("")
         if not (index["error"] == "").any():
             raise StreetsegError(f"no frame of {root} can be used: {index['error'][0]}")
         index.to_parquet(folder / INDEX, index=False)
@@ -160,10 +167,13 @@ def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) 
 
 
 def _all_undefined(
-    frames: Sequence[Frame], spec: ShardSpec, workers: int, first: UndefinedLabelsError
+    frames: Sequence[Frame],
+    specs: Mapping[str, ShardSpec],
+    workers: int,
+    first: UndefinedLabelsError,
 ) -> StreetsegError:
     """The error for every label that is not defined; ``first`` is that of a frame."""
-    of_label = partial(undefined_labels, labels=spec.file_labels, ids=spec.ids, root=spec.root)
+    of_label = partial(_undefined_labels, specs=specs)
     found = list(parallel_map(of_label, frames, workers=workers, description="undefined labels"))
     undefined = sorted({label for of_frame in found for label in of_frame}, key=_ids_first)
     count = sum(map(bool, found))
@@ -175,12 +185,17 @@ def _all_undefined(
     )
 
 
-def _describe(index: pd.DataFrame, source: Source, params: Params) -> dict[str, Any]:
+def _undefined_labels(frame: Frame, specs: Mapping[str, ShardSpec]) -> list[int | str]:
+    spec = specs[frame.source]
+    return undefined_labels(frame, spec.file_labels, spec.ids, spec.root)
+
+
+def _describe(index: pd.DataFrame, source: Collection, params: Params) -> dict[str, Any]:
     usable, root = index[index["error"] == ""], params.data.root
     stretched = params.prepare.fit == "stretch"  # as in releases without the setting
     return {
         "format": FORMAT if stretched else FORMAT_WITH_FIT,
-        "source": Path(params.data.source).name,
+        "source": source.file,
         "source_name": source.name_in(root),
         "source_hash": source.fingerprint,
         "cities_are_places": source.places,

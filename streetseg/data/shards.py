@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -124,11 +124,17 @@ class Job:
     spec: ShardSpec
 
 
-def plan_shards(frames: Iterable[Frame], folder: Path, spec: ShardSpec) -> list[Shard]:
-    """Plan a shard per split and city of the sorted frames, and clear the rest of ``folder``."""
+def plan_shards(
+    frames: Iterable[Frame], folder: Path, specs: Mapping[str, ShardSpec]
+) -> list[Shard]:
+    """Plan a shard per split and city of the sorted frames, and clear the rest of ``folder``.
+
+    ``specs`` are those of the frames by ``Frame.source``.
+    """
     shards = []
     for (split, city), group in groupby(frames, key=lambda frame: (frame.split, frame.city)):
         members = tuple(group)
+        spec = specs[members[0].source]
         shards.append(Shard(folder / split / city, members, spec, spec.fingerprint(members)))
     planned = {shard.folder for shard in shards}
     for path in (*folder.glob("*"), *folder.glob("*/*")):
@@ -154,6 +160,7 @@ def write_frame(job: Job) -> dict[str, Any]:
         "image": frame.image.relative_to(spec.root).as_posix(),
         "label": frame.label.relative_to(spec.root).as_posix(),
         "error": "",
+        **({"source": frame.source} if frame.source else {}),
         **({"condition": frame.condition} if frame.condition else {}),
     }
     try:

@@ -24,7 +24,7 @@ from streetseg.data.annotations.formats import FORMATS, FormatName, regions_expo
 from streetseg.data.annotations.shapes import Picture
 from streetseg.data.labels import LabelSpace
 from streetseg.data.numbering import Ids, numbering
-from streetseg.data.targets import label_ids_in, target_space
+from streetseg.data.targets import AUTO, label_ids_in, target_space
 from streetseg.images.paths import is_hidden, natural_order
 
 LAYOUTS = Path(__file__).parent / "layouts"
@@ -65,6 +65,8 @@ class Frame:
     label: Path
     condition: str = ""
     """The weather or light that the data set states, such as ``night``."""
+    source: str = ""
+    """The name of its source, where there are several."""
     format: FormatName | None = None
     """Of the label file; None for an image."""
     picture: Picture | None = field(default=None, compare=False, repr=False)
@@ -143,7 +145,7 @@ class Source(Section):
 
     _name: str = PrivateAttr("")
     _folder: Path = PrivateAttr(LAYOUTS)
-    _target: str | None = PrivateAttr(None)
+    _target: str = PrivateAttr(AUTO)
 
     @cached_property
     def labels(self) -> LabelSpace:
@@ -177,6 +179,11 @@ class Source(Section):
         if self.ids:
             numbering(labels, self.ids)
         return labels
+
+    @property
+    def file(self) -> str:
+        """The name of a packaged source, or of the file of another."""
+        return Path(self._name).name
 
     def name_in(self, root: Path) -> str:
         """What the data in ``root`` is called: ``name:``, else the name of the folder."""
@@ -259,7 +266,7 @@ class Source(Section):
             name += f"_{placeholders[part]}" if part in placeholders else ""
         split = pair.split or placeholders.get("split", "")
         condition = placeholders.get("condition", pair.condition)
-        return Frame(name, split, city, image, label, condition, pair.format)
+        return Frame(name, split, city, image, label, condition, format=pair.format)
 
     def _split(self, frames: list[Frame]) -> list[Frame]:
         assigned = [frame for frame in frames if frame.split]
@@ -291,7 +298,7 @@ Values = tuple[tuple[str, str], ...]
 """The values of a pattern's placeholders in a path, sorted by placeholder."""
 
 
-def load_source(name: str, target: str | None = None) -> Source:
+def load_source(name: str, target: str = AUTO) -> Source:
     """Read a packaged source, or a YAML file, whose labels become those of a target.
 
     ``target`` is as in :func:`streetseg.data.targets.target_space`. Raises StreetsegError if the

@@ -16,24 +16,25 @@ from streetseg.data.labels import IGNORE, Category, Label, LabelSpace
 
 DEFAULT_TARGET = "cityscapes"
 """The target of a label space without categories of its own."""
+AUTO = "auto"
 OWN = "own"
 """The target that keeps a data set's labels."""
 
 
-def target_space(labels: LabelSpace, target: str | None) -> LabelSpace:
+def target_space(labels: LabelSpace, target: str) -> LabelSpace:
     """The label space that the labels of a data set become.
 
-    ``target`` is the name of a packaged label space, a YAML file, ``own``, or None for the
+    ``target`` is the name of a packaged label space, a YAML file, ``own``, or ``auto`` for the
     categories of ``labels`` themselves and, if it has none, those of Cityscapes.
 
     Raises:
         StreetsegError: the target is unknown, or ``labels`` do not name what they cover.
     """
-    if target in (None, OWN) and labels.categories:
+    if target in (AUTO, OWN) and labels.categories:
         return labels
     if target == OWN:
         return with_own_categories(labels)
-    space = LabelSpace.load(target or DEFAULT_TARGET)
+    space = LabelSpace.load(DEFAULT_TARGET if target == AUTO else target)
     if space == labels:
         return labels
     unknown = {label.name for label in labels.drawn} - {label.name for label in space.labels}

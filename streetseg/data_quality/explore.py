@@ -16,9 +16,10 @@ import torch
 from streetseg.config.params import Params, Train
 from streetseg.core.sampling import evenly_spaced
 from streetseg.data.annotated import attach_pictures
+from streetseg.data.collection import load_sources
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.prepare import write_dataset
-from streetseg.data.sources import SPLITS, load_source
+from streetseg.data.sources import SPLITS
 from streetseg.data_quality.checks import category_shares, require_same_categories
 from streetseg.data_quality.validation import LISTED, SHOWN, check
 from streetseg.reports.drawing import jpeg_address, overlay, shrink, thumbnail
@@ -76,7 +77,7 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Surv
     Raises:
         StreetsegError: there is no source, or none of the sampled frames can be used.
     """
-    source = load_source(params.data.source, params.data.target)
+    source = load_sources(params.data)
     root = params.data.root
     found, unused = source.find_with_unused(root)
     all_frames, notes = attach_pictures(found, root)

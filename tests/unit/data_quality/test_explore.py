@@ -367,7 +367,7 @@ def test_the_command_compares_with_an_index_alone(versions: Versions, tmp_path: 
         catch_exceptions=False,
     )
     assert called.exit_code == 0
-    printed = called.output.splitlines()
+    printed = called.stdout.splitlines()
     assert printed[-2:] == [
         f"since {before.path}: 2 frames added, 2 removed, 2 changed",
         str(out),
