@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
-from streetseg.config.types import NUMBER, CountOrZero
+from streetseg.config.types import CountOrZero
 from streetseg.config.yaml_files import Section
 
 BYTES = {"": 1, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -122,7 +122,7 @@ class Toleration(Section):
     operator: Literal["Equal", "Exists"] = "Equal"
     value: str | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: Annotated[int, NUMBER] | None = None
+    toleration_seconds: CountOrZero | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Toleration:

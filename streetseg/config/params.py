@@ -239,7 +239,7 @@ class Registry(Section):
     run_name: str | None = None
     auto_promote: bool = False
     int8: bool = False
-    model_name: str = Field("street-segmenter", pattern=r"^[\w.\- ]+$")
+    model_name: str = Field("street-segmenter", pattern=r"^[.\- ]*\w[\w.\- ]*$")
 
 
 class Serve(Section):

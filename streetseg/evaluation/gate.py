@@ -15,7 +15,7 @@ from streetseg.data.labels import LabelSpace
 from streetseg.evaluation.result import ChampionScores, Evaluation
 from streetseg.evaluation.verdict import Condition, Verdict, shown
 from streetseg.metrics.confusion import mean_iou
-from streetseg.metrics.jackknife import FEW_DRIVES, Estimate, Jackknife
+from streetseg.metrics.jackknife import FEW_DRIVES, Drives, Estimate, Jackknife
 
 BETTER = "probability that it is better"
 FLOORS_ALONE = "To let the floors alone decide this once, set `gate.against_champion=false`."
@@ -237,7 +237,7 @@ def _better(
     evaluation: Evaluation, champion: ChampionScores, required: float, gains: Jackknife
 ) -> Condition:
     n_frames, gain = len(evaluation.frames), gains.mean()
-    sample = f"the same {_sample(n_frames, gain, gains.drives.n_unknown)}"
+    sample = f"the same {_sample(n_frames, gain, gains.drives)}"
     probability = gain.probability_above(0)  # a tie is not better
     if probability is None:
         return Condition(
@@ -273,7 +273,7 @@ def _no_worse(evaluation: Evaluation, category: str, params: Gate, gains: Jackkn
     probability = gain.probability_above(-params.tolerance - ROUNDING)
     if probability is None:
         where = (
-            f"is shown by {_sample(n_showing, gain)} alone"
+            f"is shown by {_plural(n_showing, 'frame')} of {_plural(gain.drives, 'drive')} alone"
             if n_showing
             else f"occurs in none of the {len(evaluation.frames)} frames"
         )
@@ -290,7 +290,7 @@ def _no_worse(evaluation: Evaluation, category: str, params: Gate, gains: Jackkn
     sentence = (
         f"{_sure(passed, probability, required)} no more than {params.tolerance:g} worse for "
         f"{category}: IoU {iou:.3f} against {champion_iou:.3f} on those that "
-        f"show it, {_sample(n_showing, gain, gains.drives.n_unknown)}"
+        f"show it, {_sample(n_showing, gain, gains.drives)}"
     )
     advice = (
         f"It is worse at {category} on these frames: train with more weight on it "
@@ -303,18 +303,20 @@ def _no_worse(evaluation: Evaluation, category: str, params: Gate, gains: Jackkn
     return Condition(name, probability, required, passed, sentence, advice)
 
 
-def _sample(n_frames: int, estimate: Estimate, n_unknown: int = 0) -> str:
+def _sample(n_frames: int, estimate: Estimate, drives: Drives) -> str:
     """Frames and drives in words: what an estimate rests on."""
-    frames = _plural(n_frames, "frame")
-    drives, effective = estimate.drives, estimate.effective_drives
-    if n_unknown:
-        frames += " (drives unknown: each frame counts as one)"
-        return frames
-    if effective >= FEW_DRIVES or drives == 1:
-        return f"{frames} of {_plural(drives, 'drive')}"
-    if effective < drives - 0.5:
-        return f"{frames} of {drives} drives (few: as good as {effective:.1f} of one length)"
-    return f"{frames} of {drives} drives (few)"
+    frames, notes = _plural(n_frames, "frame"), []
+    if not drives.n_unknown:
+        frames += f" of {_plural(estimate.drives, 'drive')}"
+    elif drives.n_unknown == len(drives.of):
+        notes.append("drives unknown: each frame counts as one")
+    else:
+        notes.append("some of unknown drives: such a frame counts as one")
+    effective = estimate.effective_drives
+    if effective < FEW_DRIVES and estimate.drives > 1:
+        equal = f": as good as {effective:.1f} of one length"
+        notes.append(f"few{equal if effective < estimate.drives - 0.5 else ''}")
+    return f"{frames} ({'; '.join(notes)})" if notes else frames
 
 
 def _plural(number: int, noun: str) -> str:

@@ -83,8 +83,10 @@ def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> lis
         for name in names:
             refuse_deleted(client, params, name, runs)
         if not runs:
+            deleted = len(runs_of(client, params, deleted=True))
+            but = f" but {deleted} deleted ones ('mlflow runs restore')" if deleted else ""
             raise StreetsegError(
-                f"the experiment '{params.experiment}' has no runs in "
+                f"the experiment '{params.experiment}' has no runs{but} in "
                 f"{redact(client.tracking_uri)}: run 'streetseg train' first, or set "
                 "MLFLOW_TRACKING_URI or registry.experiment"
             )

@@ -52,6 +52,7 @@ def test_true_is_not_the_number_one(key: str) -> None:
         "tune.space={train.ema: {low: 0, high: 1, step: .nan}}",
         "tune.space={train.ema: {low: 0, high: 1, step: 1.0e-320}}",
         "cluster.tolerations=[{toleration_seconds: .inf}]",
+        "cluster.tolerations=[{key: a, effect: NoExecute, toleration_seconds: 99999999999}]",
     ],
 )
 def test_numbers_in_lists_and_tables_are_finite(override: str) -> None:
@@ -145,3 +146,14 @@ def test_numbers_are_read_in_base_ten() -> None:
     assert (params.train.epochs, params.train.learning_rate) == (10, 0.001)
     with pytest.raises(StreetsegError, match="valid number"):
         load_params(overrides=["serve.timeout=1:30"])
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"), [("a", True), (".a", True), ("..", False), ("- ", False)]
+)
+def test_a_model_has_a_name_that_mlflow_takes(name: str, taken: bool) -> None:
+    if taken:
+        assert load_params(overrides={"registry.model_name": name}).registry.model_name == name
+    else:
+        with pytest.raises(StreetsegError, match=r"registry\.model_name = "):
+            load_params(overrides={"registry.model_name": name})

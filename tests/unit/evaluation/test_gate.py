@@ -485,6 +485,16 @@ def test_drives_of_different_length_are_said_to_be_few() -> None:
     )
 
 
+def test_frames_of_unknown_drives_are_told_beside_the_others_and_may_be_few() -> None:
+    drives = np.array(["long"] * 12 + ["", "", *"abcdefghij"])
+    verdict = judge(replace(beside(counts(hits=0.9), counts()), drives=drives), LOW)
+    said = "24 frames (some of unknown drives: such a frame counts as one; few: as good as 3.7 of "
+    assert said in "".join(verdict.reasons)
+    verdict = judge(beside(counts(6, hits=0.9), counts(6)), LOW)
+    said = "6 frames (drives unknown: each frame counts as one; few)"
+    assert said in "".join(verdict.reasons)
+
+
 # The folder
 
 

@@ -232,6 +232,9 @@ def test_the_way_back_to_a_deleted_run_is_told(
         f"run {run.id} is deleted: bring it back with 'MLFLOW_TRACKING_URI={store} mlflow runs "
         f"restore --run-id {run.id}'"
     )
+    if all_of_them:
+        with pytest.raises(StreetsegError, match=r"has no runs but 3 deleted ones .*restore"):
+            read_runs(registry(copied))
 
 
 def test_the_beginning_of_two_ids_is_refused() -> None:
