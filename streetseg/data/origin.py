@@ -23,8 +23,9 @@ from streetseg.data.collection import Collection, load_sources
 from streetseg.data.dataset import DESCRIPTION, PreparedDataset
 from streetseg.data.sources import Frame
 
-SAMPLE, MAX_NEWER = 8, 50
-"""Frames whose files are compared: evenly spaced ones, and ones changed after preparation."""
+SAMPLE, MAX_NEWER, MAX_LABELS = 8, 50, 500
+"""Frames that are compared: evenly spaced ones, ones changed after preparation, and evenly spaced
+ones by their label alone, which is small."""
 
 
 def open_prepared(params: Params, same_size: bool = True) -> PreparedDataset:
@@ -92,7 +93,8 @@ def _compare_frames(dataset: PreparedDataset, layout: Collection, root: Path) ->
     newer = index[_newer(index, root, (dataset.path / DESCRIPTION).stat().st_mtime)]
     newer = newer.iloc[evenly_spaced(len(newer), MAX_NEWER)]
     changed_in_sample = changes.among(sample)
-    changed = list(dict.fromkeys([*changed_in_sample, *changes.among(newer)]))
+    labels = changes.of_labels(index.iloc[evenly_spaced(len(index), MAX_LABELS)])
+    changed = list(dict.fromkeys([*changed_in_sample, *changes.among(newer), *labels]))
     counts = {
         "changed": len(changed),
         "added": len(here.keys() - prepared),
@@ -158,6 +160,11 @@ class _Changes:
             elif not self._same_label(image, label, label_hash):
                 changed.append(label)
         return changed
+
+    def of_labels(self, index: pd.DataFrame) -> list[str]:
+        """The label of each frame whose hash is not that in the index."""
+        rows = index[["image", "label", "label_hash"]].to_numpy()
+        return [row[1] for row in rows if not self._same_label(*row)]
 
     def _same_label(self, image: str, label: str, label_hash: str) -> bool:
         frame = self._frames[image]

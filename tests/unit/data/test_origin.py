@@ -11,6 +11,7 @@ import yaml
 
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
+from streetseg.data import origin
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.origin import open_prepared
 from streetseg.data.prepare import prepare
@@ -92,6 +93,18 @@ def test_label_images_edited_since_are_told(
     told = capsys.readouterr().err
     assert "at least 1 frames changed (such as masks/north/frame_4.png)" in told
     assert "'streetseg prepare' takes that over" in told
+
+
+def test_a_label_edited_before_the_dataset_was_checked_out_is_told(
+    params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(origin, "SAMPLE", 1)
+    label = PreparedDataset(params.data.prepared).index["label"].iloc[1]
+    layouts.write(params.data.root / label, layouts.filled([3, 5]))
+    description = params.data.prepared / "dataset.json"
+    description.write_bytes(description.read_bytes())  # newer than the label, as by 'dvc checkout'
+    open_prepared(params)
+    assert f"at least 1 frames changed (such as {label})" in capsys.readouterr().err
 
 
 def test_a_copy_elsewhere_is_no_other_source(
