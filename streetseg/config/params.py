@@ -167,6 +167,7 @@ class Train(Section):
     """The training."""
 
     epochs: Count = 60
+    max_frames: CountOrZero = 0
     batch_size: Count = 8
     learning_rate: Positive = 1e-3
     weight_decay: NonNegative = 1e-2

@@ -58,6 +58,7 @@ RUN_TAGS = (
     "architecture",
     "encoder",
     "frames_train",
+    "max_frames",
     "frames_val",
     ORIGINAL_RUN,
 )

@@ -109,6 +109,7 @@ def _tags(params: Params, dataset: PreparedDataset) -> dict[str, str]:
         "architecture": params.model.architecture,
         "encoder": params.model.encoder,
         **{f"frames_{split}": str(count) for split, count in frames.items()},
+        **({"max_frames": str(limit)} if (limit := params.train.max_frames) else {}),
     }
 
 

@@ -110,6 +110,8 @@ class Checkpoint:
     ) -> None:
         """Use the file ``path``."""
         settings = params.train.model_dump(mode="json", exclude=set(CHANGEABLE))
+        if not settings["max_frames"]:
+            del settings["max_frames"]  # releases before 0.2.0 did not have it
         self.path = path
         self.world = world
         self.fingerprint, self.former_fingerprint = (

@@ -82,7 +82,7 @@ def _train(
     settings = params.train
     torch.manual_seed(settings.seed + world.rank)
     device = choose_device(settings.device, world.local_rank)
-    rows, held_out = split_for_selection(dataset, settings.holdout_fraction)
+    rows, held_out = split_for_selection(dataset, settings.holdout_fraction, settings.max_frames)
     min_share = world.min_share(device)
     batches = EpochBatches(rows, settings.batch_size, settings.seed, world, min_share)
     loader = training_loader(dataset, batches, settings.augment, settings.num_workers)

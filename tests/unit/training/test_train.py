@@ -1,5 +1,6 @@
 """Training."""
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -75,6 +76,30 @@ def test_the_checkpoint_is_chosen_on_frames_held_out_of_the_train_split(
             (dataset.index["split"] == "train") & (dataset.index["city"] == frames["city"].iloc[0])
         ]["frame"]
         assert frames["frame"].tolist() == sorted(names)[-len(frames) :], "the end of the drive"
+
+
+def test_pictures_of_one_annotation_file_are_held_out_like_others(dataset: PreparedDataset) -> None:
+    expected = split_for_selection(dataset, 0.1)
+    together = copy.copy(dataset)
+    together.index = dataset.index.assign(label="annotations.json")
+    for rows, same in zip(split_for_selection(together, 0.1), expected, strict=True):
+        np.testing.assert_array_equal(rows, same)
+
+
+def test_a_small_try_trains_on_frames_of_every_city(
+    params: Params, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    all_rows, all_held_out = split_for_selection(dataset, 0.1)
+    rows, held_out = split_for_selection(dataset, 0.25, max_frames=4)
+    assert (len(rows), len(held_out)) == (4, 1)
+    assert {*rows} <= {*all_rows}
+    assert {*held_out} <= {*all_held_out} | {*split_for_selection(dataset, 0.25)[1]}
+    cities = dataset.index["city"]
+    assert {*cities[rows]} == {*cities[all_rows]}
+    small = params.override({"train.epochs": 1, "train.max_frames": 4, "train.batch_size": 2})
+    trained = train(small, dataset, tmp_path / "model")
+    tags = connect(params.registry).get_run(trained.run_id).data.tags
+    assert tags["max_frames"] == "4"
 
 
 def test_the_same_seed_gives_the_same_weights(
