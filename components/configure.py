@@ -41,7 +41,7 @@ def configure(
 
     inputs = {  # None leaves a setting to the recipe and the overrides
         "train.epochs": epochs or None,
-        "gate.miou_floor": None if miou_floor < 0 else miou_floor,
+        "gate.miou_floor": None if miou_floor == -1 else miou_floor,
         "gate.fail_on_gate": fail_on_gate or None,
         "registry.model_name": model_name or None,
         "registry.auto_promote": auto_promote or None,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, with_config
 
+from streetseg.config.types import NUMBER
 from streetseg.config.yaml_files import find_yaml, read_yaml, validated
 from streetseg.core.errors import StreetsegError
 
@@ -27,7 +28,7 @@ IGNORE = 255
 """Category of pixels that losses and scores ignore, such as padding and ids without a category."""
 
 
-Byte = Annotated[int, Field(ge=0, le=255)]
+Byte = Annotated[int, Field(ge=0, le=255), NUMBER]
 Names = Annotated[
     tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 ]
@@ -50,7 +51,7 @@ class Category:
 class Label:
     """An id in a data set's label images."""
 
-    id: Annotated[int, Field(ge=-1, le=255)]
+    id: Annotated[int, Field(ge=-1, le=255), NUMBER]
     """Label images never hold a negative id: Cityscapes has -1, and does not draw it."""
     name: str
     category: str | None = None

@@ -157,3 +157,13 @@ def test_a_space_is_read_from_a_file_beside_the_source(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(SMALL))
     assert LabelSpace.load("small.yaml", tmp_path) == LabelSpace.from_dict(SMALL)
     assert LabelSpace.load(str(tmp_path / "small.yaml")) == LabelSpace.from_dict(SMALL)
+
+
+@pytest.mark.parametrize("key", ["id", "color"])
+def test_true_is_no_number_of_a_label(key: str) -> None:
+    wrong = {"id": True, "color": [True, 0, 0]}[key]
+    labels = [{"id": 0, "name": "a", "category": "a"}, {"id": 1, "name": "b", "category": "b"}]
+    labels[1] |= {key: wrong}
+    categories = [{"name": name, "color": [0, 0, 0]} for name in "ab"]
+    with pytest.raises(StreetsegError, match=rf"labels\.1\.{key}.* = True: a number is needed"):
+        LabelSpace.from_dict({"name": "x", "categories": categories, "labels": labels})

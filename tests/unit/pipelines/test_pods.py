@@ -363,6 +363,12 @@ def test_a_run_cannot_change_its_pods() -> None:
         configure.python_func("main", "default", {"cluster.gpu.count": 1})
 
 
+@pytest.mark.parametrize("floor", [-0.5, -2.0, float("nan"), float("inf"), 1.5])
+def test_a_floor_that_is_none_is_refused(floor: float) -> None:
+    with pytest.raises(SystemExit, match=r"gate.miou_floor = "):
+        configure.python_func(DATA, "default", {}, miou_floor=floor)
+
+
 def test_settings_of_registration_do_not_change_those_of_training() -> None:
     def settle(**inputs: Any) -> Any:
         defaults = {
