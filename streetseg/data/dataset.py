@@ -16,7 +16,7 @@ from streetseg.core.sampling import evenly_spaced
 from streetseg.data.annotations.shapes import COVERED, DROPPED, EMPTY, READ
 from streetseg.data.drives import drive_of
 from streetseg.data.labels import IGNORE, LabelSpace
-from streetseg.images.decode import decode_ids, read_image
+from streetseg.images.decode import decode_ids, decode_instances, read_image
 from streetseg.images.resize import Fit, Placement, aspect_change, nearest_size, place, size_of
 
 FORMAT, FORMAT_WITH_FIT = 2, 3
@@ -231,6 +231,16 @@ class PreparedDataset:
                 f"{self.path} has no labels of {frame} at native size ({error}): prepare or fetch "
                 "the data again"
             ) from None
+
+    def instances(self, row: int) -> np.ndarray | None:
+        """Instance ids at native size: uint16[H, W]; None if the source has none.
+
+        Raises:
+            StreetsegError: the file is damaged.
+        """
+        shard, _ = self._locations[row]
+        path = shard / "instances" / f"{self.index.frame[row]}.png"
+        return read_image(path, decode_instances) if path.exists() else None
 
     def _pixels(self, row: int, name: str) -> np.ndarray:
         shard, shard_row = self._locations[row]

@@ -127,11 +127,15 @@ def listed_numbering(path: Path, labels: LabelSpace) -> Numbering:
 
 @lru_cache(maxsize=32)
 def other_numberings(labels: LabelSpace) -> tuple[Numbering, ...]:
-    """The numberings by category and train id whose meaning differs from that of label ids."""
-    kinds: list[Ids] = ["category"] if labels.categories else []
+    """The numberings by category and train id whose meaning differs from that of label ids.
+
+    Where both are the same, as in ``cityscapes-19``, it is called by train ids.
+    """
+    candidates = [numbering(labels, "category")] if labels.categories else []
     if any(0 <= label.train_id < IGNORE for label in labels.drawn):
-        kinds.append("train")
-    candidates = [numbering(labels, kind) for kind in kinds]
+        by_train = numbering(labels, "train")
+        candidates = [c for c in candidates if (c.label_ids != by_train.label_ids).any()]
+        candidates.append(by_train)
     return tuple(
         each
         for each in candidates
@@ -152,7 +156,7 @@ def better_numberings(values: np.ndarray, labels: LabelSpace) -> list[Ids]:
     Cityscapes, where honest label ids of few labels fit too, they are better only if an id is
     undefined, or is one that the official evaluation ignores.
     """
-    doubtful = ~labels.known | (labels.ignored_in_eval & (labels.category_of != IGNORE))
+    doubtful = labels.ignored_in_eval.copy()
     doubtful[labels.representative_ids] = False
     shown = _count_categories(labels.category_of[values])
     return [

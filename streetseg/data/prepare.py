@@ -7,6 +7,7 @@ A prepared dataset is a folder::
     <split>/<city>/images.npy          uint8[frames, height, width, 3], RGB
     <split>/<city>/categories.npy      uint8[frames, height, width], category ids or 255
     val/<city>/label_ids/<frame>.png   the label ids at native size, for the official score
+    val/<city>/instances/<frame>.png   instance ids, if the source has them, for the iIoU
 
 It is built shard by shard in ``<folder>.partial``, which is renamed when it is complete. A call
 resumes an interrupted one: finished shards whose source files have not changed are kept.
@@ -33,6 +34,7 @@ from streetseg.core.sampling import evenly_spaced
 from streetseg.data.annotated import attach_pictures, file_hash, refuse_unusable_pictures
 from streetseg.data.collection import Collection, load_sources
 from streetseg.data.dataset import DESCRIPTION, FORMAT, FORMAT_WITH_FIT, INDEX
+from streetseg.data.instances import all_exist
 from streetseg.data.label_files import (
     UndefinedLabelsError,
     ids_in,
@@ -46,7 +48,7 @@ from streetseg.data.numbering import (
     refuse_improbable,
 )
 from streetseg.data.shards import SHAPES, Rows, ShardSpec, plan_shards, write_frame
-from streetseg.data.sources import SPLITS, Frame, Source, refuse_incomplete
+from streetseg.data.sources import EVALUATED, SPLITS, Frame, Source, refuse_incomplete
 from streetseg.images.decode import decode_ids
 from streetseg.images.errors import BadImageError
 
@@ -80,6 +82,8 @@ def prepare(params: Params) -> Path:
         print(f"note: {note}", file=sys.stderr)
     if params.prepare.on_error == "fail":
         refuse_unusable_pictures(frames)
+    complete = [f for f in frames if f.image.exists() and f.label.exists()]
+    all_exist(f.instances for f in complete if f.instances and f.split == EVALUATED)
     return write_dataset(source, frames, params, params.data.prepared)
 
 

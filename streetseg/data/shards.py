@@ -20,6 +20,7 @@ import numpy as np
 from streetseg.core.atomic_files import write_atomic
 from streetseg.core.errors import StreetsegError
 from streetseg.data.frames import blank_measures, prepare_frame
+from streetseg.data.instances import read_instances
 from streetseg.data.label_files import UndefinedLabelsError
 from streetseg.data.labels import LabelSpace
 from streetseg.data.listings import find_listing
@@ -59,6 +60,7 @@ class ShardSpec:
         listings = {find_listing(frame.label, self.root) for frame in frames}
         inputs += sorted(_stat(path) for path in listings if path)
         inputs += [[frame.name, _stat(frame.image), *_label_state(frame)] for frame in frames]
+        inputs += [_stat(path) for path in map(_instances, frames) if path]
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
@@ -82,8 +84,11 @@ class Shard:
     def begin(self) -> list[Job]:
         """Create empty arrays, and return one job per frame."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        evaluated = self.frames[0].split == EVALUATED
-        (self.folder / "label_ids" if evaluated else self.folder).mkdir(parents=True)
+        self.folder.mkdir(parents=True)
+        if self.frames[0].split == EVALUATED:
+            (self.folder / "label_ids").mkdir()
+        if any(map(_instances, self.frames)):
+            (self.folder / "instances").mkdir()
         for name, shape in (("images", (*self.spec.size, 3)), ("categories", self.spec.size)):
             np.lib.format.open_memmap(
                 self.folder / f"{name}.npy", "w+", np.uint8, (len(self.frames), *shape)
@@ -167,6 +172,10 @@ def write_frame(job: Job) -> dict[str, Any]:
         prepared = prepare_frame(
             frame, spec.size, spec.labels, spec.ids, spec.root, spec.file_labels, spec.fit
         )
+        instances = _instances(frame)
+        if instances:
+            size = prepared.measures["height"], prepared.measures["width"]
+            read_instances(instances, size, spec.labels)
     except StreetsegError as error:
         if spec.skip_errors:
             reason = str(error).replace(f"{spec.root}/", "")
@@ -180,7 +189,15 @@ def write_frame(job: Job) -> dict[str, Any]:
     _write(job.folder / "categories.npy", job.row, prepared.categories)
     if prepared.label_png is not None:
         (job.folder / "label_ids" / f"{frame.name}.png").write_bytes(prepared.label_png)
+    if instances:
+        shutil.copyfile(instances, job.folder / "instances" / f"{frame.name}.png")
     return {**source, **prepared.measures, SHAPES: prepared.shapes}
+
+
+def _instances(frame: Frame) -> Path | None:
+    """The instance ids to keep: those of the evaluation split, if there are any."""
+    path = frame.instances
+    return path if path and frame.split == EVALUATED and path.exists() else None
 
 
 def _write(path: Path, row: int, pixels: np.ndarray) -> None:

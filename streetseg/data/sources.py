@@ -38,6 +38,9 @@ EVALUATED = "val"
 OTHER_SPLITS = ("test", "train_extra")
 """Splits that are ignored, unless a pair names them."""
 
+DRAWN = ("cityscapes", "cityscapes-19")
+"""Sources in whose layout 'streetseg synth' draws scenes."""
+
 NO_CITY = "all"
 """The city of all frames of a source that names none."""
 
@@ -71,6 +74,8 @@ class Frame:
     """Of the label file; None for an image."""
     picture: Picture | None = field(default=None, compare=False, repr=False)
     """Its part of a label file that holds many pictures, once that is read."""
+    instances: Path | None = None
+    """Instance ids of the label image, which need not exist; None if the source has none."""
 
     @property
     def annotation(self) -> Path:
@@ -90,6 +95,8 @@ class Pair(Section):
     labels: str
     format: FormatName | None = None
     """Of label files that are no images. Some hold many pictures and need no ``{name}``."""
+    instances: str | None = None
+    """Images of instance ids, as in Cityscapes: label id * 1000 + number. They may be missing."""
     split: Literal["train", "val"] | None = None
     condition: str = ""
 
@@ -113,8 +120,11 @@ class Pair(Section):
                 "images and labels need the same placeholders, {name} among them; {variant} may be "
                 "in images alone"
             )
-        if any(Path(pattern).is_absolute() for pattern in (self.images, self.labels)):
-            raise ValueError("images and labels are paths below data.root")
+        if self.instances and set(PLACEHOLDER.findall(self.instances)) != in_labels:
+            raise ValueError("instances needs the same placeholders as labels")
+        patterns = (self.images, self.labels, self.instances or "")
+        if any(Path(pattern).is_absolute() for pattern in patterns):
+            raise ValueError("images, labels and instances are paths below data.root")
         return self
 
 
@@ -156,7 +166,13 @@ class Source(Section):
         """
         target = target_space(self.file_labels, self._target)
         if target.labels != self.file_labels.labels:
-            label_ids_in(target, self.file_labels)
+            drawn = [label.id for label in self.file_labels.drawn]
+            renumbered = (label_ids_in(target, self.file_labels)[drawn] != drawn).any()
+            if renumbered and any(pair.instances for pair in self.pairs):
+                raise StreetsegError(
+                    f"{self._name}: the instance ids of '{self.file_labels.name}' are numbered by "
+                    f"other labels than those of '{target.name}': leave instances out"
+                )
         return target
 
     @cached_property
@@ -228,7 +244,7 @@ class Source(Section):
             images, labels = _match(root, pair.images), _match(root, pair.labels)
             label_files = set(labels.values())
             for values, image in images.items():
-                frame = self._frame(pair, values, image, _path(root, pair.labels, values))
+                frame = self._frame(root, pair, values, image)
                 labelled = image in by_image and by_image[image].label.exists()
                 if image not in by_image or (frame.label in label_files and not labelled):
                     by_image[image] = frame
@@ -236,9 +252,9 @@ class Source(Section):
                 continue  # which images it names is known when it is read
             for values in labels.keys() - {_of_label(values) for values in images}:
                 image = _path(root, pair.images, (*values, ("variant", "*")))
-                without_image.setdefault(image, self._frame(pair, values, image, labels[values]))
+                without_image.setdefault(image, self._frame(root, pair, values, image))
         if not by_image:
-            synth = ", or make one with 'streetseg synth'" if self._name == "cityscapes" else ""
+            synth = ", or make one with 'streetseg synth'" if self._name in DRAWN else ""
             raise StreetsegError(
                 f"{root} holds no {self.pairs[0].images}: point data.root at a folder in the "
                 f"layout of data.source={self._name}{synth}"
@@ -256,7 +272,7 @@ class Source(Section):
         used.sort(key=lambda frame: (frame.split, frame.city, natural_order(frame.name)))
         return used, unused
 
-    def _frame(self, pair: Pair, values: Values, image: Path, label: Path) -> Frame:
+    def _frame(self, root: Path, pair: Pair, values: Values, image: Path) -> Frame:
         placeholders = dict(values)
         name, prefix = placeholders["name"], self.city_from_name
         city = placeholders.get("city") or (name[:prefix] if prefix else NO_CITY)
@@ -266,7 +282,11 @@ class Source(Section):
             name += f"_{placeholders[part]}" if part in placeholders else ""
         split = pair.split or placeholders.get("split", "")
         condition = placeholders.get("condition", pair.condition)
-        return Frame(name, split, city, image, label, condition, format=pair.format)
+        label = _path(root, pair.labels, values)
+        instances = _path(root, pair.instances, values) if pair.instances else None
+        return Frame(
+            name, split, city, image, label, condition, format=pair.format, instances=instances
+        )
 
     def _split(self, frames: list[Frame]) -> list[Frame]:
         assigned = [frame for frame in frames if frame.split]

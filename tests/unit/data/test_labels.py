@@ -1,6 +1,7 @@
 """Label spaces."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,18 @@ def test_the_table_is_that_of_cityscapes(space: LabelSpace) -> None:
         for b in official
     ]
     assert ours == theirs
+
+
+def test_the_table_of_classes_is_that_of_cityscapes(space: LabelSpace) -> None:
+    classes = LabelSpace.load("cityscapes-19")
+    trained = sorted((b for b in official if 0 <= b.trainId < IGNORE), key=lambda b: b.trainId)
+    assert [(c.name, c.color) for c in classes.categories] == [(b.name, b.color) for b in trained]
+    for ours, theirs in zip(classes.labels, space.labels, strict=True):
+        category = None if theirs.ignore_in_eval else theirs.name
+        assert ours == replace(theirs, category=category)
+    for label in official:
+        if label.id >= 0:
+            assert classes.category_of[label.id] == label.trainId
 
 
 def test_categories_have_the_ids_that_cityscapes_gives_them(space: LabelSpace) -> None:
@@ -73,6 +86,7 @@ def test_every_shipped_space_survives_being_written_down(name: str) -> None:
     ("name", "encoding"),
     [
         ("cityscapes", "ids"),
+        ("cityscapes-19", "ids"),
         ("bdd100k-drivable", "ids"),
         ("bdd100k-drivable-2018", "ids"),
         ("carla", "red"),

@@ -19,6 +19,7 @@ from streetseg.data.numbering import (
     better_numberings,
     listed_numbering,
     numbering,
+    other_numberings,
     recognize,
     refuse_improbable,
 )
@@ -374,3 +375,26 @@ def test_a_palette_of_train_ids_or_label_ids_is_recognized(
     expected = np.where(SPACE.ignored_in_eval[truth], IGNORE, truth) if colors == "train" else truth
     np.testing.assert_array_equal(stored, expected)
     assert Image.open(label_path(source, "val", "munster_000000_000000")).mode == "P"
+
+
+def test_train_ids_of_classes_are_their_category_ids(source: Path, tmp_path: Path) -> None:
+    classes = LabelSpace.load("cityscapes-19")
+    (other,) = other_numberings(classes)
+    assert other.name == "train"
+    dataset = layouts.prepared("cityscapes-19", source)
+    assert stored_ids(dataset).tolist() == true_ids(source, tmp_path).tolist()
+    renumbered(source, TRAIN_ID)
+    said = r"hold the ids 0-18, 255, more likely train ids than label ids of 'cityscapes-19'"
+    with pytest.raises(StreetsegError, match=said):
+        layouts.prepared("cityscapes-19", source)
+
+
+@pytest.mark.parametrize(
+    ("ids", "better"),
+    [([0, 1, 3, 7, 8, 11, 23], []), ([*range(19)], ["train"]), ([7, 8, 11, 12, 13, 17], [])],
+)
+def test_label_ids_of_few_classes_are_not_taken_for_train_ids(
+    ids: list[int], better: list[str]
+) -> None:
+    values = np.isin(np.arange(256), ids)
+    assert better_numberings(values, LabelSpace.load("cityscapes-19")) == better

@@ -40,6 +40,7 @@ CARLA_PLACES = {
 
 PUBLISHED: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "Cityscapes": ("cityscapes", layouts.cityscapes),
+    "Cityscapes, classes": ("cityscapes-19", layouts.cityscapes),
     "Cityscapes, coarse": ("cityscapes-coarse", layouts.cityscapes_coarse),
     "Cityscapes, coarse alone": (
         "cityscapes-coarse",
@@ -73,6 +74,27 @@ CITYSCAPES = {
     23: "sky",
     **dict.fromkeys((24, 25), "human"),
     **dict.fromkeys(range(26, 34), "vehicle"),
+}
+CLASSES = dict.fromkeys(range(34)) | {
+    7: "road",
+    8: "sidewalk",
+    11: "building",
+    12: "wall",
+    13: "fence",
+    17: "pole",
+    19: "traffic light",
+    20: "traffic sign",
+    21: "vegetation",
+    22: "terrain",
+    23: "sky",
+    24: "person",
+    25: "rider",
+    26: "car",
+    27: "truck",
+    28: "bus",
+    31: "train",
+    32: "motorcycle",
+    33: "bicycle",
 }
 CARLA = {
     0: "void",  # unlabeled
@@ -138,6 +160,7 @@ KITTI = {RED: "background", MAGENTA: "road", BLACK: None}
 
 TABLES: dict[str, tuple[dict[int, str | None], Callable[..., Path]]] = {
     "cityscapes": (CITYSCAPES, layouts.cityscapes),
+    "cityscapes-19": (CLASSES, layouts.cityscapes),
     "carla": (CARLA, layouts.carla),
     "carla-0.9.13": (CARLA_0_9_13, layouts.carla),
     "carla-13": (CARLA_13, layouts.carla),
