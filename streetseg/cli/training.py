@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from streetseg.cli.option_groups import option_groups
 from streetseg.cli.options import (
     EVALUATION,
     MODEL,
@@ -21,6 +23,7 @@ from streetseg.cli.options import (
     app,
     load,
 )
+from streetseg.cli.scores import print_scores
 from streetseg.core.errors import StreetsegError
 
 
@@ -91,36 +94,52 @@ def tune(
     print(search.page)
 
 
+@dataclass(frozen=True)
+class Masks:
+    """Masks to score, instead of a model."""
+
+    predictions: Annotated[
+        Path | None, typer.Option(help="Score this folder of id masks instead of a model.")
+    ] = None
+    truth: Annotated[Path | None, typer.Option(help="Folder of *_gtFine_labelIds.png.")] = None
+    ids: Annotated[Ids | None, typer.Option(help="Numbering of the predictions.")] = None
+    truth_ids: Annotated[Ids | None, typer.Option(help="Numbering of the ground truth.")] = None
+    csv: Annotated[
+        Path | None, typer.Option(help="CSV file to write, with the scores of each mask.")
+    ] = None
+
+
 @app.command()
+@option_groups
 def evaluate(
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
     model: ModelFolder = MODEL,
     out: Annotated[Path, typer.Option(help="Evaluation folder to write.")] = EVALUATION,
-    predictions: Annotated[
-        Path | None, typer.Option(help="Score this folder of id masks instead of a model.")
-    ] = None,
-    truth: Annotated[Path | None, typer.Option(help="Folder of *_gtFine_labelIds.png.")] = None,
-    ids: Annotated[Ids | None, typer.Option(help="Numbering of the predictions.")] = None,
-    truth_ids: Annotated[Ids | None, typer.Option(help="Numbering of the ground truth.")] = None,
+    *,
+    masks: Masks,
     as_json: AsJson = False,
 ) -> None:
     """Score a model on the evaluation split, or a folder of id masks against its ground truth.
 
     Prints two scores that are not comparable: the mean IoU over all categories including void, and
-    the official category score of the Cityscapes benchmark. If the registry has a champion, it is
-    scored on the same frames, and report.html compares the two.
+    the official score of the Cityscapes benchmark. If the registry has a champion, it is scored on
+    the same frames, and report.html compares the two.
 
-    With --predictions, Cityscapes' iIoU is computed too if *_gtFine_instanceIds.png are beside the
-    ground truth. Masks hold label ids, or category ids if their palette is that of the categories,
-    as 'predict' and 'batch' write them. --ids states another numbering; where another fits better
-    than label ids, it must be stated.
+    With --predictions, the tables of the Cityscapes benchmark are printed too: IoU of 19 classes
+    and of 7 categories, and iIoU if *_gtFine_instanceIds.png are beside the ground truth. Masks of
+    category ids have no classes.
+
+    Masks hold label ids, or category ids if their palette is that of the categories, as 'predict'
+    and 'batch' write them. --ids states another numbering; where another fits better than label
+    ids, it must be stated.
     """
     settings = load(params, set_)
+    predictions, truth = masks.predictions, masks.truth
     if (predictions is None) != (truth is None):
         raise typer.BadParameter("--predictions and --truth go together")
-    if predictions is None and (ids or truth_ids):
-        raise typer.BadParameter("--ids and --truth-ids need --predictions and --truth")
+    if predictions is None and (masks.ids or masks.truth_ids or masks.csv):
+        raise typer.BadParameter("--ids, --truth-ids and --csv need --predictions and --truth")
     result: dict[str, Any]
     if predictions and truth:
         from streetseg.data.collection import load_sources
@@ -128,7 +147,10 @@ def evaluate(
 
         sources = load_sources(settings.data)
         stated = sources.members[0].source.ids if len(sources.members) == 1 else None
-        scores = score_folders(predictions, truth, sources.labels, ids, truth_ids or stated)
+        truth_ids = masks.truth_ids or stated
+        scores = score_folders(predictions, truth, sources.labels, masks.ids, truth_ids)
+        if masks.csv:
+            scores.write_csv(masks.csv)
         result = scores.to_dict()
     else:
         from streetseg.data.origin import open_prepared
@@ -150,7 +172,7 @@ def evaluate(
                 file=sys.stderr,
             )
         result = evaluation.to_dict()
-    _print_scores(result, as_json)
+    print_scores(result, as_json)
     if not predictions and not as_json:
         print(f"report: {out / 'report.html'}")
 
@@ -192,61 +214,3 @@ def compare(
     if comparison.settings:
         print()
         print_table(comparison.settings_table())
-
-
-def _print_scores(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(result))
-        return
-    from streetseg.metrics.confusion import Scores
-
-    for masks, numbering in result.get("numberings", {}).items():
-        print(f"ids of the {masks}: {numbering}")
-    intervals = result.get("intervals", {})
-    print(
-        f"mIoU over {Scores.from_dict(result).extent}  {_show(result['miou'])}"
-        f"{_interval(intervals.get('miou'))}"
-    )
-    print(
-        f"official category score  {_show(result['miou_official'])}"
-        f"{_interval(intervals.get('miou_official'))}"
-    )
-    if champion := result.get("champion"):
-        print(
-            f"champion, version {champion['version']}  {_show(champion['miou'])}, official "
-            f"{_show(champion['miou_official'])}"
-        )
-    for kind, miou in (result.get("augmented") or {}).items():
-        print(f"mIoU with {kind} at test time  {_show(miou)}")
-    if windows := result.get("windows"):
-        height, width = windows["size"]
-        print(
-            f"mIoU in windows of {width}x{height}  {_show(windows['miou'])}, official "
-            f"{_show(windows['miou_official'])}"
-        )
-    if benchmark := result["benchmark"]:
-        scores = {name: value for name, value in benchmark.items() if name != "name"}
-        print(f"{benchmark['name']}  {_show_all(scores)}")
-    print()
-    print(f"{'category':<14}{'IoU':>7}{'Dice':>7}{'official IoU':>14}")
-    for name in result["categories"]:
-        official = result["iou_official"].get(name)
-        print(
-            f"{name:<14}{_show(result['iou'][name]):>7}{_show(result['dice'][name]):>7}"
-            f"{_show(official):>14}"
-        )
-
-
-def _interval(ends: list[float | None] | None) -> str:
-    return f" [{_show(ends[0])}, {_show(ends[1])}]" if ends else ""
-
-
-def _show_all(scores: dict[str, Any]) -> str:
-    return "  ".join(
-        f"{name} {_show_all(value)}" if isinstance(value, dict) else f"{name} {_show(value)}"
-        for name, value in scores.items()
-    )
-
-
-def _show(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -36,12 +36,16 @@ class IdMasks:
         """The numberings of the masks so far."""
         return ", ".join(sorted(self._numberings))
 
+    @property
+    def by_category(self) -> bool:
+        """Whether category ids are among them."""
+        return "category" in self._numberings
+
     def read(self, path: Path) -> np.ndarray:
-        """The label ids uint8[H, W] in a file; ``IGNORE`` where the truth has no label.
+        """The label ids uint8[H, W] in a file; ``IGNORE`` where it has no label.
 
         Raises:
-            StreetsegError: the file is unusable, or holds an id that is undefined or, in a
-                prediction, has no category.
+            StreetsegError: the file is unusable, or holds an undefined id.
         """
         return read_image(path, lambda data: self._decode(data, path))
 
@@ -59,11 +63,10 @@ class IdMasks:
         table = meaning.label_ids
         if self._predicted and meaning.name != "label":
             table = np.where(table == IGNORE, _void_id(self._labels), table)
-        usable = meaning.defined.copy()
-        if self._predicted:
-            usable &= self._labels.category_of[table] != IGNORE
-        if not usable[present].all():
-            raise StreetsegError(self._problem(present[~usable[present]][0], meaning, path))
+        if not meaning.defined[present].all():
+            raise StreetsegError(
+                self._problem(present[~meaning.defined[present]][0], meaning, path)
+            )
         return values if meaning.name == "label" else cv2.LUT(values, table)
 
     def _numbering_of(self, data: bytes, path: Path, present: np.ndarray) -> Numbering:
@@ -75,15 +78,14 @@ class IdMasks:
         return numbering(self._labels, "label")
 
     def _problem(self, value: int, meaning: Numbering, path: Path) -> str:
-        problem = "gives no category" if meaning.defined[value] else "does not define"
         what = "id" if meaning.name == "label" else f"{meaning.name} id"
         hint = "masks must hold label ids"
         if not self._ids:
             others = " or ".join(map(self._setting.format, ("train", "category")))
             hint += f", unless {others} says otherwise"
         return (
-            f"{path} holds {what} {value}, which the label space '{self._labels.name}' {problem}: "
-            f"{hint}"
+            f"{path} holds {what} {value}, which the label space '{self._labels.name}' does not "
+            f"define: {hint}"
         )
 
 

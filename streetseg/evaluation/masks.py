@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from streetseg.core.atomic_files import write_atomic
 from streetseg.core.errors import StreetsegError
 from streetseg.core.progress import track
+from streetseg.data.instances import all_exist, read_instances
 from streetseg.data.labels import LabelSpace
 from streetseg.data.numbering import Ids
 from streetseg.evaluation.mask_reader import IdMasks
-from streetseg.images.decode import decode_instances, read_image
-from streetseg.metrics.confusion import (
-    Scores,
-    confusion_matrix,
-    mean_iou,
-    plain_number,
-    plain_numbers,
-    score,
+from streetseg.metrics.cityscapes import (
+    CityscapesScores,
+    ScoreTable,
+    benchmark_entry,
+    flat_scores,
+    tables_of,
 )
-from streetseg.metrics.instance_iou import FIRST_INSTANCE, InstanceIou
+from streetseg.metrics.confusion import Scores, confusion_matrix, score
+from streetseg.metrics.instance_iou import Objects
 
 TRUTH, INSTANCES = "_gtFine_labelIds.png", "_gtFine_instanceIds.png"
 
@@ -37,27 +40,43 @@ class MaskScores:
     """Scores of a folder of masks."""
 
     scores: Scores
-    frames: int
-    iiou: dict[str, float] | None
-    """iIoU of each category that has instances; None without instance ids beside the truth."""
+    tables: Mapping[str, ScoreTable]
+    """Those of the Cityscapes benchmark, ``classes`` and ``categories``, where they apply."""
+    rows: Sequence[Mapping[str, Any]]
+    """The name (``frame``) and the scores of each frame; NaN where a score does not exist."""
     numberings: dict[str, str]
     """Of ``truth`` and ``predictions``: label, train or category, or a ``label_colors.txt``."""
 
+    @property
+    def frames(self) -> int:
+        """The number of frames."""
+        return len(self.rows)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a score that does not exist is null."""
-        benchmark = None
-        if self.iiou:
-            benchmark = {
-                "name": "Cityscapes iIoU of categories",
-                "miiou": plain_number(float(mean_iou(np.array([*self.iiou.values()])))),
-                "iiou": plain_numbers(self.iiou),
-            }
         return {
             "frames": self.frames,
             "numberings": self.numberings,
             **self.scores.to_dict(),
-            "benchmark": benchmark,
+            "benchmark": benchmark_entry(self.tables) if self.tables else None,
         }
+
+    def write_csv(self, path: Path) -> None:
+        """Write a row for each frame; a score that does not exist is empty.
+
+        Raises:
+            StreetsegError: the file cannot be written.
+        """
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*self.rows[0]], lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows:
+            writer.writerow({name: "" if value != value else value for name, value in row.items()})
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, text.getvalue())
+        except OSError as error:
+            raise StreetsegError(f"cannot write {path}: {error.strerror}") from None
 
 
 def score_folders(
@@ -76,19 +95,21 @@ def score_folders(
 
     Args:
         ids: the numbering of the predictions. None: what their palettes or a ``label_colors.txt``
-            say, else label ids. A predicted 255 is void for train and category ids.
+            say, else label ids. A predicted 255 is void for train and category ids, or a miss where
+            the label space has no void.
         truth_ids: likewise of the truth, where 255 is ignored for train and category ids.
 
     Raises:
         StreetsegError: no truth, a frame without exactly one prediction, instance ids for some
             frames only, an invalid mask, or ids that another numbering fits better.
     """
-    total = np.zeros((256, 256), np.int64)
     pairs = list(_pair_masks(predictions, truth))
-    has_instances = _all_have_instances([path for path, _ in pairs])
-    instance_iou = InstanceIou(labels) if has_instances else None
+    is_cityscapes = bool(tables_of(labels, by_category=False))
+    has_instances = is_cityscapes and all_exist(instances_path(path) for path, _ in pairs)
     true_masks = IdMasks(truth, labels, truth_ids, "--truth-ids {}")
     predicted_masks = IdMasks(predictions, labels, ids, "--ids {}", predicted=True)
+    total, benchmark = np.zeros((256, 256), np.int64), CityscapesScores()
+    frames: list[tuple[str, Scores, dict[str, ScoreTable]]] = []
     for truth_path, predicted_path in track(pairs, total=len(pairs), description="score"):
         true_ids, predicted_ids = true_masks.read(truth_path), predicted_masks.read(predicted_path)
         if true_ids.shape != predicted_ids.shape:
@@ -97,16 +118,40 @@ def score_folders(
                 f"truth is {true_ids.shape[1]}x{true_ids.shape[0]}: scores are taken at the size "
                 "of the truth"
             )
-        total += confusion_matrix(true_ids, predicted_ids)
-        if instance_iou and true_masks.numbering == "label":
-            instances = _read_instances(instances_path(truth_path), true_ids.shape, labels)
-            instance_iou.add(instances, predicted_ids)
+        confusion, objects = confusion_matrix(true_ids, predicted_ids), None
+        if has_instances and true_masks.numbering == "label":
+            instances = read_instances(instances_path(truth_path), true_ids.shape, labels)
+            objects = Objects.of(instances, predicted_ids)
+        total += confusion
+        frame = CityscapesScores()
+        for each in (benchmark, frame):
+            each.count(confusion, objects)
+        name = truth_path.name.removesuffix(TRUTH)
+        frames.append((name, score(confusion, labels), frame.tables))
     for masks in (true_masks, predicted_masks):
         masks.refuse_improbable()
-    in_label_ids = true_masks.numbering == "label"
-    iiou = instance_iou.result(total) if instance_iou and in_label_ids else None
-    numberings = {"truth": true_masks.numbering, "predictions": predicted_masks.numbering}
-    return MaskScores(score(total, labels), len(pairs), iiou, numberings)
+    fitting = tables_of(labels, true_masks.by_category or predicted_masks.by_category)
+    return MaskScores(
+        score(total, labels),
+        _only(fitting, benchmark.tables),
+        [_row(name, scores, _only(fitting, tables)) for name, scores, tables in frames],
+        {"truth": true_masks.numbering, "predictions": predicted_masks.numbering},
+    )
+
+
+def _only(names: Iterable[str], tables: Mapping[str, ScoreTable]) -> dict[str, ScoreTable]:
+    return {name: tables[name] for name in names}
+
+
+def _row(name: str, scores: Scores, tables: Mapping[str, ScoreTable]) -> dict[str, Any]:
+    return {
+        "frame": name,
+        "pixel_accuracy": scores.pixel_accuracy,
+        "miou": scores.miou,
+        "miou_official": scores.miou_official,
+        **{f"iou_{category}": value for category, value in scores.iou.items()},
+        **flat_scores(tables),
+    }
 
 
 def instances_path(truth: Path) -> Path:
@@ -134,27 +179,3 @@ def _pair_masks(predictions: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
                 f"there are {len(matching[name])}"
             )
         yield path, matching[name][0]
-
-
-def _all_have_instances(truths: list[Path]) -> bool:
-    without = [path for path in truths if not instances_path(path).exists()]
-    if without and len(without) < len(truths):
-        raise StreetsegError(
-            f"{without[0]} has no {INSTANCES[1:]} beside it, where other frames have: the iIoU "
-            "needs that of every frame, so add it or remove the others"
-        )
-    return not without
-
-
-def _read_instances(path: Path, size: tuple[int, ...], labels: LabelSpace) -> np.ndarray:
-    ids = read_image(path, decode_instances)
-    if ids.shape != size:
-        raise StreetsegError(f"{path} is of another size than the label ids beside it")
-    objects = ids[ids > FIRST_INSTANCE]
-    unknown = np.setdiff1d(objects // FIRST_INSTANCE, [label.id for label in labels.labels])
-    if unknown.size:
-        raise StreetsegError(
-            f"{path} holds an object of label {unknown[0]}, which the label space '{labels.name}' "
-            "does not define"
-        )
-    return ids

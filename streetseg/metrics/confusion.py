@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,9 @@ class Scores:
 
     The *plain* scores treat every category alike, void included. A category that no pixel of the
     truth shows has none: a pixel mistaken for it is a miss of its true category, and the mean of
-    every model is over the same categories. The *official* score is the category IoU of the
-    Cityscapes benchmark (``getIouScoreForCategory`` of cityscapesScripts): pixels whose true id is
+    every model is over the same categories. A predicted label without a category is a miss too.
+    The *official* score is that of the Cityscapes benchmark (``getIouScoreForCategory`` of
+    cityscapesScripts, for ``cityscapes-19`` ``getIouScoreForLabel``): pixels whose true id is
     ignored are dropped, a void prediction elsewhere is a miss, void itself has no score, and a
     category that is predicted but does not occur scores 0. The two are not comparable.
     """
@@ -108,10 +109,10 @@ class Scores:
 
 def score(confusion: np.ndarray, space: LabelSpace) -> Scores:
     """Score a confusion matrix of label ids (int64[256, 256], truth by prediction)."""
-    plain = category_confusion(confusion, space)
+    counts = _with_others(confusion, space.category_of, len(space.names))
     official = official_iou(official_confusion(confusion, space))
-    iou = category_iou(plain)
-    true_positive, true, predicted = _margins(plain)
+    iou = category_iou(counts)[:-1]
+    true_positive, true, predicted = (margin[:-1] for margin in _margins(counts))
 
     def named(values: np.ndarray) -> dict[str, float]:
         return dict(zip(space.names, values.tolist(), strict=True))
@@ -120,7 +121,7 @@ def score(confusion: np.ndarray, space: LabelSpace) -> Scores:
         dice = np.where(true > 0, 2 * true_positive / (true + predicted), np.nan)
         precision, recall = true_positive / predicted, true_positive / true
     evaluated = {label.category for label in space.labels if not label.ignore_in_eval}
-    total = plain.sum()
+    total = counts.sum()
     return Scores(
         miou=float(mean_iou(iou)),
         miou_official=float(mean_iou(official)),
@@ -130,13 +131,21 @@ def score(confusion: np.ndarray, space: LabelSpace) -> Scores:
         recall=named(recall),
         iou_official={k: value for k, value in named(official).items() if k in evaluated},
         pixel_accuracy=float(true_positive.sum() / total) if total else float("nan"),
-        category_confusion=plain,
+        category_confusion=counts[:-1, :-1],
     )
 
 
 def category_confusion(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
     """Sum a confusion matrix of label ids (int64[256, 256]) into categories: int64[C, C]."""
-    return _merge(confusion, space.category_of, space.category_of, len(space.names))
+    return _with_others(confusion, space.category_of, len(space.names))[:-1, :-1]
+
+
+def against_rest(confusion: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+    """Merge the categories ``columns``, and the others: int64[..., 2, 2] of [..., C, C]."""
+    rest = np.setdiff1d(np.arange(confusion.shape[-1]), columns)
+    groups = [np.array(columns), rest]
+    by_true = np.stack([confusion[..., group, :].sum(axis=-2) for group in groups], axis=-2)
+    return np.stack([by_true[..., group].sum(axis=-1) for group in groups], axis=-1)
 
 
 def official_confusion(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
@@ -146,9 +155,7 @@ def official_confusion(confusion: np.ndarray, space: LabelSpace) -> np.ndarray:
     elsewhere. The last row is empty.
     """
     counted = np.where(space.ignored_in_eval, IGNORE, space.category_of)
-    other = len(space.names)
-    predicted = np.where(counted == IGNORE, other, counted)
-    return _merge(confusion, counted, predicted, other + 1)
+    return _with_others(confusion, counted, len(space.names))
 
 
 def category_iou(confusion: np.ndarray) -> np.ndarray:
@@ -212,12 +219,15 @@ def _margins(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return true_positive, confusion.sum(axis=-1).astype(float), confusion.sum(axis=-2).astype(float)
 
 
-def _merge(
-    confusion: np.ndarray, true_group: np.ndarray, predicted_group: np.ndarray, groups: int
-) -> np.ndarray:
-    """Sum ids into groups (uint8[256] tables); ids in the group ``IGNORE`` are dropped."""
-    by_true = _sum_rows(confusion, true_group, groups)
-    return _sum_rows(by_true.T, predicted_group, groups).T
+def _with_others(confusion: np.ndarray, category_of: np.ndarray, categories: int) -> np.ndarray:
+    """Sum ids into categories (uint8[256]): int64[C + 1, C + 1].
+
+    The last column counts predictions without a category; the last row is empty. Pixels without a
+    true category are dropped.
+    """
+    by_true = _sum_rows(confusion, category_of, categories)
+    predicted = np.where(category_of == IGNORE, categories, category_of)
+    return np.pad(_sum_rows(by_true.T, predicted, categories + 1).T, ((0, 1), (0, 0)))
 
 
 def _sum_rows(counts: np.ndarray, group_of: np.ndarray, groups: int) -> np.ndarray:

@@ -1,14 +1,18 @@
-"""iIoU, the instance-weighted IoU of the Cityscapes benchmark, for categories.
+"""iIoU, the instance-weighted IoU of the Cityscapes benchmark, for classes or categories.
 
 Source: Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016,
-section 3.2, and ``getInstanceIouScoreForCategory`` of cityscapesScripts. Each object weighs as much
-as one of its label's mean size, so that a distant pedestrian counts as much as a near one.
+section 3.2, and ``getInstanceIouScoreForLabel`` and ``getInstanceIouScoreForCategory`` of
+cityscapesScripts. Each object weighs as much as one of its label's mean size, so that a distant
+pedestrian counts as much as a near one.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from streetseg.data.instances import FIRST_INSTANCE
 from streetseg.data.labels import LabelSpace
 
 MEAN_SIZE = {
@@ -25,9 +29,6 @@ MEAN_SIZE = {
 }
 """Mean pixels of an object of each label over Cityscapes' training frames."""
 
-FIRST_INSTANCE = 1000
-"""An instance id is label id times 1000 plus a number; smaller ids are not of single objects."""
-
 
 def instance_categories(labels: LabelSpace) -> list[str]:
     """The categories whose labels all have instances and a mean size."""
@@ -39,6 +40,27 @@ def instance_categories(labels: LabelSpace) -> list[str]:
     return [category for category in labels.names if category not in without]
 
 
+@dataclass(frozen=True)
+class Objects:
+    """The objects of a frame, and what was predicted there."""
+
+    ids: np.ndarray
+    """Instance ids int64[N], sorted."""
+    pixels: np.ndarray
+    """Pixels of each object by predicted label id: int64[N, 256]."""
+
+    @classmethod
+    def of(cls, instances: np.ndarray, predicted: np.ndarray) -> Objects:
+        """From instance ids uint16[H, W] and predicted label ids uint8[H, W]."""
+        is_object = instances > FIRST_INSTANCE
+        found, predicted = instances[is_object], predicted[is_object]
+        ids = np.flatnonzero(np.bincount(found))
+        position = np.zeros(1 << 16, np.intp)
+        position[ids] = np.arange(len(ids))
+        pairs = position[found] * 256 + predicted
+        return cls(ids, np.bincount(pairs, minlength=len(ids) * 256).reshape(len(ids), 256))
+
+
 class InstanceIou:
     """Weighted true positives and false negatives of objects, by category."""
 
@@ -48,21 +70,18 @@ class InstanceIou:
         self._true_positive = dict.fromkeys(instance_categories(labels), 0.0)
         self._false_negative = dict.fromkeys(self._true_positive, 0.0)
 
-    def add(self, instances: np.ndarray, predicted: np.ndarray) -> None:
-        """Count a frame: instance ids uint16[H, W] of known labels, label ids uint8[H, W]."""
-        is_object = instances > FIRST_INSTANCE
-        true_labels = (instances // FIRST_INSTANCE).astype(np.uint8)
-        category_of = self._labels.category_of
-        correct = category_of[predicted] == category_of[true_labels]
-        sizes = np.bincount(instances[is_object])
-        hits = np.bincount(instances[is_object & correct], minlength=len(sizes))
+    def add(self, objects: Objects) -> None:
+        """Count a frame, whose objects are all of known labels."""
         labels = {label.id: label for label in self._labels.labels}
-        for instance in np.flatnonzero(sizes).tolist():
+        for instance, pixels in zip(objects.ids.tolist(), objects.pixels, strict=True):
             label = labels[instance // FIRST_INSTANCE]
-            if label.category in self._true_positive and not label.ignore_in_eval:
-                weight = MEAN_SIZE[label.name] / sizes[instance]
-                self._true_positive[label.category] += hits[instance] * weight
-                self._false_negative[label.category] += (sizes[instance] - hits[instance]) * weight
+            if label.category not in self._true_positive or label.ignore_in_eval:
+                continue
+            members = self._labels.category_of == self._labels.category_id(label.category)
+            hits, size = int(pixels[members].sum()), int(pixels.sum())
+            weight = MEAN_SIZE[label.name] / size
+            self._true_positive[label.category] += hits * weight
+            self._false_negative[label.category] += (size - hits) * weight
 
     def result(self, confusion: np.ndarray) -> dict[str, float]:
         """The iIoU of each category, NaN where it does not occur.

@@ -36,6 +36,8 @@ class ScoredFrame:
     """The drive that it was recorded on; empty if that is not known."""
     placement: Placement = WHOLE
     """Where that part is in the frame and in the network's input."""
+    instances: np.ndarray | None = None
+    """Instance ids uint16[H, W] of ``truth``; None if they are not known."""
 
     @cached_property
     def true_categories(self) -> np.ndarray:

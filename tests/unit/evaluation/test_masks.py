@@ -158,14 +158,15 @@ def test_a_value_that_a_stated_numbering_lacks_is_named(tmp_path: Path) -> None:
         score_folders(*folders, SPACE, "category")
 
 
-def test_a_predicted_255_needs_a_category_for_it(tmp_path: Path) -> None:
+def test_a_predicted_255_is_a_miss_without_a_category_for_it(tmp_path: Path) -> None:
     space = LabelSpace.load("kitti-road")
     predictions, truth = tmp_path / "p", tmp_path / "t"
     for folder, name in ((truth, "a_gtFine_labelIds.png"), (predictions, "a.png")):
         folder.mkdir()
         (folder / name).write_bytes(encode_png(np.array([[0, 1, 255]], np.uint8)))
-    with pytest.raises(StreetsegError, match=r"category id 255, .* gives no category"):
-        score_folders(predictions, truth, space, "category")
+    (predictions / "a.png").write_bytes(encode_png(np.array([[0, 255, 0]], np.uint8)))
+    found = score_folders(predictions, truth, space, "category").scores
+    assert found.recall == {"background": 1, "road": 0}
 
 
 def test_an_export_is_scored_by_the_names_that_it_lists(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from streetseg.data.labels import LabelSpace
 from streetseg.evaluation.masks import score_folders
 from streetseg.images.encode import encode_png
 from streetseg.metrics.confusion import (
+    against_rest,
+    category_iou,
     category_miou,
     confusion_matrix,
     confusion_of_categories,
@@ -217,7 +219,7 @@ def test_255_is_no_vehicle_in_truth_and_prediction(folders: tuple[Path, Path]) -
         path.write_bytes(sound)
 
 
-def test_ids_without_a_category_may_be_in_the_truth_alone(tmp_path: Path) -> None:
+def test_a_predicted_id_without_a_category_is_a_miss(tmp_path: Path) -> None:
     space = LabelSpace.load("kitti-road")
     truth = np.array([[0, 1, 1, 255]], np.uint8)
     truth_path = tmp_path / "truth" / "a_gtFine_labelIds.png"
@@ -226,6 +228,20 @@ def test_ids_without_a_category_may_be_in_the_truth_alone(tmp_path: Path) -> Non
         path.parent.mkdir()
         path.write_bytes(encode_png(ids))
     assert score_folders(predicted_path.parent, truth_path.parent, space).scores.miou == 1
-    predicted_path.write_bytes(encode_png(truth))
-    with pytest.raises(StreetsegError, match=r"a\.png holds id 255, .* gives no category"):
-        score_folders(predicted_path.parent, truth_path.parent, space)
+    predicted_path.write_bytes(encode_png(np.array([[0, 1, 255, 0]], np.uint8)))
+    found = score_folders(predicted_path.parent, truth_path.parent, space).scores
+    assert found.iou == found.recall == {"background": 1, "road": 1 / 2}
+    assert found.pixel_accuracy == 2 / 3
+
+
+def test_merged_categories_have_the_iou_of_their_union() -> None:
+    confusion = np.random.default_rng(0).integers(0, 99, (5, 4, 4))
+    merged = against_rest(confusion, [1, 3])
+    assert merged.shape == (5, 2, 2)
+    hits = confusion[:, [1, 3]][:, :, [1, 3]].sum((1, 2))
+    assert merged[:, 0, 0].tolist() == hits.tolist()
+    assert merged[:, 0].sum(1).tolist() == confusion[:, [1, 3]].sum((1, 2)).tolist()
+    assert merged[:, :, 0].sum(1).tolist() == confusion[:, :, [1, 3]].sum((1, 2)).tolist()
+    assert (merged.sum((1, 2)) == confusion.sum((1, 2))).all()
+    one = against_rest(confusion, [2])
+    assert (category_iou(one)[:, 0] == category_iou(confusion)[:, 2]).all()
