@@ -40,6 +40,7 @@ from streetseg.data.sources import load_source
 from streetseg.data.versions import locked_version
 from streetseg.images.decode import read_image
 from streetseg.images.resize import nearest_size
+from streetseg.metrics.cityscapes import official_name
 from streetseg.registry.promotion import history, promote
 from streetseg.registry.versions import CHAMPION, find
 from streetseg.synth import write_cityscapes
@@ -234,8 +235,9 @@ class Demo:
         write_atomic(self.out / "summary.json", json.dumps(summary, indent=1) + "\n")
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         if summary["miou"] is not None:
-            table.add_row("mIoU, 8 categories", f"{summary['miou']:.3f}")
-            table.add_row("official category score", f"{summary['miou_official']:.3f}")
+            categories = [*summary["iou"]]
+            table.add_row(f"mIoU, {len(categories)} categories", f"{summary['miou']:.3f}")
+            table.add_row(official_name(categories), f"{summary['miou_official']:.3f}")
         gate = summary["gate"]
         table.add_row("gate", "open" if gate["passed"] else "closed: nothing registered")
         for reason in gate["reasons"]:

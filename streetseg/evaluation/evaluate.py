@@ -115,6 +115,7 @@ def _check_fit(model: Segmenter, dataset: PreparedDataset) -> None:
 def _score_frame(model: Segmenter, dataset: PreparedDataset, row: int, drive: str) -> ScoredFrame:
     placement = dataset.placement(row)
     image, truth = np.array(dataset.image(row)), dataset.label_ids(row)[placement.source]
+    instances = dataset.instances(row)
     began = time.perf_counter()
     logits = shown_part(model.logits(image[None])[0], placement)
     categories = categories_at(logits, truth.shape)
@@ -130,6 +131,7 @@ def _score_frame(model: Segmenter, dataset: PreparedDataset, row: int, drive: st
         seconds=seconds,
         drive=drive,
         placement=placement,
+        instances=None if instances is None else instances[placement.source],
     )
 
 
@@ -137,7 +139,7 @@ def _draw(evaluation: Evaluation, ranked: RankedFrames, folder: Path) -> None:
     labels, scores, n_frames = ranked.dataset.labels, evaluation.scores, len(evaluation.frames)
     title = (
         f"{n_frames} {evaluation.split} frames: mIoU {scores.miou:.3f} over "
-        f"{scores.extent}, official category score "
+        f"{scores.extent}, {evaluation.official_name} "
         f"{scores.miou_official:.3f}; from the best frame to the worst"
     )
     rows = []

@@ -18,6 +18,7 @@ from streetseg.evaluation.windows import WindowScores
 from streetseg.inference.segmenter import Segmenter
 from streetseg.metrics.boundary_iou import BoundaryIou
 from streetseg.metrics.calibration import Calibration
+from streetseg.metrics.cityscapes import CityscapesScores
 from streetseg.metrics.drivable_iou import DrivableIou
 from streetseg.metrics.metric import Metric, ScoredFrame
 from streetseg.metrics.road_f1 import RoadF1
@@ -82,12 +83,12 @@ class DriftReference:
 
 
 BENCHMARKS: dict[str, Callable[[LabelSpace], Metric]] = {
+    "cityscapes-19": lambda labels: CityscapesScores(),
     "kitti-road": RoadF1,
     "bdd100k-drivable": DrivableIou,
     "bdd100k-drivable-2018": DrivableIou,
 }
-"""By label space, the metric of the data set's own benchmark. Cityscapes' iIoU needs instance ids,
-which are not prepared."""
+"""By label space, the metric of the data set's own benchmark, unless it is the official score."""
 
 METRICS: dict[str, Callable[[Subject], Metric | None]] = {
     "boundary_iou": lambda subject: BoundaryIou(subject.dataset.labels),

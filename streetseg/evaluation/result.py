@@ -14,6 +14,7 @@ import numpy as np
 
 from streetseg.core.errors import StreetsegError
 from streetseg.data.drives import drive_of
+from streetseg.metrics.cityscapes import ScoreTable, flat_scores, official_name, read_tables
 from streetseg.metrics.confusion import (
     Scores,
     plain_number,
@@ -125,10 +126,24 @@ class Evaluation:
         ``boundary_miou``, and under ``iou`` of each category. Empty in early releases."""
         return self.metrics.get("intervals") or {}
 
+    @property
+    def tables(self) -> dict[str, ScoreTable]:
+        """``classes`` and ``categories`` of the Cityscapes benchmark, where it applies."""
+        return read_tables(self.metrics.get("benchmark"))
+
+    @property
+    def official_name(self) -> str:
+        """What the official score is called."""
+        return official_name(self.scores.categories)
+
     def headline(self) -> dict[str, float]:
-        """The scores that runs are compared by, without those that do not exist."""
+        """The scores that runs are compared by, without those that do not exist.
+
+        In ``cityscapes-19``, those of the benchmark too, such as ``class_miiou``.
+        """
         scores = {"miou": self.scores.miou, "miou_official": self.scores.miou_official}
         scores |= {f"iou_{name}": value for name, value in self.scores.iou.items()}
+        scores |= flat_scores(self.tables)
         return {name: value for name, value in scores.items() if not math.isnan(value)}
 
     @classmethod

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from streetseg.data.dataset import PreparedDataset
 
 
+MAX_LEGEND_COLUMNS = 10
+
+
 class SheetRow(NamedTuple):
     """A frame on a sheet of predictions; truth and prediction are category ids uint8[H, W]."""
 
@@ -61,20 +64,22 @@ def write_preview(dataset: PreparedDataset, path: Path, frames: int = 12) -> Non
     if len(strips) % 2:
         strips.append(np.full_like(strips[0], 255))
     lines = [np.concatenate(pair, axis=1) for pair in zip(strips[::2], strips[1::2], strict=True)]
-    legend = _legend_line(dataset.labels, lines[0].shape[1])
+    legend = _legend_lines(dataset.labels, lines[0].shape[1])
     sheet = cv2.cvtColor(np.concatenate([*lines, legend]), cv2.COLOR_RGB2BGR)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, cv2.imencode(".jpg", sheet)[1].tobytes())
 
 
-def _legend_line(labels: LabelSpace, width: int) -> np.ndarray:
-    line = np.full((36, width, 3), 255, np.uint8)
-    step = width // len(labels.categories)
+def _legend_lines(labels: LabelSpace, width: int) -> np.ndarray:
+    widest = max(_text_width(name) for name in labels.names) + 48
+    columns = min(len(labels.names), max(1, width // widest))
+    lines = np.full((36 * -(-len(labels.names) // columns), width, 3), 255, np.uint8)
     for number, category in enumerate(labels.categories):
-        left = number * step + 8
-        cv2.rectangle(line, (left, 8), (left + 20, 28), category.color, -1)
-        write_text(line, category.name, (left + 28, 24), (0, 0, 0))
-    return line
+        row, column = divmod(number, columns)
+        left, top = column * (width // columns) + 8, 36 * row
+        cv2.rectangle(lines, (left, top + 8), (left + 20, top + 28), category.color, -1)
+        write_text(lines, category.name, (left + 28, top + 24), (0, 0, 0))
+    return lines
 
 
 def _beside_labels(dataset: PreparedDataset, row: int) -> np.ndarray:
@@ -84,10 +89,15 @@ def _beside_labels(dataset: PreparedDataset, row: int) -> np.ndarray:
 
 
 def _caption(rgb: np.ndarray, text: str) -> None:
-    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
-    height = rgb.shape[0]
+    width, height = _text_width(text), rgb.shape[0]
     cv2.rectangle(rgb, (0, height - 22), (width + 12, height), (0, 0, 0), -1)
     write_text(rgb, text, (6, height - 7), (255, 255, 255))
+
+
+def _text_width(text: str) -> int:
+    """The width in pixels of a text by :func:`write_text`."""
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    return width
 
 
 def write_text(
@@ -185,5 +195,9 @@ def _legend(figure: Figure, labels: LabelSpace) -> None:
         for category in labels.categories
     ]
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(len(handles), MAX_LEGEND_COLUMNS),
+        frameon=False,
+        fontsize=9,
     )

@@ -17,7 +17,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 def template(name: str) -> Template:
     """A template of the project; in HTML, inserted values are escaped.
 
-    The filter ``score`` shows a number with three decimals, or "-" for None and NaN.
+    The filter ``score`` shows a number with three decimals, ``percent`` in percent with one; None
+    and NaN are "-".
     """
     from jinja2 import Environment, FileSystemLoader
 
@@ -28,11 +29,16 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
     )
     environment.filters["score"] = _show_score
+    environment.filters["percent"] = _show_percent
     return environment.get_template(name)
 
 
 def _show_score(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _show_percent(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"
 
 
 def write_page(path: Path, name: str, **values: Any) -> None:
