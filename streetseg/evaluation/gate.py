@@ -14,7 +14,8 @@ from streetseg.core.errors import StreetsegError, did_you_mean
 from streetseg.data.labels import LabelSpace
 from streetseg.evaluation.result import ChampionScores, Evaluation
 from streetseg.evaluation.verdict import Condition, Verdict, shown
-from streetseg.metrics.confusion import mean_iou
+from streetseg.metrics.cityscapes import classes_of
+from streetseg.metrics.confusion import Scores, against_rest, category_iou, mean_iou
 from streetseg.metrics.jackknife import FEW_DRIVES, Drives, Estimate, Jackknife
 
 BETTER = "probability that it is better"
@@ -29,7 +30,9 @@ ROUNDING = 1e-9
 def check_categories(params: Gate, labels: LabelSpace) -> None:
     """Check that the settings of the gate name categories of a label space.
 
-    The default of ``gate.protected`` is no error where the label space has no such category.
+    ``iou_floors`` and ``protected`` may also name a category of Cityscapes that the label space has
+    classes of, such as human for person and rider. The default of ``gate.protected`` is no error
+    where the label space has neither.
 
     Raises:
         StreetsegError: a setting names another category.
@@ -44,7 +47,9 @@ def _check_names(params: Gate, names: Sequence[str], label_space: str) -> None:
         "allow_never_predicted": params.allow_never_predicted,
     }
     for setting, categories in settings.items():
-        if unknown := next((name for name in categories if name not in names), None):
+        merging = setting != "allow_never_predicted"
+        known = [*names, *(name for name in categories if merging and _columns(name, names))]
+        if unknown := next((name for name in categories if name not in known), None):
             hint = did_you_mean(unknown, names, f"it has {', '.join(names)}")
             raise StreetsegError(
                 f"gate.{setting} names '{unknown}', which is no category of the label space "
@@ -105,14 +110,32 @@ def _floors(evaluation: Evaluation, params: Gate) -> Iterator[Condition]:
     for category, floor in params.iou_floors.items():
         yield _floor(
             f"IoU of {category}",
-            f"IoU of {category}",
-            scores.iou[category],
+            f"IoU of {_title(category, scores.categories)}",
+            _iou(scores, category),
             floor,
             frames,
             "it does not occur",
             f"Train with more weight on {category} (`train.loss.class_weight_power`), or on more "
             f"frames that show it. The floor is in `gate.iou_floors`.",
         )
+
+
+def _columns(category: str, names: Sequence[str]) -> list[int]:
+    """A category of the label space, or its classes of a category of Cityscapes."""
+    members = [category] if category in names else classes_of(category, names)
+    return [names.index(name) for name in members]
+
+
+def _title(category: str, names: Sequence[str]) -> str:
+    members = ", ".join(names[column] for column in _columns(category, names))
+    return category if category in names else f"{category} ({members})"
+
+
+def _iou(scores: Scores, category: str) -> float:
+    if category in scores.iou:
+        return scores.iou[category]
+    columns = _columns(category, scores.categories)
+    return float(category_iou(against_rest(scores.category_confusion, columns))[0])
 
 
 def _floor(
@@ -198,8 +221,13 @@ def _refused(champion: ChampionScores, why: str, advice: str, confidence: float)
     return Condition(BETTER, None, confidence, False, sentence, f"{advice} {FLOORS_ALONE}")
 
 
-def _paired(evaluation: Evaluation, champion: ChampionScores) -> Jackknife:
-    """The gains of the model over the champion, on the same frames."""
+def _paired(
+    evaluation: Evaluation, champion: ChampionScores, columns: Sequence[int] | None = None
+) -> Jackknife:
+    """The gains of the model over the champion on the same frames, by category.
+
+    With ``columns``, category 0 is the union of these and 1 the rest.
+    """
     counts, champion_counts, drives = evaluation.counts, champion.counts, evaluation.drives
     n_categories = len(evaluation.scores.categories)
     if (
@@ -215,6 +243,10 @@ def _paired(evaluation: Evaluation, champion: ChampionScores) -> Jackknife:
             "the evaluation does not hold the counts of model and champion on the same frames: run "
             "'streetseg evaluate' again"
         )
+    if columns is not None:
+        counts, champion_counts = (
+            against_rest(each, columns) for each in (counts, champion_counts)
+        )
     return Jackknife(counts, evaluation.drives_of_frames, minus=champion_counts)
 
 
@@ -223,8 +255,8 @@ def _compare(evaluation: Evaluation, champion: ChampionScores, params: Gate) -> 
     yield _better(evaluation, champion, params.confidence, gains)
     names = evaluation.scores.categories
     for category in params.protected:
-        if category in names:
-            yield _no_worse(evaluation, category, params, gains)
+        if _columns(category, names):
+            yield _no_worse(evaluation, champion, category, params)
         else:
             sentence = (
                 f"{category} is protected by default, but the label space "
@@ -266,10 +298,14 @@ def _better(
     return Condition(BETTER, probability, required, passed, sentence, advice)
 
 
-def _no_worse(evaluation: Evaluation, category: str, params: Gate, gains: Jackknife) -> Condition:
+def _no_worse(
+    evaluation: Evaluation, champion: ChampionScores, category: str, params: Gate
+) -> Condition:
     name, required = f"probability that {category} is no worse", params.protected_confidence
-    column = evaluation.scores.categories.index(category)
-    n_showing, gain = gains.frames_showing(column), gains.category(column)
+    names = evaluation.scores.categories
+    title, columns = _title(category, names), _columns(category, names)
+    gains = _paired(evaluation, champion, columns)
+    n_showing, gain = gains.frames_showing(0), gains.category(0)
     probability = gain.probability_above(-params.tolerance - ROUNDING)
     if probability is None:
         where = (
@@ -282,14 +318,14 @@ def _no_worse(evaluation: Evaluation, category: str, params: Gate, gains: Jackkn
             None,
             required,
             False,
-            f"{category} is protected and {where}, so nobody can say whether it got worse",
+            f"{title} is protected and {where}, so nobody can say whether it got worse",
             f"Evaluate on several drives that show {category}, or take it out of `gate.protected`.",
         )
     passed = probability >= required
-    iou, champion_iou = (iou[column] for iou in gains.totals)
+    iou, champion_iou = (iou[0] for iou in gains.totals)
     sentence = (
         f"{_sure(passed, probability, required)} no more than {params.tolerance:g} worse for "
-        f"{category}: IoU {iou:.3f} against {champion_iou:.3f} on those that "
+        f"{title}: IoU {iou:.3f} against {champion_iou:.3f} on those that "
         f"show it, {_sample(n_showing, gain, gains.drives)}"
     )
     advice = (

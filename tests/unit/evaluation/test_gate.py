@@ -385,6 +385,37 @@ def test_a_label_space_without_the_protected_categories_is_not_held_to_them() ->
     assert "the label space parks has no such category, so it is not" in verdict.reasons[2]
 
 
+def test_a_protected_category_is_that_of_its_classes_together() -> None:
+    """A rider taken for a person is no loss of people; one taken for road is."""
+    names = ["road", "person", "rider"]
+    before = counts(hits=0.9)
+    before[:, 2, 2] += before[:, 2, 0]
+    before[:, 2, 0] = 0
+    champion = champion_of(before, categories=names)
+    name = "probability that human is no worse"
+    for taken_for, passed in ((1, True), (0, False)):
+        ours = before.copy()
+        lost = ours[:, 2, 2] // 2
+        ours[:, 2, 2] -= lost
+        ours[:, 2, taken_for] += lost
+        verdict = judge(evaluation_of(ours, names, champion), LOW)
+        condition = named(verdict, name)
+        assert condition.passed is passed
+        assert "worse for human (person, rider): IoU" in condition.sentence
+    assert named(verdict, "probability that vehicle is no worse").passed is None
+
+
+def test_a_floor_of_a_category_is_that_of_its_classes_together() -> None:
+    confusion = np.array([[[80, 20, 0], [0, 50, 50], [10, 40, 50]]])
+    scored = evaluation_of(confusion, ["road", "person", "rider"])
+    iou = (50 + 50 + 40 + 50) / (50 + 50 + 40 + 50 + 10 + 20)
+    floor = named(judge(scored, Gate(miou_floor=0, iou_floors={"human": 0.8})), "IoU of human")
+    assert floor.measured == pytest.approx(iou)
+    assert floor.sentence.startswith("IoU of human (person, rider) is 0.864 on 1 val frames")
+    with pytest.raises(StreetsegError, match="allow_never_predicted names 'human'"):
+        judge(scored, Gate(miou_floor=0, allow_never_predicted=["human"]))
+
+
 @pytest.mark.parametrize("setting", ["protected", "iou_floors", "allow_never_predicted"])
 def test_a_name_that_the_label_space_lacks_is_an_error_with_the_nearest(setting: str) -> None:
     value = {"pedestrain": 0.1} if setting == "iou_floors" else ["pedestrain"]
