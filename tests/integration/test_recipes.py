@@ -38,6 +38,8 @@ SMALL = {
 BRIEF = {
     "bdd100k-drivable-deeplabv3plus": {"train.epochs": 4},
     "carla-unet": {"train.epochs": 3},
+    "cityscapes-19-deeplabv3plus": {"train.epochs": 4, "train.augment.crop": (32, 32)},
+    "cityscapes-19-unet-lite0": {"train.epochs": 4},
     "cityscapes-best": {"train.epochs": 4, "train.augment.crop": (32, 32)},
     "cityscapes-effnet-staged": {"train.epochs": 4, "train.freeze_epochs": 2},
     "cityscapes-mini-unet": {"train.epochs": 6},
@@ -107,6 +109,7 @@ def as_kitti_road(cityscapes: Path, root: Path) -> None:
 
 LAYOUTS: dict[str, Callable[[Path, Path], None]] = {
     "cityscapes": as_cityscapes,
+    "cityscapes-19": as_cityscapes,
     "carla-13": as_carla,
     "bdd100k-drivable": as_bdd100k,
     "kitti-road": as_kitti_road,
