@@ -119,7 +119,8 @@ LAYOUTS: dict[str, Callable[[Path, Path], None]] = {
 def majority_miou(dataset: PreparedDataset, rows: np.ndarray, labels: LabelSpace) -> float:
     """The score of always answering with the category that has most pixels."""
     truth = np.stack([dataset.categories(row) for row in rows])
-    most = np.bincount(truth[truth < len(labels.names)]).argmax()
+    truth = truth[truth < len(labels.names)]
+    most = np.bincount(truth).argmax()
     predicted = np.full_like(truth, most)
     return category_miou(confusion_matrix(truth, predicted, len(labels.names)))
 
