@@ -117,7 +117,8 @@ def blank_measures(labels: LabelSpace) -> dict[str, Any]:
 
 
 def _label_png(label: FrameLabel) -> bytes:
-    return label.png or encode_png(cv2.LUT(label.values, label.numbering.label_ids))
+    compression = None if label.shapes else 3  # of images always the same, for the data version
+    return label.png or encode_png(cv2.LUT(label.values, label.numbering.label_ids), compression)
 
 
 def _label_ids(label: FrameLabel, labels: LabelSpace) -> list[int]:

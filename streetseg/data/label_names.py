@@ -42,10 +42,12 @@ class LabelNames:
         Raises:
             StreetsegError: several labels are called so.
         """
-        key = name_key(name)
-        ids = self._exact.get(name) or self._alike.get(key)
-        if not ids and groups and key.endswith(GROUP):
-            ids = self._alike.get(key.removesuffix(GROUP))
+        ids = self._exact.get(name)
+        if not ids:
+            key = name_key(name)
+            ids = self._alike.get(key)
+            if not ids and groups and key.endswith(GROUP):
+                ids = self._alike.get(key.removesuffix(GROUP))
         if not ids:
             return None
         if len(ids) > 1:

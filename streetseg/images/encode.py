@@ -14,11 +14,15 @@ UP = 2
 """PNG specification, section 9.2: the filter that stores a pixel's difference to the one above."""
 
 
-def encode_png(pixels: np.ndarray, compression: int = 3) -> bytes:
-    """Encode uint8 or uint16 [H, W], or RGB uint8[H, W, 3], as PNG."""
+def encode_png(pixels: np.ndarray, compression: int | None = 3) -> bytes:
+    """Encode uint8 or uint16 [H, W], or RGB uint8[H, W, 3], as PNG.
+
+    Without ``compression`` OpenCV chooses all, which takes a quarter of the time for ids.
+    """
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, compression])[1].tobytes()
+    settings = [] if compression is None else [cv2.IMWRITE_PNG_COMPRESSION, compression]
+    return cv2.imencode(".png", pixels, settings)[1].tobytes()
 
 
 def encode_palette_png(ids: np.ndarray, palette: np.ndarray) -> bytes:

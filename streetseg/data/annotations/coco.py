@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from streetseg.core.errors import StreetsegError
-from streetseg.data.annotations.files import Number, Pixels, parse_json, points
+from streetseg.data.annotations.files import Number, Pixels, flat_points, parse_json
 from streetseg.data.annotations.masks import CocoString, RunLengths
 from streetseg.data.annotations.shapes import Export, Picture, Polygon, Segment, Shape
 
@@ -117,7 +117,7 @@ def _picture(
         if isinstance(outline, dict):
             shapes.append(Shape(label, "mask", _mask(outline)))
             continue
-        rings = tuple(points(ring) for ring in outline or [] if len(ring) >= 6)
+        rings = tuple(flat_points(ring) for ring in outline or [] if len(ring) >= 6)
         if rings:
             shapes.append(Shape(label, "polygon", Polygon(rings)))
         else:

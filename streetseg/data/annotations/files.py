@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from xml.etree import ElementTree
@@ -102,7 +104,11 @@ def parse_xml(data: bytes, path: Path) -> ElementTree.Element:
         ) from None
 
 
-def points(coordinates: Any) -> np.ndarray:
-    """Pairs, or numbers in turn, as float64[n, 2]; an odd last number is left out."""
-    flat = np.asarray(coordinates, np.float64).ravel()
-    return flat[: flat.size // 2 * 2].reshape(-1, 2)
+def points(pairs: Iterable[Iterable[float]]) -> np.ndarray:
+    """Pairs as float64[n, 2]."""
+    return np.fromiter(chain.from_iterable(pairs), np.float64).reshape(-1, 2)
+
+
+def flat_points(coordinates: list[float]) -> np.ndarray:
+    """Numbers in turn as float64[n, 2]; an odd last one is left out, as pycocotools does."""
+    return np.array(coordinates[: len(coordinates) // 2 * 2], np.float64).reshape(-1, 2)

@@ -9,7 +9,8 @@ lower edges are outside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Literal
 
 import cv2
@@ -28,7 +29,8 @@ MAX_COORDINATE = 100_000
 Drawn = Sequence[tuple[Geometry, int]]
 """Geometries and the label ids to draw them with; later ones cover earlier ones."""
 
-Span = tuple[int, int]
+Spans = Sequence[tuple[int, int]]
+"""Starts and ends of pixels, counted column by column."""
 
 
 def rasterize(
@@ -101,11 +103,12 @@ class CocoDrawing:
     def __init__(self, drawn: Drawn, size: tuple[int, int]) -> None:
         """Find the pixels of each; BadImageError as :func:`rasterize`."""
         self._size = size
-        rings = iter(_coco_spans([r for geometry, _ in drawn for r in _rings(geometry)], size))
+        spans_of_rings = iter(_coco_spans([r for each, _ in drawn for r in _rings(each)], size))
         self._layers: list[tuple[Painter, int]] = []
         for geometry, value in drawn:
             if count := len(_rings(geometry)):
-                paint = _span_painter([span for _ in range(count) for span in next(rings)])
+                rings = [next(spans_of_rings) for _ in range(count)]
+                paint = _span_painter(rings[0] if count == 1 else [*chain.from_iterable(rings)])
             else:
                 paint = self._mask_painter(geometry)
             self._layers.append((paint, value))
@@ -145,7 +148,7 @@ def _rings(geometry: Geometry) -> tuple[np.ndarray, ...]:
     return geometry.rings if isinstance(geometry, Polygon) else ()
 
 
-def _span_painter(spans: Iterable[Span]) -> Painter:
+def _span_painter(spans: Spans) -> Painter:
     def paint(columns: np.ndarray, value: int) -> None:
         flat = columns.reshape(-1)
         for start, end in spans:
@@ -163,7 +166,7 @@ def _paste(ids: np.ndarray, mask: np.ndarray, x: int, y: int, value: int) -> Non
     region[mask] = value
 
 
-def _coco_spans(rings: Sequence[np.ndarray], size: tuple[int, int]) -> list[list[Span]]:
+def _coco_spans(rings: Sequence[np.ndarray], size: tuple[int, int]) -> list[Spans]:
     """The pixels of each ring, counted column by column, as spans."""
     from pycocotools import mask as coco
 
@@ -173,7 +176,7 @@ def _coco_spans(rings: Sequence[np.ndarray], size: tuple[int, int]) -> list[list
     return [_spans(counts) for counts in decode_coco_counts([each["counts"] for each in encoded])]
 
 
-def _spans(counts: np.ndarray) -> list[Span]:
+def _spans(counts: np.ndarray) -> Spans:
     ends = counts.cumsum().tolist()
     return list(zip(ends[0::2], ends[1::2], strict=False))
 

@@ -5,9 +5,9 @@ Coordinates are (x, y) in pixels from the upper left corner of the upright pictu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +112,7 @@ class Picture:
     @cached_property
     def content_hash(self) -> str:
         """A digest of what is drawn, without the bytes of ``segments``."""
-        digest = xxhash.xxh3_128()
-        _feed(digest, (self.size, self.shapes))
-        return digest.hexdigest()
+        return xxhash.xxh3_128_hexdigest(b"|".join(_parts((self.size, self.shapes))))
 
 
 @dataclass(frozen=True)
@@ -126,16 +124,23 @@ class Export:
     """What the export has lost, each in one line."""
 
 
-def _feed(digest: Any, value: Any) -> None:
-    if is_dataclass(value):
-        digest.update(type(value).__name__.encode())
-        value = tuple(getattr(value, each.name) for each in fields(value))
-    if isinstance(value, tuple):
-        digest.update(b"(%d" % len(value))
+def _parts(value: Any) -> Iterator[bytes]:
+    """The content of a value as bytes, in an order that never changes."""
+    if isinstance(value, np.ndarray):
+        yield f"{value.dtype}{value.shape}".encode()
+        yield value.tobytes()
+    elif isinstance(value, tuple):
+        yield b"%d" % len(value)
         for each in value:
-            _feed(digest, each)
-    elif isinstance(value, np.ndarray):
-        digest.update(f"{value.dtype}{value.shape}".encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
+            yield from _parts(each)
+    elif names := _field_names(type(value)):
+        yield type(value).__name__.encode()
+        for name in names:
+            yield from _parts(getattr(value, name))
     else:
-        digest.update(value if isinstance(value, bytes) else repr(value).encode())
+        yield value if isinstance(value, bytes) else repr(value).encode()
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else ()
