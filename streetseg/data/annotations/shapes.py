@@ -6,8 +6,8 @@ Coordinates are (x, y) in pixels from the upper left corner of the upright pictu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache, cached_property
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -133,14 +133,9 @@ def _parts(value: Any) -> Iterator[bytes]:
         yield b"%d" % len(value)
         for each in value:
             yield from _parts(each)
-    elif names := _field_names(type(value)):
+    elif names := getattr(value, "__dataclass_fields__", None):
         yield type(value).__name__.encode()
         for name in names:
             yield from _parts(getattr(value, name))
     else:
         yield value if isinstance(value, bytes) else repr(value).encode()
-
-
-@cache
-def _field_names(kind: type) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else ()
