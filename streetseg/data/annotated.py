@@ -11,10 +11,16 @@ import xxhash
 
 from streetseg.core.errors import StreetsegError
 from streetseg.data.annotations.files import read_bytes
-from streetseg.data.annotations.formats import FORMATS, FormatName
+from streetseg.data.annotations.formats import FORMATS, FormatName, regions_export
 from streetseg.data.annotations.match import Pictures
 from streetseg.data.annotations.shapes import Picture
+from streetseg.data.listings import find_listing
 from streetseg.data.sources import Frame
+
+WITHOUT_MASK = (
+    "; Datumaro and CVAT write no mask of a picture without shapes: 'CVAT for images 1.1' and COCO "
+    "list it"
+)
 
 
 def attach_pictures(frames: Sequence[Frame], root: Path) -> tuple[list[Frame], list[str]]:
@@ -42,6 +48,22 @@ def attach_pictures(frames: Sequence[Frame], root: Path) -> tuple[list[Frame], l
             more = f" (and {len(unmatched) - 1} more)" if len(unmatched) > 1 else ""
             notes.append(f"{path} has '{unmatched[0].name}'{more}, of which there is no image here")
     return attached, notes
+
+
+def refuse_incomplete(frames: Iterable[Frame], root: Path) -> None:
+    """Raise StreetsegError if an image has no label file, or the reverse."""
+    for missing, present in (("label", "image"), ("image", "label")):
+        incomplete = [frame for frame in frames if not getattr(frame, missing).exists()]
+        if incomplete:
+            first, more = incomplete[0], len(incomplete) - 1
+            path = getattr(first, missing)
+            listed = missing == "label" and not first.format and find_listing(path, root)
+            raise StreetsegError(
+                f"{getattr(first, present)} has no {missing} in {path.parent}"
+                f"{f' (and {more} more)' if more else ''}: "
+                f"{regions_export(path.parent) or 'add it, or set prepare.on_error=skip'}"
+                f"{WITHOUT_MASK if listed else ''}"
+            )
 
 
 def refuse_unusable_pictures(frames: Iterable[Frame]) -> None:

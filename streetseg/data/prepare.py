@@ -31,7 +31,12 @@ from streetseg.core.atomic_files import atomic_folder, unfinished_path
 from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
 from streetseg.core.sampling import evenly_spaced
-from streetseg.data.annotated import attach_pictures, file_hash, refuse_unusable_pictures
+from streetseg.data.annotated import (
+    attach_pictures,
+    file_hash,
+    refuse_incomplete,
+    refuse_unusable_pictures,
+)
 from streetseg.data.collection import Collection, load_sources
 from streetseg.data.dataset import DESCRIPTION, FORMAT, FORMAT_WITH_FIT, INDEX
 from streetseg.data.instances import all_exist
@@ -48,7 +53,7 @@ from streetseg.data.numbering import (
     refuse_improbable,
 )
 from streetseg.data.shards import SHAPES, Rows, ShardSpec, plan_shards, write_frame
-from streetseg.data.sources import EVALUATED, SPLITS, Frame, Source, refuse_incomplete
+from streetseg.data.sources import EVALUATED, SPLITS, Frame, Source
 from streetseg.images.decode import decode_ids
 from streetseg.images.errors import BadImageError
 
@@ -76,7 +81,7 @@ def prepare(params: Params) -> Path:
             file=sys.stderr,
         )
     if params.prepare.on_error == "fail":
-        refuse_incomplete(frames)
+        refuse_incomplete(frames, params.data.root)
     frames, notes = attach_pictures(frames, params.data.root)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

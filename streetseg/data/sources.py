@@ -20,7 +20,7 @@ from pydantic import Field, PrivateAttr, TypeAdapter, model_validator
 
 from streetseg.config.yaml_files import Section, find_yaml, read_yaml, validated
 from streetseg.core.errors import StreetsegError
-from streetseg.data.annotations.formats import FORMATS, FormatName, regions_export, unreadable
+from streetseg.data.annotations.formats import FORMATS, FormatName, unreadable
 from streetseg.data.annotations.shapes import Picture
 from streetseg.data.labels import LabelSpace
 from streetseg.data.numbering import Ids, numbering
@@ -102,9 +102,8 @@ class Pair(Section):
 
     @model_validator(mode="after")
     def _check_placeholders(self) -> Pair:
-        in_images, in_labels = (
-            set(PLACEHOLDER.findall(text)) for text in (self.images, self.labels)
-        )
+        in_images = {*PLACEHOLDER.findall(self.images)}
+        in_labels = {*PLACEHOLDER.findall(self.labels)}
         if unknown := sorted((in_images | in_labels) - PLACEHOLDERS.keys()):
             *others, last = (f"{{{placeholder}}}" for placeholder in PLACEHOLDERS)
             raise ValueError(f"{{{unknown[0]}}} is none of {', '.join(others)} and {last}")
@@ -112,9 +111,7 @@ class Pair(Section):
             raise ValueError(problem)
         if self.format and FORMATS[self.format].many:
             if "name" not in in_images or not in_labels <= in_images - {"variant"}:
-                raise ValueError(
-                    "images need {name}, and labels no placeholder that images do not have"
-                )
+                raise ValueError("images need {name}, and all placeholders of labels")
         elif in_images - {"variant"} != in_labels or "name" not in in_images:
             raise ValueError(
                 "images and labels need the same placeholders, {name} among them; {variant} may be "
@@ -328,20 +325,6 @@ def load_source(name: str, target: str = AUTO) -> Source:
     source = validated(TypeAdapter(Source), read_yaml(path), str(path))
     source._name, source._folder, source._target = name, path.parent, target
     return source
-
-
-def refuse_incomplete(frames: Iterable[Frame]) -> None:
-    """Raise StreetsegError if an image has no label image, or the reverse."""
-    for missing, present in (("label", "image"), ("image", "label")):
-        incomplete = [frame for frame in frames if not getattr(frame, missing).exists()]
-        if incomplete:
-            first, more = incomplete[0], len(incomplete) - 1
-            folder = getattr(first, missing).parent
-            raise StreetsegError(
-                f"{getattr(first, present)} has no {missing} in {folder}"
-                f"{f' (and {more} more)' if more else ''}: "
-                f"{regions_export(folder) or 'add it, or set prepare.on_error=skip'}"
-            )
 
 
 def _match(root: Path, pattern: str) -> dict[Values, Path]:

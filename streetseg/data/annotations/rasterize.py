@@ -17,7 +17,14 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from streetseg.data.annotations.masks import CocoString, Mask, RunLengths, decode_coco_counts
+from streetseg.data.annotations.masks import (
+    BrushRle,
+    CocoString,
+    Mask,
+    PngMask,
+    RunLengths,
+    decode_coco_counts,
+)
 from streetseg.data.annotations.shapes import Ellipse, Geometry, Line, Polygon, Rectangle
 from streetseg.images.errors import BadImageError
 
@@ -25,6 +32,9 @@ Rasterizer = Literal["pillow", "labelme", "pycocotools", "opencv"]
 
 MAX_COORDINATE = 100_000
 """Pixels; rasterisers count in 32 bits and walk along every edge."""
+
+MAX_OUTLINE = 2_000_000
+"""Pixels along a ring. Honest ones have thousands; pycocotools stores five points for each."""
 
 Drawn = Sequence[tuple[Geometry, int]]
 """Geometries and the label ids to draw them with; later ones cover earlier ones."""
@@ -172,7 +182,13 @@ def _coco_spans(rings: Sequence[np.ndarray], size: tuple[int, int]) -> list[Span
 
     if not rings:
         return []
-    encoded = coco.frPyObjects([_checked(ring).ravel().tolist() for ring in rings], *size)
+    for ring in rings:
+        steps = np.abs(np.diff(_checked(ring), axis=0, append=ring[:1]))
+        if steps.max(axis=1).sum() > MAX_OUTLINE:
+            raise BadImageError(
+                f"holds a polygon whose outline is longer than {MAX_OUTLINE} pixels"
+            )
+    encoded = coco.frPyObjects([ring.ravel().tolist() for ring in rings], *size)
     return [_spans(counts) for counts in decode_coco_counts([each["counts"] for each in encoded])]
 
 
@@ -186,13 +202,22 @@ def _decoded(geometry: Geometry, size: tuple[int, int]) -> tuple[np.ndarray, int
     assert isinstance(geometry, Mask), geometry
     if isinstance(geometry, CocoString):
         geometry = geometry.runs()
-    pixels, x, y = geometry.decode(), geometry.x, geometry.y
-    if x < 0 or y < 0 or y + pixels.shape[0] > size[0] or x + pixels.shape[1] > size[1]:
+    if isinstance(geometry, RunLengths):  # before anything of its size is allocated
+        _refuse_outside(geometry, (geometry.height, geometry.width), size)
+    pixels = geometry.decode()
+    _refuse_outside(geometry, pixels.shape, size)
+    return pixels, geometry.x, geometry.y
+
+
+def _refuse_outside(
+    mask: RunLengths | BrushRle | PngMask, shape: Sequence[int], size: tuple[int, int]
+) -> None:
+    x, y = mask.x, mask.y
+    if x < 0 or y < 0 or y + shape[0] > size[0] or x + shape[1] > size[1]:
         raise BadImageError(
-            f"holds a mask of {pixels.shape[1]}x{pixels.shape[0]} at ({x}, {y}), which is not "
-            f"inside the image of {size[1]}x{size[0]}"
+            f"holds a mask of {shape[1]}x{shape[0]} at ({x}, {y}), which is not inside the image "
+            f"of {size[1]}x{size[0]}"
         )
-    return pixels, x, y
 
 
 def _refuse_other_size(runs: RunLengths, size: tuple[int, int]) -> None:

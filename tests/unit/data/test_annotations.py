@@ -203,6 +203,7 @@ def test_compressed_run_lengths_are_decoded_as_pycocotools_does(shape: tuple[int
         ({"segmentation": {"size": [60, 100], "counts": "~"}}, "damaged RLE mask"),
         ({"segmentation": {"size": [6, 10], "counts": [60]}}, "a mask of 10x6 in an image of 100x"),
         ({"segmentation": [[0, 0, 9e9, 0, 9e9, 9]]}, "a point more than 100000 pixels outside"),
+        ({"segmentation": [[0, 0, 9e4, 0] * 30]}, "with an outline longer than 2000000 pixels"),
         ({"category_id": 9}, "has an annotation of the category 9, which it does not list"),
         ({"segmentation": "x"}, "is not a label file of COCO: 'annotations.0.segmentation"),
     ],
@@ -602,7 +603,10 @@ def test_a_mask_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
     [
         ({"labels": "all.json"}, "labels end in .json, which may be of several formats: state it"),
         ({"labels": "{name}.png", "format": "coco"}, "labels end in .png, but 'format: coco' has"),
-        ({"labels": "{split}.json", "format": "coco"}, "labels no placeholder that images do not"),
+        (
+            {"labels": "{split}.json", "format": "coco"},
+            "images need {name}, and all placeholders of labels",
+        ),
         ({"labels": "{city}.json", "format": "labelme"}, "images and labels need the same placeh"),
     ],
 )
