@@ -203,7 +203,7 @@ def test_compressed_run_lengths_are_decoded_as_pycocotools_does(shape: tuple[int
         ({"segmentation": {"size": [60, 100], "counts": "~"}}, "damaged RLE mask"),
         ({"segmentation": {"size": [6, 10], "counts": [60]}}, "a mask of 10x6 in an image of 100x"),
         ({"segmentation": [[0, 0, 9e9, 0, 9e9, 9]]}, "a point more than 100000 pixels outside"),
-        ({"segmentation": [[0, 0, 9e4, 0] * 30]}, "with an outline longer than 2000000 pixels"),
+        ({"segmentation": [[0, 0, 9e4, 0] * 30]}, "whose outline is longer than 2000000 pixels"),
         ({"category_id": 9}, "has an annotation of the category 9, which it does not list"),
         ({"segmentation": "x"}, "is not a label file of COCO: 'annotations.0.segmentation"),
     ],
