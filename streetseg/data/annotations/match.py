@@ -39,22 +39,29 @@ class Pictures:
     def of(self, image: Path) -> Picture:
         """The picture of an image: that whose path has most folders in common with its own.
 
-        A picture with an ``error`` if there is none. A file name with another ending is enough.
+        A picture with an ``error`` if there is none, or if several cannot be told apart. A file
+        name with another ending is enough, and pictures that cannot be used do not count beside
+        one that can.
 
         Raises:
-            StreetsegError: two pictures, or two images of one picture, cannot be told apart.
+            StreetsegError: two images of one picture cannot be told apart.
         """
-        found = self._by_name.get(image.name) or self._by_stem.get(image.stem, [])
+        named = self._by_name.get(image.name) or self._by_stem.get(image.stem, [])
+        for picture in named:
+            if picture.error:
+                self._unmatched.pop(id(picture), None)
+        found = [picture for picture in named if not picture.error] or named[:1]
         if not found:
             reason = f"is not among the pictures of {self._path}{self._unlisted}"
             return Picture(image.name, error=reason)
         likeness = [_likeness(image, picture.name) for picture in found]
         best = [each for each, like in zip(found, likeness, strict=True) if like == max(likeness)]
         if len(best) > 1:
-            raise StreetsegError(
-                f"{self._path} has {len(best)} pictures called '{image.name}', and nothing tells "
-                "which one counts: leave one in the export, or name the files apart"
+            reason = (
+                f"has the name of {len(best)} pictures in {self._path}, and nothing tells which "
+                "one counts: leave one in the export, or name the files apart"
             )
+            return Picture(image.name, error=reason)
         other = self._image_of.setdefault(id(best[0]), image)
         if other != image:
             raise StreetsegError(

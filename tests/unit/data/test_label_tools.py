@@ -5,6 +5,7 @@ The exports and what is in each are described in tests/data/label_tools/README.m
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,24 @@ def test_skipped_tasks_and_those_of_two_annotators_are_left_out_if_wanted(tmp_pa
         "task 32 of Label Studio was skipped",
         "task 33 of Label Studio has no annotation",
     ]
+
+
+def test_a_task_that_was_skipped_does_not_count_beside_one_that_was_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = exported(tmp_path / "twice", "label-studio-json")
+    path = root / "project.json"
+    tasks = json.loads(path.read_text())
+    again = json.loads(json.dumps(tasks[0]).replace("977e7eb9-", "0a1b2c3d-"))
+    again["annotations"][0]["was_cancelled"] = True
+    path.write_text(json.dumps([again, *tasks]))
+    dataset = prepared(root, IMAGES, "project.json", format=STUDIO)
+    assert differing(dataset, BY_LIST) == {"street_01": 0, "street_02": 0, "street_03": 0}
+    assert "note:" not in capsys.readouterr().err
+    again["annotations"][0]["was_cancelled"] = False
+    path.write_text(json.dumps([again, *tasks]))
+    with pytest.raises(StreetsegError, match=r"street_01.png has the name of 2 pictures in .*pro"):
+        prepared(root, IMAGES, "project.json", format=STUDIO)
 
 
 def test_a_picture_turned_by_exif_is_read_as_it_is_shown(tmp_path: Path) -> None:
