@@ -64,7 +64,8 @@ def _pooling_by_matmul() -> Iterator[None]:
 def _adaptive_avg_pool(graph: Any, pixels: Any, output_size: list[int]) -> Any:
     if output_size == [1, 1]:
         return graph.op("GlobalAveragePool", pixels)
-    input_size = symbolic_helper._get_tensor_sizes(pixels)[-2:]
+    # As traced: behind padding, the exporter does not know the sizes of its own values.
+    input_size = graph.original_node.inputsAt(0).type().sizes()[-2:]
     rows, columns = (
         graph.op("Constant", value_t=_averaging_matrix(length, windows))
         for length, windows in zip(input_size, output_size, strict=True)
