@@ -15,7 +15,7 @@ from streetseg.core.sampling import evenly_spaced
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.sources import EVALUATED
 from streetseg.evaluation.baseline import Champion, count_seen_frames, open_baseline
-from streetseg.evaluation.metrics import METRICS, Subject, join_results
+from streetseg.evaluation.metrics import METRICS, Subject, benchmark, join_results
 from streetseg.evaluation.ranked_frames import RankedFrames
 from streetseg.evaluation.report import write_report
 from streetseg.evaluation.result import Evaluation, FrameScore, write_evaluation
@@ -63,7 +63,7 @@ def evaluate(
     index = dataset.index.iloc[rows]
     confusion = ConfusionAccumulator(dataset.labels)
     baseline = open_baseline(champion, model, dataset, rows)
-    windows = window_scores(model, dataset, rows, params)
+    windows = window_scores(model, dataset, rows, params, benchmark(dataset.labels))
     subject = Subject(model, dataset, index, params.evaluate.tta, windows)
     metrics = [confusion, *filter(None, (make(subject) for make in METRICS.values()))]
 

@@ -20,7 +20,7 @@ from streetseg.images.resize import size_of
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.windows import SlidingSegmenter
 from streetseg.metrics.accumulator import ConfusionAccumulator
-from streetseg.metrics.metric import ScoredFrame
+from streetseg.metrics.metric import Metric, ScoredFrame
 
 MAX_SCALE_CHANGE = 1.1
 """How much larger or smaller than in training things may look in windows, without a warning."""
@@ -30,15 +30,24 @@ class WindowScores:
     """The scores in sliding windows, on complete frames at native size, as a metric."""
 
     def __init__(
-        self, model: SlidingSegmenter, dataset: PreparedDataset, rows: np.ndarray, root: Path
+        self,
+        model: SlidingSegmenter,
+        dataset: PreparedDataset,
+        rows: np.ndarray,
+        root: Path,
+        benchmark: Metric | None = None,
     ) -> None:
         """Score ``model`` on ``rows`` of a dataset, whose frames are added in this order.
+
+        Args:
+            root: folder of the frames.
+            benchmark: the metric of the benchmark of the label space.
 
         Raises:
             StreetsegError: a frame is neither in the dataset at native size nor in ``root``.
         """
         self._model, self._dataset, self._root = model, dataset, root
-        self._confusion = ConfusionAccumulator(dataset.labels)
+        self._confusion, self._benchmark = ConfusionAccumulator(dataset.labels), benchmark
         self._rows = iter(rows.tolist())
         for row in rows.tolist():
             if not (self._is_native(row) or self._path(row).is_file()):
@@ -57,14 +66,23 @@ class WindowScores:
         """
         row = next(self._rows)
         if not self._model.covers(self._dataset.native_size(row)):
-            categories = self._model.predict(self._image(row))
-            frame = replace(frame, truth=self._dataset.label_ids(row), categories=categories)
+            probabilities = self._model.probabilities(self._image(row))
+            frame = replace(
+                frame,
+                truth=self._dataset.label_ids(row),
+                instances=self._dataset.instances(row),
+                probabilities=probabilities,
+                categories=probabilities.argmax(axis=0).astype(np.uint8),
+            )
         self._confusion.add(frame)
+        if self._benchmark:
+            self._benchmark.add(frame)
 
     def result(self) -> dict[str, Any]:
-        """``windows``: their size (height, width), overlap and scores."""
+        """``windows``: their size (height, width), overlap and scores, and the benchmark's."""
         window = {"size": list(self._model.size), "overlap": self._model.overlap}
-        return {"windows": window | self._confusion.scores.to_dict()}
+        benchmark = self._benchmark.result() if self._benchmark else {"benchmark": None}
+        return {"windows": {**window, **self._confusion.scores.to_dict(), **benchmark}}
 
     def _image(self, row: int) -> np.ndarray:
         if self._is_native(row):
@@ -89,11 +107,16 @@ class WindowScores:
 
 
 def window_scores(
-    segmenter: Segmenter, dataset: PreparedDataset, rows: np.ndarray, params: Params
+    segmenter: Segmenter,
+    dataset: PreparedDataset,
+    rows: np.ndarray,
+    params: Params,
+    benchmark: Metric | None,
 ) -> WindowScores | None:
     """The scores of ``rows`` in the windows of ``evaluate.window``; None if it is not set.
 
-    A warning tells if windows show things at another scale than the prepared frames.
+    ``benchmark`` is a new metric. A warning tells if windows show things at another scale than the
+    prepared frames.
 
     Raises:
         StreetsegError: as :func:`sliding`, or the frames are not at hand at native size.
@@ -101,7 +124,7 @@ def window_scores(
     model = sliding(segmenter, params.evaluate)
     if isinstance(model, Segmenter):
         return None
-    scores = WindowScores(model, dataset, rows, params.data.root)
+    scores = WindowScores(model, dataset, rows, params.data.root, benchmark)
     first = int(rows[0])
     placement, native = dataset.placement(first), dataset.native_size(first)
     scale = size_of(placement.source, native)[0] / size_of(placement.target, dataset.size)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,13 @@ from streetseg.data.labels import IGNORE
 from streetseg.data.prepare import prepare
 from streetseg.data.sources import load_source
 from streetseg.evaluation.evaluate import evaluate
-from streetseg.evaluation.windows import sliding
+from streetseg.evaluation.windows import WindowScores, sliding
 from streetseg.images.decode import decode_ids, read_image
 from streetseg.inference.segmenter import Segmenter, softmax
 from streetseg.inference.windows import SlidingSegmenter, starts
+from streetseg.metrics.cityscapes import CityscapesScores
 from streetseg.metrics.confusion import confusion_of_categories, score
+from streetseg.metrics.metric import ScoredFrame
 from streetseg.models.load import load_torch
 from tests.conftest import SIZE, Command, Trained
 from tests.support.cityscapes_layout import write_frames
@@ -152,6 +155,30 @@ def test_native_frames_are_scored_beside_what_is_served(
     assert found["miou"] == served["miou"], "what is served has no part in it"
     assert served["windows"] is None
     assert "windows of 128x64" in (in_windows / "report.html").read_text()
+
+
+def test_a_benchmark_is_scored_in_windows_too(
+    trained: Trained, model: Segmenter, dataset: PreparedDataset, params: Params
+) -> None:
+    rows = dataset.rows("val")[:1]
+    root = params.data.root
+    windows = SlidingSegmenter(model, model, 0.5)
+    scores = WindowScores(windows, dataset, rows, root, CityscapesScores())
+    row = int(rows[0])
+    truth = dataset.label_ids(row)
+    rgb = read_image(root / dataset.index["image"][row])
+    probabilities = windows.probabilities(rgb)
+    empty = np.zeros((0, 0), np.uint8)
+    frame = ScoredFrame(dataset.labels, empty, empty, empty, empty, empty, empty, 0)
+    scores.add(frame)
+    expected = CityscapesScores()
+    categories = probabilities.argmax(axis=0).astype(np.uint8)
+    expected.add(
+        replace(frame, truth=truth, categories=categories, instances=dataset.instances(row))
+    )
+    found = scores.result()["windows"]
+    assert found["benchmark"] == expected.result()["benchmark"]
+    assert found["benchmark"]["categories"]["miou"] is not None
 
 
 def test_covered_frames_have_the_scores_that_they_have_without(
