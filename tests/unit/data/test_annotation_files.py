@@ -151,6 +151,34 @@ def test_a_mask_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
         layouts.prepared(source, root)
 
 
+def test_the_panoptic_files_of_wilddash_are_read(tmp_path: Path) -> None:
+    root, images, annotations = tmp_path / "data", [], []
+    for number in range(3):
+        layouts.write_photo(root / f"images/wd_{number}.jpg")
+        values = np.zeros((*layouts.SIZE, 3), np.uint8)  # R + 256 G + 65536 B
+        values[:8], values[8:16] = (1, 2, 0), (0, 0, 3)
+        layouts.write(root / f"panoptic/wd_{number}.png", values)
+        images.append({"id": number, "file_name": f"wd_{number}.jpg", "height": 32, "width": 64})
+        segments = [{"id": 513, "category_id": 7}, {"id": 196608, "category_id": 35}]
+        annotations.append(
+            {"image_id": number, "file_name": f"wd_{number}.png", "segments_info": segments}
+        )
+    categories = [{"id": 7, "name": "road", "isthing": 0}, {"id": 35, "name": "van", "isthing": 1}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "panoptic.json").write_text(json.dumps(content))
+    dataset = layouts.prepared("wilddash-2", root, data__target="own")
+    ids = dataset.label_ids(int(dataset.rows("val")[0]))
+    assert [np.unique(ids[rows]).tolist() for rows in (slice(8), slice(8, 16), slice(16, 32))] == [
+        [7],
+        [35],
+        [0],
+    ]
+    assert dataset.shapes == {"read:segment": 6}
+    layouts.write(root / "panoptic/wd_2.png", np.full((*layouts.SIZE, 3), 9, np.uint8))
+    with pytest.raises(StreetsegError, match=r"wd_2.png holds the segment 592137, which its JSON"):
+        layouts.prepared("wilddash-2", root, data__target="own")
+
+
 @pytest.mark.parametrize(
     ("pair", "said"),
     [
