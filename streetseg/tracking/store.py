@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,7 +134,8 @@ def find_experiment(client: MlflowClient, params: Registry) -> Experiment | None
 
 def restore_command(client: MlflowClient, command: str) -> str:
     """A command of MLflow's that brings back what was deleted from a store, in quotes."""
-    return f"'MLFLOW_TRACKING_URI={redact(client.tracking_uri)} mlflow {command}'"
+    store = shlex.quote(redact(client.tracking_uri))
+    return f"'MLFLOW_TRACKING_URI={store} mlflow {command}'"
 
 
 def experiment_id(client: MlflowClient, params: Registry) -> str:

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
@@ -34,7 +35,7 @@ from streetseg.registry.versions import ModelVersion, versions
 from streetseg.serving.champion_follower import ChampionFollower
 from streetseg.tracking.read import read_runs, trained_on
 from streetseg.tracking.results import record_evaluation, record_verdict
-from streetseg.tracking.store import connect
+from streetseg.tracking.store import connect, restore_command
 from streetseg.training.train import train
 from tests.conftest import Command, Trained
 
@@ -298,3 +299,11 @@ def test_a_pipeline_with_the_cached_training_of_a_deleted_run_goes_on(
     (second,) = versions(recipe.registry)
     assert second.run_id != first.id
     assert client.get_run(second.run_id).data.tags["gate"] == "passed"
+
+
+def test_a_store_with_options_is_quoted_for_the_shell() -> None:
+    client = SimpleNamespace(tracking_uri="sqlite:///a b.db?timeout=60&x=1")
+    command = restore_command(client, "runs restore --run-id 1")  # type: ignore[arg-type]
+    variable, *words = shlex.split(command.removeprefix("'").removesuffix("'"))
+    assert variable == "MLFLOW_TRACKING_URI=sqlite:///a b.db?timeout=60&x=1"
+    assert words == ["mlflow", "runs", "restore", "--run-id", "1"]
