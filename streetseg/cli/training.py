@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -115,7 +115,13 @@ def evaluate(
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
     model: ModelFolder = MODEL,
-    out: Annotated[Path, typer.Option(help="Evaluation folder to write.")] = EVALUATION,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Evaluation folder to write. Default: outputs/evaluation, or -test."),
+    ] = None,
+    split: Annotated[
+        Literal["val", "test"], typer.Option(help="Frames to score; test decides nothing.")
+    ] = "val",
     *,
     masks: Masks,
     as_json: AsJson = False,
@@ -164,16 +170,17 @@ def evaluate(
         read_config(model)  # a missing model is an error before the registry is contacted
         check_categories(settings.gate, dataset.labels)
         champion = find_champion(settings.registry)
-        evaluation = evaluate_model(model, dataset, settings, out, champion)
+        out = out or (EVALUATION if split == "val" else EVALUATION.with_name("evaluation-test"))
+        evaluation = evaluate_model(model, dataset, settings, out, champion, split=split)
         if run_id := record_scores(settings.registry, evaluation, out, model):
             print(
                 f"recorded as run {run_id} in {settings.registry.experiment}-evaluation: on other "
-                "data, or in int8, the scores of the run that trained the model stay",
+                "data or on test, or in int8, the scores of the run that trained the model stay",
                 file=sys.stderr,
             )
         result = evaluation.to_dict()
     print_scores(result, as_json)
-    if not predictions and not as_json:
+    if out and not predictions and not as_json:
         print(f"report: {out / 'report.html'}")
 
 

@@ -56,6 +56,7 @@ class Data(Section):
     source: str = "cityscapes"
     sources: tuple[SourceFolder, ...] = ()
     target: str = "auto"
+    fold: CountOrZero = 0
     root: Path = Path("data/raw")
     prepared: Path = Path("data/prepared")
     remote: Address = "data/remote"

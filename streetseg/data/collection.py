@@ -112,11 +112,11 @@ def load_sources(data: Data) -> Collection:
         StreetsegError: one is missing or invalid, or two have one name.
     """
     if not data.sources:
-        source = load_source(data.source, data.target)
+        source = load_source(data.source, data.target, data.fold)
         return Collection((Member("", source, Path()),))
     members = []
     for each in data.sources:
-        source = load_source(each.source, data.target)
+        source = load_source(each.source, data.target, data.fold)
         packaged = Path(each.source).suffix not in (".yaml", ".yml")
         name = source.name or (each.source if packaged else each.folder.name)
         members.append(Member(name, source, each.folder))

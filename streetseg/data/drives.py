@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from streetseg.data.sources import NO_CITY
+NO_CITY = "all"
+"""The city of all frames of a source that names none."""
 
 SEQUENCE = re.compile(r"(.+?_\d+)_\d+(_.+)?")
 """Names as those of Cityscapes: city, sequence, frame, and perhaps the variant of an image."""

@@ -18,7 +18,8 @@ from streetseg.data.annotations.files import read_bytes
 from streetseg.data.label_files import FrameLabel, read_label
 from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.data.numbering import Ids
-from streetseg.data.sources import EVALUATED, Frame
+from streetseg.data.sources import Frame
+from streetseg.data.splits import SCORED
 from streetseg.data.targets import label_ids_in
 from streetseg.images.decode import decode_image
 from streetseg.images.encode import encode_png
@@ -82,7 +83,7 @@ def prepare_frame(
     return PreparedFrame(
         rgb=small,
         categories=pad(categories, size, placement, IGNORE),
-        label_png=_label_png(label) if frame.split == EVALUATED else None,
+        label_png=_label_png(label) if frame.split in SCORED else None,
         measures={
             "image_hash": image_hash,
             "label_hash": label.content_hash,

@@ -53,7 +53,8 @@ from streetseg.data.numbering import (
     refuse_improbable,
 )
 from streetseg.data.shards import SHAPES, Rows, ShardSpec, plan_shards, write_frame
-from streetseg.data.sources import EVALUATED, SPLITS, Frame, Source
+from streetseg.data.sources import Frame, Source
+from streetseg.data.splits import SCORED, SPLITS
 from streetseg.images.decode import decode_ids
 from streetseg.images.errors import BadImageError
 
@@ -77,7 +78,7 @@ def prepare(params: Params) -> Path:
         counts = ", ".join(f"{count} frames of {split}" for split, count in unused.items())
         print(
             f"{counts} left out: only {' and '.join(SPLITS)} are used; to use them, write a source "
-            "with a pair for them and 'split: train' or 'split: val'",
+            "with a pair for them and 'split: train', 'split: val' or 'split: test'",
             file=sys.stderr,
         )
     if params.prepare.on_error == "fail":
@@ -88,7 +89,7 @@ def prepare(params: Params) -> Path:
     if params.prepare.on_error == "fail":
         refuse_unusable_pictures(frames)
     complete = [f for f in frames if f.image.exists() and f.label.exists()]
-    all_exist(f.instances for f in complete if f.instances and f.split == EVALUATED)
+    all_exist(f.instances for f in complete if f.instances and f.split in SCORED)
     return write_dataset(source, frames, params, params.data.prepared)
 
 

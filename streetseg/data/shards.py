@@ -25,7 +25,8 @@ from streetseg.data.label_files import UndefinedLabelsError
 from streetseg.data.labels import LabelSpace
 from streetseg.data.listings import find_listing
 from streetseg.data.numbering import Ids
-from streetseg.data.sources import EVALUATED, Frame
+from streetseg.data.sources import Frame
+from streetseg.data.splits import SCORED
 from streetseg.images.resize import Fit
 
 LEDGER = "shard.json"
@@ -85,7 +86,7 @@ class Shard:
         """Create empty arrays, and return one job per frame."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        if self.frames[0].split == EVALUATED:
+        if self.frames[0].split in SCORED:
             (self.folder / "label_ids").mkdir()
         if any(map(_instances, self.frames)):
             (self.folder / "instances").mkdir()
@@ -197,7 +198,7 @@ def write_frame(job: Job) -> dict[str, Any]:
 def _instances(frame: Frame) -> Path | None:
     """The instance ids to keep: those of the evaluation split, if there are any."""
     path = frame.instances
-    return path if path and frame.split == EVALUATED and path.exists() else None
+    return path if path and frame.split in SCORED and path.exists() else None
 
 
 def _write(path: Path, row: int, pixels: np.ndarray) -> None:

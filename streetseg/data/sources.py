@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, PrivateAttr, TypeAdapter, model_validator
 
@@ -22,27 +22,17 @@ from streetseg.config.yaml_files import Section, find_yaml, read_yaml, validated
 from streetseg.core.errors import StreetsegError
 from streetseg.data.annotations.formats import FORMATS, FormatName, unreadable
 from streetseg.data.annotations.shapes import Picture
+from streetseg.data.drives import NO_CITY
 from streetseg.data.labels import LabelSpace
 from streetseg.data.numbering import Ids, numbering
+from streetseg.data.splits import OTHER_SPLITS, SPLITS, TEST, SplitName, SplitRules
 from streetseg.data.targets import AUTO, label_ids_in, target_space
 from streetseg.images.paths import is_hidden, natural_order
 
 LAYOUTS = Path(__file__).parent / "layouts"
 
-SPLITS = ("train", "val")
-"""The splits with ground truth. Cityscapes publishes its test labels as all void."""
-
-EVALUATED = "val"
-"""The split that is scored. Its label ids are kept at native size."""
-
-OTHER_SPLITS = ("test", "train_extra")
-"""Splits that are ignored, unless a pair names them."""
-
 DRAWN = ("cityscapes", "cityscapes-19")
 """Sources in whose layout 'streetseg synth' draws scenes."""
-
-NO_CITY = "all"
-"""The city of all frames of a source that names none."""
 
 PLACEHOLDER = re.compile(r"{(\w+)}")
 PLACEHOLDERS = {
@@ -97,7 +87,7 @@ class Pair(Section):
     """Of label files that are no images. Some hold many pictures and need no ``{name}``."""
     instances: str | None = None
     """Images of instance ids, as in Cityscapes: label id * 1000 + number. They may be missing."""
-    split: Literal["train", "val"] | None = None
+    split: SplitName | None = None
     condition: str = ""
 
     @model_validator(mode="after")
@@ -125,7 +115,7 @@ class Pair(Section):
         return self
 
 
-class Source(Section):
+class Source(SplitRules):
     """The layout of a data set on disk."""
 
     name: str | None = None
@@ -144,15 +134,10 @@ class Source(Section):
     city_from_name: Annotated[int, Field(ge=0)] = 0
     """Without ``{city}``: the number of leading characters of the name that serve as city, to bound
     the size of shards."""
-    val_cities: tuple[str, ...] = ()
-    """Without ``{split}``: the cities that are val."""
-    val_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Without ``{split}`` and ``val_cities``: the fraction at the end of each city that is val.
-    Images of one label are in one split."""
-
     _name: str = PrivateAttr("")
     _folder: Path = PrivateAttr(LAYOUTS)
     _target: str = PrivateAttr(AUTO)
+    _fold: int = PrivateAttr(0)
 
     @cached_property
     def labels(self) -> LabelSpace:
@@ -211,6 +196,8 @@ class Source(Section):
         rules = self.model_dump(
             mode="json", exclude={"name", "licence", "label_space"}, exclude_defaults=True
         )
+        if self.folds:
+            rules["fold"] = self._fold
         spaces = [self.labels, *([self.file_labels] if self.file_labels != self.labels else [])]
         dumped = [
             TypeAdapter(LabelSpace).dump_python(space, mode="json", exclude_defaults=True)
@@ -262,12 +249,17 @@ class Source(Section):
         orphans = [frame for frame in without_image.values() if frame.label not in imaged]
         frames = self._split([*by_image.values(), *orphans])
         _refuse_other_splits(frames, root)
-        frames = _with_unique_names(frames)
-        used = [frame for frame in frames if frame.split in SPLITS]
+        splits = (*SPLITS, TEST) if self._uses_test else SPLITS
+        frames = _with_unique_names(frames, splits)
+        used = [frame for frame in frames if frame.split in splits]
         _refuse_duplicate_names(used)
-        unused = Counter(sorted(f.split for f in frames if f.split not in SPLITS))
+        unused = Counter(sorted(f.split for f in frames if f.split not in splits))
         used.sort(key=lambda frame: (frame.split, frame.city, natural_order(frame.name)))
         return used, unused
+
+    @property
+    def _uses_test(self) -> bool:
+        return self.uses_test or any(pair.split == TEST for pair in self.pairs)
 
     def _frame(self, root: Path, pair: Pair, values: Values, image: Path) -> Frame:
         placeholders = dict(values)
@@ -287,43 +279,27 @@ class Source(Section):
 
     def _split(self, frames: list[Frame]) -> list[Frame]:
         assigned = [frame for frame in frames if frame.split]
-        if self.val_cities and len(assigned) == len(frames):
-            raise StreetsegError(f"{self._name}: val_cities has no effect where {{split}} is given")
-        cities = defaultdict(list)
-        for frame in sorted(frames, key=lambda frame: natural_order(frame.name)):
-            if not frame.split:
-                cities[frame.city].append(frame)
-        if unknown := sorted(set(self.val_cities) - cities.keys()):
-            raise StreetsegError(
-                f"{self._name}: val_cities names '{unknown[0]}', which is none of "
-                f"{', '.join(sorted(cities))}"
-            )
-        for city, members in cities.items():
-            labels = list(dict.fromkeys(frame.annotation for frame in members))
-            held_out = len(labels) if city in self.val_cities else 0
-            if not self.val_cities and len(labels) > 1:
-                held_out = min(max(1, round(self.val_share * len(labels))), len(labels) - 1)
-            val = set(labels[len(labels) - held_out :])
-            assigned += [
-                replace(frame, split="val" if frame.annotation in val else "train")
-                for frame in members
-            ]
-        return assigned
+        if self.divides and len(assigned) == len(frames):
+            (rule, *_) = self.model_fields_set & SplitRules.model_fields.keys() - {"val_share"}
+            raise StreetsegError(f"{self._name}: {rule} has no effect where {{split}} is given")
+        rest = [frame for frame in frames if not frame.split]
+        return assigned + self.divide(rest, self._name, self._folder, self._fold)
 
 
 Values = tuple[tuple[str, str], ...]
 """The values of a pattern's placeholders in a path, sorted by placeholder."""
 
 
-def load_source(name: str, target: str = AUTO) -> Source:
+def load_source(name: str, target: str = AUTO, fold: int = 0) -> Source:
     """Read a packaged source, or a YAML file, whose labels become those of a target.
 
-    ``target`` is as in :func:`streetseg.data.targets.target_space`. Raises StreetsegError if the
+    ``target`` is as in :func:`streetseg.data.targets.target_space`; ``fold`` is the number of the
+    part that is val, from 0, where a source has ``folds``. Raises StreetsegError if the
     source is missing or invalid.
     """
     path = find_yaml(name, LAYOUTS, Path(), f"data.source = '{name}'")
     source = validated(TypeAdapter(Source), read_yaml(path), str(path))
-    source._name, source._folder, source._target = name, path.parent, target
+    source._name, source._folder, source._target, source._fold = name, path.parent, target, fold
     return source
 
 
@@ -359,13 +335,13 @@ def _of_label(values: Values) -> Values:
     return tuple(value for value in values if value[0] != "variant")
 
 
-def _with_unique_names(frames: Sequence[Frame]) -> list[Frame]:
+def _with_unique_names(frames: Sequence[Frame], splits: Sequence[str]) -> list[Frame]:
     """Begin names by the split, as ``train_000000``, in cities of which two splits share a name."""
-    splits: dict[tuple[str, str], set[str]] = defaultdict(set)
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
     for frame in frames:
-        if frame.split in SPLITS:
-            splits[frame.city, frame.name].add(frame.split)
-    cities = {city for (city, _), of_name in splits.items() if len(of_name) > 1}
+        if frame.split in splits:
+            found[frame.city, frame.name].add(frame.split)
+    cities = {city for (city, _), of_name in found.items() if len(of_name) > 1}
     return [
         replace(frame, name=f"{frame.split}_{frame.name}") if frame.city in cities else frame
         for frame in frames

@@ -12,7 +12,7 @@ import pandas as pd
 from streetseg.config.params import Validate
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
-from streetseg.data.sources import SPLITS
+from streetseg.data.splits import SPLITS
 
 SMALL_SHARE = 0.001
 """Tolerance beyond the reference's range of a fraction, for a few stray pixels."""

@@ -13,7 +13,7 @@ from streetseg.core.errors import StreetsegError
 from streetseg.core.progress import track
 from streetseg.core.sampling import evenly_spaced
 from streetseg.data.dataset import PreparedDataset
-from streetseg.data.sources import EVALUATED
+from streetseg.data.splits import EVALUATED
 from streetseg.evaluation.baseline import Champion, count_seen_frames, open_baseline
 from streetseg.evaluation.metrics import METRICS, Subject, benchmark, join_results
 from streetseg.evaluation.ranked_frames import RankedFrames
@@ -38,8 +38,9 @@ def evaluate(
     destination: Path,
     champion: Champion | None = None,
     precision: str | None = None,
+    split: str = EVALUATED,
 ) -> Evaluation:
-    """Score the ONNX graph at native size on the frames of the split ``val``.
+    """Score the ONNX graph at native size on the frames of a split, ``val`` or ``test``.
 
     With the fit ``crop``, the part of each frame that the network sees is scored.
 
@@ -58,7 +59,7 @@ def evaluate(
     model = Segmenter(artifact, precision)
     check_onnx(artifact, model)
     _check_fit(model, dataset)
-    rows = dataset.rows(EVALUATED)
+    rows = dataset.rows(split)
     dataset.require_labelled(rows, "to evaluate on")
     index = dataset.index.iloc[rows]
     confusion = ConfusionAccumulator(dataset.labels)
@@ -80,7 +81,7 @@ def evaluate(
     ranking = np.argsort([-miou for miou in mious], kind="stable")
     evaluation = Evaluation(
         data_version=dataset.version,
-        split=EVALUATED,
+        split=split,
         run_id=model.info["run_id"],
         label_space=dataset.labels.name,
         scores=confusion.scores,

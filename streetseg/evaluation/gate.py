@@ -62,8 +62,9 @@ def judge(evaluation: Evaluation, params: Gate) -> Verdict:
 
     Raises:
         StreetsegError: the counts of model and champion are missing or of different frames, or a
-            setting names an unknown category.
+            setting names an unknown category, or the scores are of the split test.
     """
+    evaluation.refuse_test()
     _check_names(params, evaluation.scores.categories, evaluation.label_space)
     champion = evaluation.champion
     conditions = [

@@ -12,7 +12,6 @@ import pandas as pd
 from streetseg.core.parallel import cores
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.labels import LabelSpace
-from streetseg.data.sources import EVALUATED
 from streetseg.evaluation.tta import AugmentedScores
 from streetseg.evaluation.windows import WindowScores
 from streetseg.inference.segmenter import Segmenter
@@ -70,6 +69,7 @@ class DriftReference:
     """The observations that a service compares its images with, to detect drift."""
 
     dataset: PreparedDataset
+    split: str
     observations: list[Observation] = field(default_factory=list)
 
     def add(self, frame: ScoredFrame) -> None:
@@ -79,7 +79,7 @@ class DriftReference:
     def result(self) -> dict[str, Any]:
         """``reference``: a :class:`streetseg.monitoring.drift.Reference`."""
         names, version = self.dataset.labels.names, self.dataset.version
-        return {"reference": Reference.of(self.observations, names, version, EVALUATED).to_dict()}
+        return {"reference": Reference.of(self.observations, names, version, self.split).to_dict()}
 
 
 BENCHMARKS: dict[str, Callable[[LabelSpace], Metric]] = {
@@ -98,7 +98,7 @@ METRICS: dict[str, Callable[[Subject], Metric | None]] = {
     "performance": lambda subject: Performance(subject.model),
     "augmented": lambda subject: AugmentedScores(subject.model, subject.tta),
     "windows": lambda subject: subject.windows,
-    "reference": lambda subject: DriftReference(subject.dataset),
+    "reference": lambda subject: DriftReference(subject.dataset, subject.index["split"].iloc[0]),
 }
 """By entry of ``evaluation.json``; None where a metric does not apply."""
 

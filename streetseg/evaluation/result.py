@@ -14,6 +14,7 @@ import numpy as np
 
 from streetseg.core.errors import StreetsegError
 from streetseg.data.drives import drive_of
+from streetseg.data.splits import TEST
 from streetseg.metrics.cityscapes import ScoreTable, flat_scores, official_name, read_tables
 from streetseg.metrics.confusion import (
     Scores,
@@ -125,6 +126,14 @@ class Evaluation:
         """95 % intervals, [low, high] or None: of ``miou``, ``miou_official`` and
         ``boundary_miou``, and under ``iou`` of each category. Empty in early releases."""
         return self.metrics.get("intervals") or {}
+
+    def refuse_test(self) -> None:
+        """Raise StreetsegError if the scores are of the split ``test``, which decides nothing."""
+        if self.split == TEST:
+            raise StreetsegError(
+                "these scores are of the split test, on which no model is chosen: run 'streetseg "
+                "evaluate' without --split test, and use that folder"
+            )
 
     @property
     def tables(self) -> dict[str, ScoreTable]:

@@ -98,6 +98,7 @@ def register(
             f"the evaluation is of run {evaluation.run_id}, the model in {artifact} of run "
             f"{run_id}: run 'streetseg evaluate' first"
         )
+    evaluation.refuse_test()
     on_its_data = evaluation.data_version == config["data_version"]
     if not on_its_data:
         print(

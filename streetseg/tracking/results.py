@@ -9,6 +9,7 @@ from pathlib import Path
 from streetseg.config.params import Registry
 from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError
+from streetseg.data.splits import EVALUATED
 from streetseg.evaluation.result import Evaluation
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import GRAPHS, read_config
@@ -46,13 +47,15 @@ def record_scores(
     """Record an evaluation where it replaces no other scores; returns the id of a run of its own.
 
     The scores of a model on the data version that it was trained with join the run that trained
-    it; None is returned. Scores on other data, and those of an int8 graph, get a run of their own.
+    it; None is returned. Scores on other data or on test, and those of an int8 graph, get a run of
+    their own.
 
     Raises:
         StreetsegError: the artifact is missing, or the store does not answer.
     """
     has_int8 = (artifact / GRAPHS["int8"]).exists()
-    if evaluation.data_version == read_config(artifact)["data_version"] and not has_int8:
+    same_data = evaluation.data_version == read_config(artifact)["data_version"]
+    if same_data and evaluation.split == EVALUATED and not has_int8:
         record_evaluation(params, evaluation, folder, artifact)
         return None
     return record_scoring(params, None, evaluation, folder)

@@ -56,8 +56,8 @@ SOURCE_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         r"pairs\.0.*paths below data\.root",
     ),
     "an unknown split": (
-        pair("a/{name}.jpg", "b/{name}.png", split="test"),
-        r"pairs\.0\.split = 'test'.*'train' or 'val'",
+        pair("a/{name}.jpg", "b/{name}.png", split="valid"),
+        r"pairs\.0\.split = 'valid'.*'train', 'val' or 'test'",
     ),
     "no pairs": ({"pairs": []}, "pairs = .*at least 1 item"),
     "an impossible share": ({"val_share": 1}, "val_share = 1: .*less than 1"),
