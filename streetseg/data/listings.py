@@ -13,7 +13,9 @@ from streetseg.data.labels import IGNORE, LabelSpace
 LABEL_COLORS, LABEL_MAP = "label_colors.txt", "labelmap.txt"
 LISTINGS = (LABEL_COLORS, LABEL_MAP, "label_names.txt", "class_names.txt")
 """Datumaro's and CVAT's of Cityscapes, CamVid and KITTI; of masks in VOC's layout ("Segmentation
-mask 1.1"); labelme's, without colours."""
+mask 1.1"); labelme's, without colours. Files of the last three names may be something else."""
+FIRST_OF_LABELME = ("_background_", "__ignore__")
+"""With which labelme's begin."""
 
 COLORED = re.compile(r"\s*(?:(?P<color>\d+\s+\d+\s+\d+)\s+)?(?P<name>.*\S)\s*")
 MAPPED = re.compile(r"\s*(?P<name>.+?):(?P<color>\d+,\s*\d+,\s*\d+)?:[^:]*:[^:]*")
@@ -144,7 +146,7 @@ def find_listing(path: Path, root: Path) -> Path | None:
     """The nearest listing in the folders from that of a file up to ``root``."""
     for folder in path.absolute().parents:
         for name in LISTINGS:
-            if (listing := folder / name).is_file():
+            if (listing := folder / name).is_file() and _is_listing(listing):
                 return listing
         if folder == root.absolute():
             break
@@ -163,6 +165,15 @@ def read_listing(path: Path) -> Listing:
     if entries and name_key(entries[0][0]) == IGNORED and entries[0][1] is None:
         del entries[0]
     return Listing(path, tuple(entries))
+
+
+def _is_listing(path: Path) -> bool:
+    if path.name == LABEL_COLORS:
+        return True
+    if path.name == LABEL_MAP:
+        return bool(read_listing(path).entries)
+    with path.open(errors="replace") as file:
+        return file.readline().strip() in FIRST_OF_LABELME
 
 
 def _color(text: str | None) -> Color | None:

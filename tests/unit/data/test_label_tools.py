@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from streetseg.cli import app
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.images.decode import decode_ids
@@ -273,6 +275,26 @@ def test_shapes_are_counted_by_kind_and_kept(tmp_path: Path) -> None:
         "without a shape: 1; pixels whose label hangs on the order in the file"
     )
     assert "shapes" not in dataset.index.columns
+
+
+def test_the_command_prints_what_was_read(tmp_path: Path) -> None:
+    root = exported(tmp_path / "cvat", "datumaro-cvat")
+    pairs = layouts.pair(IMAGES, "train.xml", split="val", format="cvat")
+    settings = {
+        "data.root": root,
+        "data.source": layouts.own(tmp_path / "recipe", pairs, LABELS),
+        "data.prepared": tmp_path / "prepared",
+        "prepare.workers": 1,
+    }
+    options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    options += ["--params", str(Path(__file__).parents[3] / "params.yaml")]
+    preview = str(tmp_path / "preview.jpg")
+    called = CliRunner().invoke(app, ["prepare", *options, "--preview", preview])
+    assert called.exit_code == 0, called.output
+    assert (
+        "shapes read: 1x box, 1x mask, 7x polygon; shapes dropped: none; pictures without a shape: "
+        "1" in called.output
+    )
 
 
 def test_skipped_tasks_and_those_of_two_annotators_are_left_out_if_wanted(tmp_path: Path) -> None:

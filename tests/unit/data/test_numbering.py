@@ -15,6 +15,7 @@ from streetseg.core.errors import StreetsegError
 from streetseg.data import numbering as numbering_of_data
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.labels import IGNORE, LabelSpace
+from streetseg.data.listings import find_listing
 from streetseg.data.numbering import (
     better_numberings,
     listed_numbering,
@@ -243,6 +244,30 @@ def test_a_listing_without_colours_counts_from_one(tmp_path: Path) -> None:
     meaning = listed_numbering(path, SPACE)
     assert np.flatnonzero(meaning.defined).tolist() == [0, 1, 2, 3]
     assert meaning.label_ids[:4].tolist() == [0, 7, 26, 19]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("labelmap.txt", "road:1,2,3::\n", True),
+        ("labelmap.txt", "road\ncar\n", False),  # as other tools call a list of names
+        ("class_names.txt", "_background_\nroad\n", True),
+        ("label_names.txt", "__ignore__\n_background_\nroad\n", True),
+        ("class_names.txt", "road\ncar\n", False),
+    ],
+)
+def test_only_a_listing_of_a_label_tool_counts(
+    name: str, text: str, found: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    assert find_listing(tmp_path / "masks/a.png", tmp_path) == (path if found else None)
+
+
+def test_a_listing_of_labelme_may_begin_with_what_it_ignores(tmp_path: Path) -> None:
+    path = tmp_path / "label_names.txt"
+    path.write_text("__ignore__\n_background_\nroad\ncar\n")
+    assert listed_numbering(path, SPACE).label_ids[:3].tolist() == [0, 7, 26]
 
 
 def test_the_ids_of_cityscapes_itself_may_be_listed(tmp_path: Path) -> None:
