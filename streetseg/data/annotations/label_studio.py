@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NotRequired
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -24,6 +24,8 @@ from streetseg.data.annotations.shapes import Ellipse, Export, Geometry, Picture
 
 DECIMALS = 6
 """Of pixels: what is left of a coordinate after the way to per cent and back."""
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+"""Of addresses of images."""
 WITHOUT_AREA = ("keypoint", "vector", "polyline")
 OUTLINES = {"points", "rle", "x", "imageDataURL"}
 """Keys of which a region with an area has one; choices and texts about a region have none."""
@@ -103,8 +105,11 @@ def read(data: bytes, path: Path) -> Export:
     Raises:
         StreetsegError: it is no such JSON, or JSON_MIN, which does not tell the order of regions.
     """
-    _refuse_min(data, path)
-    tasks = parse_json(data, FILE, path, "Label Studio")
+    try:
+        tasks = parse_json(data, FILE, path, "Label Studio")
+    except StreetsegError:
+        _refuse_min(data, path)
+        raise
     return Export(tuple(map(_picture, tasks)))
 
 
@@ -121,7 +126,10 @@ def _refuse_min(data: bytes, path: Path) -> None:
 
 
 def _picture(task: _Task) -> Picture:
-    name = _file_name(task)
+    names = _file_names(task)
+    name = names[0] if names else f"task {task['id']}"
+    if len(names) != 1:
+        return Picture(name, error=f"task {task['id']} of Label Studio has {len(names)} pictures")
     finished = [each for each in task["annotations"] if not each.get("was_cancelled")]
     chosen = [each for each in finished if each.get("ground_truth")] or finished
     if len(chosen) != 1:
@@ -215,14 +223,14 @@ def _geometry(kind: str, region: _Region, number: int) -> Geometry:
     return Polygon((np.round(start + turned, DECIMALS),))
 
 
-def _file_name(task: _Task) -> str:
-    """The image's path: of the upload, or in the only text of ``data`` that looks like one."""
+def _file_names(task: _Task) -> list[str]:
+    """The paths of the task's images: of the upload, or else the addresses in its data."""
     if upload := task.get("file_upload"):
-        return upload
-    texts = [each for each in task["data"].values() if isinstance(each, str)]
-    texts = [task["data"]["image"]] if isinstance(task["data"].get("image"), str) else texts
-    if not texts:
-        return f"task {task['id']}"
-    url = urlsplit(texts[0])
-    local = parse_qs(url.query).get("d")  # /data/local-files/?d=folder/name.png
-    return local[0] if local else unquote(url.path)
+        return [upload]
+    paths = []
+    for address in task["data"].values():
+        if isinstance(address, str):
+            url = urlsplit(address)
+            local = parse_qs(url.query).get("d")  # /data/local-files/?d=folder/name.png
+            paths.append(local[0] if local else unquote(url.path))
+    return [path for path in paths if PurePosixPath(path).suffix.lower() in ENDINGS]

@@ -342,6 +342,21 @@ def test_a_label_may_be_a_region_of_its_own_and_notes_are_no_shapes() -> None:
     assert counts == {"read:polygon": 1, "dropped:region without a label": 1}
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ({"caption": "a street", "img": "https://host/up/a%20b.png?X-Amz=1"}, "/up/a b.png"),
+        ({"image": "/data/local-files/?d=drive/7.jpg"}, "drive/7.jpg"),
+        ({"image": "s3://bucket/drive/7.jpg"}, "/drive/7.jpg"),
+        ({"left": "/x/1.png", "right": "/x/2.png"}, "task 1 of Label Studio has 2 pictures"),
+    ],
+)
+def test_the_picture_of_a_task_is_the_address_of_an_image(data: dict[str, str], name: str) -> None:
+    content = json.dumps([{"id": 1, "data": data, "annotations": [{"result": []}]}]).encode()
+    (picture,) = FORMATS["label-studio"].read(content, Path("file")).pictures
+    assert name in (picture.name, picture.error)
+
+
 def brush_rle(values: np.ndarray) -> list[int]:
     """Run lengths as Label Studio writes them, single values as literals."""
     bits = f"{values.size:032b}{7:05b}" + "".join(f"{size - 1:04b}" for size in (3, 4, 8, 16))

@@ -17,6 +17,7 @@ from streetseg.data.labels import LabelSpace
 from streetseg.data_quality.explore import sampled
 from streetseg.evaluation.masks import score_folders
 from streetseg.images.decode import decode_ids, decode_instances
+from streetseg.images.encode import encode_png
 from streetseg.images.errors import BadImageError
 from tests.support import source_layouts as layouts
 from tests.support.cityscapes_layout import small_recipe
@@ -213,3 +214,9 @@ def test_colours_are_in_a_png_alone(encoding: str) -> None:
     data = encode(Image.new("RGB", (4, 4), (3, 60, 70)), "TIFF")
     with pytest.raises(BadImageError, match=f"is no PNG, as labels with the encoding {encoding}"):
         decode_labels(data, space)
+
+
+def test_ids_may_be_stored_in_16_bits_but_not_exceed_8() -> None:
+    np.testing.assert_array_equal(decode_ids(encode_png(IDS.astype(np.uint16))), IDS)
+    with pytest.raises(BadImageError, match="holds the value 23000, where ids of 0 to 255 are"):
+        decode_ids(encode_png(IDS.astype(np.uint16) * 1000))
