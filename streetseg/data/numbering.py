@@ -22,6 +22,8 @@ from streetseg.images.headers import png_palette
 
 Ids = Literal["label", "train", "category"]
 """Label ids, their ``train_id``, or the ids of the categories, which this product's masks hold."""
+MIN_RENUMBERED, MIN_RARE = 8, 3
+"""Ids, and ids that the official evaluation ignores, that are evidence for another numbering."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +158,7 @@ def better_numberings(values: np.ndarray, labels: LabelSpace) -> list[Ids]:
     Cityscapes, where honest label ids of few labels fit too, they are better only if an id is
     undefined, or is one that the official evaluation ignores.
     """
-    doubtful = labels.ignored_in_eval.copy()
-    doubtful[labels.representative_ids] = False
+    doubtful = ~labels.known | _rarely_drawn(labels)
     shown = _count_categories(labels.category_of[values])
     return [
         each.name  # type: ignore[misc]
@@ -185,6 +186,12 @@ def refuse_improbable(
             f"{setting.format('label')}; an export of a label tool needs its {LABEL_COLORS} beside "
             "it"
         )
+    if missing := _missing_if_renumbered(values, labels):
+        raise StreetsegError(
+            f"{masks} hold the ids {_ranges(values)}, which are no likely label ids of "
+            f"'{labels.name}': they show {', '.join(missing)} nowhere; an export of a label tool "
+            f"needs its {LABEL_COLORS} beside it; else state {setting.format('label')}"
+        )
     if others := _read_otherwise(values, labels):
         print(
             f"warning: {masks} hold the ids {_ranges(values)}, which are read as label ids of "
@@ -192,6 +199,37 @@ def refuse_improbable(
             f"{setting.format('label')} or {setting.format(others[0])}",
             file=sys.stderr,
         )
+
+
+def _rarely_drawn(labels: LabelSpace) -> np.ndarray:
+    """Which ids are defined, but ignored by the official evaluation: bool[256]."""
+    ignored = labels.ignored_in_eval & labels.known
+    ignored[labels.representative_ids] = False
+    return ignored
+
+
+def settled(values: np.ndarray, labels: LabelSpace) -> bool:
+    """Whether ``values``, bool[256], stay likely label ids whatever other ids there are."""
+    return not (explained_otherwise(values, labels) or _mostly_missing(values, labels))
+
+
+def _mostly_missing(values: np.ndarray, labels: LabelSpace) -> list[str]:
+    """The scored categories that ``values``, bool[256], do not show; none if fewer than half."""
+    scored = dict.fromkeys(labels.category_of[labels.known & ~labels.ignored_in_eval].tolist())
+    scored.pop(IGNORE, None)
+    missing = [number for number in scored if number not in labels.category_of[values]]
+    return [labels.names[number] for number in missing] if 2 * len(missing) >= len(scored) else []
+
+
+def _missing_if_renumbered(values: np.ndarray, labels: LabelSpace) -> list[str]:
+    """The scored categories that ``values``, bool[256], do not show, if these count from 0.
+
+    So an export of a label tool does: its ids show many labels that are not scored, but at most
+    half of the scored categories. Empty for any other ids.
+    """
+    rare = np.count_nonzero(values & _rarely_drawn(labels))
+    improbable = np.count_nonzero(values) >= MIN_RENUMBERED and rare >= MIN_RARE
+    return _mostly_missing(values, labels) if improbable else []
 
 
 def _read_otherwise(values: np.ndarray, labels: LabelSpace) -> list[str]:

@@ -47,10 +47,10 @@ from streetseg.data.label_files import (
     undefined_labels,
 )
 from streetseg.data.numbering import (
-    explained_otherwise,
     other_numberings,
     recognize,
     refuse_improbable,
+    settled,
 )
 from streetseg.data.shards import SHAPES, Rows, ShardSpec, plan_shards, write_frame
 from streetseg.data.sources import Frame, Source
@@ -145,12 +145,12 @@ def write_dataset(
 
 
 def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) -> None:
-    """Look at label images of each split until one holds what only a label id can be.
+    """Look at label images of each split until they hold what label ids alone do.
 
     A numbering that was recognized is told on standard error.
 
     Raises:
-        StreetsegError: there is none in ``MAX_INSPECTED``, and another numbering fits better.
+        StreetsegError: ``MAX_INSPECTED`` do not, and another numbering fits better.
     """
     labels = source.file_labels
     if source.ids or labels.encoding != "ids" or not other_numberings(labels):
@@ -168,7 +168,7 @@ def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) 
                     values[ids_in(decode_ids(data))] = True
             except (OSError, BadImageError):
                 continue  # told when the frame is prepared
-            if not explained_otherwise(values, labels):
+            if settled(values, labels):
                 break
         masks = f"the label images of {split} in {root}"
         if others := recognized - {"label"}:

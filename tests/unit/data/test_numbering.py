@@ -190,6 +190,17 @@ def test_an_export_is_read_by_the_names_that_it_lists(
     assert names == {"void", "construction", "vehicle", "human", "flat", "sky", "object", "nature"}
 
 
+def test_an_export_of_all_classes_without_its_listing_is_refused(
+    source: Path, tmp_path: Path
+) -> None:
+    names = sorted(label.name for label in SPACE.drawn if not label.ignore_in_eval)
+    exported(source, names)
+    with pytest.raises(StreetsegError, match=r"no likely label ids of 'cityscapes': they show nat"):
+        layouts.prepared("cityscapes", source)
+    listing(source / "label_colors.txt", names)
+    assert layouts.prepared("cityscapes", source).category_pixels(np.array([0]))[1:].all()
+
+
 def test_the_nearest_listing_counts(source: Path, tmp_path: Path) -> None:
     truth = exported(source, NAMES)
     listing(source / "label_colors.txt", NAMES[::-1])
@@ -314,6 +325,30 @@ def test_ids_of_cityscapes_fit_one_numbering_best(ids: list[int], better: list[s
     values = np.zeros(256, bool)
     values[list(ids)] = True
     assert better_numberings(values, SPACE)[: len(better) or None] == better
+
+
+@pytest.mark.parametrize(
+    ("ids", "missing"),
+    [
+        (range(20), "nature, sky, human, vehicle"),
+        ([0, 1, 2, 4, 5, 8, 11, 13, 19], "nature, sky, human, vehicle"),
+        ([4, 5, 6, 7, 8, 11, 13, 17, 19, 20, 21], None),
+        ([3, 4, 5, 7, 8, 11, 12, 17, 20, 23, 26], None),
+        (range(34), None),
+        ([0, 7, 8, 11, 12, 13, 17, 19, 20], None),
+    ],
+)
+def test_ids_that_count_the_labels_of_an_export_are_refused(
+    ids: list[int], missing: str | None
+) -> None:
+    values = np.zeros(256, bool)
+    values[list(ids)] = True
+    if missing is None:
+        refuse_improbable(values, SPACE, "the masks", "--ids {}")
+    else:
+        said = rf"they show {missing} nowhere; an export .* label_colors.txt .* state --ids label$"
+        with pytest.raises(StreetsegError, match=said):
+            refuse_improbable(values, SPACE, "the masks", "--ids {}")
 
 
 @pytest.mark.parametrize(
