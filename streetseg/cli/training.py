@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,6 +183,56 @@ def evaluate(
     print_scores(result, as_json)
     if out and not predictions and not as_json:
         print(f"report: {out / 'report.html'}")
+
+
+@app.command()
+def cross_evaluate(
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+    model: ModelFolder = MODEL,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SOURCE=FOLDER", help="A source and its folder; may be repeated."),
+    ] = None,
+    split: Annotated[Literal["val", "test"], typer.Option(help="Frames to score.")] = "val",
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("outputs/cross"),
+    as_json: AsJson = False,
+) -> None:
+    """Score a model on several sources and the conditions that they state, such as night.
+
+    streetseg cross-evaluate --on cityscapes=/data/cityscapes --on acdc=/data/acdc
+
+    The frames are prepared for the model, at its size and with its categories. cross.html shows one
+    table and the frames where the model breaks; cross.csv is the table. Without --on, the sources
+    are those of the settings (data.sources).
+    """
+    settings = load(params, set_)
+    if on:
+        settings = settings.override(_sources_below_one_root(on))
+    from streetseg.evaluation.cross import cross_evaluate as cross_evaluate_model
+    from streetseg.evaluation.cross import scores_by_group
+
+    evaluation = cross_evaluate_model(model, settings, out, split)
+    table = scores_by_group(evaluation)
+    if as_json:
+        print(table.to_json(orient="records"))
+        return
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
+    print(f"page: {out / 'cross.html'}")
+
+
+def _sources_below_one_root(on: list[str]) -> dict[str, Any]:
+    """``data.root`` and ``data.sources`` for arguments such as ``acdc=/data/acdc``."""
+    pairs = [argument.partition("=")[::2] for argument in on]
+    if wrong := [argument for argument, pair in zip(on, pairs, strict=True) if not all(pair)]:
+        raise typer.BadParameter(f"'{wrong[0]}' is no SOURCE=FOLDER, such as acdc=/data/acdc")
+    folders = [Path(folder).absolute() for _, folder in pairs]
+    root = Path(os.path.commonpath(folders))
+    sources = [
+        {"source": source, "folder": folder.relative_to(root).as_posix()}
+        for (source, _), folder in zip(pairs, folders, strict=True)
+    ]
+    return {"data.root": str(root), "data.sources": sources}
 
 
 @app.command()

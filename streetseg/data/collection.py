@@ -20,7 +20,7 @@ class Member:
     """A source, and the folder of its frames below ``data.root``."""
 
     name: str
-    """What frames, slices and pages call it."""
+    """What frames, slices and pages call it; empty if it is the only one."""
     source: Source
     folder: Path
 
@@ -125,4 +125,6 @@ def load_sources(data: Data) -> Collection:
         raise StreetsegError(
             f"data.sources: two are called '{twice[0]}': write a YAML file for one, with its name:"
         )
+    if len(members) == 1:
+        members = [replace(members[0], name="")]
     return Collection(tuple(members))

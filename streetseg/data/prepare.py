@@ -64,17 +64,24 @@ MIN_IDS = 3
 """Ids that must occur in them: fewer are no evidence for another numbering."""
 
 
-def prepare(params: Params) -> Path:
+def prepare(params: Params, split: str | None = None) -> Path:
     """Write the prepared dataset of ``params.data.root`` to ``params.data.prepared``, atomically.
+
+    With a ``split``, only its frames are prepared.
 
     Raises:
         StreetsegError: the destination cannot be written, or is no prepared dataset; with
             ``prepare.on_error=fail``, a frame is incomplete or unusable; with ``skip``, all are.
     """
-    _refuse_overlap(params.data.prepared, params.data.root)
     source = load_sources(params.data)
+    for member in source.members:
+        _refuse_overlap(params.data.prepared, params.data.root / member.folder)
     frames, unused = source.find_with_unused(params.data.root)
-    if unused:
+    if split:
+        frames = [frame for frame in frames if frame.split == split]
+        if not frames:
+            raise StreetsegError(f"{params.data.root} holds no frames of the split '{split}'")
+    elif unused:
         counts = ", ".join(f"{count} frames of {split}" for split, count in unused.items())
         print(
             f"{counts} left out: only {' and '.join(SPLITS)} are used; to use them, write a source "

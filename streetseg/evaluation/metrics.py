@@ -19,6 +19,7 @@ from streetseg.metrics.boundary_iou import BoundaryIou
 from streetseg.metrics.calibration import Calibration
 from streetseg.metrics.cityscapes import CityscapesScores
 from streetseg.metrics.drivable_iou import DrivableIou
+from streetseg.metrics.groups import GroupScores
 from streetseg.metrics.metric import Metric, ScoredFrame
 from streetseg.metrics.road_f1 import RoadF1
 from streetseg.metrics.slices import SliceScores
@@ -94,6 +95,7 @@ METRICS: dict[str, Callable[[Subject], Metric | None]] = {
     "boundary_iou": lambda subject: BoundaryIou(subject.dataset.labels),
     "calibration": lambda subject: Calibration(),
     "slices": lambda subject: SliceScores(subject.index),
+    "groups": lambda subject: group_scores(subject.index, subject.dataset.labels),
     "benchmark": lambda subject: benchmark(subject.dataset.labels),
     "performance": lambda subject: Performance(subject.model),
     "augmented": lambda subject: AugmentedScores(subject.model, subject.tta),
@@ -107,6 +109,11 @@ def benchmark(labels: LabelSpace) -> Metric | None:
     """The metric of the benchmark of a label space, if it has one."""
     make = BENCHMARKS.get(labels.name)
     return make(labels) if make else None
+
+
+def group_scores(index: pd.DataFrame, labels: LabelSpace) -> Metric | None:
+    """The scores by source and condition, if the data have either."""
+    return GroupScores(index, labels) if {"source", "condition"} & {*index.columns} else None
 
 
 def join_results(metrics: Iterable[Metric]) -> dict[str, Any]:

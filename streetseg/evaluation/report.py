@@ -59,8 +59,8 @@ def write_report(
         truth_shares=true_pixels / max(1, true_pixels.sum()),
         champion=champion,
         differences=compared,
-        worst=[(frame, _images(frame, labels)) for frame in map(ranked.predict, worst)],
-        best=[(frame, _images(frame, labels)) for frame in map(ranked.predict, best)],
+        worst=[(frame, frame_images(frame, labels)) for frame in map(ranked.predict, worst)],
+        best=[(frame, frame_images(frame, labels)) for frame in map(ranked.predict, best)],
         few_drives=FEW_DRIVES,
     )
 
@@ -79,7 +79,7 @@ def _describe_confusion(confusion: np.ndarray, names: list[str]) -> str:
     return "; ".join(sentences)
 
 
-def _images(frame: PredictedFrame, labels: LabelSpace) -> list[str]:
+def frame_images(frame: PredictedFrame, labels: LabelSpace) -> list[str]:
     """``data:`` URLs of a frame, its truth, its prediction and its errors."""
     images = (
         frame.rgb,

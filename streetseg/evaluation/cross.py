@@ -1,0 +1,139 @@
+"""A model on several sources and conditions: one table, and the frames where it breaks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from streetseg.config.params import Params
+from streetseg.core.atomic_files import write_atomic
+from streetseg.data.dataset import PreparedDataset
+from streetseg.data.labels import LABEL_SPACES
+from streetseg.data.prepare import prepare
+from streetseg.data.splits import EVALUATED
+from streetseg.evaluation.evaluate import evaluate
+from streetseg.evaluation.ranked_frames import RankedFrames
+from streetseg.evaluation.report import frame_images
+from streetseg.evaluation.result import Evaluation, FrameScore
+from streetseg.inference.artifact import read_config, read_labels
+from streetseg.inference.segmenter import Segmenter
+from streetseg.metrics.confusion import category_iou, category_miou
+from streetseg.metrics.groups import Group, groups_of
+from streetseg.reports.html import write_page
+
+N_WEAK = 3
+"""Categories of each group whose worst frame is shown."""
+MIN_PIXELS = 100
+"""Pixels of a category, in truth and prediction together, below which a frame is not shown."""
+
+
+@dataclass(frozen=True)
+class WorstFrame:
+    """The frame of a group in which a category is worst."""
+
+    category: str
+    iou: float
+    """Of the category in this frame, 0 to 1."""
+    name: str
+    images: list[str]
+    """``data:`` URLs of the frame, its truth, its prediction and its errors."""
+
+
+def cross_evaluate(
+    artifact: Path, params: Params, destination: Path, split: str = EVALUATED
+) -> Evaluation:
+    """Score a model on each of ``params.data.sources``, and on each condition that they state.
+
+    The frames are prepared at the size and for the categories of the model, in
+    ``destination/prepared``, which a second call takes up again. Written are
+    ``destination/evaluation``, ``cross.csv`` and ``cross.html``.
+
+    Raises:
+        StreetsegError: as :func:`streetseg.data.prepare.prepare` and
+            :func:`streetseg.evaluation.evaluate.evaluate`.
+    """
+    config, labels = read_config(artifact), read_labels(artifact)
+    target = {"data.target": labels.name} if (LABEL_SPACES / f"{labels.name}.yaml").exists() else {}
+    settings = params.override(
+        {
+            "data.prepared": str(destination / "prepared"),
+            "prepare.size": config["size"],
+            "prepare.fit": config.get("fit", "stretch"),
+            **(target if params.data.target == "auto" else {}),
+        }
+    )
+    dataset = PreparedDataset(prepare(settings, split))
+    evaluation = evaluate(artifact, dataset, settings, destination / "evaluation", split=split)
+    table = scores_by_group(evaluation)
+    write_atomic(destination / "cross.csv", table.to_csv(index=False))
+    write_page(
+        destination / "cross.html",
+        "cross.html.j2",
+        evaluation=evaluation,
+        rows=table.to_dict("records"),
+        categories=evaluation.scores.categories,
+        worst=_worst_frames(artifact, dataset, evaluation),
+    )
+    return evaluation
+
+
+def scores_by_group(evaluation: Evaluation) -> pd.DataFrame:
+    """A row for each source and condition, and a last one of all frames.
+
+    Columns: ``source``, ``condition``, ``frames``, ``miou``, ``miou_official`` and each category's
+    IoU, 0 to 1; NaN where a score does not exist.
+    """
+    scores = evaluation.scores
+    everything = {
+        "source": "all",
+        "condition": "",
+        "frames": len(evaluation.frames),
+        "miou": scores.miou,
+        "miou_official": scores.miou_official,
+        "iou": scores.iou,
+    }
+    rows = []
+    for group in [*(evaluation.metrics.get("groups") or []), everything]:
+        iou = {name: group["iou"].get(name) for name in scores.categories}
+        rows.append({key: value for key, value in group.items() if key != "iou"} | iou)
+    return pd.DataFrame(rows).fillna(np.nan)
+
+
+def _worst_frames(
+    artifact: Path, dataset: PreparedDataset, evaluation: Evaluation
+) -> list[tuple[Group, list[WorstFrame]]]:
+    """The worst frame of the weakest categories of each group, the most specific groups."""
+    counts = evaluation.counts
+    assert counts is not None, "an evaluation made just now has counts"
+    rows = dataset.rows(evaluation.split)
+    index = dataset.index.iloc[rows]
+    frames = [
+        FrameScore(name, category_miou(matrix))
+        for name, matrix in zip(index["frame"], counts, strict=True)
+    ]
+    ranked = RankedFrames(Segmenter(artifact), dataset, rows, frames)
+    of_frame = [groups[-1] for groups in groups_of(index)]
+    ious = np.array([category_iou(matrix) for matrix in counts])
+    pixels = counts.sum(axis=1) + counts.sum(axis=2)
+    ious[pixels < MIN_PIXELS] = np.nan
+    names, result = evaluation.scores.categories, []
+    for group in sorted({*of_frame}):
+        members = np.array([each == group for each in of_frame])
+        together = category_iou(counts[members].sum(axis=0))
+        shown = []
+        for category in np.argsort(np.where(np.isnan(together), math.inf, together))[:N_WEAK]:
+            column = np.where(members, ious[:, category], np.nan)
+            if np.isnan(column).all():
+                continue
+            frame = int(np.nanargmin(column))
+            images = frame_images(ranked.predict(frame), dataset.labels)
+            worst = WorstFrame(
+                names[category], float(column[frame]), str(index["frame"].iloc[frame]), images
+            )
+            shown.append(worst)
+        result.append((group, shown))
+    return result
