@@ -17,7 +17,7 @@ from streetseg.evaluation.windows import WindowScores
 from streetseg.inference.segmenter import Segmenter
 from streetseg.metrics.boundary_iou import BoundaryIou
 from streetseg.metrics.calibration import Calibration
-from streetseg.metrics.cityscapes import CityscapesScores
+from streetseg.metrics.cityscapes import CityscapesScores, has_classes
 from streetseg.metrics.drivable_iou import DrivableIou
 from streetseg.metrics.groups import GroupScores
 from streetseg.metrics.metric import Metric, ScoredFrame
@@ -84,12 +84,11 @@ class DriftReference:
 
 
 BENCHMARKS: dict[str, Callable[[LabelSpace], Metric]] = {
-    "cityscapes-19": lambda labels: CityscapesScores(),
     "kitti-road": RoadF1,
     "bdd100k-drivable": DrivableIou,
     "bdd100k-drivable-2018": DrivableIou,
 }
-"""By label space, the metric of the data set's own benchmark, unless it is the official score."""
+"""By label space, the metric of the data set's own benchmark; see also :func:`benchmark`."""
 
 METRICS: dict[str, Callable[[Subject], Metric | None]] = {
     "boundary_iou": lambda subject: BoundaryIou(subject.dataset.labels),
@@ -107,6 +106,8 @@ METRICS: dict[str, Callable[[Subject], Metric | None]] = {
 
 def benchmark(labels: LabelSpace) -> Metric | None:
     """The metric of the benchmark of a label space, if it has one."""
+    if has_classes(labels):
+        return CityscapesScores()
     make = BENCHMARKS.get(labels.name)
     return make(labels) if make else None
 

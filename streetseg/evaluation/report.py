@@ -10,6 +10,7 @@ from streetseg.data.labels import LabelSpace
 from streetseg.evaluation.baseline import differences
 from streetseg.evaluation.ranked_frames import PredictedFrame, RankedFrames
 from streetseg.evaluation.result import Evaluation
+from streetseg.metrics.cityscapes import read_tables
 from streetseg.metrics.confusion import row_normalized
 from streetseg.metrics.jackknife import FEW_DRIVES
 from streetseg.reports.drawing import (
@@ -62,6 +63,7 @@ def write_report(
         worst=[(frame, frame_images(frame, labels)) for frame in map(ranked.predict, worst)],
         best=[(frame, frame_images(frame, labels)) for frame in map(ranked.predict, best)],
         few_drives=FEW_DRIVES,
+        window_tables=read_tables((evaluation.metrics.get("windows") or {}).get("benchmark")),
     )
 
 

@@ -138,6 +138,11 @@ def tables_of(labels: LabelSpace, by_category: bool) -> list[str]:
     return ["categories"] if labels.names == categories.names else []
 
 
+def has_classes(labels: LabelSpace) -> bool:
+    """Whether its categories are the 19 classes, as in ``cityscapes-19``."""
+    return "classes" in tables_of(labels, by_category=True)
+
+
 def flat_scores(tables: Mapping[str, ScoreTable]) -> dict[str, float]:
     """Scores by names such as ``class_miou``, ``class_iou_road`` and ``category_iiou_human``."""
     scores: dict[str, float] = {}

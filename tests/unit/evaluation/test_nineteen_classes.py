@@ -200,3 +200,17 @@ def test_without_instance_ids_the_iiou_alone_is_missing(chain: Chain, tmp_path: 
     )
     assert found.tables["classes"].iiou is None
     assert "The iIoU needs instance ids" in (tmp_path / "evaluation/report.html").read_text()
+
+
+def test_windows_have_the_tables_too(chain: Chain, tmp_path: Path) -> None:
+    """Windows that cover the frame give the scores of the frame."""
+    settings = chain.params.override({"evaluate.window": [128, 256]})
+    found = evaluate(chain.artifact, chain.dataset, settings, tmp_path / "evaluation").to_dict()
+    assert found["windows"]["benchmark"] == found["benchmark"]
+    settings = chain.params.override({"evaluate.window": [64, 128]})
+    found = evaluate(chain.artifact, chain.dataset, settings, tmp_path / "windows").to_dict()
+    window, frame = found["windows"]["benchmark"], found["benchmark"]
+    assert window["classes"]["iou"].keys() == frame["classes"]["iou"].keys()
+    assert window["classes"]["miiou"] != frame["classes"]["miiou"]
+    page = (tmp_path / "windows" / "report.html").read_text()
+    assert f"<td><b>{100 * window['classes']['miou']:.1f}</b></td>" in page
