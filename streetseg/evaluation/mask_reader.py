@@ -50,10 +50,15 @@ class IdMasks:
         return read_image(path, lambda data: self._decode(data, path))
 
     def refuse_improbable(self) -> None:
-        """Raise StreetsegError if another numbering fits the ids better than that of label ids."""
+        """Raise StreetsegError if another numbering fits the ids better than that of label ids.
+
+        Ground truth without any category gets a warning: it gives no score, so no wrong one.
+        """
         kind = "predictions" if self._predicted else "label images"
         masks = f"the {kind} in {self._folder}"
-        refuse_improbable(self._assumed, self._labels, masks, self._setting)
+        has_category = (self._labels.category_of[self._assumed] != IGNORE).any()
+        min_ids = 1 if self._predicted or has_category else len(self._assumed) + 1
+        refuse_improbable(self._assumed, self._labels, masks, self._setting, min_ids)
 
     def _decode(self, data: bytes, path: Path) -> np.ndarray:
         values = decode_ids(data)

@@ -329,3 +329,16 @@ def test_instance_ids_that_cannot_be_used_stop_prepare(
         layouts.prepared("cityscapes-19", root)
     assert "\n" not in str(refused.value)
     assert not Path(f"{root}-prepared").exists()
+
+
+def test_ground_truth_that_is_all_ignored_has_no_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = np.resize(np.arange(7, dtype=np.uint8), SHAPE)
+    folders = write_masks(tmp_path, [(ids, ids.astype(np.uint16), random_ids(1))])
+    found = score_folders(*folders, CLASSES)
+    assert without_nan(dict(found.tables["classes"].iou)) == {}
+    assert math.isnan(found.scores.miou)
+    assert "may be train ids: say which by --truth-ids label" in capsys.readouterr().err
+    with pytest.raises(StreetsegError, match="more likely train ids"):
+        score_folders(*write_masks(tmp_path / "swapped", [(random_ids(1), None, ids)]), CLASSES)
