@@ -140,6 +140,7 @@ def _notes(annotations: list[_Annotation], homeless: int, path: Path) -> tuple[s
         if isinstance(outline := each.get("segmentation"), list)
         for ring in outline
     )
+    boxes = sum(not (each.get("segmentation") or "segments_info" in each) for each in annotations)
     notes = []
     if repeated:
         notes.append(
@@ -151,6 +152,11 @@ def _notes(annotations: list[_Annotation], homeless: int, path: Path) -> tuple[s
             f"{path}: {closed} polygons repeat their first point, as outlines of masks do: holes "
             "are lost, and masks lose a row and a column; masks as run lengths (Datumaro: "
             "segmentation_mode=mask) or CVAT for images 1.1 keep them"
+        )
+    if boxes:
+        notes.append(
+            f"{path}: {boxes} boxes have no outline and are left out; 'CVAT for images 1.1' and "
+            "the JSON of Label Studio have their area"
         )
     if homeless:
         notes.append(f"{path}: {homeless} annotations of images that it does not list, left out")

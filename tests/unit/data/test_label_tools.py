@@ -255,6 +255,7 @@ def test_what_an_export_has_lost_is_told(
         dataset = prepared(exported(tmp_path / name, name), images, labels, format=format)
     said = capsys.readouterr().err
     assert "1 polygons repeat their first point, as outlines of masks do: holes are lost" in said
+    assert "1 boxes have no outline and are left out; 'CVAT for images 1.1' and the JSON" in said
     assert "3 annotation ids occur more than once; annotations were taken by their image" in said
     assert dataset.shapes == {"read:mask": 7, "empty pictures": 1}
 
