@@ -36,7 +36,7 @@ from streetseg.core.errors import (
 )
 from streetseg.core.program import set_up_environment
 from streetseg.core.provenance import REPOSITORY, git_revision
-from streetseg.data.sources import load_source
+from streetseg.data.collection import load_sources
 from streetseg.data.versions import locked_version
 from streetseg.images.decode import read_image
 from streetseg.images.resize import nearest_size
@@ -60,13 +60,18 @@ def main() -> None:
     set_up_environment()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a folder in the Cityscapes layout")
+    parser.add_argument(
+        "--source",
+        help="a YAML file of your own, in the folder of its frames; or a name and --data",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"))
     arguments = parser.parse_args()
     out = arguments.out.resolve()
     try:
         with exit_on_error():
-            demo = Demo(out, arguments.data, parse_overrides(arguments.set))
+            data, source = arguments.data, arguments.source
+            demo = Demo(out, data, parse_overrides(arguments.set) | source_settings(source))
             out.mkdir(parents=True, exist_ok=True)
             with lock_folder(out, out):
                 demo.run()
@@ -82,11 +87,13 @@ class Demo:
 
         Args:
             out: the folder.
-            data: a folder in the Cityscapes layout; None means synthetic scenes.
+            data: a folder of frames; None means that of a source file, or synthetic scenes.
             overrides: settings by key path.
         """
         self.out = out
         self.workspace = out / "workspace"
+        source = Path(overrides.get("data.source", ""))
+        data = data or (source.parent if source.suffix in (".yaml", ".yml") else None)
         self.data = data
         self.overrides = {
             **overrides,
@@ -95,7 +102,7 @@ class Demo:
             "serve.cache": str(out / "serving"),
         }
         if data and "prepare.size" not in overrides:
-            self.overrides["prepare.size"] = size_like(data, load_recipe(RECIPE, overrides))
+            self.overrides["prepare.size"] = size_like(load_recipe(RECIPE, self.overrides))
         self.params = load_recipe(RECIPE, self.overrides)
         self.store = absolute_store(store_of(self.params.registry))
         if not holds_secret(self.store):  # a pipeline in another store starts anew
@@ -187,7 +194,9 @@ class Demo:
     def ask_service(self) -> dict[str, Any]:
         """Start the real server, let it segment a frame it was not trained on, and stop it."""
         frame = next(
-            f for f in load_source("cityscapes").find(self.params.data.root) if f.split == "val"
+            f
+            for f in load_sources(self.params.data).find(self.params.data.root)
+            if f.split == "val"
         )
         environment = {"STREETSEG_PARAMS": str(self.workspace / "params.yaml")}
         with running(SERVE, "/readyz", self.out / "serve.log", environment) as server:
@@ -291,9 +300,18 @@ class Demo:
             raise StreetsegError(why)
 
 
-def size_like(data: Path, params: Params) -> list[int]:
+def source_settings(source: str | None) -> dict[str, Any]:
+    """``data.source`` for a name or a file, from whose folder the demo does not run."""
+    if source is None:
+        return {}
+    is_file = Path(source).suffix in (".yaml", ".yml")
+    return {"data.source": str(Path(source).resolve()) if is_file else source}
+
+
+def size_like(params: Params) -> list[int]:
     """The size with the aspect ratio of the frames and about as many pixels as the recipe's."""
-    height, width = read_image(load_source("cityscapes").find(data)[0].image).shape[:2]
+    first = load_sources(params.data).find(params.data.root)[0]
+    height, width = read_image(first.image).shape[:2]
     return list(nearest_size((height, width), params.prepare.size))
 
 

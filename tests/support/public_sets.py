@@ -90,18 +90,25 @@ def write_public_frame(root: Path, source: Source, image: str, values: Iterable[
     return ids
 
 
-def public_set(root: Path, name: str) -> dict[str, np.ndarray]:
-    """Three frames and more of a source in its published layout, with every value that it has."""
+def public_set(root: Path, name: str, frames: int = 1) -> dict[str, np.ndarray]:
+    """``frames`` of each published split of a source, or ten, with every value that it has."""
     source, image = load_source(name), PUBLISHED[name]
     values = stored(source.file_labels, source)
-    names = {image}
+    names = {_numbered(image, number) for number in range(frames)} if frames > 1 else {image}
     if not name.startswith("kitti-semantics"):
         for split, other in (("train/", "val/"), ("training/", "validation/")):
-            names.add(image.replace(split, other))
-    if len(names) == 1:  # no split is published: the last frame of a group becomes val
+            names |= {each.replace(split, other) for each in names}
+    if len(names) == frames:  # no split is published: the last frame of a group becomes val
         stem, suffix = image.rsplit(".", 1)
         last = re.search(r"\d(?!.*\d)", stem)
         assert last
         for digit in "0123456789":
             names.add(f"{stem[: last.start()]}{digit}{stem[last.end() :]}.{suffix}")
     return {each: write_public_frame(root, source, each, values) for each in sorted(names)}
+
+
+def _numbered(image: str, number: int) -> str:
+    """Another frame of the same place: its last long number, or else its last letter, differs."""
+    stem, suffix = image.rsplit(".", 1)
+    *_, last = [match.end() for match in re.finditer(r"\d{4,}(?![^/]*/)", stem)] or [len(stem)]
+    return f"{stem[: last - 1]}{number}{stem[last:]}.{suffix}"
