@@ -28,7 +28,7 @@ import streetseg
 from streetseg.config.params import Params
 from streetseg.images.decode import decode_image
 from streetseg.images.encode import encode_palette_png
-from streetseg.images.resize import blend
+from streetseg.images.resize import blend, place
 from streetseg.inference.segmenter import Segmenter
 from streetseg.serving.page import PAGE, PAGE_POLICY
 from streetseg.synth import render_scene
@@ -227,6 +227,20 @@ def test_the_class_under_the_pointer_is_named(page: Page, frame: Path, model: Se
     assert len(names) > 1
     page.mouse.move(1, 1)
     expect(probe).to_be_hidden()
+
+
+def test_pixels_that_a_model_of_crops_does_not_see_are_named_so(
+    page: Page, frame: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Segmenter, "placement", lambda self, frame: place(frame, (64, 96), "crop"))
+    upload(page, frame)
+    wait_for_answer(page, frame.name)
+    assert sum(legend(page).values()) == pytest.approx(75, abs=1)
+    canvas, probe = page.locator("#canvas"), page.locator("#probe")
+    box = canvas.bounding_box()
+    assert box
+    canvas.hover(position={"x": box["width"] / 16, "y": box["height"] / 2})
+    expect(probe).to_have_text("not seen by the model")
 
 
 def test_everything_works_by_keyboard(page: Page, frame: Path) -> None:

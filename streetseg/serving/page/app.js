@@ -9,6 +9,8 @@ const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((e
 const { canvas, crosshair, error, legend, opacity, probe, stage, status, token } = element;
 const context = canvas.getContext("2d");
 
+const UNSEEN = { name: "not seen by the model", color: [255, 255, 255] };
+
 let model = null; // the answer of GET /model
 let file = null; // the image sent last
 let running = new AbortController(); // aborts its request
@@ -162,7 +164,7 @@ function swatch(color) {
 
 function name([column, row]) {
   const id = shown.ids[row * shown.width + column];
-  const { name, color } = model.label_space.categories[id];
+  const { name, color } = model.label_space.categories[id] ?? UNSEEN;
   if (probe.textContent !== name) probe.replaceChildren(swatch(color), name);
   const [x, y] = [(column + 0.5) / shown.width, (row + 0.5) / shown.height];
   element.frame.style.setProperty("--x", `${100 * x}%`);

@@ -2,6 +2,7 @@
 
 const OPAQUE = 0xff000000;
 const BAND = 256; // rows read at a time: the size of a canvas is limited
+const WHITE = 0xffffffff, UNSEEN = 255; // pixels that the model does not see, unless a class is white
 
 self.onmessage = async ({ data: { png, colors } }) => {
   try {
@@ -17,11 +18,10 @@ async function read(png, colors) {
   const bitmap = await createImageBitmap(png, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   const { width, height } = bitmap;
   const context = new OffscreenCanvas(width, BAND).getContext("2d", { willReadFrequently: true });
-  const known = new Map(
-    colors.map(([red, green, blue], id) => [(OPAQUE | (blue << 16) | (green << 8) | red) >>> 0, id]),
-  );
+  const known = new Map([[WHITE, UNSEEN]]);
+  colors.forEach(([red, green, blue], id) => known.set((OPAQUE | (blue << 16) | (green << 8) | red) >>> 0, id));
   const ids = new Uint8Array(width * height);
-  const counts = new Array(colors.length).fill(0);
+  const counts = new Array(UNSEEN + 1).fill(0);
   let color, id;
   for (let top = 0; top < height; top += BAND) {
     context.drawImage(bitmap, 0, -top);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -15,6 +16,7 @@ from streetseg.config.params import Model
 from streetseg.inference.self_check import TOLERANCE
 from streetseg.models.build import SegmentationModel, build_model, check_size
 from streetseg.models.onnx_export import export_onnx
+from streetseg.models.quantization import quantize_onnx
 
 SIZES = [(45, 60), (65, 64), (33, 95), (64, 96)]
 """(height, width): the last needs no padding."""
@@ -81,3 +83,16 @@ def test_onnx_runtime_pads_as_pytorch_does(
         trained = model(images(size)).numpy()
     assert served.shape == (2, 3, *size)
     assert np.abs(served - trained).max() <= TOLERANCE * np.ptp(trained)
+
+
+def test_an_int8_graph_pads_too(tmp_path: Path) -> None:
+    model, size = random_model("MiniUnet"), (45, 61)
+    export_onnx(model, size, tmp_path / "model.onnx")
+    frames = SimpleNamespace(image=lambda row: images(size)[row].numpy())
+    quantize_onnx(tmp_path / "model.onnx", frames, range(2), tmp_path / "int8.onnx")
+    exact, rounded = (
+        onnxruntime.InferenceSession(tmp_path / name).run(None, {"images": images(size).numpy()})[0]
+        for name in ("model.onnx", "int8.onnx")
+    )
+    assert rounded.shape == (2, 3, *size)
+    assert np.corrcoef(exact.ravel(), rounded.ravel())[0, 1] > 0.95
