@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections import Counter
 from functools import cached_property, lru_cache
@@ -172,8 +173,12 @@ class PreparedDataset:
     @property
     def shown_pixels(self) -> np.ndarray:
         """Pixels of the arrays of each frame that are no padding: int64[frames]."""
-        shown = (size_of(self.placement(row).target, self.size) for row in range(len(self.index)))
-        return np.array([height * width for height, width in shown], np.int64)
+        frames = list(zip(self.index["height"].tolist(), self.index["width"].tolist(), strict=True))
+        shown = {
+            frame: math.prod(size_of(place(frame, self.size, self.fit).target, self.size))
+            for frame in set(frames)
+        }
+        return np.array([shown[frame] for frame in frames], np.int64)
 
     def better_size(self, max_change: float) -> str:
         """Advice if stretching changes the aspect ratio of frames by more than ``max_change``."""
