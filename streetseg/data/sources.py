@@ -178,6 +178,13 @@ class Source(SplitRules):
             numbering(labels, self.ids)
         return labels
 
+    def reading(self, labels: LabelSpace) -> Source:
+        """A copy whose label images are of another label space."""
+        copy = self.model_copy()
+        copy.__dict__["file_labels"] = labels
+        copy.__dict__.pop("labels", None)
+        return copy
+
     @property
     def file(self) -> str:
         """The name of a packaged source, or of the file of another."""

@@ -21,6 +21,7 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.data.prepare import write_dataset
 from streetseg.data.splits import SPLITS, TEST
 from streetseg.data_quality.checks import category_shares, require_same_categories
+from streetseg.data_quality.undefined import Undefined, define_all
 from streetseg.data_quality.validation import LISTED, SHOWN, check
 from streetseg.reports.drawing import jpeg_address, overlay, shrink, thumbnail
 from streetseg.reports.html import write_page
@@ -64,6 +65,8 @@ class Survey:
     """The number of frames of each city (row) in each split (column)."""
     unused: Mapping[str, int]
     """The number of frames of each split that nothing uses."""
+    undefined: list[Undefined]
+    """Labels that the label space lacks, by the number of frames of the sample that hold them."""
     incomplete: list[str]
     """Missing files of frames that have only an image or only a label, relative to the root."""
 
@@ -72,7 +75,8 @@ class Survey:
 def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Survey]]:
     """Prepare a sample of ``frames`` frames, evenly from each split, in a temporary folder.
 
-    Yields the sample, without unusable frames, and the survey of the complete source.
+    Yields the sample, without unusable frames, and the survey of the complete source. Labels that
+    the label space does not define are shown as ignored.
 
     Raises:
         StreetsegError: there is no source, or none of the sampled frames can be used.
@@ -95,15 +99,17 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Surv
         rows = np.flatnonzero(groups["split"] == split)
         count = max(1, round(frames * len(rows) / len(all_frames)))
         sample += rows[evenly_spaced(len(rows), count)].tolist()
+    chosen = [all_frames[row] for row in sample]
+    source, undefined = define_all(source, chosen, root, params.prepare.workers)
     skipping = params.prepare.model_copy(update={"on_error": "skip"})
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_dataset(
             source,
-            [all_frames[row] for row in sample],
+            chosen,
             params.model_copy(update={"prepare": skipping}),
             Path(scratch) / "sample",
         )
-        yield PreparedDataset(folder), Survey(_counts(groups), unused, missing)
+        yield PreparedDataset(folder), Survey(_counts(groups), unused, undefined, missing)
 
 
 def compare(before: PreparedDataset, now: PreparedDataset, against: str) -> DataChanges:
@@ -149,6 +155,7 @@ def explore(
         sample=survey is not None,
         counts=survey.counts if survey else _counts(dataset.index),
         unused=survey.unused if survey else {},
+        undefined=survey.undefined if survey else [],
         incomplete=survey.incomplete if survey else [],
         sizes=dataset.index.groupby(["width", "height"]).size().sort_values(ascending=False),
         split_shares=category_shares(dataset, ["split"]),
