@@ -31,6 +31,57 @@ def synth(params: ParamsFile = PARAMS, set_: Overrides = None) -> None:
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of images and labels.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for source.yaml, labels.yaml and init.html. Default: FOLDER."),
+    ] = None,
+    own: Annotated[
+        bool, typer.Option("--own", help="Draft files even if the folder looks like a public set.")
+    ] = False,
+    frames: Annotated[int, typer.Option(min=1, help="Label files to look at.")] = 200,
+) -> None:
+    """Draft source.yaml and labels.yaml for a folder, or name the public set that it is.
+
+    The page init.html shows each label with its fraction of pixels and an example. Nothing is
+    overwritten.
+    """
+    from streetseg.data.drafting.draft import LABELS, SOURCE, draft
+    from streetseg.data.drafting.files import refuse_existing, write_files
+    from streetseg.data.drafting.measure import measure
+    from streetseg.data.drafting.public_sets import recognize
+    from streetseg.data_quality.draft_page import PAGE, print_findings, write_draft_page
+
+    destination = out or folder
+    refuse_existing(destination, (SOURCE, LABELS, PAGE))
+    if not own and (known := recognize(folder)):
+        print(f"{folder} is in the layout of {', '.join(known)}, and all labels are defined:")
+        for name in known:
+            print(f"  streetseg explore --set data.source={name} --set data.root={folder}")
+        if len(known) > 1:
+            print(
+                "The files do not say which: take the one whose overlays and categories are right"
+            )
+        print("If it is none of them, draft files with --own")
+        return
+    drafted = draft(folder, frames)
+    findings, unusable = measure(drafted)
+    write_files(drafted, findings, destination)
+    write_draft_page(drafted, findings, unusable, destination / PAGE)
+    print_findings(findings)
+    for note in drafted.notes:
+        print(f"note: {note}")
+    if unusable:
+        print(f"warning: {len(unusable)} frames cannot be used: {unusable[0]}")
+    for name in (SOURCE, LABELS, PAGE):
+        print(destination / name)
+    print(
+        f"next: streetseg explore --set data.source={destination / SOURCE} --set data.root={folder}"
+    )
+
+
+@app.command()
 def explore(
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
@@ -51,6 +102,7 @@ def explore(
     """Write a page about the data: counts, class distribution, samples, augmentation, bad frames.
 
     By default the page shows a sample of the source in data.root, which need not be prepared.
+    Labels that are not defined yet are listed, and their pixels shown as ignored.
     """
     import tempfile
 
@@ -70,6 +122,11 @@ def explore(
         if not (prepared or against):
             with page.sampled(settings, frames) as (sample, survey):
                 page.explore(sample, settings, out, survey)
+                for each in survey.undefined:
+                    print(
+                        f"warning: {each.title} is not defined by the label space: "
+                        f"{each.frames} frames of the sample, such as {each.example}"
+                    )
         else:
             changes = page.compare(before, dataset, against) if against else None
             page.explore(dataset, settings, out, changes=changes)

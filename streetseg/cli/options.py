@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Street-scene segmentation: from frames on disk to a promoted model.\n\n"
-    "Run the commands in this order: synth (if you have no data), explore, prepare, validate, "
-    "train or tune, evaluate, compare, gate, register, promote. Each reads params.yaml, and writes "
-    "its result where the next command expects it.\n\n"
+    "Run the commands in this order: synth (if you have no data) or init (if you have), explore, "
+    "prepare, validate, train or tune, evaluate, compare, gate, register, promote. Each reads "
+    "params.yaml, and writes its result where the next command expects it.\n\n"
     "predict, batch and video segment images with a model; ask sends them to a running service. "
     "list, history, diff and trace show what is registered.",
     no_args_is_help=True,
