@@ -224,6 +224,7 @@ class Gate(Section):
 
     miou_floor: Fraction = 0.6
     iou_floors: dict[str, Fraction] = {}
+    condition_floors: dict[str, Fraction] = {}
     allow_never_predicted: list[str] = []
     against_champion: bool = True
     confidence: Confidence = 0.95

@@ -12,10 +12,16 @@ from collections.abc import Iterator, Sequence
 from streetseg.config.params import Gate
 from streetseg.core.errors import StreetsegError, did_you_mean
 from streetseg.data.labels import LabelSpace
+from streetseg.evaluation.floors import (
+    columns_of,
+    condition_floors,
+    floors,
+    frames_of,
+    title_of,
+)
 from streetseg.evaluation.result import ChampionScores, Evaluation
-from streetseg.evaluation.verdict import Condition, Verdict, shown
-from streetseg.metrics.cityscapes import classes_of
-from streetseg.metrics.confusion import Scores, against_rest, category_iou, mean_iou
+from streetseg.evaluation.verdict import Condition, Verdict
+from streetseg.metrics.confusion import against_rest, mean_iou
 from streetseg.metrics.jackknife import FEW_DRIVES, Drives, Estimate, Jackknife
 
 BETTER = "probability that it is better"
@@ -48,7 +54,7 @@ def _check_names(params: Gate, names: Sequence[str], label_space: str) -> None:
     }
     for setting, categories in settings.items():
         merging = setting != "allow_never_predicted"
-        known = [*names, *(name for name in categories if merging and _columns(name, names))]
+        known = [*names, *(name for name in categories if merging and columns_of(name, names))]
         if unknown := next((name for name in categories if name not in known), None):
             hint = did_you_mean(unknown, names, f"it has {', '.join(names)}")
             raise StreetsegError(
@@ -62,13 +68,14 @@ def judge(evaluation: Evaluation, params: Gate) -> Verdict:
 
     Raises:
         StreetsegError: the counts of model and champion are missing or of different frames, or a
-            setting names an unknown category, or the scores are of the split test.
+            setting names an unknown category or condition, or the scores are of the split test.
     """
     evaluation.refuse_test()
     _check_names(params, evaluation.scores.categories, evaluation.label_space)
     champion = evaluation.champion
     conditions = [
-        *_floors(evaluation, params),
+        *floors(evaluation, params),
+        *condition_floors(evaluation, params),
         *_never_predicted(evaluation, params),
         *_seen_frames(evaluation),
     ]
@@ -86,7 +93,7 @@ def judge(evaluation: Evaluation, params: Gate) -> Verdict:
         probability = comparison[0].measured
         conditions += comparison
     about = (
-        f"Run `{evaluation.run_id}` on {_frames(evaluation)} of data version "
+        f"Run `{evaluation.run_id}` on {frames_of(evaluation)} of data version "
         f"`{evaluation.data_version}`, compared with {compared_with}"
     )
     if champion and probability is not None:
@@ -94,61 +101,6 @@ def judge(evaluation: Evaluation, params: Gate) -> Verdict:
     return Verdict.of(
         conditions, about=f"{about}.", compared_with=compared_with, probability=probability
     )
-
-
-def _floors(evaluation: Evaluation, params: Gate) -> Iterator[Condition]:
-    scores, frames = evaluation.scores, _frames(evaluation)
-    yield _floor(
-        "mean IoU",
-        f"mean IoU over {scores.extent}",
-        scores.miou,
-        params.miou_floor,
-        frames,
-        "no labelled pixel",
-        "See in report.html what it confuses; train longer, on more frames or with other settings. "
-        "The floor is `gate.miou_floor`.",
-    )
-    for category, floor in params.iou_floors.items():
-        yield _floor(
-            f"IoU of {category}",
-            f"IoU of {_title(category, scores.categories)}",
-            _iou(scores, category),
-            floor,
-            frames,
-            "it does not occur",
-            f"Train with more weight on {category} (`train.loss.class_weight_power`), or on more "
-            f"frames that show it. The floor is in `gate.iou_floors`.",
-        )
-
-
-def _columns(category: str, names: Sequence[str]) -> list[int]:
-    """A category of the label space, or its classes of a category of Cityscapes."""
-    members = [category] if category in names else classes_of(category, names)
-    return [names.index(name) for name in members]
-
-
-def _title(category: str, names: Sequence[str]) -> str:
-    members = ", ".join(names[column] for column in _columns(category, names))
-    return category if category in names else f"{category} ({members})"
-
-
-def _iou(scores: Scores, category: str) -> float:
-    if category in scores.iou:
-        return scores.iou[category]
-    columns = _columns(category, scores.categories)
-    return float(category_iou(against_rest(scores.category_confusion, columns))[0])
-
-
-def _floor(
-    name: str, title: str, score: float, floor: float, frames: str, why_none: str, advice: str
-) -> Condition:
-    if math.isnan(score):
-        sentence = f"{title} does not exist ({why_none}) on {frames}: not at the floor of {floor:g}"
-        return Condition(name, None, floor, False, sentence, advice)
-    passed = bool(score >= floor)
-    side = "at or above" if passed else "below"
-    sentence = f"{title} is {shown(score, floor)} on {frames}: {side} the floor of {floor:g}"
-    return Condition(name, float(score), floor, passed, sentence, advice)
 
 
 def _never_predicted(evaluation: Evaluation, params: Gate) -> Iterator[Condition]:
@@ -169,7 +121,7 @@ def _never_predicted(evaluation: Evaluation, params: Gate) -> Iterator[Condition
             1 - len(refused) / len(occurring),
             1.0,
             False,
-            f"it never predicts {', '.join(refused)} on {_frames(evaluation)}, which show it",
+            f"it never predicts {', '.join(refused)} on {frames_of(evaluation)}, which show it",
             f"Train with more weight on {', '.join(refused)} (`train.loss.class_weight_power`, "
             "`train.augment.rare_crop`), or name it in `gate.allow_never_predicted`.",
         )
@@ -185,7 +137,7 @@ def _seen_frames(evaluation: Evaluation) -> Iterator[Condition]:
             1 - n_seen / len(evaluation.frames),
             1.0,
             False,
-            f"it was trained on {n_seen} of the {_frames(evaluation)}, which flatters its scores",
+            f"it was trained on {n_seen} of the {frames_of(evaluation)}, which flatters its scores",
             "Evaluate on frames that it was not trained on: of other cities, in the split `val`.",
         )
 
@@ -256,7 +208,7 @@ def _compare(evaluation: Evaluation, champion: ChampionScores, params: Gate) -> 
     yield _better(evaluation, champion, params.confidence, gains)
     names = evaluation.scores.categories
     for category in params.protected:
-        if _columns(category, names):
+        if columns_of(category, names):
             yield _no_worse(evaluation, champion, category, params)
         else:
             sentence = (
@@ -304,7 +256,7 @@ def _no_worse(
 ) -> Condition:
     name, required = f"probability that {category} is no worse", params.protected_confidence
     names = evaluation.scores.categories
-    title, columns = _title(category, names), _columns(category, names)
+    title, columns = title_of(category, names), columns_of(category, names)
     gains = _paired(evaluation, champion, columns)
     n_showing, gain = gains.frames_showing(0), gains.category(0)
     probability = gain.probability_above(-params.tolerance - ROUNDING)
@@ -364,10 +316,6 @@ def _sure(passed: bool, probability: float, required: float) -> str:
     if passed:
         return f"{_percent(probability)} sure to be"
     return f"only {_percent(probability)} sure, not {_percent(required)}, to be"
-
-
-def _frames(evaluation: Evaluation) -> str:
-    return f"{len(evaluation.frames)} {evaluation.split} frames"
 
 
 def _percent(probability: float) -> str:

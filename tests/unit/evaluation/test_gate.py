@@ -129,6 +129,28 @@ def test_each_category_may_have_a_floor_of_its_own() -> None:
     ]
 
 
+def test_each_condition_may_have_a_floor() -> None:
+    groups = [
+        {"source": source, "condition": condition, "frames": frames, "miou": miou}
+        for source, condition, frames, miou in (
+            ("acdc", "", 12, 0.5),
+            ("acdc", "night", 8, 0.31),
+            ("acdc", "rain", 4, 0.7),
+            ("dark-zurich", "night", 2, 0.45),
+        )
+    ]
+    scored = replace(with_scores(miou=0.5), metrics={"groups": groups})
+    at_night = Gate(miou_floor=0, condition_floors={"night": 0.4})
+    assert judge(scored, at_night).reasons == [
+        "mean IoU at night in acdc is 0.310 on 8 val frames: below the floor of 0.4"
+    ]
+    assert judge(scored, Gate(miou_floor=0, condition_floors={"night": 0.3, "rain": 0.7})).passed
+    with pytest.raises(StreetsegError, match="no condition of the frames: the data have night, r"):
+        judge(scored, Gate(miou_floor=0, condition_floors={"fog": 0.3}))
+    with pytest.raises(StreetsegError, match=r"condition_floors names 'night'.*data state none"):
+        judge(with_scores(miou=0.5), at_night)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_raising_a_floor_never_opens_it(seed: int) -> None:
     random = np.random.default_rng(seed)
