@@ -51,8 +51,10 @@ def read_contents(frames: Sequence[Frame], root: Path, name: str) -> Contents:
         StreetsegError: a file is unusable, encodings are mixed, or less than two labels occur.
     """
     if frames[0].format:
-        names = [name for name in names_in(frames) if name_key(name) not in BACKGROUND]
-        named = dict(enumerate([(BACKGROUND[0], BLACK), *((each, None) for each in names)]))
+        names = names_in(frames)
+        blank = next((name for name in names if name_key(name) in BACKGROUND), BACKGROUND[0])
+        others = [(name, None) for name in names if name != blank]
+        named = dict(enumerate([(blank, BLACK), *others]))
         return Contents(_space(name, named, "ids", by_name=True), ids=False)
     if path := find_listing(frames[0].label, root):
         listing = read_listing(path)

@@ -16,6 +16,7 @@ from streetseg.data.drafting.exports import (
     Found,
     find_exports,
     pairs_of_files,
+    refuse_regions,
     refuse_unreadable,
 )
 from streetseg.data.drafting.pairing import Match, match_labels, pairs_of, rank
@@ -52,7 +53,7 @@ def draft(root: Path, limit: int) -> Draft:
     paths = list_files(root)
     if not paths:
         raise StreetsegError(f"{root} is empty: name the folder of your images and labels")
-    refuse_unreadable(paths, root)
+    refuse_regions(paths, root)
     groups = group_files(image_files(paths), root)
     images = [group for group in groups if group.role == "image"]
     pairs = _find_pairs(paths, groups, images, root)
@@ -96,6 +97,8 @@ def _find_pairs(
         return [pair for match in drawn for pair in pairs_of(match, format)]
     if matches:
         return [pair for match in matches for pair in pairs_of(match)]
+    if not exports:
+        refuse_unreadable(paths, root)
     if not masks and not exports:
         what = f"{sum(len(group.files) for group in images)} images and no labels"
         raise StreetsegError(

@@ -28,7 +28,9 @@ FORMAT_OF: dict[str, FormatName] = {
 }
 """The format of a kind of JSON file."""
 
-XML_ROOT = re.compile(rb"<(annotations?|Annotations?)[\s>]")
+XML_ROOT = re.compile(rb"<(\w+)[\s>]")
+CVAT_XML, OBJECTS_XML = b"annotations", b"annotation"
+"""The roots of the XML of CVAT, and of LabelMe and PASCAL VOC."""
 YOLO_LINE = re.compile(r"\d+( -?[\d.eE+-]+){4,}")
 PEEKED = 4096
 """Bytes of an XML file in which its root is looked for."""
@@ -65,16 +67,24 @@ def find_exports(paths: Iterable[str], root: Path) -> list[Found]:
     return [Found(name, found[name]) for name in order]
 
 
+def refuse_regions(paths: Sequence[str], root: Path) -> None:
+    """Raise StreetsegError for brush regions of Label Studio, which look like label images."""
+    for folder in by_folder(path for path in paths if path.lower().endswith(".png")):
+        if problem := regions_export(root / folder):
+            raise StreetsegError(f"{root / folder}: {problem}")
+
+
 def refuse_unreadable(paths: Sequence[str], root: Path) -> None:
     """Raise StreetsegError for an export that cannot be read, and say which can."""
     for folder, members in by_folder(paths).items():
-        if problem := regions_export(root / folder):
-            raise StreetsegError(f"{root / folder}: {problem}")
         if any(path.endswith(".npy") for path in members):
             raise StreetsegError(f"{root / folder} holds labels in .npy, {UNREADABLE['.npy']}")
-        texts = [path for path in members if path.endswith(".txt")]
-        if texts and any(_is_yolo(root / path) for path in texts):
+        texts = [root / path for path in members if path.endswith(".txt")][:MAX_TRIED]
+        if any(_is_yolo(path) for path in texts):
             raise StreetsegError(f"{root / folder} holds labels in .txt, {UNREADABLE['.txt']}")
+        files = [root / path for path in members if path.lower().endswith(".xml")][:MAX_TRIED]
+        if old := next((path for path in files if _xml_root(path) == OBJECTS_XML), None):
+            raise StreetsegError(f"{old} is XML of LabelMe or PASCAL VOC, {UNREADABLE['.xml']}")
 
 
 def pairs_of_files(found: Found, images: Sequence[Group], root: Path) -> list[Pair]:
@@ -161,13 +171,17 @@ def _split_in(path: str) -> str | None:
 
 def _format_of(path: Path) -> FormatName | None:
     if path.suffix.lower() == ".xml":
-        with path.open("rb") as file:
-            match = XML_ROOT.search(file.read(PEEKED))
-        return "cvat" if match else None
+        return "cvat" if _xml_root(path) == CVAT_XML else None
     try:
         return FORMAT_OF.get(json_kind(read_bytes(path)))
     except ValueError:
         return None
+
+
+def _xml_root(path: Path) -> bytes:
+    with path.open("rb") as file:
+        match = XML_ROOT.search(file.read(PEEKED))
+    return match[1] if match else b""
 
 
 def _is_yolo(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -23,6 +22,9 @@ MARGIN = 0.5
 MIN_CROP = 48
 """Pixels of the shorter side of a crop, where the image has them."""
 
+HIGHLIGHT = (255, 0, 200)
+"""The tint of a label in its crop: its own colour may be that of what it shows, as of a road."""
+
 
 @dataclass
 class Finding:
@@ -36,7 +38,7 @@ class Finding:
     example: str = ""
     """The frame of its crop."""
     crop: np.ndarray | None = field(default=None, repr=False)
-    """uint8[H, W, 3]: the image above, below it with the label drawn in."""
+    """uint8[H, W, 3]: the image, below or to the right of it with the label tinted."""
     _largest: int = 0
 
 
@@ -72,7 +74,7 @@ def measure(draft: Draft) -> tuple[list[Finding], list[str]]:
             if count > 2 * finding._largest:
                 finding._largest, finding.example = count, frame.name
                 shown = _plain(values, labels) if rgb is None else rgb
-                finding.crop = crop(shown, values == number, finding.label.color)
+                finding.crop = crop(shown, values == number)
     if not pixels:
         raise StreetsegError(f"no frame of {draft.root} can be used: {[*unusable, ''][0]}")
     for finding in findings.values():
@@ -80,15 +82,15 @@ def measure(draft: Draft) -> tuple[list[Finding], list[str]]:
     return [*findings.values()], unusable
 
 
-def crop(rgb: np.ndarray, mask: np.ndarray, color: Sequence[int]) -> np.ndarray:
-    """The largest part of bool[H, W] in an image, above the same with the part tinted."""
+def crop(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The largest part of bool[H, W] in an image, beside the same with the part tinted."""
     _, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
     left, top, width, height = stats[largest, :4].tolist()
     rows, columns = _around(top, height, len(rgb)), _around(left, width, rgb.shape[1])
     part, inside = rgb[rows, columns], (parts == largest)[rows, columns]
     tinted = part.copy()
-    tinted[inside] = blend(part, np.full_like(part, tuple(color)), 0.6)[inside]
+    tinted[inside] = blend(part, np.full_like(part, HIGHLIGHT), 0.5)[inside]
     outline = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
     cv2.drawContours(tinted, outline, -1, (255, 255, 255), 1)
     return np.concatenate([part, tinted], axis=int(part.shape[1] >= part.shape[0]) ^ 1)

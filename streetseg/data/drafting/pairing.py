@@ -27,7 +27,8 @@ class Match:
     aligned: tuple[tuple[int, int], ...]
     """Positions of folders that say the same, in a path of an image and of its label."""
     heads: tuple[str, str] = ("", "")
-    """Beginnings of names that tell nothing, of images and labels."""
+    tails: tuple[str, str] = ("", "")
+    """Beginnings and ends of names that tell nothing, of images and labels."""
 
     def keys(self) -> tuple[dict[Key, File], dict[Key, File]]:
         """The images and the label files by what they have in common."""
@@ -46,7 +47,8 @@ class Match:
             folder = file.folders[positions[side]]
             split = split_word(folder)
             folders.append(split[1] if split else folder)
-        return (*folders, file.before.removeprefix(self.heads[side]), file.after)
+        name = file.before.removeprefix(self.heads[side]).removesuffix(self.tails[side])
+        return (*folders, name, file.after)
 
 
 def match_labels(images: Group, candidates: Iterable[Group]) -> Match | None:
@@ -58,7 +60,13 @@ def match_labels(images: Group, candidates: Iterable[Group]) -> Match | None:
             continue
         match = Match(images, labels, aligned)
         if not match.shared():
-            match = Match(images, labels, aligned, (_head(images), _head(labels)))
+            match = Match(
+                images,
+                labels,
+                aligned,
+                (_head(images), _head(labels)),
+                (_tail(images), _tail(labels)),
+            )
         score = len(match.shared()), -rank(labels)
         if score[0] and score > best_score:
             best, best_score = match, score
@@ -153,15 +161,15 @@ def _pattern(match: Match, side: int, split: str | None) -> str:
         parts = split_word(folders[positions[side]])
         text = split if split and placeholder == "split" else f"{{{placeholder}}}"
         folders[positions[side]] = f"{parts[0]}{text}{parts[2]}" if parts else text
-    head, middle = match.heads[side], group.middle
+    head, tail, middle = match.heads[side], match.tails[side], group.middle
     if match.images.middle == match.labels.middle:
-        name = f"{head}{{name}}"
+        name = f"{head}{{name}}{tail}"
     elif any(file.after for file in group.files):
-        name = f"{head}{{name}}{middle}{{number}}"
+        name = f"{head}{{name}}{tail}{middle}{{number}}"
     elif middle.endswith(("_", "-", ".")):
-        name = f"{middle}{head}{{name}}"
+        name = f"{middle}{head}{{name}}{tail}"
     else:
-        name = f"{head}{{name}}{middle}"
+        name = f"{head}{{name}}{tail}{middle}"
     return "/".join([*folders, f"{name}{group.suffix}"])
 
 
@@ -183,9 +191,18 @@ def _placeholders(match: Match) -> list[str]:
 
 def _head(group: Group) -> str:
     """The words that all names of a group begin with, such as ``um_lane_``."""
-    names = sorted(file.before for file in group.files)
-    ends = zip(names[0], names[-1], strict=False)
-    head = "".join(one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], ends))
-    while head and not (head[-1] in "_-." and head.replace(head[-1], "").isalpha()):
-        head = head[:-1]
-    return head
+    return _common_words([file.before for file in group.files])
+
+
+def _tail(group: Group) -> str:
+    """The words that all names of a group end with, such as ``_x``."""
+    return _common_words([file.before[::-1] for file in group.files])[::-1]
+
+
+def _common_words(names: Sequence[str]) -> str:
+    """The letters that names begin with, up to a separator."""
+    ends = zip(min(names), max(names), strict=False)
+    common = "".join(one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], ends))
+    while common and not (common[-1] in "_-." and common.replace(common[-1], "").isalpha()):
+        common = common[:-1]
+    return common

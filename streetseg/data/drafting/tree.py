@@ -30,7 +30,7 @@ SPLIT_OF = {
 """The split that a folder's name means."""
 
 LABEL_WORDS = {"gt", "seg", "ann", "anno", "class", "id", "ids", "lbl", "l"}
-LABEL_PARTS = ("label", "mask", "annot", "segm", "semantic", "truth", "color", "colour")
+LABEL_PARTS = ("label", "mask", "annot", "segm", "semantic", "truth", "polygon", "color", "colour")
 IMAGE_WORDS = {"rgb", "img", "imgs"}
 IMAGE_PARTS = ("image", "jpeg", "photo", "picture", "stills")
 CAMERA_WORDS = {"camera", "cam", "raw", "left", "frame", "frames"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def test_the_draft_of_an_export_is_prepared_to_its_truth(name: str, tmp_path: Pa
 
 
 REFUSED = {
-    "datumaro-labelme": "LabelMe's XML tells no drawing order",
+    "datumaro-labelme": "the XML of the old LabelMe is not read",
     "datumaro-yolo-ultralytics": "export 'CVAT for images 1.1'",
     "label-studio-brush-numpy": "one file a region",
     "label-studio-brush-png": "export JSON, with 'format: label-studio'",
@@ -283,6 +284,57 @@ def mixed(root: Path) -> None:
     rgb = np.array([NOTHING, ROAD, CAR], np.uint8)[layouts.filled([0, 1, 2])]
     write_pair(root, "images/1.png", "labels/1.png", layouts.filled([0, 1]))
     write_pair(root, "images/2.png", "labels/2.png", rgb)
+
+
+def test_polygons_of_cityscapes_are_drafted_by_name(tmp_path: Path) -> None:
+    root, out = tmp_path / "data", tmp_path / "out"
+    square = [[0, 0], [32, 0], [32, 16], [0, 16]]
+    names = ["unlabeled", "road", "hut", "hutgroup", "license plate"]
+    tree = {
+        "imgHeight": layouts.SIZE[0],
+        "imgWidth": layouts.SIZE[1],
+        "objects": [{"label": name, "polygon": square} for name in names],
+    }
+    for split, city in (("train", "ulm"), ("train", "bonn"), ("val", "köln")):
+        layouts.write_photo(root / f"leftImg8bit/{split}/{city}/1_leftImg8bit.jpg")
+        path = root / f"gt/{split}/{city}/1_polygons.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(tree))
+    found = drafted(root, out)
+    (pair,) = load_source(str(out / "source.yaml")).pairs
+    assert (pair.images, pair.labels, pair.format) == (
+        "leftImg8bit/{split}/{city}/{name}_leftImg8bit.jpg",
+        "gt/{split}/{city}/{name}_polygons.json",
+        "cityscapes",
+    )
+    space = LabelSpace.load("labels.yaml", out)
+    assert {each.name: (each.id, each.category) for each in space.labels} == {
+        "unlabeled": (0, "unlabeled"),
+        "road": (1, "road"),
+        "hut": (2, "hut"),
+        "license plate": (-1, None),
+    }
+    assert found["hut"].frames == 3
+    assert len(prepared(root, out).index) == 3
+
+
+def test_boxes_beside_masks_do_not_matter(tmp_path: Path) -> None:
+    """As PASCAL VOC and YOLO list objects beside label images."""
+    for number in range(5):
+        write_pair(
+            tmp_path, f"JPEGImages/{number}.jpg", f"masks/{number}.png", layouts.filled([0, 1])
+        )
+        (tmp_path / f"masks/{number}.txt").write_text("0 0.5 0.5 0.1 0.1")
+        (tmp_path / f"JPEGImages/{number}.xml").write_text("<annotation></annotation>")
+    assert [pair.labels for pair in draft(tmp_path, 9).pairs] == ["masks/{name}.png"]
+
+
+def test_names_may_differ_at_both_ends(tmp_path: Path) -> None:
+    for number in range(5):
+        image, label = f"photos/a_{number}_pic.jpg", f"drawn/b_{number}_x.png"
+        write_pair(tmp_path, image, label, layouts.filled([0, 1]))
+    (pair,) = draft(tmp_path, 9).pairs
+    assert (pair.images, pair.labels) == ("photos/a_{name}_pic.jpg", "drawn/b_{name}_x.png")
 
 
 def test_folders_of_labels_named_like_those_of_images_are_told_apart(tmp_path: Path) -> None:
