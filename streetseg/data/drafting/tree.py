@@ -39,12 +39,12 @@ OTHER_WORDS = {"instance", "instances", "object", "objects", "panoptic", "depth"
 of label images, as in ``label/camera_front``), and of neither."""
 
 LOSSY = (".jpg", ".jpeg", ".webp")
-MAX_LABELS = 256
-"""Colours of an image of labels."""
+FEW, MAX_PIXELS = 64, 200_000
+"""Colours of a label image at most, in this many of its pixels, where no name tells its role."""
 
 SPLIT_FOLDER = re.compile(
     rf"(?P<before>(?:.*[_-])?)(?P<word>{'|'.join(sorted(SPLIT_OF, key=len, reverse=True))})"
-    r"(?P<after>(?:[_-].*)?|annot|labels?|masks?|gt|images?)",
+    r"(?P<after>(?:[_-].*)?|\d+|annot|labels?|masks?|gt|images?)",
     re.IGNORECASE,
 )
 TOKEN = re.compile(r"[_\-.]?[^_\-.]+")
@@ -107,9 +107,11 @@ def group_files(paths: Iterable[str], root: Path, role: Role = "") -> list[Group
         if group is None:
             group = groups[key] = Group(role, folders, middle, pure.suffix)
         group.files.append(File(path, folders, before, after))
+    told = []
     for group in groups.values():
-        group.role = group.role or _role(group, root)
-    return [*groups.values()]
+        group.role = group.role or _named_role(group)
+        told += [group] if group.role else _by_content(group, root)
+    return told
 
 
 def image_files(paths: Iterable[str]) -> list[str]:
@@ -182,7 +184,8 @@ def _words(text: str) -> Iterator[str]:
         yield word.lower()
 
 
-def _role(group: Group, root: Path) -> Role:
+def _named_role(group: Group) -> Role:
+    """What the names of a group's files and folders, or a lossy format, say of it."""
     if group.suffix.lower() in LOSSY:
         return "image"
     named = role_of(_words(group.middle))
@@ -193,9 +196,28 @@ def _role(group: Group, root: Path) -> Role:
         told: Role = next((each for each in folders if each), named)
         if told:
             return told
-    pixels = cv2.imread(str(root / group.files[0].path), cv2.IMREAD_UNCHANGED)
+    return ""
+
+
+def _by_content(group: Group, root: Path) -> list[Group]:
+    """A group that no name explains, parted by what the first file of each folder looks like."""
+    roles: dict[tuple[str, ...], Role] = {}
+    parts: dict[Role, Group] = {}
+    for file in group.files:
+        if file.folders not in roles:
+            roles[file.folders] = _role_of_pixels(root / file.path)
+        role = roles[file.folders]
+        part = parts.setdefault(role, Group(role, file.folders, group.middle, group.suffix))
+        part.files.append(file)
+    return [*parts.values()]
+
+
+def _role_of_pixels(path: Path) -> Role:
+    """Few colours are labels, many an image."""
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         return "neither"
     flat = pixels.reshape(-1, pixels.shape[2] if pixels.ndim == 3 else 1)
-    few = len(np.unique(flat, axis=0)) <= MAX_LABELS
-    return "label" if few and (pixels.ndim == 2 or len(np.unique(flat, axis=0)) < 64) else "image"
+    return (
+        "label" if len(np.unique(flat[:: 1 + len(flat) // MAX_PIXELS], axis=0)) <= FEW else "image"
+    )

@@ -337,6 +337,21 @@ def test_names_may_differ_at_both_ends(tmp_path: Path) -> None:
     assert (pair.images, pair.labels) == ("photos/a_{name}_pic.jpg", "drawn/b_{name}_x.png")
 
 
+def test_folders_without_telling_names_are_told_apart_by_their_pixels(tmp_path: Path) -> None:
+    for number in range(5):
+        write_pair(tmp_path, f"a/{number}.png", f"b/{number}.png", layouts.filled([0, 255]))
+    (pair,) = draft(tmp_path, 9).pairs
+    assert (pair.images, pair.labels) == ("a/{name}.png", "b/{name}.png")
+
+
+def test_splits_may_be_followed_by_a_year(tmp_path: Path) -> None:
+    for split in ("train2017", "val2017"):
+        path = f"{split}/1.png"
+        write_pair(tmp_path, f"images/{path}", f"masks/{path}", layouts.filled([0, 1]))
+    (pair,) = draft(tmp_path, 9).pairs
+    assert (pair.images, pair.split) == ("images/{split}2017/{name}.png", None)
+
+
 def test_folders_of_labels_named_like_those_of_images_are_told_apart(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         for name in ("GOPR0351_frame_01", "GOPR0351_frame_02"):
