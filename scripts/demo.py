@@ -26,6 +26,7 @@ from rich.table import Table
 from pipelines.local.run import LocalRun, run_locally
 from scripts.servers import running
 from streetseg.config.params import Params, load_recipe, parse_overrides
+from streetseg.config.yaml_files import is_yaml
 from streetseg.core.atomic_files import lock_folder, write_atomic
 from streetseg.core.credentials import holds_secret, redact
 from streetseg.core.errors import (
@@ -92,8 +93,8 @@ class Demo:
         """
         self.out = out
         self.workspace = out / "workspace"
-        source = Path(overrides.get("data.source", ""))
-        data = data or (source.parent if source.suffix in (".yaml", ".yml") else None)
+        source = overrides.get("data.source", "")
+        data = data or (Path(source).parent if is_yaml(source) else None)
         self.data = data
         self.overrides = {
             **overrides,
@@ -304,8 +305,7 @@ def source_settings(source: str | None) -> dict[str, Any]:
     """``data.source`` for a name or a file, from whose folder the demo does not run."""
     if source is None:
         return {}
-    is_file = Path(source).suffix in (".yaml", ".yml")
-    return {"data.source": str(Path(source).resolve()) if is_file else source}
+    return {"data.source": str(Path(source).resolve()) if is_yaml(source) else source}
 
 
 def size_like(params: Params) -> list[int]:

@@ -32,7 +32,7 @@ from streetseg.config.types import (
     Side,
     Subfolder,
 )
-from streetseg.config.yaml_files import Section, parse_value, read_yaml, validated
+from streetseg.config.yaml_files import Section, is_yaml, parse_value, read_yaml, validated
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import REPOSITORY
 
@@ -342,7 +342,7 @@ def load_params_here(params: Path, overrides: Iterable[str] | Mapping[str, Any] 
     """
     if params == PARAMS and not params.exists():
         return load_params(None, overrides)
-    if params.suffix in (".yaml", ".yml") or params.is_file():
+    if is_yaml(params) or params.is_file():
         return load_params(params, overrides)
     return load_recipe(str(params), overrides)
 

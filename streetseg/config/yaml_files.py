@@ -86,6 +86,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
+def is_yaml(name: str | Path) -> bool:
+    """Whether a name is the path of a YAML file, not the name of one that comes with streetseg."""
+    return Path(name).suffix in (".yaml", ".yml")
+
+
 def find_yaml(name: str, shipped: Path, own: Path, unknown: str) -> Path:
     """Resolve a name to a YAML file of the user's or to one that comes with streetseg.
 
@@ -97,7 +102,7 @@ def find_yaml(name: str, shipped: Path, own: Path, unknown: str) -> Path:
     Raises:
         StreetsegError: no file in ``shipped`` has this name.
     """
-    if Path(name).suffix in (".yaml", ".yml"):
+    if is_yaml(name):
         return own / name
     path = shipped / f"{name}.yaml"
     if not path.is_file():

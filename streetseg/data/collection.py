@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from streetseg.config.params import Data
+from streetseg.config.yaml_files import is_yaml
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
 from streetseg.data.sources import Frame, Source, load_source
@@ -117,8 +118,7 @@ def load_sources(data: Data) -> Collection:
     members = []
     for each in data.sources:
         source = load_source(each.source, data.target, data.fold)
-        packaged = Path(each.source).suffix not in (".yaml", ".yml")
-        name = source.name or (each.source if packaged else each.folder.name)
+        name = source.name or (each.folder.name if is_yaml(each.source) else each.source)
         members.append(Member(name, source, each.folder))
     names = Counter(member.name for member in members)
     if twice := [name for name, count in names.items() if count > 1]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from streetseg.config.params import Params
+from streetseg.config.yaml_files import is_yaml
 from streetseg.core.errors import StreetsegError
 from streetseg.core.sampling import evenly_spaced
 from streetseg.data.annotated import attach_pictures, file_hash, read_picture
@@ -49,7 +50,7 @@ def open_prepared(params: Params, same_size: bool = True) -> PreparedDataset:
             f"prepare.size ask for {source} of {wanted}: run "
             "'streetseg prepare' with the same settings, or name another data.prepared"
         )
-    files = [Path(name) for name in named if Path(name).suffix in (".yaml", ".yml")]
+    files = [Path(name) for name in named if is_yaml(name)]
     if missing := [path for path in files if not path.exists()]:
         _tell(_not_compared(dataset, f"{missing[0]} is not on this machine"))
         return dataset

@@ -54,7 +54,7 @@ from streetseg.data.numbering import (
 )
 from streetseg.data.shards import SHAPES, Rows, ShardSpec, plan_shards, write_frame
 from streetseg.data.sources import Frame, Source
-from streetseg.data.splits import SCORED, SPLITS
+from streetseg.data.splits import SCORED, SPLITS, USED_SPLITS
 from streetseg.images.decode import decode_ids
 from streetseg.images.errors import BadImageError
 
@@ -162,7 +162,7 @@ def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) 
     labels = source.file_labels
     if source.ids or labels.encoding != "ids" or not other_numberings(labels):
         return
-    for split in SPLITS:
+    for split in USED_SPLITS:
         members = [frame for frame in frames if frame.split == split and not frame.format]
         values, recognized = np.zeros(256, bool), set()
         rows = evenly_spaced(len(members), MAX_INSPECTED)

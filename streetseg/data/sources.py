@@ -25,7 +25,7 @@ from streetseg.data.annotations.shapes import Picture
 from streetseg.data.drives import NO_CITY
 from streetseg.data.labels import LabelSpace
 from streetseg.data.numbering import Ids, numbering
-from streetseg.data.splits import OTHER_SPLITS, SPLITS, TEST, SplitName, SplitRules
+from streetseg.data.splits import OTHER_SPLITS, SPLITS, TEST, USED_SPLITS, SplitName, SplitRules
 from streetseg.data.targets import AUTO, label_ids_in, target_space
 from streetseg.images.paths import is_hidden, natural_order
 
@@ -256,7 +256,7 @@ class Source(SplitRules):
         orphans = [frame for frame in without_image.values() if frame.label not in imaged]
         frames = self._split([*by_image.values(), *orphans])
         _refuse_other_splits(frames, root)
-        splits = (*SPLITS, TEST) if self._uses_test else SPLITS
+        splits = USED_SPLITS if self._uses_test else SPLITS
         frames = _with_unique_names(frames, splits)
         used = [frame for frame in frames if frame.split in splits]
         _refuse_duplicate_names(used)

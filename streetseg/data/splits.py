@@ -31,6 +31,9 @@ EVALUATED = "val"
 SCORED = (EVALUATED, TEST)
 """The splits that can be scored. Their label ids are kept at native size."""
 
+USED_SPLITS = (*SPLITS, TEST)
+"""The splits that a dataset may have."""
+
 OTHER_SPLITS = (TEST, "train_extra", "unlisted")
 """Splits that are ignored, unless a source uses them."""
 

@@ -19,7 +19,7 @@ from streetseg.data.annotated import attach_pictures
 from streetseg.data.collection import load_sources
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.prepare import write_dataset
-from streetseg.data.splits import SPLITS, TEST
+from streetseg.data.splits import USED_SPLITS
 from streetseg.data_quality.checks import category_shares, require_same_categories
 from streetseg.data_quality.undefined import Undefined, define_all
 from streetseg.data_quality.validation import LISTED, SHOWN, check
@@ -95,7 +95,7 @@ def sampled(params: Params, frames: int) -> Iterator[tuple[PreparedDataset, Surv
     ]
     groups = pd.DataFrame({"split": f.split, "city": f.city} for f in all_frames)
     sample: list[int] = []
-    for split in (*SPLITS, TEST):
+    for split in USED_SPLITS:
         rows = np.flatnonzero(groups["split"] == split)
         count = max(1, round(frames * len(rows) / len(all_frames)))
         sample += rows[evenly_spaced(len(rows), count)].tolist()
@@ -176,7 +176,7 @@ def explore(
 
 def _counts(frames: pd.DataFrame) -> pd.DataFrame:
     counts = pd.crosstab(frames["city"], frames["split"])
-    return counts.reindex(columns=[split for split in (*SPLITS, TEST) if split in counts])
+    return counts.reindex(columns=[split for split in USED_SPLITS if split in counts])
 
 
 def _augmentations(dataset: PreparedDataset, row: int, recipe: Train) -> list[str]:

@@ -18,10 +18,10 @@ from streetseg.data.splits import EVALUATED
 from streetseg.evaluation.evaluate import evaluate
 from streetseg.evaluation.ranked_frames import RankedFrames
 from streetseg.evaluation.report import frame_images
-from streetseg.evaluation.result import Evaluation, FrameScore
+from streetseg.evaluation.result import Evaluation
 from streetseg.inference.artifact import read_config, read_labels
 from streetseg.inference.segmenter import Segmenter
-from streetseg.metrics.confusion import category_iou, category_miou
+from streetseg.metrics.confusion import category_iou
 from streetseg.metrics.groups import Group, groups_of
 from streetseg.reports.html import write_page
 
@@ -111,10 +111,8 @@ def _worst_frames(
     assert counts is not None, "an evaluation made just now has counts"
     rows = dataset.rows(evaluation.split)
     index = dataset.index.iloc[rows]
-    frames = [
-        FrameScore(name, category_miou(matrix))
-        for name, matrix in zip(index["frame"], counts, strict=True)
-    ]
+    scores = {frame.name: frame for frame in evaluation.frames}
+    frames = [scores[name] for name in index["frame"]]
     ranked = RankedFrames(Segmenter(artifact), dataset, rows, frames)
     of_frame = [groups[-1] for groups in groups_of(index)]
     ious = np.array([category_iou(matrix) for matrix in counts])

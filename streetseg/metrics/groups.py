@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class GroupScores:
     def result(self) -> dict[str, Any]:
         """``groups``: for each, ``source``, ``condition``, ``frames``, and the scores ``miou``,
         ``miou_official`` and ``iou`` of each category."""
-        every = [group for groups in self._groups for group in groups]
+        frames = Counter(group for groups in self._groups for group in groups)
         entries = []
         for group in sorted(self._counts):
             scores = score(self._counts[group], self._labels)
@@ -43,7 +43,7 @@ class GroupScores:
                 {
                     "source": group[0],
                     "condition": group[1],
-                    "frames": every.count(group),
+                    "frames": frames[group],
                     "miou": plain_number(scores.miou),
                     "miou_official": plain_number(scores.miou_official),
                     "iou": plain_numbers(scores.iou),
