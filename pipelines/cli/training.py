@@ -11,7 +11,7 @@ import typer
 
 from components import IMAGE
 from components.trainjob.manifest import TrainJobSpec
-from pipelines.cli import kubeflow
+from pipelines.cli import kubeflow, schedule
 from pipelines.cli.options import ClusterParams, ClusterSettings, DataVersion
 from pipelines.compile import compile_pipeline, read_cluster
 from pipelines.pods import PipelineFactory, no_pods
@@ -125,6 +125,7 @@ def run(
 
 
 app.add_typer(kubeflow.app)
+app.add_typer(schedule.app)
 
 
 def main(training: PipelineFactory, scheduled: PipelineFactory) -> None:
