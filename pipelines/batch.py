@@ -6,6 +6,7 @@ from kfp import dsl
 
 from components.fetch_model import fetch_model
 from components.segment import segment
+from pipelines.compile import offer
 from pipelines.pods import StepSetup, no_pods
 
 
@@ -62,6 +63,9 @@ def batch_pipeline(set_up: StepSetup = no_pods) -> Any:
         )
 
     return street_segmentation_batch
+
+
+offer(__name__, street_segmentation_batch=batch_pipeline)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from components.evaluate import evaluate
 from components.fetch import fetch
 from components.fetch_model import fetch_model
 from components.validate import validate
+from pipelines.compile import offer
 from pipelines.pods import StepSetup, no_pods
 
 
@@ -68,6 +69,9 @@ def evaluation_pipeline(set_up: StepSetup = no_pods) -> Any:
         )
 
     return street_segmentation_evaluation
+
+
+offer(__name__, street_segmentation_evaluation=evaluation_pipeline)
 
 
 if __name__ == "__main__":

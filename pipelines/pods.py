@@ -7,7 +7,7 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from components.report_outcome import report_outcome
-from streetseg.config.cluster import Cluster, Secret
+from streetseg.config.cluster import Cluster, Secret, Toleration
 
 CACHED = {"fetch", "validate", "train", "train-job"}
 """Steps whose outputs depend on their inputs alone.
@@ -17,40 +17,42 @@ git revision, the images of a folder), or record something in MLflow.
 """
 DATA_CACHE = "/mnt/data-cache"
 """Where the step ``fetch`` mounts the volume of ``cluster.data_cache``."""
-RETRIES = {"fetch": 3, "fetch-model": 3, "register": 3, "train-job": 2, "segment": 2}
-"""Steps that may succeed when run again: others would fail again, or start their work afresh.
+FIRST_PAUSE, PAUSE_FACTOR = "30s", 2
+LAST_RETRY = "604800s"
+"""A week, from the start of the first attempt: what still runs by then is killed."""
 
-A train job resumes from its checkpoint and a batch from its table, while the checkpoint of
-``train`` is lost with its pod.
-"""
 
-StepSetup = Callable[[dsl.PipelineTask], dsl.PipelineTask]
-"""Sets up a task as the step of its name, and returns it."""
+class StepSetup:
+    """Sets up each task as the step of its name; this one for steps that run on this machine."""
+
+    def __init__(self, cluster: Cluster | None = None) -> None:
+        """Steps of this cluster."""
+        self.cluster = cluster or Cluster()
+
+    def __call__(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """Say whether a task is cached, and return it."""
+        return task if task.name in CACHED else task.set_caching_options(enable_caching=False)
+
+
+no_pods = StepSetup()
 PipelineFactory = Callable[[StepSetup], Any]
 """Makes a pipeline whose tasks are set up by the argument."""
 
 
-def no_pods(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Set up a task that runs on this machine, so only whether it is cached."""
-    return task if task.name in CACHED else task.set_caching_options(enable_caching=False)
-
-
-class ClusterPods:
+class ClusterPods(StepSetup):
     """The pods that ``cluster`` in the params describes."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        """Pods of this cluster."""
-        self.cluster = cluster
-
-    def set_up(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
+    def __call__(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Give a task the caching, resources, retries, secrets and volumes of its step."""
-        no_pods(task)
+        super().__call__(task)
         step, cluster = task.name, self.cluster
-        resources = cluster.resources(step)
-        task.set_cpu_request(resources.cpu[0]).set_cpu_limit(resources.cpu[1])
-        task.set_memory_request(resources.memory[0]).set_memory_limit(resources.memory[1])
-        if step in RETRIES:
-            task.set_retry(RETRIES[step], "30s", 2, "600s")
+        pod = cluster.pod(step)
+        task.set_cpu_request(pod.cpu[0]).set_cpu_limit(pod.cpu[1])
+        task.set_memory_request(pod.memory[0]).set_memory_limit(pod.memory[1])
+        kubernetes.set_timeout(task, 60 * pod.timeout_minutes)
+        if pod.retries:
+            task.set_retry(pod.retries, FIRST_PAUSE, PAUSE_FACTOR, LAST_RETRY)
+        self._set_up_pod(task)
         for secret in cluster.secrets_of(step):
             _add_secret(task, secret)
         if step == "train":
@@ -78,7 +80,7 @@ class ClusterPods:
                 run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
                 run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             )
-            self.set_up(report)
+            self(report)
             kubernetes.use_secret_as_env(
                 report, secret, {"url": "STREETSEG_WEBHOOK_URL"}, optional=True
             )
@@ -88,18 +90,40 @@ class ClusterPods:
         reported.__signature__, reported.__doc__ = signature, function.__doc__  # type: ignore[attr-defined]
         return dsl.pipeline(reported, name=pipeline.name, description=pipeline.description)
 
+    def _set_up_pod(self, task: dsl.PipelineTask) -> None:
+        """What the pods of all steps get: user, image, nodes, labels."""
+        pods = self.cluster.pods
+        kubernetes.set_security_context(
+            task, run_as_user=pods.run_as_user or None, run_as_non_root=True
+        )
+        if pods.image_pull_policy != "auto":
+            kubernetes.set_image_pull_policy(task, pods.image_pull_policy)
+        if pods.image_pull_secrets:
+            kubernetes.set_image_pull_secrets(task, pods.image_pull_secrets)
+        for key, value in pods.labels.items():
+            kubernetes.add_pod_label(task, key, value)
+        for key, value in pods.annotations.items():
+            kubernetes.add_pod_annotation(task, key, value)
+        _choose_nodes(task, pods.node_selector, pods.tolerations)
+
     def _set_up_training(self, task: dsl.PipelineTask) -> None:
         """Accelerators, nodes and shared memory."""
         cluster = self.cluster
         if cluster.gpu.count:
             task.set_accelerator_type(cluster.gpu.type).set_accelerator_limit(cluster.gpu.count)
-        for key, value in cluster.node_selector.items():
-            kubernetes.add_node_selector(task, key, value)
-        for toleration in cluster.tolerations:
-            kubernetes.add_toleration(task, **toleration.model_dump(exclude_none=True))
+        _choose_nodes(task, cluster.node_selector, cluster.tolerations)
         kubernetes.empty_dir_mount(
             task, "shared-memory", "/dev/shm", medium="Memory", size_limit=cluster.shared_memory
         )
+
+
+def _choose_nodes(
+    task: dsl.PipelineTask, labels: dict[str, str], tolerations: list[Toleration]
+) -> None:
+    for key, value in labels.items():
+        kubernetes.add_node_selector(task, key, value)
+    for toleration in tolerations:
+        kubernetes.add_toleration(task, **toleration.model_dump(exclude_none=True))
 
 
 def _add_secret(task: dsl.PipelineTask, secret: Secret) -> None:

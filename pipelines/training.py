@@ -15,7 +15,9 @@ from components.train import train
 from components.train_job import train_job
 from components.trainjob.manifest import TrainJobSpec
 from components.validate import validate
+from pipelines.compile import offer
 from pipelines.pods import StepSetup, no_pods
+from pipelines.scheduled import scheduled_pipeline
 
 
 class TrainingOutputs(NamedTuple):
@@ -114,12 +116,15 @@ def _train_in_job(job: TrainJobSpec, **inputs: Any) -> dsl.PipelineTask:
     return kubernetes.mount_pvc(task, pvc_name=job.claim, mount_path=job.mount)
 
 
-street_segmentation_training = training_pipeline()
-"""As it runs on this machine, without pods."""
+scheduled = partial(scheduled_pipeline, training_pipeline)
+offer(
+    __name__,
+    street_segmentation_training=training_pipeline,
+    street_segmentation_scheduled=scheduled,
+)
 
 
 if __name__ == "__main__":
     from pipelines.cli.training import main
-    from pipelines.scheduled import scheduled_pipeline
 
-    main(training_pipeline, partial(scheduled_pipeline, training_pipeline))
+    main(training_pipeline, scheduled)

@@ -187,10 +187,10 @@ class Demo:
 
     def run_pipeline(self, version: str) -> LocalRun:
         """Run the pipeline function that a cluster runs, through ``kfp.local``."""
-        from pipelines.training import street_segmentation_training
+        from pipelines.training import training_pipeline
 
         arguments = {"data_version": version, "recipe": RECIPE, "overrides": self.overrides}
-        return run_locally(street_segmentation_training, arguments, self.out / "pipeline")
+        return run_locally(training_pipeline(), arguments, self.out / "pipeline")
 
     def ask_service(self) -> dict[str, Any]:
         """Start the real server, let it segment a frame it was not trained on, and stop it."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
-from streetseg.config.types import CountOrZero
+from streetseg.config.types import Count, CountOrZero
 from streetseg.config.yaml_files import Section
 
 BYTES = {"": 1, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -64,6 +65,15 @@ def _memory(text: str) -> str:
     return text
 
 
+def _ordered(amount: Callable[[str], Any]) -> Callable[[tuple[str, str]], tuple[str, str]]:
+    def check(value: tuple[str, str]) -> tuple[str, str]:
+        if amount(value[0]) > amount(value[1]):
+            raise ValueError("write [request, limit], the limit no less")
+        return value
+
+    return check
+
+
 def _name(text: str) -> str:
     if len(text) > 253 or not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", text):
         raise ValueError("write a name of Kubernetes: lower-case letters, digits, '-' and '.'")
@@ -76,35 +86,64 @@ def _variable(text: str) -> str:
     return text
 
 
+def _label_key(text: str) -> str:
+    prefix, slash, name = text.rpartition("/")
+    if slash:
+        _name(prefix)
+    if not name or not _label_value(name):
+        raise ValueError("write the key of a label: example.org/name, or name")
+    return text
+
+
+def _label_value(text: str) -> str:
+    if len(text) > 63 or not re.fullmatch(r"([A-Za-z0-9]([\w.-]*[A-Za-z0-9])?)?", text, re.ASCII):
+        raise ValueError("write up to 63 letters, digits, '-', '_' and '.', no sign at the ends")
+    return text
+
+
 Cpu = Annotated[str, AfterValidator(_cpu)]
 Memory = Annotated[str, AfterValidator(_memory)]
 Name = Annotated[str, AfterValidator(_name)]
+CpuRange = Annotated[tuple[Cpu, Cpu], AfterValidator(_ordered(_cores))]
+MemoryRange = Annotated[tuple[Memory, Memory], AfterValidator(_ordered(_bytes))]
 Variable = Annotated[str, AfterValidator(_variable)]
+LabelKey = Annotated[str, AfterValidator(_label_key)]
+LabelValue = Annotated[str, AfterValidator(_label_value)]
+Labels = dict[LabelKey, LabelValue]
 
 
-class Resources(Section):
-    """Request (what a pod is promised) and limit (what it may not exceed)."""
+class Pod(Section):
+    """What the pod of a step gets, as request (promised) and limit (not to exceed)."""
+
+    cpu: CpuRange = ("0.5", "2")
+    memory: MemoryRange = ("1Gi", "4Gi")
+    timeout_minutes: Count = 60
+    """Of one attempt, with the time to pull the image."""
+    retries: CountOrZero = 0
+
+
+class Step(Section):
+    """The settings of a step that are not those of ``default``."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
-    cpu: tuple[Cpu, Cpu]
-    memory: tuple[Memory, Memory]
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Resources:
-        if _cores(self.cpu[0]) > _cores(self.cpu[1]):
-            raise ValueError("cpu must be [request, limit], the limit no less")
-        if _bytes(self.memory[0]) > _bytes(self.memory[1]):
-            raise ValueError("memory must be [request, limit], the limit no less")
-        return self
+    cpu: CpuRange | None = None
+    memory: MemoryRange | None = None
+    timeout_minutes: Count | None = None
+    retries: CountOrZero | None = None
 
 
-STEPS: dict[StepName, Resources] = {
-    "default": Resources(cpu=("0.5", "2"), memory=("1Gi", "4Gi")),
-    "fetch": Resources(cpu=("1", "4"), memory=("2Gi", "8Gi")),
-    "validate": Resources(cpu=("1", "4"), memory=("2Gi", "8Gi")),
-    "train": Resources(cpu=("2", "8"), memory=("8Gi", "16Gi")),
-    "evaluate": Resources(cpu=("2", "8"), memory=("4Gi", "12Gi")),
+DAY, WEEK = 24 * 60, 7 * 24 * 60
+STEPS: dict[StepName, Step] = {
+    "default": Step(**Pod().model_dump()),
+    "fetch": Step(cpu=("1", "4"), memory=("2Gi", "8Gi"), timeout_minutes=DAY, retries=3),
+    "fetch-model": Step(retries=3),
+    "validate": Step(cpu=("1", "4"), memory=("2Gi", "8Gi"), timeout_minutes=240, retries=2),
+    "train": Step(cpu=("2", "8"), memory=("8Gi", "16Gi"), timeout_minutes=WEEK, retries=5),
+    "train-job": Step(timeout_minutes=WEEK, retries=5),
+    "evaluate": Step(cpu=("2", "8"), memory=("4Gi", "12Gi"), timeout_minutes=DAY, retries=2),
+    "register": Step(timeout_minutes=240, retries=3),
+    "segment": Step(timeout_minutes=WEEK, retries=5),
 }
 
 
@@ -116,7 +155,7 @@ class Gpu(Section):
 
 
 class Toleration(Section):
-    """A taint of nodes on which the training step may run all the same."""
+    """A taint of nodes on which a step may run all the same."""
 
     key: str | None = None
     operator: Literal["Equal", "Exists"] = "Equal"
@@ -166,12 +205,25 @@ class Secrets(Section):
     git: Secret = Secret(name="streetseg-git", keys=["GIT_USERNAME", "GIT_TOKEN"])
 
 
+class Pods(Section):
+    """What the pods of all steps get."""
+
+    run_as_user: CountOrZero = 1000
+    image_pull_policy: Literal["auto", "Always", "IfNotPresent", "Never"] = "auto"
+    image_pull_secrets: list[Name] = []
+    node_selector: Labels = {}
+    tolerations: list[Toleration] = []
+    labels: Labels = {}
+    annotations: dict[LabelKey, str] = {}
+
+
 class Cluster(Section):
     """What the pods of the pipeline get; read when the pipeline is compiled."""
 
-    steps: dict[StepName, Resources] = STEPS
+    steps: dict[StepName, Step] = STEPS
+    pods: Pods = Pods()
     gpu: Gpu = Gpu()
-    node_selector: dict[str, str] = {}
+    node_selector: Labels = {}
     tolerations: list[Toleration] = []
     shared_memory: Memory = "8Gi"
     secrets: Secrets = Secrets()
@@ -181,21 +233,29 @@ class Cluster(Section):
     @field_validator("steps", mode="before")
     @classmethod
     def _over_defaults(cls, steps: Any) -> Any:
-        """A step that is not named keeps its default resources."""
-        return {**STEPS, **steps} if isinstance(steps, dict) else steps
+        """A step that is not named keeps its defaults, as does what is not named of a step."""
+        if not isinstance(steps, dict):
+            return steps
+        usual = {name: step.model_dump(exclude_none=True) for name, step in STEPS.items()}
+        return usual | {
+            name: usual.get(name, {}) | step if isinstance(step, dict) else step
+            for name, step in steps.items()
+        }
 
     @model_validator(mode="after")
     def _shared_memory_fits(self) -> Cluster:
-        if _bytes(self.shared_memory) >= _bytes(self.resources("train").memory[1]):
+        if _bytes(self.shared_memory) >= _bytes(self.pod("train").memory[1]):
             raise ValueError(
                 "shared_memory is taken from the memory of the step: it must be below the limit "
                 "of steps.train.memory"
             )
         return self
 
-    def resources(self, step: str) -> Resources:
-        """The resources of a step, or the default ones."""
-        return self.steps.get(step, self.steps["default"])
+    def pod(self, step: str) -> Pod:
+        """The pod of a step."""
+        chosen = [self.steps[name] for name in ("default", step) if name in self.steps]
+        settings = [each.model_dump(exclude_none=True) for each in chosen]
+        return Pod.model_validate({key: value for each in settings for key, value in each.items()})
 
     def secrets_of(self, step: str) -> list[Secret]:
         """The secrets that a step gets."""

@@ -23,7 +23,7 @@ from pipelines.pods import PipelineFactory
 from pipelines.scheduled import scheduled_pipeline
 from pipelines.training import training_pipeline
 from streetseg import __version__
-from streetseg.config.cluster import Cluster
+from streetseg.config.cluster import Cluster, Pod
 from streetseg.config.params import PARAMS, load_params
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import REPOSITORY
@@ -41,6 +41,9 @@ STEPS = {
     *("configure", "fetch", "validate", "train", "evaluate", "gate", "register"),
     "report-closed-gate",
 }
+
+
+EVERY_POD = {"securityContext", "activeDeadlineSeconds"}
 
 
 class Compiled:
@@ -154,9 +157,15 @@ def test_steps_that_a_file_does_not_name_keep_their_defaults(tmp_path: Path) -> 
     path = tmp_path / "mine.yaml"
     path.write_text("cluster: {steps: {gate: {cpu: [1, 2], memory: [1Gi, 2Gi]}}}")
     cluster = read_cluster(path, {})
-    assert cluster.resources("gate").cpu == ("1", "2")
-    assert cluster.resources("train") == Cluster().resources("train")
-    assert cluster.resources("register") == Cluster().resources("default")
+    assert cluster.pod("gate").cpu == ("1", "2")
+    assert cluster.pod("train") == Cluster().pod("train")
+    path.write_text("cluster: {steps: {default: {cpu: [2, 2]}, train: {memory: [9Gi, 20Gi]}}}")
+    cluster = read_cluster(path, {})
+    assert cluster.pod("gate") == Pod(cpu=("2", "2"))
+    assert cluster.pod("register") == Pod(cpu=("2", "2"), timeout_minutes=240, retries=3)
+    assert cluster.pod("train") == Cluster().pod("train").model_copy(
+        update={"memory": ("9Gi", "20Gi")}
+    )
 
 
 def test_training_gets_accelerators_nodes_and_shared_memory(compiled: Compile) -> None:
@@ -197,7 +206,70 @@ def test_training_gets_accelerators_nodes_and_shared_memory(compiled: Compile) -
     assert pod["emptyDirMounts"][0]["sizeLimit"] == "512Mi"
     for step in STEPS - {"train"}:
         assert "accelerator" not in pipeline.containers()[step]["resources"]
-        assert pipeline.pod(step).keys() <= {"secretAsEnv"}
+        assert pipeline.pod(step).keys() <= {"secretAsEnv", *EVERY_POD}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_pod_meets_the_restricted_standard(compiled: Compile, name: str) -> None:
+    """Kubeflow sets the rest: no escalation, no capabilities, the default seccomp profile."""
+    pipeline = compiled("cluster.webhook_secret=hook", name=name)
+    contexts = {step: pipeline.pod(step).get("securityContext") for step in pipeline.containers()}
+    assert all(each == {"runAsUser": "1000", "runAsNonRoot": True} for each in contexts.values())
+    chosen_by_the_cluster = compiled("cluster.pods.run_as_user=0").pod("train")["securityContext"]
+    assert chosen_by_the_cluster == {"runAsNonRoot": True}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_pod_gets_image_settings_nodes_labels_and_a_time_limit(
+    compiled: Compile, name: str
+) -> None:
+    plain = compiled(name=name)
+    assert not {"imagePullPolicy", "imagePullSecret", "podMetadata"} & plain.pod("train").keys()
+    pipeline = compiled(
+        "cluster.pods.image_pull_policy=Always",
+        "cluster.pods.image_pull_secrets=[registry-key]",
+        "cluster.pods.node_selector={pool: batch, disk: ssd}",
+        "cluster.pods.tolerations=[{key: batch, operator: Exists}]",
+        "cluster.pods.labels={example.org/cost-centre: vision}",
+        "cluster.pods.annotations={sidecar.istio.io/inject: 'false'}",
+        "cluster.node_selector={disk: nvme}",
+        "cluster.tolerations=[{key: gpu, operator: Exists}]",
+        "cluster.steps.default.timeout_minutes=7",
+        name=name,
+    )
+    for step in pipeline.containers():
+        pod = pipeline.pod(step)
+        assert pod["imagePullPolicy"] == "Always"
+        assert [secret["secretName"] for secret in pod["imagePullSecret"]] == ["registry-key"]
+        assert pod["podMetadata"] == {
+            "labels": {"example.org/cost-centre": "vision"},
+            "annotations": {"sidecar.istio.io/inject": "false"},
+        }
+        disk, tainted = ("nvme", ["batch", "gpu"]) if step == "train" else ("ssd", ["batch"])
+        assert pod["nodeSelector"] == {"labels": {"pool": "batch", "disk": disk}}
+        assert [each["key"] for each in pod["tolerations"]] == tainted
+        usual = Cluster().pod(step).timeout_minutes
+        assert int(pod["activeDeadlineSeconds"]) == 60 * (7 if usual == 60 else usual)
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_kubeflows_own_compiler_gives_the_same_pods(name: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("cluster: {gpu: {count: 3}, webhook_secret: hook}")
+    file, out = REPOSITORY / f"pipelines/{name}.py", tmp_path / "theirs.yaml"
+    choice = []
+    if name == "scheduled":
+        file = REPOSITORY / "pipelines/training.py"
+        choice = ["--function", "street_segmentation_scheduled"]
+    subprocess.run(
+        ["kfp", "dsl", "compile", "--py", str(file), "--output", str(out), *choice],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        check=True,
+    )
+    cluster = read_cluster(tmp_path / "params.yaml", {})
+    compile_pipeline(PIPELINES[name], cluster, tmp_path / "ours.yaml")
+    assert out.read_text() == (tmp_path / "ours.yaml").read_text()
+    assert "STREETSEG_WEBHOOK_URL" in out.read_text()
 
 
 def test_a_step_gets_only_the_secrets_that_it_needs(compiled: Compile) -> None:
@@ -228,7 +300,9 @@ def test_the_data_cache_is_a_volume_of_the_step_that_fetches(compiled: Compile) 
     assert [step for step in STEPS if "pvcMount" in pipeline.pod(step)] == ["fetch"]
 
 
-def test_only_steps_that_may_succeed_later_are_retried(compiled: Compile) -> None:
+def test_what_is_long_is_retried_for_a_week(compiled: Compile) -> None:
+    """Kubeflow counts the maximum from the first attempt's start, and kills what then runs."""
+
     def retries(pipeline: Compiled) -> dict[str, int]:
         policies = {
             name: task["retryPolicy"]
@@ -238,11 +312,17 @@ def test_only_steps_that_may_succeed_later_are_retried(compiled: Compile) -> Non
         for policy in policies.values():
             assert policy["backoffDuration"] == "30s"
             assert policy["backoffFactor"] == 2
-            assert policy["backoffMaxDuration"] == "600s"
+            assert policy["backoffMaxDuration"] == f"{7 * 24 * 3600}s"
         return {name: policy["maxRetryCount"] for name, policy in policies.items()}
 
-    assert retries(compiled()) == {"fetch": 3, "register": 3}
-    assert retries(compiled(volume=True)) == {"fetch": 3, "register": 3, "train-job": 2}
+    expected = {"fetch": 3, "validate": 2, "train": 5, "evaluate": 2, "register": 3}
+    assert retries(compiled()) == expected
+    expected["train-job"] = expected.pop("train")
+    assert retries(compiled(volume=True)) == expected
+    assert retries(compiled(name="batch")) == {"fetch-model": 3, "segment": 5}
+    assert retries(compiled("cluster.steps.train.retries=0")).keys() == expected.keys() - {
+        "train-job"
+    }
 
 
 def test_steps_that_depend_on_their_inputs_alone_are_cached(compiled: Compile) -> None:
@@ -256,7 +336,7 @@ def test_the_step_that_waits_for_a_train_job_takes_no_accelerator(compiled: Comp
     pipeline = compiled(*sets, volume=True)
     assert pipeline.resources("train-job") == resources(("0.5", "2"), ("1Gi", "4Gi"))
     assert "accelerator" not in pipeline.containers()["train-job"]["resources"]
-    assert pipeline.pod("train-job").keys() == {"pvcMount", "secretAsEnv"}
+    assert pipeline.pod("train-job").keys() == {"pvcMount", "secretAsEnv", *EVERY_POD}
     assert pipeline.secrets("train-job") == compiled().secrets("train")
 
 
@@ -298,8 +378,8 @@ def test_the_scheduled_steps_get_pods_too(compiled: Compile) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("steps.train.cpu=[4, 2]", "cpu must be [request, limit], the limit no less"),
-        ("steps.train.memory=[8Gi, 8G]", "memory must be [request, limit], the limit no less"),
+        ("steps.train.cpu=[4, 2]", "cpu = [4, 2]: write [request, limit], the limit no less"),
+        ("steps.train.memory=[8Gi, 8G]", "memory = ['8Gi', '8G']: write [request, limit], the"),
         ("steps.train.cpu=[1, 2 cores]", "cpu.1 = '2 cores': write cores above 0, such as 2, 0.5"),
         ("steps.train.memory=[8GB, 16Gi]", "memory.0 = '8GB': write bytes above 0, such as 8Gi"),
         ("steps.train.memory=[0, 16Gi]", "memory.0 = 0: write bytes above 0"),
@@ -308,7 +388,11 @@ def test_the_scheduled_steps_get_pods_too(compiled: Compile) -> None:
             "steps.moved={cpu: [1, 2], memory: [1Gi, 2Gi]}",
             "'cluster.steps.moved' is now called 'cluster.steps.data-changed'",
         ),
-        ("steps.gate={cpu: [1, 2]}", "the key 'cluster.steps.gate.memory' is missing"),
+        ("steps.gate.timeout_minutes=0", "timeout_minutes = 0: input should be greater than 0"),
+        ("pods.labels={-a: b}", "'-a': write up to 63 letters"),
+        ("pods.labels={a: b c}", "'b c': write up to 63 letters, digits"),
+        ("pods.node_selector={A.org/a: b}", "'A.org/a': write a name of Kubernetes"),
+        ("pods.image_pull_policy=never", "input should be 'auto', 'Always'"),
         ("gpu.count=-1", "cluster.gpu.count = -1: input should be greater than or equal to 0"),
         ("shared_memory=16Gi", "must be below the limit of steps.train.memory"),
         ("tolerations=[{effect: NoSchedule}]", "without a key takes the operator Exists"),
