@@ -21,10 +21,11 @@ def evaluate(
     version (what ``fetch_model`` brings) are kept in an MLflow run of their own, so that the scores
     it was registered with stay, whatever data it is scored on later.
     """
-    import json
+    import math
     import shutil
     from pathlib import Path
 
+    from components.artifacts import checked, log_confusion, log_metrics, seal
     from streetseg.config.params import Params
     from streetseg.core.errors import exit_on_error
     from streetseg.data.dataset import PreparedDataset
@@ -35,17 +36,17 @@ def evaluate(
     params = Params.model_validate(settings)
     folder = Path(evaluation.path)
     with exit_on_error():
-        prepared = PreparedDataset(Path(dataset.path))
+        prepared, artifact = PreparedDataset(checked(dataset)), checked(model)
         champion = find_champion(params.registry)
-        scored = evaluate_model(Path(model.path), prepared, params, folder, champion)
+        scored = evaluate_model(artifact, prepared, params, folder, champion)
         if registered := model.metadata.get("registered"):
             record_scoring(params.registry, registered, scored, folder)
         else:
-            record_scores(params.registry, scored, folder, Path(model.path))
-    for name, value in scored.headline().items():
-        metrics.log_metric(name, value)
+            record_scores(params.registry, scored, folder, artifact)
+    seal(evaluation, "evaluate")
     scores = scored.scores
-    confusion.log_confusion_matrix(scores.categories, scores.category_confusion.tolist())
-    for artifact in (metrics, confusion):
-        Path(artifact.path).write_text(json.dumps(artifact.metadata))
+    means = {"IoU mean": scores.miou, "IoU mean official": scores.miou_official}
+    weakest = sorted(scores.iou.items(), key=lambda item: (math.isnan(item[1]), item[1]))
+    log_metrics(metrics, means | {f"IoU of {name}": iou for name, iou in weakest})
+    log_confusion(confusion, scores.categories, scores.category_confusion)
     shutil.copy(folder / "report.html", report.path)

@@ -14,6 +14,7 @@ def fetch(data_version: str, remote: str, dataset: Output[Dataset]) -> None:
     import os
     from pathlib import Path
 
+    from components.artifacts import seal
     from streetseg.core.errors import exit_on_error
     from streetseg.data.cache import fetch_through
 
@@ -21,3 +22,4 @@ def fetch(data_version: str, remote: str, dataset: Output[Dataset]) -> None:
     with exit_on_error():
         fetch_through(Path(cache) if cache else None, data_version, remote, Path(dataset.path))
     dataset.metadata["data_version"] = data_version
+    seal(dataset, "fetch")

@@ -14,6 +14,7 @@ def fetch_model(model: str, recipe: str, overrides: dict, artifact: Output[Model
     import shutil
     from pathlib import Path
 
+    from components.artifacts import seal
     from streetseg.config.params import load_recipe
     from streetseg.core.errors import exit_on_error
     from streetseg.registry.versions import locate
@@ -23,5 +24,6 @@ def fetch_model(model: str, recipe: str, overrides: dict, artifact: Output[Model
         exact, folder = locate(model, registry)
         shutil.copytree(folder, Path(artifact.path), dirs_exist_ok=True)
     artifact.metadata["registered"] = exact
+    seal(artifact, "fetch-model")
     print(f"{model} is {exact}")
     return exact

@@ -18,6 +18,7 @@ def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown])
     from collections import namedtuple
     from pathlib import Path
 
+    from components.artifacts import checked
     from streetseg.config.params import Params
     from streetseg.core.errors import exit_on_error
     from streetseg.evaluation.gate import judge
@@ -26,7 +27,7 @@ def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown])
 
     params = Params.model_validate(settings)
     with exit_on_error():
-        scored = read_evaluation(Path(evaluation.path))
+        scored = read_evaluation(checked(evaluation))
         judgement = judge(scored, params.gate)
         record_verdict(params.registry, scored, judgement)
     Path(verdict.path).write_text(judgement.to_markdown())

@@ -22,6 +22,7 @@ def register(
     import tempfile
     from pathlib import Path
 
+    from components.artifacts import checked
     from streetseg.config.params import Params
     from streetseg.core.errors import exit_on_error
     from streetseg.data.dataset import PreparedDataset
@@ -33,15 +34,14 @@ def register(
 
     params = Params.model_validate(settings)
     with exit_on_error(), tempfile.TemporaryDirectory() as scratch:
-        scored = read_evaluation(Path(evaluation.path))
+        trained = checked(model)
+        scored = read_evaluation(checked(evaluation))
         verdict = judge(scored, params.gate)
         dataset = None
         if params.registry.int8:
             folder = Path(scratch) / "prepared"
             dataset = PreparedDataset(fetch(scored.data_version, params.data.remote, folder))
-        registered = register_model(
-            Path(model.path), scored, verdict, params, pipeline_run, dataset
-        )
+        registered = register_model(trained, scored, verdict, params, pipeline_run, dataset)
         if params.registry.auto_promote:
             reason = f"auto_promote of pipeline run {pipeline_run}"
             over = judged_against(scored, verdict)

@@ -19,9 +19,9 @@ def segment(
 
     With a destination, a retried step resumes, and the artifact holds the table alone.
     """
-    import json
     from pathlib import Path
 
+    from components.artifacts import checked, log_metrics, seal
     from streetseg.config.params import load_params
     from streetseg.core.errors import exit_on_error
     from streetseg.core.storage import Storage
@@ -34,7 +34,7 @@ def segment(
         batch = segment_folder(
             source,
             destination or masks.path,
-            Path(model.path),
+            checked(model),
             name,
             max_megapixels=params.serve.max_megapixels,
             windows=params.evaluate,
@@ -45,10 +45,9 @@ def segment(
             for file in (TABLE, SUMMARY):
                 (folder / file).write_bytes(Storage(destination).read(file))
     masks.metadata |= {"registered": name, "destination": batch.destination}
-    metrics.log_metric("pictures", len(batch.images))
-    metrics.log_metric("failed", len(batch.failed))
+    seal(masks, "segment")
+    counts: dict[str, float] = {"images": len(batch.images), "images failed": len(batch.failed)}
     if batch.frames_per_second:
-        metrics.log_metric("frames_per_second", round(batch.frames_per_second, 3))
-    for category, share in batch.shares.items():
-        metrics.log_metric(f"share_{category}", share)
-    Path(metrics.path).write_text(json.dumps(metrics.metadata))
+        counts["images per second"] = round(batch.frames_per_second, 3)
+    shares = sorted(batch.shares.items(), key=lambda share: -share[1])
+    log_metrics(metrics, counts | {f"share of {category}": share for category, share in shares})

@@ -18,9 +18,9 @@ def train_job(
     metrics: Output[Metrics],
 ) -> None:
     """Train in the pods of a Kubeflow TrainJob; the best checkpoint becomes the model artifact."""
-    import json
     from pathlib import Path
 
+    from components.artifacts import checked, log_metrics, seal
     from components.trainjob.manifest import TrainJobSpec
     from components.trainjob.run import train_on_cluster
     from streetseg.config.params import Params
@@ -29,8 +29,8 @@ def train_job(
     params = Params.model_validate(settings)
     job = TrainJobSpec(claim=claim, nodes=nodes, gpus=gpus, runtime=runtime, mount=mount)
     with exit_on_error():
-        trained = train_on_cluster(params, Path(dataset.path), Path(model.path), job)
+        trained = train_on_cluster(params, checked(dataset), Path(model.path), job)
     model.metadata["run_id"] = trained.run_id
-    metrics.log_metric("selection_miou", trained.selection_miou)
-    metrics.log_metric("best_epoch", trained.best_epoch)
-    Path(metrics.path).write_text(json.dumps(metrics.metadata))
+    seal(model, "train-job")
+    scores = {"IoU mean of the holdout": trained.selection_miou, "best epoch": trained.best_epoch}
+    log_metrics(metrics, scores)

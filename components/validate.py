@@ -11,6 +11,7 @@ def validate(dataset: Input[Dataset], settings: dict, report: Output[HTML]) -> l
     import sys
     from pathlib import Path
 
+    from components.artifacts import checked
     from streetseg.config.params import Params
     from streetseg.core.errors import exit_on_error
     from streetseg.data.dataset import PreparedDataset
@@ -20,7 +21,7 @@ def validate(dataset: Input[Dataset], settings: dict, report: Output[HTML]) -> l
 
     params = Params.model_validate(settings)
     with exit_on_error(), reference(params) as expected:
-        prepared = PreparedDataset(Path(dataset.path))
+        prepared = PreparedDataset(checked(dataset))
         check_categories(params.gate, prepared.labels)  # before anything is trained
         result = validate_data(prepared, params.validation, Path(report.path), expected)
         if prepared.skip_summary:

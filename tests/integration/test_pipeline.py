@@ -192,7 +192,7 @@ def test_components_leave_metrics_and_a_confusion_matrix_for_the_ui(
     path = max(demo.out.glob("pipeline/*/evaluate/executor_output.json"))
     artifacts = json.loads(path.read_text())["artifacts"]
     metrics = artifacts["metrics"]["artifacts"][0]["metadata"]
-    assert metrics["miou"] == pytest.approx(first.summary["miou"], abs=1e-6)
+    assert metrics["IoU mean"] == pytest.approx(first.summary["miou"], abs=1e-6)
     matrix = artifacts["confusion"]["artifacts"][0]["metadata"]["confusionMatrix"]
     assert [entry["displayName"] for entry in matrix["annotationSpecs"]][1] == "flat"
 

@@ -180,8 +180,8 @@ def test_the_component_trains_through_a_job_and_takes_the_model_back(
     assert made["data_version"] == dataset.version
     assert artifacts["model"]["artifacts"][0]["metadata"]["run_id"] == made["run_id"]
     metrics = artifacts["metrics"]["artifacts"][0]["metadata"]
-    assert metrics["best_epoch"] == 1
-    assert 0 < metrics["selection_miou"] < 1
+    assert metrics["best epoch"] == 1
+    assert 0 < metrics["IoU mean of the holdout"] < 1
     assert f"  train job {NAME}: running" in lines
     assert f"  train job {NAME}: complete" in lines
     assert {path.name for path in (volume / NAME).iterdir()} == {"params.yaml", "model"}

@@ -118,8 +118,10 @@ def test_a_folder_is_segmented_into_an_artifact(run: Callable[..., Run], frames:
     assert (model["name"], model["version"]) == (NAME, "1")
     assert finished.metadata("masks")["registered"] == f"models:/{NAME}/1"
     metrics = finished.metadata("metrics")
-    assert (metrics["pictures"], metrics["failed"]) == (4, 1)
-    assert sum(v for k, v in metrics.items() if k.startswith("share_")) == pytest.approx(1)
+    assert (metrics["images"], metrics["images failed"]) == (4, 1)
+    assert min(metrics) == "images", "the UI sorts them"
+    assert len(metrics) == 10
+    assert sum(v for k, v in metrics.items() if k.startswith("share of")) == pytest.approx(1)
     page = Path(finished.done.outputs["report"].path).read_text()
     assert page.count("data:image/jpeg") == 3
     assert "bad.png" in page
