@@ -14,10 +14,10 @@ import numpy as np
 import xxhash
 
 from streetseg.core.errors import StreetsegError
-from streetseg.data.annotated import read_picture
 from streetseg.data.annotations.draw import draw, undefined_names
 from streetseg.data.annotations.files import read_bytes
 from streetseg.data.annotations.formats import FORMATS
+from streetseg.data.frame_annotations import read_picture
 from streetseg.data.label_names import label_names
 from streetseg.data.labels import LabelSpace
 from streetseg.data.listings import (

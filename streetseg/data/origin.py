@@ -18,10 +18,10 @@ from streetseg.config.params import Params
 from streetseg.config.yaml_files import is_yaml
 from streetseg.core.errors import StreetsegError
 from streetseg.core.sampling import evenly_spaced
-from streetseg.data.annotated import attach_pictures, file_hash, read_picture
 from streetseg.data.annotations.formats import FORMATS
 from streetseg.data.collection import Collection, load_sources
 from streetseg.data.dataset import DESCRIPTION, PreparedDataset
+from streetseg.data.frame_annotations import attach_pictures, file_hash, read_picture
 from streetseg.data.sources import Frame
 
 SAMPLE, MAX_NEWER, MAX_LABELS = 8, 50, 500

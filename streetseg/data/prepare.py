@@ -31,14 +31,14 @@ from streetseg.core.atomic_files import atomic_folder, unfinished_path
 from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
 from streetseg.core.sampling import evenly_spaced
-from streetseg.data.annotated import (
+from streetseg.data.collection import Collection, load_sources
+from streetseg.data.dataset import DESCRIPTION, FORMAT, FORMAT_WITH_FIT, INDEX
+from streetseg.data.frame_annotations import (
     attach_pictures,
     file_hash,
     refuse_incomplete,
     refuse_unusable_pictures,
 )
-from streetseg.data.collection import Collection, load_sources
-from streetseg.data.dataset import DESCRIPTION, FORMAT, FORMAT_WITH_FIT, INDEX
 from streetseg.data.instances import all_exist
 from streetseg.data.label_files import (
     UndefinedLabelsError,

@@ -15,9 +15,9 @@ import torch
 
 from streetseg.config.params import Params, Train
 from streetseg.core.sampling import evenly_spaced
-from streetseg.data.annotated import attach_pictures
 from streetseg.data.collection import load_sources
 from streetseg.data.dataset import PreparedDataset
+from streetseg.data.frame_annotations import attach_pictures
 from streetseg.data.prepare import write_dataset
 from streetseg.data.splits import USED_SPLITS
 from streetseg.data_quality.checks import category_shares, require_same_categories

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from streetseg.core.errors import StreetsegError
 from streetseg.core.sampling import evenly_spaced
-from streetseg.data.annotated import attach_pictures
 from streetseg.data.annotations.files import read_bytes
 from streetseg.data.annotations.formats import FORMATS, FormatName
 from streetseg.data.drafting.contents import Contents, read_contents
@@ -21,6 +20,7 @@ from streetseg.data.drafting.exports import (
 )
 from streetseg.data.drafting.pairing import Match, match_labels, pairs_of, rank
 from streetseg.data.drafting.tree import Group, group_files, image_files, list_files
+from streetseg.data.frame_annotations import attach_pictures
 from streetseg.data.sources import Frame, Pair, Source
 
 SOURCE, LABELS = "source.yaml", "labels.yaml"

@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 
 from streetseg.core.errors import StreetsegError
 from streetseg.core.progress import track
-from streetseg.data.annotated import read_picture
 from streetseg.data.annotations.files import json_kind, read_bytes
 from streetseg.data.annotations.formats import FORMATS, UNREADABLE, FormatName, regions_export
 from streetseg.data.annotations.match import UPLOADED
 from streetseg.data.drafting.tree import SPLIT_OF, Group, by_folder, split_word
+from streetseg.data.frame_annotations import read_picture
 from streetseg.data.label_names import GROUP, name_key
 from streetseg.data.sources import Frame, Pair
 from streetseg.data.splits import SPLITS, TEST

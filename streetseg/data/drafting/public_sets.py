@@ -9,7 +9,7 @@ import numpy as np
 
 from streetseg.core.errors import StreetsegError
 from streetseg.core.sampling import evenly_spaced
-from streetseg.data.annotated import attach_pictures
+from streetseg.data.frame_annotations import attach_pictures
 from streetseg.data.label_files import read_label
 from streetseg.data.listings import find_listing, read_listing
 from streetseg.data.numbering import better_numberings

@@ -1,4 +1,4 @@
-"""Frames whose label files are those of annotation tools: which picture of a file is whose."""
+"""The annotations of frames: which picture of a label file is whose, and what is missing."""
 
 from __future__ import annotations
 
