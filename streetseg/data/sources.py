@@ -26,7 +26,7 @@ from streetseg.data.drives import NO_CITY
 from streetseg.data.labels import LabelSpace
 from streetseg.data.numbering import Ids, numbering
 from streetseg.data.splits import OTHER_SPLITS, SPLITS, TEST, USED_SPLITS, SplitName, SplitRules
-from streetseg.data.targets import AUTO, label_ids_in, target_space
+from streetseg.data.targets import AUTO, label_ids_in, target_space, without_cityscapes
 from streetseg.images.paths import is_hidden, natural_order
 
 LAYOUTS = Path(__file__).parent / "layouts"
@@ -205,7 +205,8 @@ class Source(SplitRules):
         )
         if self.folds:
             rules["fold"] = self._fold
-        spaces = [self.labels, *([self.file_labels] if self.file_labels != self.labels else [])]
+        mapped = self.labels != without_cityscapes(self.file_labels)
+        spaces = [self.labels, self.file_labels] if mapped else [self.labels]
         dumped = [
             TypeAdapter(LabelSpace).dump_python(space, mode="json", exclude_defaults=True)
             for space in spaces

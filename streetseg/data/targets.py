@@ -31,7 +31,7 @@ def target_space(labels: LabelSpace, target: str) -> LabelSpace:
         StreetsegError: the target is unknown, or ``labels`` do not name what they cover.
     """
     if target in (AUTO, OWN) and labels.categories:
-        return labels
+        return without_cityscapes(labels)
     if target == OWN:
         return with_own_categories(labels)
     space = LabelSpace.load(DEFAULT_TARGET if target == AUTO else target)
@@ -56,6 +56,12 @@ def with_own_categories(labels: LabelSpace) -> LabelSpace:
         for label in labels.labels
     )
     return replace(labels, categories=categories, labels=members)
+
+
+def without_cityscapes(labels: LabelSpace) -> LabelSpace:
+    """The same labels, without what only other targets need."""
+    plain = (replace(each, cityscapes=(), ignore_if_split=False) for each in labels.labels)
+    return replace(labels, labels=tuple(plain))
 
 
 @lru_cache(maxsize=32)

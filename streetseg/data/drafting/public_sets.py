@@ -62,5 +62,5 @@ def _defines(source: Source, frames: Sequence[Frame], root: Path) -> bool:
     if numbered and better_numberings(values, space):
         return False
     merged = source.labels.category_of[np.flatnonzero(occurring & space.known)]
-    own = source.labels == space
+    own = source.labels.name == space.name
     return len(np.unique(merged)) > 1 if own else int(occurring.sum()) > 1

@@ -3,7 +3,7 @@
 The expected categories are a second reading of each set's own table, written down by hand beside
 the label spaces: IDD's ``anue_labels.py``, the configurations of Mapillary Vistas and the label
 policy of WildDash 2, ``class_list.json`` of A2D2, the tables of SYNTHIA's, CamVid's, RailSem19's
-and ApolloScape's readers.
+and ApolloScape's readers, the tags in CARLA's ``ref_sensors.md``.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ CATEGORIES = {
     "railsem19": "F 0 1 3 12 15 17 18; C 2 4; O 5-7; N 8 9; S 10; H 11; Ve 13 14 16; - 255",
     "apolloscape": "V 0 1 85 86 255; S 17; Ve 33-35 38-40 161-163 166-168; H 36 37 164 165; "
     "F 49 50; O 65 66 81-83; C 67 84 97-100; N 113",
+    "carla": "V 0 20-23 25; F 1 2 24 27; C 3-5 26 28; O 6-8; N 9 10 29; S 11; H 12 13; Ve 14-19",
+    "carla-0.9.13": "V 0 3 14 19-21; F 6-8 16; C 1 2 11 15 17; O 5 12 18; N 9 22; S 13; H 4; Ve 10",
+    "carla-13": "- 0; V 3; F 6-8; C 1 2 11; O 5 12; N 9; H 4; Ve 10",
 }
 """By label space, the label ids of each category of Cityscapes."""
 
@@ -142,6 +145,19 @@ def test_a_target_that_the_labels_do_not_name_is_refused(tmp_path: Path) -> None
         StreetsegError, match=r"^data\.target = 'cityscapes': 'cityscapes' has no label"
     ):
         target_space(LabelSpace.load("kitti-road"), "cityscapes")
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"), [("carla", "305dc7aa8ee242d9"), ("carla-13", "23a2ffc605cacad7")]
+)
+def test_what_labels_cover_is_no_part_of_data_in_their_own_categories(
+    name: str, digest: str
+) -> None:
+    """Data and models made before the labels of CARLA named those of Cityscapes stay usable."""
+    source = load_source(name)
+    assert source.fingerprint.startswith(digest)
+    assert not any(label.cityscapes for label in source.labels.labels)
+    assert load_source(name, "cityscapes").labels == LabelSpace.load("cityscapes")
 
 
 def test_own_classes_are_those_that_the_set_evaluates() -> None:
