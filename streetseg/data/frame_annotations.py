@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import xxhash
 
@@ -33,9 +33,11 @@ def attach_pictures(frames: Sequence[Frame], root: Path) -> tuple[list[Frame], l
     """
     of_file: dict[tuple[Path, FormatName], list[int]] = defaultdict(list)
     for number, frame in enumerate(frames):
-        if frame.format and FORMATS[frame.format].many and frame.label.exists():
+        unread = frame.picture is None and frame.label.exists()
+        if frame.format and frame.lists_images and unread:
             of_file[frame.label, frame.format].append(number)
     attached, notes = list(frames), list[str]()
+    images = {frame.image.stem for frame in frames}
     for (path, name), numbers in of_file.items():
         export = FORMATS[name].read(read_bytes(path), path)
         pictures = Pictures(export.pictures, path, FORMATS[name].unlisted)
@@ -44,7 +46,12 @@ def attach_pictures(frames: Sequence[Frame], root: Path) -> tuple[list[Frame], l
             _refuse_outside(picture, path, root)
             attached[number] = replace(frames[number], picture=picture)
         notes += export.notes
-        if unmatched := pictures.unmatched:
+        unmatched = [
+            picture
+            for picture in pictures.unmatched  # without a shape, it may be in another file too
+            if picture.shapes or PurePosixPath(picture.name).stem not in images
+        ]
+        if unmatched:
             more = f" (and {len(unmatched) - 1} more)" if len(unmatched) > 1 else ""
             notes.append(f"{path} has '{unmatched[0].name}'{more}, of which there is no image here")
     return attached, notes

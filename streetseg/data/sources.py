@@ -23,6 +23,7 @@ from streetseg.core.errors import StreetsegError
 from streetseg.data.annotations.formats import FORMATS, FormatName, unreadable
 from streetseg.data.annotations.shapes import Picture
 from streetseg.data.drives import NO_CITY
+from streetseg.data.joined_files import join_label_files
 from streetseg.data.labels import LabelSpace
 from streetseg.data.numbering import Ids, numbering
 from streetseg.data.splits import OTHER_SPLITS, SPLITS, TEST, USED_SPLITS, SplitName, SplitRules
@@ -68,9 +69,14 @@ class Frame:
     """Instance ids of the label image, which need not exist; None if the source has none."""
 
     @property
+    def lists_images(self) -> bool:
+        """Whether its label file holds many pictures."""
+        return bool(self.format and FORMATS[self.format].many)
+
+    @property
     def annotation(self) -> Path:
         """What frames share that show one scene: the label file, or else the image itself."""
-        return self.image if self.format and FORMATS[self.format].many else self.label
+        return self.image if self.lists_images else self.label
 
 
 class Pair(Section):
@@ -89,6 +95,11 @@ class Pair(Section):
     """Images of instance ids, as in Cityscapes: label id * 1000 + number. They may be missing."""
     split: SplitName | None = None
     condition: str = ""
+
+    @property
+    def needs_no_image(self) -> bool:
+        """Whether labels may lack images: a set with ``{variant}`` has some frames of another."""
+        return bool(self.format and FORMATS[self.format].many) or "{variant}" in self.images
 
     @model_validator(mode="after")
     def _check_placeholders(self) -> Pair:
@@ -232,6 +243,7 @@ class Source(SplitRules):
         """
         by_image: dict[Path, Frame] = {}
         without_image: dict[Path, Frame] = {}
+        listing: dict[Path, list[Frame]] = defaultdict(list)
         for pair in self.pairs:
             images, labels = _match(root, pair.images), _match(root, pair.labels)
             label_files = set(labels.values())
@@ -240,10 +252,16 @@ class Source(SplitRules):
                 labelled = image in by_image and by_image[image].label.exists()
                 if image not in by_image or (frame.label in label_files and not labelled):
                     by_image[image] = frame
-            if pair.format and FORMATS[pair.format].many:
-                continue  # which images it names is known when it is read
-            for values in labels.keys() - {_of_label(values) for values in images}:
-                image = _path(root, pair.images, (*values, ("variant", "*")))
+                if (
+                    frame.lists_images
+                    and frame.label in label_files
+                    and by_image[image].lists_images
+                ):
+                    listing[image].append(frame)
+            if pair.needs_no_image:
+                continue
+            for values in labels.keys() - images.keys():
+                image = _path(root, pair.images, values)
                 without_image.setdefault(image, self._frame(root, pair, values, image))
         if not by_image:
             synth = ", or make one with 'streetseg synth'" if self._name in DRAWN else ""
@@ -253,6 +271,7 @@ class Source(SplitRules):
                 if root.is_dir()
                 else f"data.root = {root} does not exist: point it at the frames{synth}"
             )
+        by_image |= join_label_files(listing, root)
         imaged = {frame.label for frame in by_image.values()}
         orphans = [frame for frame in without_image.values() if frame.label not in imaged]
         frames = self._split([*by_image.values(), *orphans])
@@ -336,11 +355,6 @@ def _match(root: Path, pattern: str) -> dict[Values, Path]:
 def _path(root: Path, pattern: str, values: Values) -> Path:
     placeholders = dict(values)
     return root / PLACEHOLDER.sub(lambda match: placeholders[match[1]], pattern)
-
-
-def _of_label(values: Values) -> Values:
-    """The values that the label of an image shares with it."""
-    return tuple(value for value in values if value[0] != "variant")
 
 
 def _with_unique_names(frames: Sequence[Frame], splits: Sequence[str]) -> list[Frame]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,10 +35,16 @@ SCORED = (EVALUATED, TEST)
 USED_SPLITS = (*SPLITS, TEST)
 """The splits that a dataset may have."""
 
-OTHER_SPLITS = (TEST, "train_extra", "unlisted")
+UNLISTED = "unlisted"
+"""The split of frames that no list has."""
+
+OTHER_SPLITS = (TEST, "train_extra", UNLISTED)
 """Splits that are ignored, unless a source uses them."""
 
 MIN_FOLDS = 2
+
+FIRST_FILE = re.compile(r".+?\.\w{3,4}(?=\s)")
+"""The first column of a list of paths."""
 
 
 class Divisible(Protocol):
@@ -136,15 +143,19 @@ class SplitRules(Section):
             for start in range(len(parts)):
                 keys["/".join(parts[start:])].add(frame.annotation)
             keys[frame.name].add(frame.annotation)
-        splits = dict.fromkeys((frame.annotation for frame in frames), "unlisted")
+        splits = dict.fromkeys((frame.annotation for frame in frames), UNLISTED)
         for split, name in self.split_files.items():
             for line in _lines(folder / name):
-                found = keys.get(line) or keys.get(str(Path(line).with_suffix("")), set())
+                of_name = (
+                    keys.get(name) or keys.get(str(Path(name).with_suffix("")))
+                    for name in _names(line)
+                )
+                found = next(filter(None, of_name), set[Path]())
                 if len(found) != 1:
                     problem = "is the end of several paths" if found else "is no frame of data.root"
                     raise StreetsegError(f"{folder / name}: '{line}' {problem}")
                 (annotation,) = found
-                if splits[annotation] not in ("unlisted", split):
+                if splits[annotation] not in (UNLISTED, split):
                     other = self.split_files[splits[annotation]]  # type: ignore[index]
                     raise StreetsegError(f"'{line}' is in {folder / other} and in {folder / name}")
                 splits[annotation] = split
@@ -221,12 +232,21 @@ def _deal(frames: Sequence[AnyFrame], folds: int, fold: int, origin: str) -> dic
 
 
 def _lines(path: Path) -> list[str]:
-    """The names in a list: its lines, up to a blank, without slashes in front."""
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise StreetsegError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
-    return [line.split()[0].removeprefix("./").lstrip("/") for line in lines if line.strip()]
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _names(line: str) -> list[str]:
+    """What a line may name: all of it, up to the end of a file's name, or up to a blank.
+
+    Lists may have the label image after a blank, and ApolloScape has blanks in names of folders.
+    """
+    file = FIRST_FILE.match(line)
+    names = [line, *([file[0]] if file else []), line.split()[0]]
+    return [name.removeprefix("./").lstrip("/") for name in names]
 
 
 def _with_split(frame: AnyFrame, split: str) -> AnyFrame:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from streetseg.data.annotations.rasterize import Rasterizer
     from streetseg.data.annotations.shapes import Export
 
-FormatName = Literal["cityscapes", "coco", "cvat", "label-studio", "labelme", "supervisely"]
+FormatName = Literal[
+    "cityscapes", "coco", "cvat", "label-studio", "labelme", "nuimages", "supervisely"
+]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Format:
     """Whether the order of shapes is that in which they were drawn."""
     unlisted: str = ""
     """Why an image may be missing in a file, as the end of a sentence."""
+    partial: bool = False
+    """Whether images that no file lists are of other splits, and left out."""
 
     def read(self, data: bytes, path: Path) -> Export:
         """The content of a label file; StreetsegError if it cannot be read.
@@ -51,6 +55,7 @@ FORMATS: dict[FormatName, Format] = {
         unlisted=", which leaves out tasks that nobody annotated",
     ),
     "labelme": Format("labelme", "labelme", many=False),
+    "nuimages": Format("nuimages", "pycocotools", many=True, partial=True),
     "supervisely": Format("supervisely", "opencv", many=False),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from streetseg.core.errors import StreetsegError
@@ -46,16 +46,13 @@ class Pictures:
         Raises:
             StreetsegError: two images of one picture cannot be told apart.
         """
-        named = self._by_name.get(image.name) or self._by_stem.get(image.stem, [])
-        for picture in named:
+        for picture in self._named(image):
             if picture.error:
                 self._unmatched.pop(id(picture), None)
-        found = [picture for picture in named if not picture.error] or named[:1]
-        if not found:
+        best = self.closest(image)
+        if not best:
             reason = f"is not among the pictures of {self._path}{self._unlisted}"
             return Picture(image.name, error=reason)
-        likeness = [_likeness(image, picture.name) for picture in found]
-        best = [each for each, like in zip(found, likeness, strict=True) if like == max(likeness)]
         if len(best) > 1:
             reason = (
                 f"has the name of {len(best)} pictures in {self._path}, and nothing tells which "
@@ -70,6 +67,49 @@ class Pictures:
             )
         self._unmatched.pop(id(best[0]), None)
         return best[0]
+
+    def closest(self, image: Path) -> list[Picture]:
+        """The pictures that an image may be, with the most folders in common with its path."""
+        named = self._named(image)
+        usable = [picture for picture in named if not picture.error] or named[:1]
+        likeness = [_likeness(image, picture.name) for picture in usable]
+        return [each for each, like in zip(usable, likeness, strict=True) if like == max(likeness)]
+
+    def _named(self, image: Path) -> list[Picture]:
+        return self._by_name.get(image.name) or self._by_stem.get(image.stem, [])
+
+
+def choose_files(
+    candidates: Mapping[Path, Sequence[Path]], files: Mapping[Path, Pictures]
+) -> dict[Path, Path]:
+    """The label file of each image, of those that may list it; images that none lists are left out.
+
+    A file without a shape of an image does not count beside one that has some.
+
+    Raises:
+        StreetsegError: two files have shapes of one image.
+    """
+    alike: dict[str, list[Path]] = defaultdict(list)
+    for image in candidates:
+        alike[image.stem].append(image)
+    chosen: dict[Path, Path] = {}
+    for image, paths in candidates.items():
+        listed = [
+            (path, picture)
+            for path in paths
+            for picture in files[path].closest(image)
+            if _likeness(image, picture.name)
+            == max(_likeness(other, picture.name) for other in alike[image.stem])
+        ]
+        annotated = list(dict.fromkeys(path for path, picture in listed if picture.shapes))
+        if len(annotated) > 1:
+            raise StreetsegError(
+                f"{image} has shapes in {annotated[0]} and in {annotated[1]}: leave them in one"
+            )
+        usable = [path for path, picture in listed if not picture.error]
+        for path in annotated or usable or [path for path, _ in listed][:1]:
+            chosen.setdefault(image, path)
+    return chosen
 
 
 def _parts(name: str) -> tuple[str, ...]:

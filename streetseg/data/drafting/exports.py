@@ -91,25 +91,19 @@ def pairs_of_files(found: Found, images: Sequence[Group], root: Path) -> list[Pa
     """A pair for each folder of images that a file of many pictures names.
 
     Raises:
-        StreetsegError: a file cannot be read, or two label the images of one folder.
+        StreetsegError: a file cannot be read.
     """
-    pairs: list[Pair] = []
-    file_of: dict[str, tuple[str, str | None]] = {}
     words = {path: _split_in(path) for path in found.paths}
     splits = _stated({word for word in words.values() if word})
+    pairs = []
     for path, word in words.items():
         export = FORMATS[found.format].read(read_bytes(root / path), root / path)
         names = [picture.name for picture in export.pictures]
-        for pattern in _images_named(names, images, word) or [_elsewhere(names)]:
-            other, other_word = file_of.setdefault(pattern, (path, word))
-            if other == path:
-                split = splits.get(word or "")
-                pairs.append(Pair(images=pattern, labels=path, format=found.format, split=split))
-            elif other_word != word or word is None:
-                raise StreetsegError(
-                    f"{root / other} and {root / path} both label images of {pattern}: put the "
-                    "images of each file into a folder of its own"
-                )
+        split = splits.get(word or "")
+        pairs += [
+            Pair(images=pattern, labels=path, format=found.format, split=split)
+            for pattern in _images_named(names, images, word) or [_elsewhere(names)]
+        ]
     return pairs
 
 

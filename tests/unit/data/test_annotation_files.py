@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from streetseg.core.errors import StreetsegError
 from streetseg.data.annotations.formats import FormatName
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.origin import open_prepared
+from streetseg.data.sources import load_source
 from tests.support import source_layouts as layouts
 from tests.support.cityscapes_layout import small_recipe
 from tests.unit.data.test_annotations import coco, refusal
@@ -133,6 +135,89 @@ def test_images_and_pictures_without_each_other_are_told(
     assert "all.json has 'south/frame_6.jpg' (and 1 more), of which there is no image here" in said
     dataset = layouts.prepared(source, root, prepare__on_error="skip")
     assert (len(dataset.index), len(dataset.skipped)) == (6, 2)
+
+
+def in_two_files(root: Path) -> list[dict[str, Any]]:
+    """The file of the towns as two, each with the annotations of every second image."""
+    content = json.loads((root / "all.json").read_text())
+    halves = []
+    for half in (0, 1):
+        mine = {each["id"] for each in content["images"][half::2]}
+        shapes = [each for each in content["annotations"] if each["image_id"] in mine]
+        images = [each for each in content["images"] if each["id"] in mine]
+        halves.append(content | {"images": images, "annotations": shapes})
+    return halves
+
+
+TWO_FILES = {
+    "pairs": [
+        {"images": "photos/{city}/{name}.jpg", "labels": f"{name}.json", "format": "coco"}
+        for name in ("even", "odd")
+    ],
+    "val_cities": ["south"],
+}
+
+
+def write_two(root: Path, halves: list[dict[str, Any]]) -> Path:
+    for name, half in zip(("even", "odd"), halves, strict=True):
+        (root / f"{name}.json").write_text(json.dumps(half))
+    return root
+
+
+@pytest.mark.parametrize("listed", ["own", "all"])
+def test_several_files_of_one_folder_are_joined(
+    listed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file may list images that another annotates, as a task of which others did a part."""
+    root = towns(tmp_path / "data")
+    expected = layouts.prepared(layouts.own(tmp_path / "one", COCO_TOWNS, LABELS), root)
+    halves = in_two_files(root)
+    if listed == "all":
+        halves = [half | {"images": halves[0]["images"] + halves[1]["images"]} for half in halves]
+    capsys.readouterr()
+    source = layouts.own(tmp_path / "two", TWO_FILES, LABELS)
+    dataset = layouts.prepared(source, write_two(root, halves))
+    assert dataset.index["label_hash"].tolist() == expected.index["label_hash"].tolist()
+    assert "of which there is no image" not in capsys.readouterr().err
+
+
+def test_an_image_with_shapes_in_two_files_is_refused(tmp_path: Path) -> None:
+    root = towns(tmp_path / "data")
+    even, odd = in_two_files(root)
+    odd["images"] = [*odd["images"], even["images"][0]]
+    odd["annotations"] = [*odd["annotations"], even["annotations"][0]]
+    source = layouts.own(tmp_path / "two", TWO_FILES, LABELS)
+    with pytest.raises(
+        StreetsegError,
+        match=r"^photos/north/frame_0.jpg has shapes in .*even.json and in .*odd.json: leave them",
+    ):
+        layouts.prepared(source, write_two(root, [even, odd]))
+
+
+def test_an_image_that_no_file_lists_is_told_with_all_files(tmp_path: Path) -> None:
+    root = towns(tmp_path / "data")
+    even, odd = in_two_files(root)
+    write_two(root, [even, {**odd, "images": odd["images"][1:], "annotations": []}])
+    source = layouts.own(tmp_path / "two", TWO_FILES, LABELS)
+    with pytest.raises(
+        StreetsegError, match=r"frame_1.jpg is not among the pictures of .*even.json or .*odd.json"
+    ):
+        layouts.prepared(source, root)
+    dataset = layouts.prepared(source, root, prepare__on_error="skip")
+    assert dataset.skipped["frame"].tolist() == ["north_frame_1"]
+
+
+def test_folders_that_share_names_keep_their_own_files(tmp_path: Path) -> None:
+    """Each file lists all names, and has the shapes of its own folder."""
+    root = towns(tmp_path / "data", images="{city}/frame.jpg")
+    content = json.loads((root / "all.json").read_text())
+    for name, number in (("even", 0), ("odd", 4)):
+        image, shape = content["images"][number], content["annotations"][number]
+        half = content | {"images": [image], "annotations": [shape]}
+        (root / f"{name}.json").write_text(json.dumps(half))
+    source = load_source(str(layouts.own(tmp_path / "two", TWO_FILES, LABELS)))
+    labels = {frame.city: frame.label.name for frame in source.find(root)}
+    assert labels == {"north": "even.json", "south": "odd.json"}
 
 
 def test_a_mask_outside_of_the_folder_is_refused(tmp_path: Path) -> None:

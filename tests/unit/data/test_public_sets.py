@@ -3,7 +3,8 @@
 The expected categories are a second reading of each set's own table, written down by hand beside
 the label spaces: IDD's ``anue_labels.py``, the configurations of Mapillary Vistas and the label
 policy of WildDash 2, ``class_list.json`` of A2D2, the tables of SYNTHIA's, CamVid's, RailSem19's
-and ApolloScape's readers, the tags in CARLA's ``ref_sensors.md``.
+and ApolloScape's readers, the tags in CARLA's ``ref_sensors.md``,
+and the instructions of nuScenes and nuImages.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ CATEGORIES = {
     "F 49 50; O 65 66 81-83; C 67 84 97-100; N 113",
     "carla": "V 0 20-23 25; F 1 2 24 27; C 3-5 26 28; O 6-8; N 9 10 29; S 11; H 12 13; Ve 14-19",
     "carla-0.9.13": "V 0 3 14 19-21; F 6-8 16; C 1 2 11 15 17; O 5 12 18; N 9 22; S 13; H 4; Ve 10",
+    "nuimages": "V 1 11 31; H 2-6; C 9; O 12; Ve 15-20 22 23; F 24; - 0 7 8 10 13 14 21",
     "carla-13": "- 0; V 3; F 6-8; C 1 2 11; O 5 12; N 9; H 4; Ve 10",
 }
 """By label space, the label ids of each category of Cityscapes."""
@@ -214,4 +216,5 @@ def test_every_packaged_source_is_tried_here_or_beside() -> None:
         "carla-13",
     }
     older |= {"bdd100k-drivable", "bdd100k-drivable-2018", "kitti-road"}
+    older |= {"nuimages", "nuimages-mini"}
     assert {path.stem for path in LAYOUTS.glob("*.yaml")} <= older | PUBLISHED.keys()

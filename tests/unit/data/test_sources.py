@@ -392,7 +392,7 @@ def test_labels_of_ones_own_are_read_as_their_file_says(tmp_path: Path, encoding
 
 def test_a_shipped_label_space_serves_a_source_of_ones_own(tmp_path: Path) -> None:
     source = layouts.own(tmp_path, {"label_space": "carla"})
-    assert load_source(str(source)).labels == LabelSpace.load("carla")
+    assert load_source(str(source)).file_labels == LabelSpace.load("carla")
 
 
 @pytest.mark.parametrize(
@@ -546,6 +546,16 @@ def test_several_images_of_one_label_are_frames_of_their_own(tmp_path: Path) -> 
     assert dataset.index["image"].nunique() == 9
     assert len(dataset.skipped) == 3
     assert dataset.skip_summary.startswith("3 of 12 frames skipped: 3x cannot read the label: No")
+
+
+def test_labels_of_frames_without_variants_are_left_out(tmp_path: Path) -> None:
+    """Rainy Cityscapes has images of some frames alone, beside the annotations of all."""
+    root = layouts.foggy(tmp_path / "source")
+    for image in root.glob("leftImg8bit_foggy/train/aachen/aachen_000000_000010_*"):
+        image.unlink()
+    dataset = prepared("cityscapes-foggy", root)
+    assert dataset.index["label"].nunique() == 3
+    assert len(dataset.index) == 9
 
 
 def test_images_of_one_label_are_in_one_split(tmp_path: Path) -> None:

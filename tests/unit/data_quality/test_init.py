@@ -26,6 +26,7 @@ from streetseg.images.encode import encode_palette_png
 from tests.support import source_layouts as layouts
 from tests.support.cityscapes_layout import small_recipe, write_frames
 from tests.support.public_sets import PUBLISHED, public_set
+from tests.unit.data.test_annotation_files import in_two_files, towns, write_two
 
 EXPORTS = Path(__file__).parents[2] / "data" / "label_tools"
 ROAD, CAR, NOTHING = (128, 64, 128), (0, 0, 142), (0, 0, 0)
@@ -327,6 +328,30 @@ def test_boxes_beside_masks_do_not_matter(tmp_path: Path) -> None:
         (tmp_path / f"masks/{number}.txt").write_text("0 0.5 0.5 0.1 0.1")
         (tmp_path / f"JPEGImages/{number}.xml").write_text("<annotation></annotation>")
     assert [pair.labels for pair in draft(tmp_path, 9).pairs] == ["masks/{name}.png"]
+
+
+def test_exports_of_several_tasks_are_drafted_together(tmp_path: Path) -> None:
+    """Two files that annotate images of one folder, as a labelling tool writes for each task."""
+    root = towns(tmp_path / "data")
+    write_two(root, in_two_files(root))
+    (root / "all.json").unlink()
+    drafted(root, tmp_path / "draft")
+    dataset = prepared(root, tmp_path / "draft")
+    assert sorted(dataset.index["image"]) == [
+        f"photos/{'north' if number < 4 else 'south'}/frame_{number}.jpg" for number in range(8)
+    ]
+    assert dataset.shapes["read:polygon"] == 8
+
+
+def test_splits_may_be_files_of_one_folder(tmp_path: Path) -> None:
+    root = towns(tmp_path / "data", images="{name}.jpg")
+    for name, half in zip(("train", "val"), in_two_files(root), strict=True):
+        (root / f"{name}.json").write_text(json.dumps(half))
+    (root / "all.json").unlink()
+    drafted(root, tmp_path / "draft")
+    dataset = prepared(root, tmp_path / "draft")
+    val = dataset.index.query("split == 'val'")["image"]
+    assert val.tolist() == [f"photos/frame_{number}.jpg" for number in (1, 3, 5, 7)]
 
 
 def test_names_may_differ_at_both_ends(tmp_path: Path) -> None:
