@@ -116,6 +116,28 @@ def test_lists_of_names_or_paths_say_the_splits(root: Path, line: str) -> None:
     assert unused == {"unlisted": 26}
 
 
+@pytest.mark.parametrize("columns", [1, 2])
+def test_a_list_may_have_blanks_in_names_of_folders(columns: int, tmp_path: Path) -> None:
+    """As those of ApolloScape, of which each line has an image and its label, by a tab."""
+    lists: dict[str, list[str]] = {"train": [], "val": []}
+    for number, split in enumerate(("train", "train", "val")):
+        image = f"road01_ins/ColorImage/Record001/Camera 5/17090{number}_Camera_5.jpg"
+        label = image.replace("ColorImage", "Label").replace(".jpg", "_bin.png")
+        layouts.write_photo(tmp_path / image)
+        layouts.write(tmp_path / label, layouts.filled([49]))
+        lists[split].append("\t".join([image, label][:columns]))
+    pairs = layouts.pair(
+        "{city}/ColorImage/{number}/Camera 5/{name}.jpg",
+        "{city}/Label/{number}/Camera 5/{name}_bin.png",
+    )
+    for split, lines in lists.items():
+        (tmp_path / f"{split}.txt").write_text("\n".join(lines))
+    files = {split: f"{split}.txt" for split in lists}
+    settings = {**pairs, "label_space": "apolloscape", "split_files": files}
+    source = load_source(str(layouts.own(tmp_path, settings)))
+    assert [frame.split for frame in source.find(tmp_path)] == ["train", "train", "val"]
+
+
 @pytest.mark.parametrize(
     ("listed", "problem"),
     [
