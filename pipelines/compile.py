@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kfp.compiler import Compiler
+from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
 from pipelines.pods import ClusterPods, PipelineFactory
 from streetseg.config.cluster import Cluster, is_cluster_setting
 from streetseg.config.params import PARAMS, load_params_here
-from streetseg.core.errors import StreetsegError, exit_on_error
+from streetseg.core.errors import StreetsegError, did_you_mean, exit_on_error
+
+ALL_STEPS = "all"
 
 
 def read_cluster(params: Path, overrides: Mapping[str, Any]) -> Cluster:
@@ -28,16 +32,50 @@ def read_cluster(params: Path, overrides: Mapping[str, Any]) -> Cluster:
     return load_params_here(params, overrides).cluster
 
 
-def compile_pipeline(pipeline: PipelineFactory, cluster: Cluster, out: Path) -> None:
+def read_package(path: Path) -> dict[str, Any]:
+    """A compiled pipeline, as a run takes it."""
+    pipeline, *platform = yaml.safe_load_all(path.read_text())
+    return {"pipeline_spec": pipeline, "platform_spec": platform[0]} if platform else pipeline
+
+
+def compile_pipeline(
+    pipeline: PipelineFactory, cluster: Cluster, out: Path, no_cache: str = ""
+) -> None:
     """Write the YAML of a pipeline.
 
     Args:
         pipeline: makes it, such as :func:`pipelines.training.training_pipeline`.
         cluster: what its pods get.
         out: the file.
+        no_cache: the steps whose outputs Kubeflow must not take from earlier runs, separated by
+            commas; ``all``, or empty for none.
+
+    Raises:
+        StreetsegError: the pipeline has no such step.
     """
+    compiled = _with_pods(pipeline, cluster)
+    if no_cache:
+        _turn_off_cache(compiled.pipeline_spec, no_cache)
     out.parent.mkdir(parents=True, exist_ok=True)
-    Compiler().compile(_with_pods(pipeline, cluster), str(out))
+    Compiler().compile(compiled, str(out))
+
+
+def _turn_off_cache(spec: PipelineSpec, no_cache: str) -> None:
+    dags = [spec.root.dag, *(component.dag for component in spec.components.values())]
+    tasks = [
+        (name, task)
+        for dag in dags
+        for name, task in dag.tasks.items()
+        if spec.components[task.component_ref.name].executor_label
+    ]
+    steps = {name for name, _ in tasks}
+    chosen = steps if no_cache == ALL_STEPS else {name.strip() for name in no_cache.split(",")}
+    for name in sorted(chosen - steps):
+        hint = did_you_mean(name, steps, f"choose of {', '.join(sorted(steps))}")
+        raise StreetsegError(f"--no-cache {no_cache}: the pipeline has no step '{name}': {hint}")
+    for name, task in tasks:
+        if name in chosen:
+            task.caching_options.enable_cache = False
 
 
 def offer(module: str, **pipelines: PipelineFactory) -> None:

@@ -13,8 +13,10 @@ from pipelines.cli.options import (
     EXPERIMENT,
     ClusterParams,
     ClusterSettings,
+    CommandWithNoCache,
     Connection,
     Experiment,
+    NoCache,
     Settings,
     Wait,
 )
@@ -54,16 +56,18 @@ def commands(factory: PipelineFactory) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
 
-    @app.command("compile")
+    @app.command("compile", cls=CommandWithNoCache)
     def compile_yaml(
         out: Annotated[Path, typer.Option(help="The YAML to write.")] = Path(
             f"outputs/{name}.yaml"
         ),
         params: ClusterParams = PARAMS,
         set_: ClusterSettings = None,
+        no_cache: NoCache = "",
     ) -> None:
         """Write the YAML that a Kubeflow user uploads. STREETSEG_IMAGE names the image."""
-        compile_pipeline(factory, read_cluster(params, parse_overrides(set_ or [])), out)
+        cluster = read_cluster(params, parse_overrides(set_ or []))
+        compile_pipeline(factory, cluster, out, no_cache)
         print(f"{out}: components run on the image {IMAGE}")
 
     @app.command(epilog=inputs_help)
@@ -84,12 +88,13 @@ def commands(factory: PipelineFactory) -> typer.Typer:
         for output, value in outcome.outputs.items():
             print(f"{output}: {getattr(value, 'path', value)}")
 
-    @app.command(epilog=inputs_help)
+    @app.command(epilog=inputs_help, cls=CommandWithNoCache)
     @option_groups
     def submit(
         inputs: Inputs = None,
         settings: Settings = None,
         experiment: Experiment = EXPERIMENT,
+        no_cache: NoCache = "",
         wait_: Wait = False,
         *,
         connection: Connection,
@@ -98,7 +103,7 @@ def commands(factory: PipelineFactory) -> typer.Typer:
         overrides, cluster = split_settings(settings)
         parameters = read_inputs(pipeline, inputs, overrides)
         client = connection.client()
-        version = upload(client, factory, cluster)
+        version = upload(client, factory, cluster, no_cache=no_cache)
         title = name.removeprefix("street-segmentation-")
         start(client, version, experiment, title, parameters, wait_)
 

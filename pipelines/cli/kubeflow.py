@@ -13,14 +13,16 @@ import typer
 from components import IMAGE
 from pipelines.cli.options import (
     EXPERIMENT,
+    CommandWithNoCache,
     Connection,
     Experiment,
+    NoCache,
     Package,
     RunId,
     TrainingInputs,
     Wait,
 )
-from pipelines.compile import compile_pipeline, read_cluster
+from pipelines.compile import compile_pipeline, read_cluster, read_package
 from pipelines.kubeflow.follow import describe_step, follow
 from pipelines.pods import PipelineFactory, no_pods
 from streetseg.cli.option_groups import option_groups
@@ -45,7 +47,7 @@ class Pipelines:
     scheduled: PipelineFactory
 
 
-@app.command()
+@app.command(cls=CommandWithNoCache)
 @option_groups
 def submit(
     context: typer.Context,
@@ -53,6 +55,7 @@ def submit(
     inputs: TrainingInputs,
     experiment: Experiment = EXPERIMENT,
     package: Package = None,
+    no_cache: NoCache = "",
     wait_: Wait = False,
     connection: Connection,
 ) -> None:
@@ -67,7 +70,7 @@ def submit(
     parameters = replace(inputs, data_version=data_version).parameters(overrides)
     client = connection.client()
     name = f"{inputs.recipe or 'default'} on {data_version[:8]}"
-    version = upload(client, context.obj.training, cluster, package)
+    version = upload(client, context.obj.training, cluster, package, no_cache)
     start(client, version, experiment, name, parameters, wait_)
 
 
@@ -150,29 +153,36 @@ def upload(
     pipeline: PipelineFactory,
     overrides: dict[str, Any],
     package: Path | None = None,
-) -> V2beta1PipelineVersion:
+    no_cache: str = "",
+) -> V2beta1PipelineVersion | dict[str, Any]:
     """Upload a pipeline unless its very content is there already, and return its version.
+
+    With ``no_cache`` it is not uploaded, as the newest version is the one that the UI offers, but
+    returned itself, for a run to take along.
 
     Args:
         client: where.
         pipeline: makes the pipeline.
         overrides: of ``cluster`` in ``params.yaml``.
         package: the YAML of the pipeline; None to compile it now.
+        no_cache: see :func:`pipelines.compile.compile_pipeline`.
 
     Raises:
         StreetsegError: the endpoint refuses, or there are overrides for a compiled pipeline.
     """
     name = pipeline(no_pods).name
-    if package and overrides:
-        raise StreetsegError(
-            f"--set {next(iter(overrides))}: {package} is compiled already; give it to 'compile'"
-        )
+    if package and (overrides or no_cache):
+        option = f"--set {next(iter(overrides))}" if overrides else f"--no-cache {no_cache}"
+        raise StreetsegError(f"{option}: {package} is compiled already; give it to 'compile'")
     with tempfile.TemporaryDirectory() as scratch:
         if package is None:
             package = Path(scratch) / f"{name}.yaml"
             cluster = read_cluster(PARAMS, overrides)
             _warn_of_local_image(IMAGE)
-            compile_pipeline(pipeline, cluster, package)
+            compile_pipeline(pipeline, cluster, package, no_cache)
+        if no_cache:
+            print(f"pipeline {name} goes with its run, without cache for {no_cache}")
+            return read_package(package)
         version, is_new = client.upload(package, name)
     print(f"pipeline version {version.display_name} {'uploaded' if is_new else 'is there already'}")
     return version
@@ -180,18 +190,18 @@ def upload(
 
 def start(
     client: KubeflowClient,
-    version: V2beta1PipelineVersion,
+    pipeline: V2beta1PipelineVersion | dict[str, Any],
     experiment: str,
     name: str,
     parameters: dict[str, Any],
     wait_for_end: bool,
 ) -> None:
-    """Start a run of a pipeline version, and follow it to its end if ``wait_for_end``.
+    """Start a run of what :func:`upload` returned, and follow it to its end if ``wait_for_end``.
 
     Raises:
         StreetsegError: the endpoint refuses, or the run that is followed did not succeed.
     """
-    run = client.start(version, experiment, name, parameters)
+    run = client.start(pipeline, experiment, name, parameters)
     print(f"run {run.run_id}: {client.run_url(run.run_id)}", flush=True)
     if wait_for_end:
         follow(client, run.run_id)

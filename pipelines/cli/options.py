@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+from pipelines.compile import ALL_STEPS
 
 if TYPE_CHECKING:
     from pipelines.kubeflow.client import KubeflowClient
 
 EXPERIMENT = "street-segmentation"
+NAMES = re.compile(r"\w[^=]*")
+"""Names of steps; neither another option nor ``INPUT=VALUE``."""
 
 Experiment = Annotated[str, typer.Option(help="Experiment of the runs; created if need be.")]
 Package = Annotated[
@@ -20,6 +26,14 @@ Package = Annotated[
         exists=True,
         dir_okay=False,
         help="A YAML that was compiled before; the pipeline of this project if not given.",
+    ),
+]
+NoCache = Annotated[
+    str,
+    typer.Option(
+        metavar="[STEPS]",
+        help="Do all steps again, or these alone (fetch,train), whatever Kubeflow has in its "
+        "cache.",
     ),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the run, and exit by its outcome.")]
@@ -44,6 +58,21 @@ ClusterSettings = Annotated[
         "--set", metavar="KEY=VALUE", help="Override one setting, such as cluster.gpu.count=1."
     ),
 ]
+
+
+class CommandWithNoCache(TyperCommand):
+    """A command whose option ``--no-cache`` may come without a value, which is then ``all``.
+
+    typer has no options with a value that may be left out.
+    """
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Give the option its value: what follows it may be another option or an input."""
+        for position, argument in enumerate(args):
+            following = args[position + 1 : position + 2]
+            if argument == "--no-cache" and not (following and NAMES.fullmatch(following[0])):
+                args = [*args[:position], f"{argument}={ALL_STEPS}", *args[position + 1 :]]
+        return super().parse_args(ctx, args)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,13 @@ import typer
 from components import IMAGE
 from components.trainjob.manifest import TrainJobSpec
 from pipelines.cli import kubeflow, schedule
-from pipelines.cli.options import ClusterParams, ClusterSettings, DataVersion
+from pipelines.cli.options import (
+    ClusterParams,
+    ClusterSettings,
+    CommandWithNoCache,
+    DataVersion,
+    NoCache,
+)
 from pipelines.compile import compile_pipeline, read_cluster
 from pipelines.pods import PipelineFactory, no_pods
 from streetseg.config.params import PARAMS, parse_overrides
@@ -35,7 +41,7 @@ app = typer.Typer(
 )
 
 
-@app.command("compile")
+@app.command("compile", cls=CommandWithNoCache)
 def compile_training(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="The YAML to write.")] = Path(
@@ -56,6 +62,7 @@ def compile_training(
     ] = "torch-distributed",
     params: ClusterParams = PARAMS,
     set_: ClusterSettings = None,
+    no_cache: NoCache = "",
 ) -> None:
     """Write the YAML that a Kubeflow user uploads. STREETSEG_IMAGE names the image.
 
@@ -65,7 +72,7 @@ def compile_training(
         raise typer.BadParameter("--nodes and --gpus are of a TrainJob: name its --volume too")
     cluster = read_cluster(params, parse_overrides(set_ or []))
     job = TrainJobSpec(volume, nodes, gpus, runtime) if volume else None
-    compile_pipeline(partial(context.obj.training, job=job), cluster, out)
+    compile_pipeline(partial(context.obj.training, job=job), cluster, out, no_cache)
     print(f"{out}: components run on the image {IMAGE}")
 
 

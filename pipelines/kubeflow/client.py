@@ -81,13 +81,16 @@ class KubeflowClient:
 
     def start(
         self,
-        version: api.V2beta1PipelineVersion,
+        pipeline: api.V2beta1PipelineVersion | dict[str, Any],
         experiment: str,
         name: str,
         parameters: Mapping[str, Any],
     ) -> api.V2beta1Run:
-        """Start a run of a pipeline version in an experiment, which is created if need be."""
-        body = self._runnable(version, experiment, name, parameters)
+        """Start a run of a pipeline version, or of a compiled pipeline that the run takes along.
+
+        The experiment is created if need be.
+        """
+        body = self._runnable(pipeline, experiment, name, parameters)
         return self._runs.run_service_create_run(api.V2beta1Run(**body))
 
     def run(self, run_id: str) -> api.V2beta1Run:
@@ -207,18 +210,23 @@ class KubeflowClient:
 
     def _runnable(
         self,
-        version: api.V2beta1PipelineVersion,
+        pipeline: api.V2beta1PipelineVersion | dict[str, Any],
         experiment: str,
         name: str,
         parameters: Mapping[str, Any],
     ) -> dict[str, Any]:
         """What a run and a schedule have in common."""
+        if isinstance(pipeline, dict):
+            source: dict[str, Any] = {"pipeline_spec": pipeline}
+        else:
+            reference = api.V2beta1PipelineVersionReference(
+                pipeline_id=pipeline.pipeline_id, pipeline_version_id=pipeline.pipeline_version_id
+            )
+            source = {"pipeline_version_reference": reference}
         return {
+            **source,
             "display_name": name,
             "experiment_id": self._experiment_id(experiment),
-            "pipeline_version_reference": api.V2beta1PipelineVersionReference(
-                pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
-            ),
             "runtime_config": api.V2beta1RuntimeConfig(parameters=dict(parameters)),
         }
 

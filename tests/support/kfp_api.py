@@ -151,8 +151,9 @@ class FakeKubeflow:
             raise RefusalError(403, f"User 'me' is not authorized in namespace {namespace}")
 
     def _exists(self, body: dict) -> None:
-        version = self.versions[body["pipeline_version_reference"]["pipeline_version_id"]]
-        assert version["pipeline_id"] == body["pipeline_version_reference"]["pipeline_id"]
+        if "pipeline_spec" not in body:
+            version = self.versions[body["pipeline_version_reference"]["pipeline_version_id"]]
+            assert version["pipeline_id"] == body["pipeline_version_reference"]["pipeline_id"]
         assert body["experiment_id"] in self.experiments
 
     def _tasks(self, run_id: str, steps: dict[str, str]) -> list[dict]:
