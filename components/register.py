@@ -11,6 +11,7 @@ def register(
     evaluation: Input[Artifact],
     settings: dict,
     pipeline_run: str,
+    pipeline_run_id: str,
 ) -> str:
     """Register a model that passes the gate as challenger; returns its version.
 
@@ -19,6 +20,7 @@ def register(
     it; if the champion is no longer the one it was compared with, it stays challenger. With
     ``registry.int8`` the data version of the evaluation is fetched, which nothing else here needs.
     """
+    import os
     import tempfile
     from pathlib import Path
 
@@ -30,9 +32,13 @@ def register(
     from streetseg.evaluation.gate import judge
     from streetseg.evaluation.result import read_evaluation
     from streetseg.registry.promotion import ChampionMovedError, judged_against, promote
+    from streetseg.registry.register import PipelineRun
     from streetseg.registry.register import register as register_model
 
     params = Params.model_validate(settings)
+    ui = os.environ.get("STREETSEG_KFP_UI")
+    url = f"{ui.rstrip('/')}/#/runs/details/{pipeline_run_id}" if ui else ""
+    origin = PipelineRun(pipeline_run, pipeline_run_id, url)
     with exit_on_error(), tempfile.TemporaryDirectory() as scratch:
         trained = checked(model)
         scored = read_evaluation(checked(evaluation))
@@ -41,7 +47,7 @@ def register(
         if params.registry.int8:
             folder = Path(scratch) / "prepared"
             dataset = PreparedDataset(fetch(scored.data_version, params.data.remote, folder))
-        registered = register_model(trained, scored, verdict, params, pipeline_run, dataset)
+        registered = register_model(trained, scored, verdict, params, origin, dataset)
         if params.registry.auto_promote:
             reason = f"auto_promote of pipeline run {pipeline_run}"
             over = judged_against(scored, verdict)

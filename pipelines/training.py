@@ -95,6 +95,7 @@ def training_pipeline(set_up: StepSetup = no_pods, job: TrainJobSpec | None = No
                     evaluation=evaluation,
                     settings=settings["registry"],
                     pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+                    pipeline_run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
                 )
             )
         with dsl.Else(name="gate-closed"):

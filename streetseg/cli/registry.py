@@ -128,7 +128,7 @@ def trace(
         typer.Argument(
             metavar="WHAT",
             help="Version number (the X-Model-Version of an answer), alias, models:/..., id or "
-            "name of a run, or data version.",
+            "name of a run, data version, or id or URL of a Kubeflow run.",
         ),
     ],
     params: ParamsFile = PARAMS,
@@ -211,6 +211,10 @@ def _table_of_trace(trace: Trace, repository: str) -> Table:
         table.add_row("version", escape(cell))
         if weights := version.tags.get("weights_sha256"):
             table.add_row("", f"weights {weights}")
+        name, *where = (version.tags.get(f"pipeline_run{each}") for each in ("", "_id", "_url"))
+        if name:
+            cell = " ".join(filter(None, (name, *where)))
+            table.add_row("pipeline run", escape(cell))
     for run in trace.runs:
         started = f"started {run.started.astimezone():%Y-%m-%d %H:%M}"
         table.add_row("run", escape(f"{run.id} {run.name}, {started}, code {run.git_revision}"))

@@ -23,14 +23,22 @@ from streetseg.data.versions import (
     fetch_index,
 )
 from streetseg.inference.artifact import read_config
-from streetseg.registry.versions import ModelVersion, download_version, find, find_uri, search
+from streetseg.registry.versions import (
+    PIPELINE_RUN_ID,
+    ModelVersion,
+    download_version,
+    find,
+    find_uri,
+    search,
+)
+from streetseg.tracking.prepared_run import runs_of_kubeflow_run
 from streetseg.tracking.read import (
     MIN_PREFIX_LENGTH,
     choose,
     find_run,
     refuse_deleted,
     runs_of,
-    search_runs,
+    search_everywhere,
 )
 from streetseg.tracking.store import connect, is_reference, translate_errors
 from streetseg.tracking.training_runs import ORIGINAL_RUN
@@ -40,6 +48,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
+KUBEFLOW_RUN = re.compile(r"(?:https?://.*/)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/?")
+"""The id of a Kubeflow run, or its URL."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ def trace(params: Params, subject: str) -> Trace:
     """Follow a model to its data, or data to its models.
 
     ``subject`` is a number (as ``X-Model-Version`` names it) or alias of ``registry.model_name``,
-    ``models:/...``, the id or name of a run, or a data version.
+    ``models:/...``, the id or name of a run, a data version, or the id or URL of a Kubeflow run.
 
     Raises:
         StreetsegError: it is none of these, or the registry does not answer.
@@ -92,6 +102,8 @@ def trace(params: Params, subject: str) -> Trace:
     with translate_errors(f"cannot trace {subject}"):
         if DATA_VERSION.fullmatch(subject):
             return _trace_data(client, subject, params.data.repository)
+        if kubeflow_run := KUBEFLOW_RUN.fullmatch(subject):
+            return _trace_kubeflow_run(client, kubeflow_run[1], params.data.repository)
         if subject.startswith("runs:/"):
             subject = subject.removeprefix("runs:/").partition("/")[0]
         if is_reference(subject):
@@ -152,8 +164,7 @@ def _trace_version(version: ModelVersion, client: MlflowClient, params: Params) 
 
 def _trace_data(client: MlflowClient, version: str, repository: str) -> Trace:
     tagged = f"tags.data_version = '{version}'"
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    runs = [_traced(run) for run in search_runs(client, experiments, tagged)]
+    runs = [_traced(run) for run in search_everywhere(client, tagged)]
     result = _with_data(search(client, tagged), runs, repository, version)
     if not (result.versions or result.runs or result.commits):
         raise StreetsegError(
@@ -161,6 +172,19 @@ def _trace_data(client: MlflowClient, version: str, repository: str) -> Trace:
             f"{redact(client.tracking_uri)} nor a commit of {redact(repository)} names it"
         )
     return result
+
+
+def _trace_kubeflow_run(client: MlflowClient, run_id: str, repository: str) -> Trace:
+    versions = search(client, f"tags.{PIPELINE_RUN_ID} = '{run_id}'")
+    trained = [find_run(client, version.run_id) for version in versions]
+    trained += runs_of_kubeflow_run(client, run_id)
+    runs = {run.info.run_id: _traced(run) for run in trained if run}
+    if not (versions or runs):
+        raise StreetsegError(
+            f"Kubeflow run {run_id} has registered no version in {redact(client.tracking_uri)}: "
+            "its gate is closed, it has not ended, or MLFLOW_TRACKING_URI names another store"
+        )
+    return _with_data(versions, list(runs.values()), repository)
 
 
 def _with_data(

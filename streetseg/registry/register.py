@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import REFERENCE, read_config, weights_sha256
 from streetseg.inference.self_check import check_onnx, read_example
 from streetseg.registry.model_card import CARD, describe_model, shorten
-from streetseg.registry.versions import CHALLENGER, ModelVersion, read_version
+from streetseg.registry.versions import CHALLENGER, PIPELINE_RUN_ID, ModelVersion, read_version
+from streetseg.tracking.prepared_run import kubeflow_run_url
 from streetseg.tracking.store import connect, translate_errors
 from streetseg.tracking.training_runs import ORIGINAL_RUN, ensure_run
 
@@ -65,12 +67,23 @@ RUN_TAGS = (
 """Tags that a version takes over from its run."""
 
 
+@dataclass(frozen=True)
+class PipelineRun:
+    """The Kubeflow run that registers a model; empty fields are not known."""
+
+    name: str = ""
+    """Its display name."""
+    id: str = ""
+    url: str = ""
+    """Where Kubeflow's UI shows it."""
+
+
 def register(
     artifact: Path,
     evaluation: Evaluation,
     verdict: Verdict,
     params: Params,
-    pipeline_run: str = "",
+    pipeline_run: PipelineRun = PipelineRun(),
     dataset: PreparedDataset | None = None,
 ) -> ModelVersion:
     """Make a model artifact a version in the registry, with the alias ``challenger``.
@@ -126,6 +139,8 @@ def register(
                 )
             int8 = try_int8(artifact, dataset, evaluation, params, Path(scratch))
             print(int8.to_markdown())
+        if not pipeline_run.url:  # asked before a run ends, which makes MLflow forget its variable
+            pipeline_run = replace(pipeline_run, url=kubeflow_run_url(client))
         run = _scored_run(client, params.registry, evaluation, artifact)
         run_tags = run.data.tags
         card = describe_model(config, evaluation, verdict, run_tags, params.data.source, int8)
@@ -192,13 +207,15 @@ def _origin_tags(
     config: Mapping[str, Any],
     evaluation: Evaluation,
     run_tags: Mapping[str, str],
-    pipeline_run: str,
+    pipeline_run: PipelineRun,
 ) -> dict[str, str]:
     return {key: run_tags[key] for key in RUN_TAGS if key in run_tags} | {
         "data_version": config["data_version"],
         "scored_on": evaluation.data_version,
         "git_revision": config["git_revision"],
-        "pipeline_run": pipeline_run,
+        "pipeline_run": pipeline_run.name,
+        **({PIPELINE_RUN_ID: pipeline_run.id} if pipeline_run.id else {}),
+        **({"pipeline_run_url": pipeline_run.url} if pipeline_run.url else {}),
         "settings": json.dumps(config["params"]["model"] | config["params"]["train"]),
         "registered_by": user(),
     }

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from mlflow.entities import model_registry
 
 LOGGED_MODEL = re.compile(r"m-[0-9a-f]{32}")
+PIPELINE_RUN_ID = "pipeline_run_id"
+"""Tag of a version: the id of the Kubeflow run that registered it."""
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 
 

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+EXPERIMENT = "experiment"
+"""Tag of a run in an experiment of Kubeflow's: the name of the one in which it would be else."""
+PARENT = "mlflow.parentRunId"
+KUBEFLOW_RUN = "kfp.pipeline_run_id"
+"""Tag that Kubeflow's MLflow plugin gives to the parent of the runs that it opens for the steps."""
 MIN_PREFIX_LENGTH = 6
 GONE = "gone"
 """Status of a run that MLflow does not have (any more)."""
@@ -124,28 +129,39 @@ def find_run(client: MlflowClient, run_id: str) -> Run | None:
 
 
 def trained_on(params: Registry, data_version: str) -> str | None:
-    """The latest run of the experiment that completed with a data version; None if none has.
+    """The latest run that completed with a data version, in any experiment; None if none has.
 
     A run is complete if the gate turned its model down, or passed it and the model is registered.
-    The trials of a search do not count.
+    Runs of another recipe and the trials of a search do not count.
 
     Raises:
-        StreetsegError: the store does not answer.
+        StreetsegError: the store does not answer, or ``params.experiment`` is deleted.
     """
     try:
         client = connect(params)
     except NoRegistryError:
         return None
-    with translate_errors(f"cannot read the runs of the experiment '{params.experiment}'"):
-        for run in runs_of(client, params):
+    recipe = params.run_name or "default"
+    with translate_errors(f"cannot read the runs on data version {data_version}"):
+        find_experiment(client, params)
+        for run in search_everywhere(client, f"tags.data_version = '{data_version}'"):
             if (
-                run.data.tags.get("data_version") == data_version
-                and run.info.status == "FINISHED"
-                and "mlflow.parentRunId" not in run.data.tags
+                run.info.status == "FINISHED"
+                and run.data.tags.get("recipe", recipe) == recipe
+                and not _is_trial(client, run)
                 and _is_complete(client, run)
             ):
                 return run.info.run_id
     return None
+
+
+def _is_trial(client: MlflowClient, run: Run) -> bool:
+    """Whether a run is one of a search; Kubeflow's plugin gives its runs a parent too."""
+    parent_id = run.data.tags.get(PARENT)
+    if parent_id is None:
+        return False
+    parent = find_run(client, parent_id)
+    return parent is None or KUBEFLOW_RUN not in parent.data.tags
 
 
 def _is_complete(client: MlflowClient, run: Run) -> bool:
@@ -197,15 +213,32 @@ def refuse_deleted(client: MlflowClient, params: Registry, text: str, runs: Sequ
 
 
 def runs_of(client: MlflowClient, params: Registry, deleted: bool = False) -> list[Run]:
-    """The runs of ``params.experiment``, the newest first; none if there is no such experiment.
+    """The runs of ``params.experiment``, the newest first, and those that name it by a tag.
 
     Raises:
         StreetsegError: the experiment is deleted.
     """
     experiment = find_experiment(client, params)
-    if experiment is None:
-        return []
-    return list(search_runs(client, [experiment.experiment_id], deleted=deleted))
+    runs = search_runs(client, [experiment.experiment_id], deleted=deleted) if experiment else ()
+    quote = '"' if "'" in params.experiment else "'"
+    named = f"tags.{EXPERIMENT} = {quote}{params.experiment}{quote}"
+    by_id = {run.info.run_id: run for run in (*runs, *search_everywhere(client, named, deleted))}
+    return sorted(by_id.values(), key=lambda run: run.info.start_time, reverse=True)
+
+
+def search_everywhere(
+    client: MlflowClient, filter_string: str, deleted: bool = False
+) -> Iterator[Run]:
+    """Runs of all experiments, as :func:`search_runs` gives them."""
+    experiments, token = [], None
+    while True:
+        page = client.search_experiments(page_token=token)
+        experiments += [each.experiment_id for each in page]
+        token = page.token
+        if not token:
+            break
+    if experiments:
+        yield from search_runs(client, experiments, filter_string, deleted)
 
 
 def search_runs(
@@ -248,9 +281,16 @@ def _read(client: MlflowClient, run: Run) -> RunRecord:
 
 
 def _curve(client: MlflowClient, run_id: str, name: str) -> dict[int, float]:
-    """Finite values by epoch, the last of a repeated one; databases store infinity as maximum."""
+    """Finite values by epoch, the last of a repeated one; databases store infinity as maximum.
+
+    Kubeflow's MLflow plugin adds the metrics of the step to its run, as step 0.
+    """
     points = sorted(client.get_metric_history(run_id, name), key=lambda p: (p.step, p.timestamp))
-    return {point.step: point.value for point in points if abs(point.value) < sys.float_info.max}
+    return {
+        point.step: point.value
+        for point in points
+        if point.step > 0 and abs(point.value) < sys.float_info.max
+    }
 
 
 def _evaluation(client: MlflowClient, run_id: str) -> dict[str, Any]:

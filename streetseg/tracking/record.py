@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +15,8 @@ from streetseg.config.params import Params
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.provenance import git_revision
 from streetseg.data.dataset import PreparedDataset
-from streetseg.tracking.store import connect, experiment_id, reason, translate_errors
+from streetseg.tracking.prepared_run import open_run
+from streetseg.tracking.store import connect, reason, translate_errors
 from streetseg.tracking.training_runs import flatten
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _training_run(params: Params, dataset: PreparedDataset, run_id: str | None) 
             yield Run(run_id)
         return
     name = params.registry.run_name or network_name(params.model)
-    with mlflow.start_run(**_new_run(client, params, name), nested=True) as active:
+    with open_run(client, params.registry, name) as active:
         settings = params.to_dict()
         mlflow.log_params(flatten({key: settings[key] for key in ("prepare", "model", "train")}))
         mlflow.set_tags(_tags(params, dataset))
@@ -88,14 +88,6 @@ def _training_run(params: Params, dataset: PreparedDataset, run_id: str | None) 
             )
             mlflow.log_input(source, context="training")
         yield Run(active.info.run_id)
-
-
-def _new_run(client: MlflowClient, params: Params, name: str) -> dict[str, Any]:
-    """Arguments of ``mlflow.start_run``; a run that Kubeflow prepared is opened in its place."""
-    arguments: dict[str, Any] = {"log_system_metrics": False}
-    if not os.environ.get("MLFLOW_RUN_ID"):
-        arguments |= {"experiment_id": experiment_id(client, params.registry), "run_name": name}
-    return arguments
 
 
 def _tags(params: Params, dataset: PreparedDataset) -> dict[str, str]:
@@ -140,7 +132,7 @@ def _search_run(params: Params, name: str, run_id: str | None) -> Iterator[Run]:
         with mlflow.start_run(run_id=run_id, log_system_metrics=False):
             yield Run(run_id)
         return
-    with mlflow.start_run(**_new_run(client, params, name)) as active:
+    with open_run(client, params.registry, name) as active:
         mlflow.log_params(flatten({"space": params.to_dict()["tune"]["space"]}))
         yield Run(active.info.run_id)
 

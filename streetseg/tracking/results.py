@@ -13,9 +13,9 @@ from streetseg.data.splits import EVALUATED
 from streetseg.evaluation.result import Evaluation
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import GRAPHS, read_config
+from streetseg.tracking.prepared_run import open_run
 from streetseg.tracking.store import (
     connect,
-    experiment_id,
     reason,
     split_uri,
     translate_errors,
@@ -67,8 +67,9 @@ def record_scoring(
     """Record the evaluation of ``models:/<name>/<version>`` in a run of its own; returns its id.
 
     The run is in the experiment ``<experiment>-evaluation``, so that the experiment of trainings
-    holds trainings alone. Its tags are ``model_name``, ``model_version``, ``model_run``,
-    ``scored_on`` (the data version) and ``split``; without the first two if ``model`` is None.
+    holds trainings alone; in a step of Kubeflow it may be the one that Kubeflow prepared. Its tags
+    are ``model_name``, ``model_version``, ``model_run``, ``scored_on`` (the data version) and
+    ``split``; without the first two if ``model`` is None.
 
     Raises:
         StreetsegError: the store does not answer.
@@ -88,16 +89,12 @@ def record_scoring(
         tags |= {"model_name": name, "model_version": version}
         subject = f"{name} {version}"
     title = f"{subject} on {evaluation.data_version[:8]}"
-    with translate_errors(f"cannot record the evaluation of {model or subject}"):
-        run = mlflow.start_run(
-            experiment_id=experiment_id(client, scorings),
-            run_name=title,
-            tags=tags,
-            log_system_metrics=False,
-        )
-        with run:
-            mlflow.log_metrics(evaluation.headline())
-            mlflow.log_artifacts(str(folder), "evaluation")
+    with (
+        translate_errors(f"cannot record the evaluation of {model or subject}"),
+        open_run(client, scorings, title, tags) as run,
+    ):
+        mlflow.log_metrics(evaluation.headline())
+        mlflow.log_artifacts(str(folder), "evaluation")
     return run.info.run_id
 
 

@@ -202,6 +202,7 @@ def test_the_step_of_the_pipeline_fetches_what_was_scored(
         evaluation=Artifact(uri=str(trained.evaluation)),
         settings=recipe.to_dict(),
         pipeline_run="run-1",
+        pipeline_run_id="",
     )
     version = find(connect(recipe.registry), "int8-step", "challenger")
     assert version.tags["int8"] == "passed"

@@ -72,7 +72,7 @@ def test_data_has_changed_if_no_training_with_it_was_completed(tmp_path: Path) -
     for status, tags in [
         ("FINISHED", {"data_version": f"{'2' * 32}.dir", "gate": "failed"}),
         ("FAILED", {"data_version": DATA}),
-        ("FINISHED", {"data_version": DATA, "gate": "failed", "mlflow.parentRunId": "of a search"}),
+        ("FINISHED", {"data_version": DATA, "gate": "failed", "mlflow.parentRunId": "0" * 32}),
         ("FINISHED", {"data_version": DATA}),  # its evaluation failed
         ("FINISHED", {"data_version": DATA, "gate": "passed"}),  # its registration did
     ]:

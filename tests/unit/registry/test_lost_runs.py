@@ -288,6 +288,7 @@ def test_a_pipeline_with_the_cached_training_of_a_deleted_run_goes_on(
             evaluation=Artifact(uri=str(scored)),
             settings=recipe.to_dict(),
             pipeline_run="run-1",
+            pipeline_run_id="",
         )
 
     assert steps() == "1"

@@ -31,7 +31,7 @@ from streetseg.monitoring.drift import Reference
 from streetseg.registry.champion import find_champion
 from streetseg.registry.compare_versions import VersionDiff
 from streetseg.registry.promotion import history, promote, rollback
-from streetseg.registry.register import register
+from streetseg.registry.register import PipelineRun, register
 from streetseg.registry.versions import ModelVersion, download, find, versions
 from streetseg.tracking.store import connect, translate_errors
 from tests.conftest import Trained
@@ -123,7 +123,9 @@ def test_a_version_is_registered_as_challenger_and_leads_back_to_its_origin(
     verdict: Verdict,
 ) -> None:
     recipe = named(params, "lineage")
-    version = register(trained.artifact, evaluation, verdict, recipe, pipeline_run="run-1")
+    version = register(
+        trained.artifact, evaluation, verdict, recipe, pipeline_run=PipelineRun("run-1")
+    )
     assert version.aliases == ["challenger"]
     assert version.run_id == trained.run_id
     assert version.tags["data_version"] == dataset.version
@@ -187,6 +189,7 @@ def test_a_pipeline_leaves_a_champion_alone_that_it_has_not_compared_with(
         evaluation=Artifact(uri=str(trained.evaluation)),
         settings=recipe.to_dict(),
         pipeline_run="run-1",
+        pipeline_run_id="",
     )
     assert registered == "2"
     assert "not promoted, the version stays challenger: version 2" in capsys.readouterr().out
