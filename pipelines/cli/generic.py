@@ -18,9 +18,11 @@ from pipelines.cli.options import (
     Experiment,
     NoCache,
     Settings,
+    Timeout,
     Wait,
 )
 from pipelines.compile import compile_pipeline, read_cluster
+from pipelines.kubeflow.follow import follow
 from pipelines.pods import PipelineFactory, no_pods
 from streetseg.cli.option_groups import option_groups
 from streetseg.config.params import PARAMS, load_recipe, parse_overrides
@@ -96,6 +98,7 @@ def commands(factory: PipelineFactory) -> typer.Typer:
         experiment: Experiment = EXPERIMENT,
         no_cache: NoCache = "",
         wait_: Wait = False,
+        timeout: Timeout = None,
         *,
         connection: Connection,
     ) -> None:
@@ -105,7 +108,9 @@ def commands(factory: PipelineFactory) -> typer.Typer:
         client = connection.client()
         version = upload(client, factory, cluster, no_cache=no_cache)
         title = name.removeprefix("street-segmentation-")
-        start(client, version, experiment, title, parameters, wait_)
+        run_id = start(client, version, experiment, title, parameters)
+        if wait_ or timeout:
+            follow(client, run_id, timeout)
 
     return app
 

@@ -37,6 +37,14 @@ NoCache = Annotated[
     ),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the run, and exit by its outcome.")]
+Timeout = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="SECONDS",
+        help="Wait no longer than this, then exit with status 124; the run goes on.",
+    ),
+]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its URL.")]
 DataVersion = Annotated[
     str, typer.Option(help="<md5>.dir, or a git revision; the one in ./dvc.lock if not given.")

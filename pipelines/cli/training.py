@@ -11,7 +11,7 @@ import typer
 
 from components import IMAGE
 from components.trainjob.manifest import TrainJobSpec
-from pipelines.cli import kubeflow, schedule
+from pipelines.cli import kubeflow, runs, schedule
 from pipelines.cli.options import (
     ClusterParams,
     ClusterSettings,
@@ -132,6 +132,7 @@ def run(
 
 
 app.add_typer(kubeflow.app)
+app.add_typer(runs.app)
 app.add_typer(schedule.app)
 
 

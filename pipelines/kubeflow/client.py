@@ -5,25 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import kfp_server_api as api
 
-from pipelines.kubeflow.connection import RefusedError, UnreachableError, connect
+from components.runs.connection import RefusedError
+from components.runs.reader import ENDED, RunReader, state_of
 from streetseg.core.errors import StreetsegError
 
-IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
-POLL_S = 5.0
-"""Seconds between two requests for the state of a run that is followed."""
-MAX_FAILED_POLLS = 24
-"""How many times in a row the endpoint may be unreachable while a run is followed."""
-FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
-
-class KubeflowClient:
+class KubeflowClient(RunReader):
     """The API of a Kubeflow Pipelines, as one user in one namespace."""
 
     def __init__(self, url: str, namespace: str, token_file: Path | None) -> None:
@@ -32,20 +25,15 @@ class KubeflowClient:
         Args:
             url: with http:// or https://; empty for the endpoint of the cluster that this runs in.
             namespace: profile of a multi-user Kubeflow; empty for a single-user one.
-            token_file: see :func:`pipelines.kubeflow.connection.connect`.
+            token_file: see :func:`components.runs.connection.connect`.
 
         Raises:
             StreetsegError: no URL and no cluster, or no token in the file.
         """
-        if not url and "KUBERNETES_SERVICE_HOST" not in os.environ:
-            raise StreetsegError("no endpoint is given: name one by --endpoint or KFP_ENDPOINT")
-        self.url = (url or IN_CLUSTER).rstrip("/")
+        super().__init__(url, token_file)
         self.namespace = namespace
         self._scope = {"namespace": namespace} if namespace else {}
-        self._connection = connect(self.url, token_file)
-        self._pipelines = api.PipelineServiceApi(self._connection)
         self._experiments = api.ExperimentServiceApi(self._connection)
-        self._runs = api.RunServiceApi(self._connection)
         self._schedules = api.RecurringRunServiceApi(self._connection)
 
     def upload(self, package: Path, pipeline: str) -> tuple[api.V2beta1PipelineVersion, bool]:
@@ -93,35 +81,28 @@ class KubeflowClient:
         body = self._runnable(pipeline, experiment, name, parameters)
         return self._runs.run_service_create_run(api.V2beta1Run(**body))
 
-    def run(self, run_id: str) -> api.V2beta1Run:
-        """One run, with its tasks.
+    def cancel(self, run_id: str) -> None:
+        """Terminate a run: what it is doing is stopped, and nothing further is started.
 
         Raises:
-            StreetsegError: there is no such run.
+            StreetsegError: there is no such run, or it has ended.
         """
-        try:
-            return self._runs.run_service_get_run(run_id)
-        except RefusedError as error:
-            if error.status == 404:
-                raise StreetsegError(f"no run '{run_id}' at {self.url}") from None
-            raise
+        state = state_of(self.details(run_id))
+        if state in ENDED:
+            raise StreetsegError(f"run {run_id} has ended: it {ENDED[state]}")
+        self._runs.run_service_terminate_run(run_id)
 
-    def follow(self, run_id: str) -> Iterator[api.V2beta1Run]:
-        """Yield the current state of a run every few seconds, until it has ended."""
-        failed = 0
-        while True:
-            try:
-                run = self.run(run_id)
-            except UnreachableError:
-                failed += 1
-                if failed > MAX_FAILED_POLLS:
-                    raise
-            else:
-                failed = 0
-                yield run
-                if run.state in FINAL_STATES:
-                    return
-            time.sleep(POLL_S)
+    def retry(self, run_id: str) -> None:
+        """Do what failed in a run again; what succeeded is kept.
+
+        Raises:
+            StreetsegError: there is no such run, or it did not fail.
+        """
+        state = state_of(self.details(run_id))
+        if state not in ("FAILED", "CANCELED"):
+            ended = ENDED.get(state, "has not ended")
+            raise StreetsegError(f"run {run_id} {ended}: only what failed can be done again")
+        self._runs.run_service_retry_run(run_id)
 
     def runs(self, experiment: str, last: int) -> list[api.V2beta1Run]:
         """The last runs of an experiment, the newest first; none if there is no such experiment."""
@@ -137,20 +118,6 @@ class KubeflowClient:
         """Where the UI shows a run; ``KF_PIPELINES_UI_ENDPOINT`` if the UI is elsewhere."""
         ui = os.environ.get("KF_PIPELINES_UI_ENDPOINT", self.url).rstrip("/")
         return f"{ui}/#/runs/details/{run_id}"
-
-    def log(self, run_id: str, pod: str) -> str:
-        """What a pod of a run has printed, as long as the cluster keeps it.
-
-        All v2 servers have this route for their log viewer, but it is not in the documented API.
-        """
-        self._connection.call_api(
-            "/apis/v1alpha1/runs/{run}/nodes/{pod}/log",
-            "GET",
-            path_params={"run": run_id, "pod": pod},
-            header_params={},
-            auth_settings=["Bearer"],
-        )
-        return self._connection.last_response.data
 
     def schedule(
         self,

@@ -2,60 +2,115 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
-from rich.live import Live
-from rich.markup import escape
-
-from pipelines.kubeflow.run_steps import Step, failure_of, steps_of
 from streetseg.core.errors import StreetsegError
 from streetseg.core.terminal import table_of
 
 if TYPE_CHECKING:
-    from kfp_server_api import V2beta1Run
+    from rich.table import Table
 
+    from components.runs.reader import Run
+    from components.runs.steps import Step
     from pipelines.kubeflow.client import KubeflowClient
 
+COMMAND = "python -m pipelines.training"
+TIMED_OUT = 124
+"""Exit status, as of ``timeout``."""
+SHOW_CURSOR = "\x1b[?25h"
 
-def follow(client: KubeflowClient, run_id: str) -> None:
-    """Show how a run goes until it ends; Ctrl-C exits with status 130 and leaves it running.
+
+def follow(client: KubeflowClient, run_id: str, timeout_s: float | None = None) -> None:
+    """Show how a run goes until it ends.
+
+    Ctrl-C exits with status 130, the end of the time with 124; both leave the run running.
 
     Raises:
         StreetsegError: it did not succeed.
     """
+    again = f"the run goes on; follow it again: {COMMAND} wait {run_id}"
     show = _show_table if sys.stdout.isatty() else _print_changes
-    try:
-        run = show(client.follow(run_id))
-    except KeyboardInterrupt:
-        print(f"\nthe run goes on; follow it again: python -m pipelines.training wait {run_id}")
-        sys.exit(130)
-    if run.state != "SUCCEEDED":
-        raise StreetsegError(f"{failure_of(run)}; see 'python -m pipelines.training logs {run_id}'")
+    with exit_on_interrupt(again):
+        run = show(client.follow(run_id, timeout_s))
+        if not run.has_ended:
+            print(f"error: not ended after {timeout_s:g} s: {again}", file=sys.stderr)
+            sys.exit(TIMED_OUT)
+        if run.state != "SUCCEEDED":
+            step = f" --step {run.failed[0].name.partition('[')[0]}" if run.failed else ""
+            raise StreetsegError(f"{client.outcome(run)}; see '{COMMAND} logs {run_id}{step}'")
     print(f"run {run_id} succeeded")
 
 
-def _show_table(runs: Iterator[V2beta1Run]) -> V2beta1Run:
-    with Live(table_of("step", "state", "duration")) as live:
+@contextmanager
+def exit_on_interrupt(message: str) -> Iterator[None]:
+    """Exit with status 130 at Ctrl-C, whatever runs at that moment.
+
+    A KeyboardInterrupt would not do: Python drops one that is raised in a finalizer or a callback,
+    and the libraries for HTTP have some.
+    """
+
+    def leave(*_: object) -> None:
+        text = f"{SHOW_CURSOR if sys.stdout.isatty() else ''}\n{message}\n"
+        with suppress(OSError):
+            os.write(sys.__stdout__.fileno(), text.encode())  # type: ignore[union-attr]
+        os._exit(130)
+
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def describe_step(run: Run, step: Step) -> str:
+    """Name, state, attempt, duration and reason of a step, in one line."""
+    attempt = f", attempt {step.attempt.number}" if step.attempt else ""
+    text = f"{step.name} {step.state}{attempt}"
+    if step.duration and step.state != "pending":
+        text += f" ({step.duration})"
+    reason = run.reason(step)
+    return f"{text}: {reason}" if reason else text
+
+
+def _show_table(runs: Iterator[Run]) -> Run:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    with Live(console=console, auto_refresh=False, transient=True) as live:
         for run in runs:
-            table = table_of("step", "state", "duration")
-            for step in steps_of(run):
-                table.add_row(escape(step.name), step.state, str(step.duration or ""))
-            live.update(table, refresh=True)
+            live.update(_table(run, console.height - 2), refresh=True)
+    console.print(_table(run, len(run.steps)))
     return run
 
 
-def _print_changes(runs: Iterator[V2beta1Run]) -> V2beta1Run:
-    states: dict[str, str] = {}
+def _table(run: Run, max_rows: int) -> Table:
+    """The last steps of a run."""
+    from rich.markup import escape
+
+    table = table_of("step", "state", "attempt", "time", "")
+    for step in run.steps[-max_rows:]:
+        table.add_row(
+            escape(step.name),
+            step.state,
+            str(step.attempt.number) if step.attempt else "",
+            str(step.duration or ""),
+            escape(run.reason(step)),
+        )
+    return table
+
+
+def _print_changes(runs: Iterator[Run]) -> Run:
+    known: dict[str, Any] = {}
     for run in runs:
-        for step in steps_of(run):
-            if states.get(step.name) != step.state:
-                states[step.name] = step.state
-                print(describe_step(step), flush=True)
+        for step in run.steps:
+            now = (step.state, len(step.attempts), run.reason(step))
+            if known.get(step.path) != now:
+                known[step.path] = now
+                print(describe_step(run, step), flush=True)
     return run
-
-
-def describe_step(step: Step) -> str:
-    """Name, state and duration of a step, in one line."""
-    return f"{step.name} {step.state}" + (f" ({step.duration})" if step.duration else "")

@@ -20,10 +20,15 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import kfp_server_api as api
+import yaml
 
+from streetseg.core.provenance import REPOSITORY
+
+RECORDED = REPOSITORY / "tests" / "data" / "kfp"
+"""Answers of a real Kubeflow Pipelines 2.17 to runs of ours; the workflow is not yet JSON text."""
 NAMESPACE, TOKEN = "team", "let-me-in"
 NOT_YET = "1970-01-01T00:00:00Z"
-TYPES = {"str": str, "bool": bool, "int": int, "object": dict, "datetime": datetime}
+TYPES = {"str": str, "bool": bool, "int": int, "object": object, "datetime": datetime}
 
 
 class RefusalError(Exception):
@@ -42,7 +47,9 @@ class FakeKubeflow:
         packages: the YAML of each version, by its id.
         story: the states of a run, one for each request: its own, and those of its
             steps. The last one stays.
-        logs: what each pod has printed.
+        recorded: answers of a real backend about a run, by its id: see ``record``.
+        serves_v1: whether the v1 API is served, which has the Argo workflow of a run.
+        logs: what each pod has printed, by its name or that of its node.
         calls: verb and path of every successful request.
         answer: the answer to every request, if set: status, headers and body.
     """
@@ -56,6 +63,9 @@ class FakeKubeflow:
         self.schedules: dict[str, dict] = {}
         self.story: list[tuple[str, dict[str, str]]] = [("PENDING", {})]
         self.errors: dict[str, str] = {}
+        self.recorded: dict[str, dict] = {}
+        self.serves_v1 = True
+        self.workflows: dict[str, dict] = {}
         self.logs: dict[str, str] = {}
         self.calls: list[str] = []
         self.answer: tuple[int, dict[str, str], str] | None = None
@@ -95,6 +105,14 @@ class FakeKubeflow:
         self.packages[made["pipeline_version_id"]] = body
         return made
 
+    def get_version(self, pipeline_id: str, version_id: str) -> dict:
+        version = self.versions.get(version_id)
+        if version is None or version["pipeline_id"] != pipeline_id:
+            raise RefusalError(404, f"Pipeline version {version_id} not found")
+        spec, *platform = yaml.safe_load_all(self.packages[version_id])
+        both = {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
+        return {**version, "pipeline_spec": both}
+
     def create_experiment(self, body: dict) -> dict:
         self._open(body.get("namespace", ""))
         return _keep(self.experiments, "experiment_id", body)
@@ -109,7 +127,17 @@ class FakeKubeflow:
         self.polls = 0
         return _keep(self.runs, "run_id", {**body, "state": "PENDING", "finished_at": NOT_YET})
 
+    def record(self, name: str, **changes: Any) -> str:
+        """Serve a recorded run, and return its id."""
+        run = json.loads((RECORDED / f"{name}.json").read_text())
+        run["v2beta1"] |= changes
+        run_id = run["v2beta1"]["run_id"]
+        self.recorded[run_id] = run
+        return run_id
+
     def get_run(self, run_id: str) -> dict:
+        if run_id in self.recorded:
+            return self.recorded[run_id]["v2beta1"]
         if run_id not in self.runs:
             raise RefusalError(404, f"Failed to get a run: Run {run_id} not found")
         state, steps = self.story[min(self.polls, len(self.story) - 1)]
@@ -118,9 +146,33 @@ class FakeKubeflow:
         self.runs[run_id] |= {
             "state": state,
             "finished_at": "2026-01-31T03:10:00Z" if done else NOT_YET,
-            "run_details": {"task_details": self._tasks(run_id, steps)},
         }
+        self.workflows[run_id] = self._workflow(steps)
         return self.runs[run_id]
+
+    def get_workflow(self, run_id: str) -> str:
+        """The answer of the v1 API."""
+        if not self.serves_v1:
+            raise RefusalError(501, "Not Implemented")
+        run = {"run": {"id": run_id}}
+        if run_id in self.recorded:
+            run = self.recorded[run_id].get("v1beta1") or run
+            workflow = (run.get("pipeline_runtime") or {}).get("workflow_manifest")
+        else:
+            workflow = self.workflows[run_id]
+        if workflow:
+            run = {**run, "pipeline_runtime": {"workflow_manifest": json.dumps(workflow)}}
+        return json.dumps(run)
+
+    def terminate_run(self, run_id: str) -> dict:
+        self.story = [("CANCELING", {})]
+        self.polls = 0
+        return {}
+
+    def retry_run(self, run_id: str) -> dict:
+        self.story = [("RUNNING", {}), ("SUCCEEDED", {})]
+        self.polls = 0
+        return {}
 
     def list_runs(self, experiment_id: str, sort_by: str, page_size: str) -> dict:
         assert sort_by == "created_at desc"
@@ -140,8 +192,10 @@ class FakeKubeflow:
         return {}
 
     def read_log(self, run_id: str, pod: str) -> str:
+        """The log of a pod; the real server has sent status 200 before it looks for one."""
         if pod not in self.logs:
-            raise RefusalError(500, f"Failed to read logs for run {run_id}: pods {pod} not found")
+            message = f"Failed to read logs for run {run_id}: pods {pod} not found"
+            return json.dumps({"error_message": message, "error_details": f"BadRequest: {message}"})
         return self.logs[pod]
 
     def _open(self, namespace: str) -> None:
@@ -156,39 +210,41 @@ class FakeKubeflow:
             assert version["pipeline_id"] == body["pipeline_version_reference"]["pipeline_id"]
         assert body["experiment_id"] in self.experiments
 
-    def _tasks(self, run_id: str, steps: dict[str, str]) -> list[dict]:
-        """The nodes of the workflow: of each step a driver, and a group around the executor.
+    def _workflow(self, steps: dict[str, str]) -> dict:
+        """The Argo workflow: of each step a driver, and a group around the executor.
 
         They are named as Argo names them: a pod ends in the number of its node.
         """
-        workflow, tasks = "street-segmentation-training-x7k2p", []
+        workflow = "street-segmentation-training-x7k2p"
+        nodes: dict[str, dict] = {}
 
-        def add(kind: str, name: str, number: int, state: str, child: int | None = None) -> None:
-            task = {
-                "run_id": run_id,
-                "task_id": f"{number:04}",
-                "display_name": name,
-                "create_time": f"2026-01-31T03:{len(tasks):02}:00Z",
-                "start_time": f"2026-01-31T03:{len(tasks):02}:00Z",
-                "end_time": NOT_YET if state == "RUNNING" else "2026-01-31T03:09:59Z",
-                "state": state,
-                "pod_name": f"{workflow}-{kind}-{number}",
+        def add(kind: str, path: str, number: int, phase: str, group: int = 0, **more: str) -> None:
+            nodes[f"{workflow}-{number}"] = {
+                "id": f"{workflow}-{number}",
+                "name": f"{workflow}.root.{path}",
+                "displayName": path.rpartition(".")[2],
+                "type": kind,
+                "phase": phase,
+                "boundaryID": f"{workflow}-{group}" if group else workflow,
+                "startedAt": f"2026-01-31T03:{number // 10:02}:00Z",
+                "finishedAt": None if phase in ("Running", "Pending") else "2026-01-31T03:09:59Z",
+                **more,
             }
-            if child:
-                task["child_tasks"] = [{"pod_name": f"{workflow}-{child}"}]
-            if state == "FAILED" and name in self.errors:
-                task["error"] = {"code": 2, "message": self.errors[name]}
-            tasks.append(task)
 
-        add("root", "root", 1, "RUNNING", 10)
         for number, (name, state) in enumerate(steps.items(), 1):
-            cached = state == "CACHED"
-            done = "SUCCEEDED" if cached else state
-            add("system-container-driver", f"{name}-driver", 10 * number, "SUCCEEDED")
-            add("system-container-executor", name, 10 * number + 1, done, 10 * number + 2)
-            inner = "SKIPPED" if cached else state
-            add("system-container-impl", "executor", 10 * number + 2, inner, 10 * number + 10)
-        return tasks
+            phase = "Succeeded" if state == "CACHED" else state.capitalize()
+            driver, group, pod = 10 * number, 10 * number + 1, 10 * number + 2
+            template = "system-container-{}".format
+            add("Pod", f"{name}-driver", driver, "Succeeded", templateName=template("driver"))
+            add("DAG", name, group, phase, templateName=template("executor"))
+            if state == "CACHED":
+                add("Skipped", f"{name}.executor", pod, "Skipped", group)
+                continue
+            more = {"templateName": template("impl")}
+            if name in self.errors:
+                more["message"] = self.errors[name]
+            add("Pod", f"{name}.executor", pod, phase, group, **more)
+        return {"metadata": {"name": workflow}, "status": {"nodes": nodes}}
 
 
 def _keep(things: dict[str, dict], key: str, body: dict) -> dict:
@@ -273,6 +329,14 @@ ROUTES: list[tuple[str, str, str, Any, str, str]] = [
         "V2beta1ListPipelineVersionsResponse",
     ),
     (
+        "GET",
+        "/pipelines/(?P<pipeline_id>[^/]+)/versions/(?P<version_id>[^/]+)",
+        "get_version",
+        PIPELINES.pipeline_service_get_pipeline_version,
+        "",
+        "V2beta1PipelineVersion",
+    ),
+    (
         "POST",
         "/pipelines/upload_version",
         "upload_version",
@@ -300,6 +364,22 @@ ROUTES: list[tuple[str, str, str, Any, str, str]] = [
     ("POST", "/runs", "create_run", RUNS.run_service_create_run, "V2beta1Run", "V2beta1Run"),
     ("GET", "/runs/(?P<run_id>[^/]+)", "get_run", RUNS.run_service_get_run, "", "V2beta1Run"),
     (
+        "POST",
+        "/runs/(?P<run_id>[^/]+):terminate",
+        "terminate_run",
+        RUNS.run_service_terminate_run,
+        "",
+        "dict(str, object)",
+    ),
+    (
+        "POST",
+        "/runs/(?P<run_id>[^/]+):retry",
+        "retry_run",
+        RUNS.run_service_retry_run,
+        "",
+        "dict(str, object)",
+    ),
+    (
         "GET",
         "/recurringruns",
         "list_schedules",
@@ -324,6 +404,7 @@ ROUTES: list[tuple[str, str, str, Any, str, str]] = [
         "dict(str, object)",
     ),
 ]
+WORKFLOW = re.compile("/apis/v1beta1/runs/(?P<run_id>[^/]+)")
 LOG = re.compile("/apis/v1alpha1/runs/(?P<run_id>[^/]+)/nodes/(?P<pod>[^/]+)/log")
 
 
@@ -333,6 +414,8 @@ def _serve(
     """The body of the answer."""
     if match := LOG.fullmatch(path):
         return kubeflow.read_log(**match.groupdict())
+    if match := WORKFLOW.fullmatch(path):
+        return kubeflow.get_workflow(**match.groupdict())
     for allowed, pattern, name, method, takes, gives in ROUTES:
         match = re.fullmatch(f"/apis/v2beta1{pattern}", path)
         if match is None or verb != allowed:
@@ -390,12 +473,13 @@ def _handler(kubeflow: FakeKubeflow) -> type[BaseHTTPRequestHandler]:
                     status = 400
                     message = f"{type(error).__name__}: {error}"
                     text = json.dumps({"error": message, "code": 3, "message": message})
+            body = text.encode(errors="surrogateescape")
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(text.encode())))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(text.encode())
+            self.wfile.write(body)
 
         do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - the names are of the library
 

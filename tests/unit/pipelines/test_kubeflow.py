@@ -2,104 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import socket
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from kfp_server_api import (
-    PipelineTaskDetailChildTask,
-    V2beta1PipelineTaskDetail,
-    V2beta1Run,
-    V2beta1RunDetails,
-)
 
+from components.runs import connection
 from pipelines.cli import kubeflow as commands
-from pipelines.cli.training import main
-from pipelines.kubeflow import client, connection
-from pipelines.kubeflow.run_steps import steps_of
-from pipelines.scheduled import scheduled_pipeline
-from pipelines.training import training_pipeline
 from scripts.servers import free_port
-from streetseg.core.provenance import REPOSITORY
 from tests.support.kfp_api import NAMESPACE, TOKEN, FakeKubeflow
+from tests.unit.pipelines.conftest import DATA, Called
 
-DATA = f"{'1' * 32}.dir"
-ON_KUBEFLOW = ("submit", "wait", "schedule", "list", "logs")
-
-
-@dataclass(frozen=True)
-class Called:
-    """A command that has ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def kubeflow() -> Iterator[FakeKubeflow]:
-    server = FakeKubeflow()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home, without settings of kfp or the user."""
-    for name in list(os.environ):
-        if name.startswith(("KFP_", "KF_", "KUBERNETES_", "SSL_CERT")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    (tmp_path / "home").mkdir()
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def call(
-    kubeflow: FakeKubeflow,
-    home: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Callable[..., Called]:
-    """Run a command as a user of the endpoint."""
-    monkeypatch.setenv("KFP_ENDPOINT", kubeflow.url)
-    monkeypatch.setenv("KFP_NAMESPACE", NAMESPACE)
-    monkeypatch.setenv("KFP_TOKEN", TOKEN)
-    monkeypatch.setattr(client, "POLL_S", 0.001)
-    monkeypatch.setattr(commands, "IMAGE", "registry.example/streetseg-train:0.2.0")
-
-    def run(*arguments: str) -> Called:
-        monkeypatch.setattr(sys, "argv", ["training", *arguments])
-        capsys.readouterr()
-        status: Any = 0
-        try:
-            main(training_pipeline, partial(scheduled_pipeline, training_pipeline))
-        except SystemExit as ended:
-            status = ended.code
-        printed = capsys.readouterr()
-        if isinstance(status, str):  # as the interpreter does with a message
-            return Called(1, printed.out, f"{printed.err}{status}\n")
-        return Called(int(status or 0), printed.out, printed.err)
-
-    return run
-
-
-@pytest.fixture
-def submitted(kubeflow: FakeKubeflow, call: Callable[..., Called]) -> str:
-    """The id of a run."""
-    assert call("submit", "--data-version", DATA).status == 0
-    return next(iter(kubeflow.runs))
+ON_KUBEFLOW = ("submit", "wait", "schedule", "list", "logs", "cancel", "retry")
 
 
 def test_the_first_run_creates_pipeline_version_and_experiment(
@@ -244,120 +163,6 @@ def test_a_token_comes_from_a_file_too_and_is_never_shown(
     assert not re.search(f"an-old-one|{TOKEN}|secret", refused.err + garbled.err)
 
 
-def test_waiting_prints_each_step_and_exits_by_the_outcome(
-    kubeflow: FakeKubeflow, call: Callable[..., Called]
-) -> None:
-    kubeflow.story = [
-        ("PENDING", {}),
-        ("RUNNING", {"configure": "RUNNING"}),
-        ("RUNNING", {"configure": "SUCCEEDED", "fetch": "CACHED", "train": "RUNNING"}),
-        ("SUCCEEDED", {"configure": "SUCCEEDED", "fetch": "CACHED", "train": "SUCCEEDED"}),
-    ]
-    done = call("submit", "--data-version", DATA, "--wait")
-    assert done.status == 0
-    lines = [re.sub(r" \(.*\)", "", line) for line in done.out.splitlines()[2:]]
-    (run_id,) = kubeflow.runs
-    assert lines == [
-        "configure running",
-        "configure succeeded",
-        "fetch cached",
-        "train running",
-        "train succeeded",
-        f"run {run_id} succeeded",
-    ]
-    assert call("wait", f"{kubeflow.url}/#/runs/details/{run_id}").status == 0
-
-
-def test_a_failed_run_names_its_step(
-    kubeflow: FakeKubeflow, call: Callable[..., Called], submitted: str
-) -> None:
-    kubeflow.story = [
-        ("RUNNING", {"configure": "SUCCEEDED", "fetch": "RUNNING"}),
-        ("FAILED", {"configure": "SUCCEEDED", "fetch": "FAILED"}),
-    ]
-    kubeflow.errors = {"fetch": "main: Error (exit code 1)"}
-    done = call("wait", submitted)
-    assert (done.status, done.err) == (
-        1,
-        f"error: run {submitted} failed at fetch: main: Error (exit code 1); see "
-        f"'python -m pipelines.training logs {submitted}'\n",
-    )
-    kubeflow.story = [("CANCELED", {"configure": "SUCCEEDED"})]
-    done = call("wait", submitted)
-    assert (done.status, done.err.partition(";")[0]) == (1, f"error: run {submitted} was canceled")
-
-
-def test_waiting_outlasts_a_restart_of_the_endpoint(
-    kubeflow: FakeKubeflow,
-    call: Callable[..., Called],
-    submitted: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    kubeflow.story = [("SUCCEEDED", {"configure": "SUCCEEDED"})]
-    kubeflow.answer = (503, {}, "no healthy upstream")
-    pauses = []
-
-    def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        if len(pauses) == 3:
-            kubeflow.answer = None
-
-    monkeypatch.setattr(client.time, "sleep", pause)
-    assert call("wait", submitted).status == 0
-    kubeflow.answer = (503, {}, "no healthy upstream")
-    assert call("wait", submitted).err.startswith(f"error: {kubeflow.url} is not ready (503)")
-
-
-def test_an_interrupt_leaves_the_run_running_and_says_how_to_follow_it_again(
-    kubeflow: FakeKubeflow, call: Callable[..., Called], submitted: str
-) -> None:
-    kubeflow.story = [("RUNNING", {"configure": "RUNNING"})]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.training", "wait", submitted],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    assert process.stdout.readline().startswith("configure running")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "")
-    assert out.endswith(f"follow it again: python -m pipelines.training wait {submitted}\n")
-    assert not any("terminate" in each for each in kubeflow.calls)
-
-
-def test_a_terminal_shows_a_live_table(
-    kubeflow: FakeKubeflow, call: Callable[..., Called], submitted: str
-) -> None:
-    import pty
-
-    kubeflow.story = [("SUCCEEDED", {"configure": "SUCCEEDED", "fetch": "CACHED"})]
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.training", "wait", submitted],
-        cwd=REPOSITORY,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            piece = os.read(ours, 4096)
-        except OSError:  # closed on the other side
-            break
-        if not piece:
-            break
-        shown += piece
-    os.close(ours)
-    assert process.wait() == 0
-    for part in (b"step", b"state", b"duration", b"cached", b"succeeded"):
-        assert part in shown
-
-
 def test_a_schedule_is_made_and_replaces_the_one_of_its_name(
     kubeflow: FakeKubeflow, call: Callable[..., Called]
 ) -> None:
@@ -410,80 +215,6 @@ def test_cron_has_six_fields(kubeflow: FakeKubeflow, call: Callable[..., Called]
     assert kubeflow.calls == []
 
 
-def test_the_last_runs_are_listed(kubeflow: FakeKubeflow, call: Callable[..., Called]) -> None:
-    assert call("list").out == (
-        f"the experiment 'street-segmentation' has no runs at {kubeflow.url}\n"
-    )
-    call("submit", "--data-version", DATA)
-    call("submit", "--data-version", "main")
-    first, second = kubeflow.runs
-    kubeflow.runs[first] |= {"state": "SUCCEEDED", "finished_at": "2026-01-31T04:10:05Z"}
-    head, newest, oldest = call("list").out.splitlines()
-    assert head.split() == ["run", "state", "started", "duration", "data", "version", "url"]
-    assert "pending" in newest
-    assert newest.rstrip().endswith(f"/#/runs/details/{second}")
-    for part in ("default on 11111111", "succeeded", "1:10:05", DATA, first):
-        assert part in oldest
-    assert len(call("list", "--last", "1").out.splitlines()) == 2
-
-
-def test_logs_come_from_the_endpoint_or_else_from_kubectl(
-    kubeflow: FakeKubeflow, call: Callable[..., Called], submitted: str
-) -> None:
-    kubeflow.story = [("FAILED", {"configure": "SUCCEEDED", "fetch": "CACHED", "train": "FAILED"})]
-    kubeflow.errors = {"train": "main: Error (exit code 1)"}
-    pods = [f"street-segmentation-training-x7k2p-system-container-impl-{n}" for n in (12, 32)]
-    kubeflow.logs = {pods[0]: "12\n"}
-    done = call("logs", submitted)
-    assert done.status == 0
-    assert [re.sub(r" \(\d.*?\)", "", line) for line in done.out.splitlines()] == [
-        f"run {submitted} failed: {kubeflow.url}/#/runs/details/{submitted}",
-        "",
-        "configure succeeded",
-        "12",
-        "",
-        "fetch cached",
-        "",
-        "train failed: main: Error (exit code 1)",
-        f"no log from the endpoint: {kubeflow.url} refuses: Failed to read logs for run "
-        f"{submitted}: pods {pods[1]} not found",
-        f"as long as the pod is there: kubectl -n {NAMESPACE} logs {pods[1]} -c main",
-    ]
-    assert "configure" not in call("logs", submitted, "--step", "train").out
-    done = call("logs", submitted, "--step", "none")
-    assert done.err == (
-        f"error: run {submitted} has no step 'none': it has configure, fetch, train\n"
-    )
-
-
-def test_the_last_attempt_of_a_retried_step_counts() -> None:
-    def task(number: int, name: str, state: str, *children: int) -> V2beta1PipelineTaskDetail:
-        return V2beta1PipelineTaskDetail(
-            task_id=f"{number}",
-            display_name=name,
-            state=state,
-            start_time=datetime(2026, 1, 31, 3, number, tzinfo=UTC),
-            end_time=datetime(2026, 1, 31, 3, 30, tzinfo=UTC),
-            pod_name=f"workflow-of-some-kind-{number}",
-            child_tasks=[PipelineTaskDetailChildTask(pod_name=f"workflow-{n}") for n in children],
-        )
-
-    tasks = [
-        task(1, "train", "SUCCEEDED", 2, 5),
-        task(2, "train(0)", "FAILED", 3),
-        task(3, "executor", "FAILED", 4),
-        task(4, "executor(0)", "FAILED"),
-        task(5, "train(1)", "SUCCEEDED", 6),
-        task(6, "executor", "SUCCEEDED", 7, 8),
-        task(7, "executor(0)", "FAILED"),
-        task(8, "executor(1)", "SUCCEEDED"),
-    ]
-    (step,) = steps_of(V2beta1Run(run_details=V2beta1RunDetails(task_details=tasks)))
-    assert (step.name, step.state) == ("train", "succeeded")
-    assert step.duration == timedelta(minutes=25)
-    assert step.pod == "workflow-of-some-kind-8"
-
-
 def html(status: int, **headers: str) -> tuple[int, dict[str, str], str]:
     return status, {"Content-Type": "text/html; charset=utf-8", **headers}, "<html>Log in</html>"
 
@@ -532,7 +263,7 @@ def test_a_namespace_must_be_named_and_be_ones_own(
 
 
 def test_an_unknown_run_is_named(kubeflow: FakeKubeflow, call: Callable[..., Called]) -> None:
-    for command in ("wait", "logs"):
+    for command in ("wait", "logs", "cancel", "retry"):
         done = call(command, "no-such-run")
         assert (done.status, done.err) == (1, f"error: no run 'no-such-run' at {kubeflow.url}\n")
 

@@ -56,11 +56,20 @@ class Connection(kfp_server_api.ApiClient):
             raise _no_answer(host, getattr(error, "reason", None) or error) from None
         except kfp_server_api.ApiException as error:
             raise _refusal(host, error) from None
+        # The generated client decodes strictly; a log may hold half a character.
+        answer.data = answer.data.decode(errors="replace").encode()
         if "html" in answer.urllib3_response.headers.get("Content-Type", ""):
             raise RefusedError(
                 answer.status, f"{host} answers with a web page, no doubt to log in: {TOKEN_NEEDED}"
             )
         return answer
+
+    def get_text(self, path: str, **path_params: str) -> str:
+        """The body of a route that the generated client does not know."""
+        self.call_api(
+            path, "GET", path_params=path_params, header_params={}, auth_settings=["Bearer"]
+        )
+        return self.last_response.data
 
 
 def connect(url: str, token_file: Path | None) -> Connection:

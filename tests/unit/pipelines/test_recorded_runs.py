@@ -1,0 +1,328 @@
+"""What a real Kubeflow Pipelines 2.17 said of seventeen runs, as ``wait`` and ``logs`` tell it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from components.runs import steps
+from pipelines.kubeflow import follow
+from pipelines.kubeflow.client import KubeflowClient
+from tests.support.kfp_api import RECORDED, FakeKubeflow
+from tests.unit.pipelines.conftest import Called
+
+BRANCHES = {"condition-1": "data-moved", "condition-2": "gate-open", "condition-3": "gate-closed"}
+SPEC = {
+    "components": {
+        "comp-condition-branches-1": {
+            "dag": {
+                "tasks": {
+                    task: {"componentRef": {"name": f"comp-{task}"}, "taskInfo": {"name": name}}
+                    for task, name in BRANCHES.items()
+                }
+            }
+        }
+    }
+}
+"""Of a pipeline version: the names that its branches were given."""
+START = ["configure succeeded, attempt 1 (0:00:10)", "fetch succeeded, attempt 1 (0:00:10)"]
+REPORTED = "report-outcome succeeded, attempt 1 (0:00:1{})"
+NOT_FETCHED = (
+    "error: data version c02e1d69c1662ed1b92b5733c8fc0dd1.dir is not in s3://streetseg/nowhere, or "
+    "not whole: push it there, or name another data.remote"
+)
+ERROR = "main: Error (exit code {})"
+MEMORY = "main: OOMKilled (exit code 1); it needs more memory than it may have"
+OVER = f"Max duration limit exceeded; {ERROR}"
+NAMES = sorted(path.stem for path in RECORDED.glob("*.json"))
+
+ENDED: dict[str, tuple[list[str], str]] = {
+    "batch": (
+        [
+            "fetch-model succeeded, attempt 1 (0:00:20)",
+            "segment succeeded, attempt 1 (0:00:10)",
+        ],
+        "",
+    ),
+    "closed-gate-cached": (
+        [
+            "configure succeeded, attempt 1 (0:00:10)",
+            "fetch cached",
+            "validate cached",
+            "train cached",
+            "evaluate succeeded, attempt 1 (0:00:20)",
+            "gate succeeded, attempt 1 (0:00:10)",
+            "gate-open not taken",
+            "gate-closed taken",
+            "report-closed-gate succeeded, attempt 1 (0:00:10)",
+        ],
+        "",
+    ),
+    "driver-failed": (
+        [f"gpuish failed, attempt 1 (0:00:08): its driver: {ERROR.format(1)}"],
+        f"failed at gpuish, attempt 1: its driver: {ERROR.format(1)}",
+    ),
+    "fetch-failed-four-times": (
+        [
+            START[0],
+            f"fetch failed, attempt 4 (0:04:41): {ERROR.format(1)}",
+            REPORTED.format(0),
+        ],
+        f"failed at fetch, attempt 4: {ERROR.format(1)}; {NOT_FETCHED}",
+    ),
+    "large-compressed": (
+        [
+            "blob succeeded, attempt 1 (0:00:21)",
+            f"slen failed, attempt 1 (0:00:23): {ERROR.format(1)}",
+        ],
+        f"failed at slen, attempt 1: {ERROR.format(1)}",
+    ),
+    "out-of-memory": (
+        [
+            f"hog failed, attempt 1 (0:00:10): {MEMORY}",
+            f"hog-2 failed, attempt 2 (0:00:20): {MEMORY}",
+        ],
+        f"failed at hog, attempt 1: {MEMORY}; at hog-2, attempt 2: {MEMORY}",
+    ),
+    "output-not-a-number": (
+        [f"number failed, attempt 1 (0:00:11): {ERROR.format(1)}"],
+        f"failed at number, attempt 1: {ERROR.format(1)}",
+    ),
+    "parallel-item-failed": (
+        [
+            "item[0] succeeded, attempt 1 (0:00:20)",
+            f"item[1] failed, attempt 1 (0:00:20): {ERROR.format(1)}",
+            "item[2] succeeded, attempt 1 (0:00:20)",
+            "item[3] succeeded, attempt 1 (0:00:20)",
+        ],
+        f"failed at item[1], attempt 1: {ERROR.format(1)}",
+    ),
+    "pod-deleted": (
+        [
+            *START,
+            "validate succeeded, attempt 1 (0:00:20)",
+            "train failed, attempt 1 (0:01:37): pod deleted",
+            REPORTED.format(1),
+        ],
+        "failed at train, attempt 1: pod deleted",
+    ),
+    "retry-time-over": (
+        [
+            f"first-long failed, attempt 1 (0:01:01): {OVER.format(1)}",
+            f"first-long-2 failed, attempt 1 (0:01:01): {OVER.format(1)}",
+            f"second-long failed, attempt 2 (0:00:51): {OVER.format(143)}",
+        ],
+        f"failed at first-long, attempt 1: {OVER.format(1)}; at first-long-2, attempt 1: "
+        f"{OVER.format(1)}; at second-long, attempt 2: {OVER.format(143)}",
+    ),
+    "scheduled-nothing-moved": (
+        ["moved succeeded, attempt 1 (0:00:10)", "data-moved not taken"],
+        "",
+    ),
+    "terminated": (
+        [
+            *START,
+            "validate succeeded, attempt 1 (0:00:20)",
+            f"train failed, attempt 1 (0:01:52): {ERROR.format(143)}",
+            REPORTED.format(0),
+        ],
+        f"was canceled at train, attempt 1: {ERROR.format(143)}",
+    ),
+    "trained": (
+        [
+            *START,
+            "validate succeeded, attempt 1 (0:00:10)",
+            "train succeeded, attempt 1 (0:00:38)",
+            "evaluate succeeded, attempt 1 (0:00:21)",
+            "gate succeeded, attempt 1 (0:00:10)",
+            "gate-open taken",
+            "gate-closed not taken",
+            "register succeeded, attempt 1 (0:00:33)",
+        ],
+        "",
+    ),
+}
+WAITING = {
+    "gpu-unschedulable": "gpuish pending, attempt 1: no node has 2 nvidia.com/gpu",
+    "image-missing": "noimage pending, attempt 1: image registry.invalid/none:1 cannot be pulled",
+    "secret-missing": "env pending, attempt 1: secret not-there is missing",
+}
+WITHOUT_WORKFLOW = ["training-under-way"]
+
+
+def serve(kubeflow: FakeKubeflow, name: str, **changes: Any) -> str:
+    """Serve a recorded run, its pipeline version and its log; returns its id."""
+    run_id = kubeflow.record(name, **changes)
+    recorded = kubeflow.recorded[run_id]
+    if version := recorded["v2beta1"].get("pipeline_version_reference"):
+        kubeflow.versions[version["pipeline_version_id"]] = version
+        kubeflow.packages[version["pipeline_version_id"]] = yaml.safe_dump(SPEC)
+    if name == "fetch-failed-four-times":
+        pod = "street-segmentation-training-8248d-retry-system-container-impl-4116789872"
+        kubeflow.logs[pod] = (RECORDED / f"{name}.log").read_text()
+    return run_id
+
+
+def test_every_recording_has_a_test() -> None:
+    assert sorted([*ENDED, *WAITING, *WITHOUT_WORKFLOW]) == NAMES
+
+
+@pytest.mark.parametrize("name", ENDED)
+def test_a_run_that_has_ended(
+    kubeflow: FakeKubeflow, call: Callable[..., Called], name: str
+) -> None:
+    run_id = serve(kubeflow, name)
+    lines, failure = ENDED[name]
+    done = call("wait", run_id)
+    if failure:
+        step = failure.split(" at ")[1].split(",")[0].split("[")[0]
+        assert (done.status, done.err) == (
+            1,
+            f"error: run {run_id} {failure}; see 'python -m pipelines.training logs {run_id} "
+            f"--step {step}'\n",
+        )
+        assert done.out.splitlines() == lines
+    else:
+        assert (done.status, done.err) == (0, "")
+        assert done.out.splitlines() == [*lines, f"run {run_id} succeeded"]
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_a_run_that_waits_for_ever_says_for_what(
+    kubeflow: FakeKubeflow, call: Callable[..., Called], name: str
+) -> None:
+    run_id = serve(kubeflow, name)
+    done = call("wait", run_id, "--timeout", "1")
+    assert (done.status, done.out.splitlines()) == (124, [WAITING[name]])
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            "trained",
+            [
+                "configure succeeded (0:00:10)",
+                "fetch succeeded (0:00:10)",
+                "validate succeeded (0:00:10)",
+                "train succeeded (0:00:38)",
+                "evaluate succeeded (0:00:21)",
+                "gate succeeded (0:00:10)",
+                "gate-open taken",
+                "gate-closed not taken",
+                "register succeeded (0:00:33)",
+            ],
+        ),
+        ("out-of-memory", ["hog failed (0:00:10)", "hog-2 failed (0:00:20)"]),
+        ("training-under-way", ["configure succeeded (0:00:10)", "fetch succeeded (0:00:10)"]),
+    ],
+)
+def test_without_the_v1_api_the_rows_of_v2_are_told(
+    kubeflow: FakeKubeflow, call: Callable[..., Called], name: str, lines: list[str]
+) -> None:
+    kubeflow.serves_v1 = False
+    run_id = serve(kubeflow, name)
+    assert call("wait", run_id, "--timeout", "1").out.splitlines()[: len(lines)] == lines
+    assert call("logs", run_id).out.splitlines()[2::2] == lines
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_crashes_on_what_is_missing(
+    kubeflow: FakeKubeflow, call: Callable[..., Called], name: str
+) -> None:
+    """Every field of every node and row away in turn, then all of them."""
+    run_id = serve(kubeflow, name)
+    complete = json.dumps(kubeflow.recorded[run_id])
+    fields = {"displayName", "name", "phase", "type", "templateName", "boundaryID", "message"}
+    times = {"startedAt", "finishedAt", "start_time", "end_time", "created_at", "finished_at"}
+    rows = {"display_name", "state", "pod_name", "task_id", "child_tasks", "state_history"}
+
+    def without(keys: set[str], value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: without(keys, v) for k, v in value.items() if k not in keys}
+        return [without(keys, each) for each in value] if isinstance(value, list) else value
+
+    client = KubeflowClient(kubeflow.url, "", None)
+    gone = ({"metadata"}, {"id"}, {"v1beta1"}, fields, times, rows, *({each} for each in fields))
+    for keys in gone:
+        kubeflow.recorded[run_id] = without(keys, json.loads(complete))
+        told = client.run(run_id)
+        for step in told.steps:
+            assert follow.describe_step(told, step)
+        assert call("logs", run_id).status == 0
+
+
+def test_logs_are_the_step_s_own_lines(kubeflow: FakeKubeflow, call: Callable[..., Called]) -> None:
+    run_id = serve(kubeflow, "fetch-failed-four-times")
+    own = call("logs", run_id, "--step", "fetch").out.splitlines()
+    assert own[2] == f"fetch failed, attempt 4 (0:04:41): {ERROR.format(1)}"
+    assert [line.partition("INFO]: ")[2] or line for line in own[3:]] == [
+        "Found credentials in environment variables.",
+        "Found endpoint for s3 via: environment_global.",
+        "Found endpoint for s3 via: environment_global.",
+        NOT_FETCHED,
+    ]
+    everything = call("logs", run_id, "--step", "fetch", "--all").out
+    assert (RECORDED / "fetch-failed-four-times.log").read_text() in everything
+    node = "street-segmentation-training-8248d-4183606158"
+    kubeflow.logs[node] = "the second attempt"
+    second = call("logs", run_id, "--step", "fetch", "--attempt", "2").out
+    assert second.endswith("\nthe second attempt\n")
+
+
+def test_the_error_of_a_step_without_one_of_its_own_is_the_launchers(
+    kubeflow: FakeKubeflow, call: Callable[..., Called]
+) -> None:
+    run_id = serve(kubeflow, "output-not-a-number")
+    pod = "p-nan-7ztbs-system-container-impl-3977472106"
+    kubeflow.logs[pod] = (
+        "work done\nF1129 23:58:12.000001      16 main.go:130] failed to execute component: "
+        "invalid value NaN\n"
+    )
+    assert "exit code 1); failed to execute component: invalid value NaN; see" in (
+        call("wait", run_id).err
+    )
+    kubeflow.logs[pod] = (
+        "Traceback (most recent call last):\n  File 'x.py', line 1\n    boom\nValueError: no\nafter"
+    )
+    assert "exit code 1); ValueError: no; see" in call("wait", run_id).err
+
+
+def test_a_pause_before_the_next_attempt_is_told(
+    kubeflow: FakeKubeflow, call: Callable[..., Called]
+) -> None:
+    run_id = serve(kubeflow, "fetch-failed-four-times", state="RUNNING", state_history=[])
+    manifest = kubeflow.recorded[run_id]["v1beta1"]["pipeline_runtime"]["workflow_manifest"]
+    nodes = manifest["status"]["nodes"]
+    for node in nodes.values():
+        if node["name"].endswith(".fetch"):
+            node["phase"] = "Running"
+        elif node["name"].endswith(".fetch.executor"):
+            node |= {"phase": "Running", "message": "Backoff for 1 minute 0 seconds"}
+    for late in [key for key in nodes if key.endswith(("-3781090397", "-4116789872"))]:
+        del nodes[late]
+    done = call("wait", run_id, "--timeout", "1")
+    assert "fetch pending, attempt 2: waits 60 s before attempt 3" in done.out
+
+
+def test_a_run_that_failed_after_a_retry_of_a_canceled_one_has_failed(
+    kubeflow: FakeKubeflow, call: Callable[..., Called]
+) -> None:
+    history = ["RUNNING", "CANCELING", "FAILED", "RUNNING", "FAILED"]
+    run_id = serve(kubeflow, "terminated", state_history=[{"state": each} for each in history])
+    assert f"error: run {run_id} failed at train" in call("wait", run_id).err
+
+
+def test_nodes_are_decompressed_up_to_a_limit(
+    kubeflow: FakeKubeflow, call: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = serve(kubeflow, "large-compressed")
+    monkeypatch.setattr(steps, "MAX_NODES_BYTES", 1000)
+    assert "MB of nodes: look at it in the UI" in call("wait", run_id).err
+    runtime = kubeflow.recorded[run_id]["v1beta1"]["pipeline_runtime"]
+    runtime["workflow_manifest"]["status"]["compressedNodes"] = "AAAA"
+    assert call("wait", run_id).err.startswith("error: the nodes of the run are damaged: ")
