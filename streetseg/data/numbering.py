@@ -103,11 +103,31 @@ def recognize(data: bytes, path: Path, root: Path, labels: LabelSpace) -> Number
     """
     if listing := find_listing(path, root):
         return _listed_numbering(listing, listing.stat().st_mtime_ns, labels)
+    return _shown_by_palette(data, labels)
+
+
+def _shown_by_palette(data: bytes, labels: LabelSpace) -> Numbering | None:
     palette = png_palette(data)
     if palette is None:
         return None
     numberings = [*other_numberings(labels), numbering(labels, "label")]
     return next((each for each in numberings if each.shown_by(palette)), None)
+
+
+def warn_of_palette(data: bytes, path: Path, labels: LabelSpace, ids: Ids, setting: str) -> bool:
+    """Warn on standard error if the palette of a label image shows other ids than ``ids``.
+
+    ``setting`` is what states them, such as ``--ids {}``. Returns whether there was a warning.
+    """
+    shown, palette = _shown_by_palette(data, labels), png_palette(data)
+    if shown is None or palette is None or numbering(labels, ids).shown_by(palette):
+        return False
+    print(
+        f"warning: {path} has the palette of {shown.name} ids, and is read as {ids} ids, as "
+        f"{setting.format(ids)} says",
+        file=sys.stderr,
+    )
+    return True
 
 
 @lru_cache(maxsize=8)
@@ -213,23 +233,25 @@ def settled(values: np.ndarray, labels: LabelSpace) -> bool:
     return not (explained_otherwise(values, labels) or _mostly_missing(values, labels))
 
 
-def _mostly_missing(values: np.ndarray, labels: LabelSpace) -> list[str]:
-    """The scored categories that ``values``, bool[256], do not show; none if fewer than half."""
+def _mostly_missing(values: np.ndarray, labels: LabelSpace, fraction: float = 0.5) -> list[str]:
+    """The scored categories that ``values``, bool[256], do not show; none if a lower fraction."""
     scored = dict.fromkeys(labels.category_of[labels.known & ~labels.ignored_in_eval].tolist())
     scored.pop(IGNORE, None)
     missing = [number for number in scored if number not in labels.category_of[values]]
-    return [labels.names[number] for number in missing] if 2 * len(missing) >= len(scored) else []
+    few = len(missing) < fraction * len(scored)
+    return [] if few else [labels.names[number] for number in missing]
 
 
 def _missing_if_renumbered(values: np.ndarray, labels: LabelSpace) -> list[str]:
     """The scored categories that ``values``, bool[256], do not show, if these count from 0.
 
     So an export of a label tool does: its ids show many labels that are not scored, but at most
-    half of the scored categories. Empty for any other ids.
+    half of the scored categories, or not all of them if no id is left out. Empty for other ids.
     """
     rare = np.count_nonzero(values & _rarely_drawn(labels))
     improbable = np.count_nonzero(values) >= MIN_RENUMBERED and rare >= MIN_RARE
-    return _mostly_missing(values, labels) if improbable else []
+    counted = bool(values[: np.count_nonzero(values)].all())
+    return _mostly_missing(values, labels, 0 if counted else 0.5) if improbable else []
 
 
 def _read_otherwise(values: np.ndarray, labels: LabelSpace) -> list[str]:

@@ -31,6 +31,7 @@ from streetseg.core.atomic_files import atomic_folder, unfinished_path
 from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
 from streetseg.core.sampling import evenly_spaced
+from streetseg.data.annotations.files import read_bytes
 from streetseg.data.collection import Collection, load_sources
 from streetseg.data.dataset import DESCRIPTION, FORMAT, FORMAT_WITH_FIT, INDEX
 from streetseg.data.frame_annotations import (
@@ -51,6 +52,7 @@ from streetseg.data.numbering import (
     recognize,
     refuse_improbable,
     settled,
+    warn_of_palette,
 )
 from streetseg.data.shards import SHAPES, Rows, ShardSpec, plan_shards, write_frame
 from streetseg.data.sources import Frame, Source
@@ -154,16 +156,22 @@ def write_dataset(
 def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) -> None:
     """Look at label images of each split until they hold what label ids alone do.
 
-    A numbering that was recognized is told on standard error.
+    A numbering that was recognized is told on standard error, and a palette that contradicts
+    ``ids`` too.
 
     Raises:
         StreetsegError: ``MAX_INSPECTED`` do not, and another numbering fits better.
     """
     labels = source.file_labels
-    if source.ids or labels.encoding != "ids" or not other_numberings(labels):
+    if labels.encoding != "ids" or not other_numberings(labels):
         return
     for split in USED_SPLITS:
         members = [frame for frame in frames if frame.split == split and not frame.format]
+        if source.ids:
+            if members and members[0].label.exists():
+                path = members[0].label
+                warn_of_palette(read_bytes(path), path, labels, source.ids, "'ids: {}'")
+            continue
         values, recognized = np.zeros(256, bool), set()
         rows = evenly_spaced(len(members), MAX_INSPECTED)
         for path in (members[row].label for row in rows):

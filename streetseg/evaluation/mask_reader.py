@@ -10,7 +10,14 @@ import numpy as np
 from streetseg.core.errors import StreetsegError
 from streetseg.data.label_files import ids_in
 from streetseg.data.labels import IGNORE, LabelSpace
-from streetseg.data.numbering import Ids, Numbering, numbering, recognize, refuse_improbable
+from streetseg.data.numbering import (
+    Ids,
+    Numbering,
+    numbering,
+    recognize,
+    refuse_improbable,
+    warn_of_palette,
+)
 from streetseg.images.decode import decode_ids, read_image
 
 
@@ -30,6 +37,7 @@ class IdMasks:
         self._labels, self._ids, self._setting, self._predicted = labels, ids, setting, predicted
         self._assumed = np.zeros(256, bool)
         self._numberings: set[str] = set()
+        self._warned = False
 
     @property
     def numbering(self) -> str:
@@ -76,6 +84,9 @@ class IdMasks:
 
     def _numbering_of(self, data: bytes, path: Path, present: np.ndarray) -> Numbering:
         if self._ids:
+            self._warned = self._warned or warn_of_palette(
+                data, path, self._labels, self._ids, self._setting
+            )
             return numbering(self._labels, self._ids)
         if stated := recognize(data, path, self._root, self._labels):
             return stated

@@ -331,6 +331,8 @@ def test_ids_of_cityscapes_fit_one_numbering_best(ids: list[int], better: list[s
     ("ids", "missing"),
     [
         (range(20), "nature, sky, human, vehicle"),
+        (range(26), "vehicle"),
+        ([*range(24), 25], None),
         ([0, 1, 2, 4, 5, 8, 11, 13, 19], "nature, sky, human, vehicle"),
         ([4, 5, 6, 7, 8, 11, 13, 17, 19, 20, 21], None),
         ([3, 4, 5, 7, 8, 11, 12, 17, 20, 23, 26], None),
@@ -435,6 +437,18 @@ def test_a_palette_of_train_ids_or_label_ids_is_recognized(
     expected = np.where(SPACE.ignored_in_eval[truth], IGNORE, truth) if colors == "train" else truth
     np.testing.assert_array_equal(stored, expected)
     assert Image.open(label_path(source, "val", "munster_000000_000000")).mode == "P"
+
+
+def test_a_source_whose_ids_a_palette_contradicts_gets_a_warning(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renumbered(source, SPACE.category_of, SPACE.palette)
+    prepared(source, tmp_path, ids="train")
+    said = capsys.readouterr().err
+    assert "aachen_000000_000000_gtFine_labelIds.png has the palette of category ids, and" in said
+    assert "is read as train ids, as 'ids: train' says" in said
+    prepared(source, tmp_path, ids="category")
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_train_ids_of_classes_are_their_category_ids(source: Path, tmp_path: Path) -> None:

@@ -133,6 +133,18 @@ def test_label_ids_that_look_otherwise_are_scored_if_stated(tmp_path: Path) -> N
     assert not any(found.scores.category_confusion[2:].any(axis=1))
 
 
+def test_stated_ids_that_a_palette_contradicts_get_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = write(tmp_path, as_we_write_them)
+    assert score_folders(*folders, SPACE, "train").numberings["predictions"] == "train"
+    said = capsys.readouterr().err
+    assert said.count("warning: ") == 1  # not for each mask
+    assert "a_0_0.png has the palette of category ids, and is read as train ids, as --ids" in said
+    score_folders(*folders, SPACE, "category")
+    assert "warning" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("ids", "table"), [("train", TRAIN_ID), ("category", SPACE.category_of)])
 def test_a_truth_of_another_numbering_is_refused_unless_it_is_stated(
     tmp_path: Path, ids: Ids, table: np.ndarray
