@@ -38,6 +38,26 @@ def read_package(path: Path) -> dict[str, Any]:
     return {"pipeline_spec": pipeline, "platform_spec": platform[0]} if platform else pipeline
 
 
+def set_defaults(package: Path, parameters: Mapping[str, Any], out: Path) -> None:
+    """Write a compiled pipeline again, with other defaults of its parameters.
+
+    Runs that a schedule starts then have them even if the backend drops the schedule's parameters.
+
+    Raises:
+        StreetsegError: the pipeline has no such parameter.
+    """
+    documents = list(yaml.safe_load_all(package.read_text()))
+    inputs = documents[0]["root"].get("inputDefinitions", {}).get("parameters", {})
+    for name, value in parameters.items():
+        if name not in inputs:
+            raise StreetsegError(
+                f"the pipeline in {package} has no parameter '{name}': "
+                f"it has {', '.join(inputs) or 'none'}"
+            )
+        inputs[name] |= {"defaultValue": value, "isOptional": True}
+    out.write_text(yaml.safe_dump_all(documents))
+
+
 def compile_pipeline(
     pipeline: PipelineFactory, cluster: Cluster, out: Path, no_cache: str = ""
 ) -> None:

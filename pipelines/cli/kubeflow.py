@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from pipelines.cli.options import (
     TrainingInputs,
     Wait,
 )
-from pipelines.compile import compile_pipeline, read_cluster, read_package
+from pipelines.compile import compile_pipeline, read_cluster, read_package, set_defaults
 from pipelines.kubeflow.follow import follow
 from pipelines.pods import PipelineFactory, no_pods
 from streetseg.cli.option_groups import option_groups
@@ -91,6 +92,7 @@ def upload(
     overrides: dict[str, Any],
     package: Path | None = None,
     no_cache: str = "",
+    defaults: Mapping[str, Any] | None = None,
 ) -> V2beta1PipelineVersion | dict[str, Any]:
     """Upload a pipeline unless its very content is there already, and return its version.
 
@@ -103,6 +105,7 @@ def upload(
         overrides: of ``cluster`` in ``params.yaml``.
         package: the YAML of the pipeline; None to compile it now.
         no_cache: see :func:`pipelines.compile.compile_pipeline`.
+        defaults: of its parameters, instead of those that it has.
 
     Raises:
         StreetsegError: the endpoint refuses, or there are overrides for a compiled pipeline.
@@ -120,6 +123,9 @@ def upload(
         if no_cache:
             print(f"pipeline {name} goes with its run, without cache for {no_cache}")
             return read_package(package)
+        if defaults:
+            compiled, package = package, Path(scratch) / "with-defaults.yaml"
+            set_defaults(compiled, defaults, package)
         version, is_new = client.upload(package, name)
     print(f"pipeline version {version.display_name} {'uploaded' if is_new else 'is there already'}")
     return version

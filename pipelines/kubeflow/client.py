@@ -15,6 +15,9 @@ from components.runs.connection import RefusedError
 from components.runs.reader import ENDED, RunReader, state_of
 from streetseg.core.errors import StreetsegError
 
+PAGE = 100
+"""Schedules in one answer."""
+
 
 class KubeflowClient(RunReader):
     """The API of a Kubeflow Pipelines, as one user in one namespace."""
@@ -164,6 +167,29 @@ class KubeflowClient(RunReader):
         self._delete(former)
         return bool(former)
 
+    def schedules(self) -> list[api.V2beta1RecurringRun]:
+        """All schedules, of any pipeline, by name."""
+        found: list[api.V2beta1RecurringRun] = []
+        token = ""
+        while True:
+            page = self._schedules.recurring_run_service_list_recurring_runs(
+                page_token=token, page_size=PAGE, **self._scope
+            )
+            found += page.recurring_runs or []
+            token = page.next_page_token
+            if not token:
+                return sorted(found, key=lambda each: each.display_name)
+
+    def scheduled_runs(self, schedule_id: str, last: int) -> list[api.V2beta1Run]:
+        """The last runs of a schedule, the newest first."""
+        page = self._runs.run_service_list_runs(
+            filter=_equals("recurring_run_id", schedule_id),
+            sort_by="created_at desc",
+            page_size=last,
+            **self._scope,
+        )
+        return page.runs or []
+
     def unschedule(self, name: str) -> None:
         """Delete a schedule; runs that it started continue.
 
@@ -249,6 +275,8 @@ class KubeflowClient(RunReader):
 
 def _has_name(name: str) -> str:
     """The API's filter for things of this name."""
-    return json.dumps(
-        {"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]}
-    )
+    return _equals("display_name", name)
+
+
+def _equals(key: str, value: str) -> str:
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "string_value": value}]})

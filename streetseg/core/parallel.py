@@ -13,9 +13,9 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
+from streetseg.core.cgroups import cpu_limit
 from streetseg.core.errors import StreetsegError
 from streetseg.core.progress import track
 
@@ -28,11 +28,8 @@ def cores() -> int:
     allowed = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    try:  # "quota period" or "max period", in microseconds (Linux, cgroup-v2.rst, "cpu.max")
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(allowed, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        return allowed
+    limit = cpu_limit()
+    return max(1, min(allowed, round(limit))) if limit else allowed
 
 
 def parallel_map(

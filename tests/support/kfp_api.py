@@ -174,18 +174,36 @@ class FakeKubeflow:
         self.polls = 0
         return {}
 
-    def list_runs(self, experiment_id: str, sort_by: str, page_size: str) -> dict:
+    def list_runs(
+        self,
+        sort_by: str,
+        page_size: str,
+        experiment_id: str = "",
+        filter: str = "",
+        namespace: str = "",
+    ) -> dict:
         assert sort_by == "created_at desc"
-        mine = [each for each in self.runs.values() if each["experiment_id"] == experiment_id]
+        if experiment_id:
+            mine = [each for each in self.runs.values() if each["experiment_id"] == experiment_id]
+        else:
+            self._open(namespace)
+            recorded = {key: run["v2beta1"] for key, run in self.recorded.items()}
+            mine = _filtered(recorded, filter, "recurring_run_id")
         return {"runs": mine[::-1][: int(page_size)]}
 
     def create_schedule(self, body: dict) -> dict:
         self._exists(body)
         return _keep(self.schedules, "recurring_run_id", body)
 
-    def list_schedules(self, filter: str, namespace: str = "") -> dict:
+    def list_schedules(
+        self, namespace: str = "", filter: str = "", page_size: str = "20", page_token: str = ""
+    ) -> dict:
         self._open(namespace)
-        return {"recurringRuns": _filtered(self.schedules, filter)}
+        found = _filtered(self.schedules, filter) if filter else [*self.schedules.values()]
+        first = int(page_token or 0)
+        page = {"recurringRuns": found[first : first + int(page_size)]}
+        more = first + int(page_size)
+        return page | ({"next_page_token": str(more)} if more < len(found) else {})
 
     def delete_schedule(self, recurring_run_id: str) -> dict:
         del self.schedules[recurring_run_id]
@@ -253,12 +271,12 @@ def _keep(things: dict[str, dict], key: str, body: dict) -> dict:
     return made
 
 
-def _filtered(things: dict[str, dict], filter: str) -> list[dict]:
-    """What a filter of one name leaves."""
+def _filtered(things: dict[str, dict], filter: str, key: str = "display_name") -> list[dict]:
+    """What a filter of one key leaves."""
     conform(json.loads(filter), "V2beta1Filter")
     (predicate,) = json.loads(filter)["predicates"]
-    assert (predicate["operation"], predicate["key"]) == ("EQUALS", "display_name")
-    return [each for each in things.values() if each["display_name"] == predicate["string_value"]]
+    assert (predicate["operation"], predicate["key"]) == ("EQUALS", key)
+    return [each for each in things.values() if each.get(key) == predicate["string_value"]]
 
 
 def conform(value: Any, kind: str) -> None:

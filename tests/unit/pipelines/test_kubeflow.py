@@ -185,7 +185,7 @@ def test_a_schedule_is_made_and_replaces_the_one_of_its_name(
         for each in kubeflow.schedules.values()
     }
     assert crons == {"other": "0 0 3 * * *", "street-segmentation": "0 30 4 * * 1-5"}
-    assert len(kubeflow.versions) == 1
+    assert len(kubeflow.versions) == 2, "one for each set of inputs"
 
     assert call("schedule", "--delete").out == "schedule 'street-segmentation' deleted\n"
     assert [each["display_name"] for each in kubeflow.schedules.values()] == ["other"]
