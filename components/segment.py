@@ -14,37 +14,44 @@ def segment(
     masks: Output[Dataset],
     report: Output[HTML],
     metrics: Output[Metrics],
+    workspace: str = "",
 ) -> None:
     """Write the masks and their table to the destination, or to the artifact if there is none.
 
-    With a destination, a retried step resumes, and the artifact holds the table alone.
+    With a destination, a retried step resumes, and the artifact holds the table alone. Without, it
+    resumes where attempts share a place (``cluster.checkpoints``).
     """
     from pathlib import Path
 
     from components.artifacts import checked, log_metrics, seal
+    from components.attempts import shared_place
     from streetseg.config.params import load_params
     from streetseg.core.errors import exit_on_error
     from streetseg.core.storage import Storage
     from streetseg.prediction.batch import SUMMARY, TABLE, segment_folder
     from streetseg.prediction.batch_report import write_batch_page
 
-    name, folder = model.metadata["registered"], Path(masks.path)
+    name = model.metadata["registered"]
+    place = shared_place("segment", [source, name, overrides], workspace)
+    written = destination or place or masks.path
     with exit_on_error():
         params = load_params(overrides=overrides)
         batch = segment_folder(
             source,
-            destination or masks.path,
+            written,
             checked(model),
             name,
             max_megapixels=params.serve.max_megapixels,
             windows=params.evaluate,
         )
         write_batch_page(batch, Path(report.path))
-        if destination:
-            folder.mkdir(parents=True, exist_ok=True)
-            for file in (TABLE, SUMMARY):
-                (folder / file).write_bytes(Storage(destination).read(file))
-    masks.metadata |= {"registered": name, "destination": batch.destination}
+        if written != masks.path:
+            origin = Storage(written)
+            origin.download([TABLE, SUMMARY] if destination else origin.files(), Path(masks.path))
+    masks.metadata |= {
+        "registered": name,
+        "destination": batch.destination if destination else masks.path,
+    }
     seal(masks, "segment")
     counts: dict[str, float] = {"images": len(batch.images), "images failed": len(batch.failed)}
     if batch.frames_per_second:

@@ -7,20 +7,33 @@ from components import component
 
 @component
 def train(
-    dataset: Input[Dataset], settings: dict, model: Output[Model], metrics: Output[Metrics]
+    dataset: Input[Dataset],
+    settings: dict,
+    model: Output[Model],
+    metrics: Output[Metrics],
+    workspace: str = "",
 ) -> None:
-    """Train on the dataset; the best checkpoint becomes the model artifact."""
+    """Train on the dataset; the best checkpoint becomes the model artifact.
+
+    Where attempts share a place (``cluster.checkpoints``), a retried step goes on from the last
+    checkpoint, in the same MLflow run, and writes a model that is trained already at once.
+    """
     from pathlib import Path
 
     from components.artifacts import checked, log_metrics, seal
+    from components.attempts import shared_place
     from streetseg.config.params import Params
     from streetseg.core.errors import exit_on_error
     from streetseg.data.dataset import PreparedDataset
     from streetseg.training.train import train as train_model
 
     params = Params.model_validate(settings)
+    place = shared_place("train", [settings, dataset.uri], workspace)
+    if place:
+        params = params.override({"train.checkpoint": f"{place}/training.checkpoint"})
     with exit_on_error():
-        trained = train_model(params, PreparedDataset(checked(dataset)), Path(model.path))
+        prepared = PreparedDataset(checked(dataset))
+        trained = train_model(params, prepared, Path(model.path), keep_checkpoint=bool(place))
     model.metadata["run_id"] = trained.run_id
     seal(model, "train")
     scores = {"IoU mean of the holdout": trained.selection_miou, "best epoch": trained.best_epoch}

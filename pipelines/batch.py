@@ -29,6 +29,7 @@ def batch_pipeline(set_up: StepSetup = no_pods) -> Any:
     @dsl.pipeline(
         name="street-segmentation-batch",
         description="Segment the images of a folder or a bucket with a registered model.",
+        pipeline_config=set_up.config,
     )
     def street_segmentation_batch(
         source: str,
@@ -53,6 +54,7 @@ def batch_pipeline(set_up: StepSetup = no_pods) -> Any:
                 source=source,
                 destination=destination,
                 overrides=overrides,
+                workspace=set_up.workspace,
             )
         )
         return BatchOutputs(

@@ -6,6 +6,7 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
+from components import attempts
 from components.report_outcome import report_outcome
 from streetseg.config.cluster import Cluster, Secret, Toleration
 
@@ -17,6 +18,11 @@ git revision, the images of a folder), or record something in MLflow.
 """
 DATA_CACHE = "/mnt/data-cache"
 """Where the step ``fetch`` mounts the volume of ``cluster.data_cache``."""
+CHECKPOINTS = "/mnt/checkpoints"
+"""Where steps mount the claim of ``cluster.checkpoints``."""
+RESUMABLE = {"train", "segment"}
+"""Steps that use ``cluster.checkpoints``."""
+WORKFLOW_LABEL = "metadata.labels['workflows.argoproj.io/workflow']"
 FIRST_PAUSE, PAUSE_FACTOR = "30s", 2
 LAST_RETRY = "604800s"
 """A week, from the start of the first attempt: what still runs by then is killed."""
@@ -28,6 +34,16 @@ class StepSetup:
     def __init__(self, cluster: Cluster | None = None) -> None:
         """Steps of this cluster."""
         self.cluster = cluster or Cluster()
+
+    @property
+    def workspace(self) -> str:
+        """What a step receives as the path of the run's workspace; empty if it uses none."""
+        return ""
+
+    @property
+    def config(self) -> dsl.PipelineConfig | None:
+        """What a pipeline asks of Kubeflow beside its steps."""
+        return None
 
     def __call__(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Say whether a task is cached, and return it."""
@@ -41,6 +57,23 @@ PipelineFactory = Callable[[StepSetup], Any]
 
 class ClusterPods(StepSetup):
     """The pods that ``cluster`` in the params describes."""
+
+    @property
+    def workspace(self) -> str:
+        """The placeholder for which Kubeflow mounts the workspace in the pod of a step."""
+        return dsl.WORKSPACE_PATH_PLACEHOLDER if self.cluster.checkpoints == "workspace" else ""
+
+    @property
+    def config(self) -> dsl.PipelineConfig | None:
+        """The workspace of a run, if attempts share one."""
+        if not self.workspace:
+            return None
+        claim: dict[str, Any] = {"accessModes": ["ReadWriteOnce"]}
+        if storage_class := self.cluster.workspace.storage_class:
+            claim["storageClassName"] = storage_class
+        kubernetes_config = dsl.KubernetesWorkspaceConfig(pvcSpecPatch=claim)
+        size = self.cluster.workspace.size
+        return dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size, kubernetes_config))
 
     def __call__(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Give a task the caching, resources, retries, secrets and volumes of its step."""
@@ -57,6 +90,8 @@ class ClusterPods(StepSetup):
             _add_secret(task, secret)
         if step == "train":
             self._set_up_training(task)
+        if step in RESUMABLE and cluster.checkpoints != "pod":
+            self._share_place(task)
         if step == "fetch" and cluster.data_cache:
             task.set_env_variable("STREETSEG_DATA_CACHE", DATA_CACHE)
             kubernetes.mount_pvc(task, cluster.data_cache, DATA_CACHE)
@@ -88,7 +123,8 @@ class ClusterPods(StepSetup):
                 pipeline(**dict(zip(signature.parameters, values, strict=True)))
 
         reported.__signature__, reported.__doc__ = signature, function.__doc__  # type: ignore[attr-defined]
-        return dsl.pipeline(reported, name=pipeline.name, description=pipeline.description)
+        about = {"name": pipeline.name, "description": pipeline.description}
+        return dsl.pipeline(reported, **about, pipeline_config=self.config)
 
     def _set_up_pod(self, task: dsl.PipelineTask) -> None:
         """What the pods of all steps get: user, image, nodes, labels."""
@@ -105,6 +141,20 @@ class ClusterPods(StepSetup):
         for key, value in pods.annotations.items():
             kubernetes.add_pod_annotation(task, key, value)
         _choose_nodes(task, pods.node_selector, pods.tolerations)
+
+    def _share_place(self, task: dsl.PipelineTask) -> None:
+        """Give all attempts of a step one place, and the name under which they share it.
+
+        Both are variables, because Kubeflow's cache compares inputs.
+        """
+        kubernetes.use_field_path_as_env(task, attempts.WORKFLOW, WORKFLOW_LABEL)
+        place = self.cluster.checkpoints
+        if place == "workspace":
+            return
+        if "://" not in place:
+            kubernetes.mount_pvc(task, place, CHECKPOINTS)
+            place = CHECKPOINTS
+        task.set_env_variable(attempts.CHECKPOINTS, place)
 
     def _set_up_training(self, task: dsl.PipelineTask) -> None:
         """Accelerators, nodes and shared memory."""

@@ -21,6 +21,7 @@ def scheduled_pipeline(training: PipelineFactory, set_up: StepSetup = no_pods) -
         name="street-segmentation-scheduled",
         description="Train a street-scene segmentation model if the data has changed since the "
         "last training.",
+        pipeline_config=set_up.config,
     )
     def street_segmentation_scheduled(
         data_version: str = "main",

@@ -37,12 +37,13 @@ def training_pipeline(set_up: StepSetup = no_pods, job: TrainJobSpec | None = No
         set_up: Sets up each step, see :class:`pipelines.pods.ClusterPods`.
         job: The TrainJob that trains; None to train in the pod of the step.
     """
-    train_step = partial(_train_in_job, job) if job else train
+    train_step = partial(_train_in_job, job) if job else partial(train, workspace=set_up.workspace)
 
     @dsl.pipeline(
         name="street-segmentation-training",
         description="Fetch a data version, check it, train and score a network, and register the "
         "model if it passes the gate.",
+        pipeline_config=set_up.config,
     )
     def street_segmentation_training(
         data_version: str,

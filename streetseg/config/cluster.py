@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
-from streetseg.config.types import Count, CountOrZero
+from streetseg.config.types import Count, CountOrZero, without_secrets
 from streetseg.config.yaml_files import Section
 
 BYTES = {"": 1, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -86,6 +86,10 @@ def _variable(text: str) -> str:
     return text
 
 
+def _place(text: str) -> str:
+    return without_secrets(text) if "://" in text else _name(text)
+
+
 def _label_key(text: str) -> str:
     prefix, slash, name = text.rpartition("/")
     if slash:
@@ -110,6 +114,8 @@ Variable = Annotated[str, AfterValidator(_variable)]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
 LabelValue = Annotated[str, AfterValidator(_label_value)]
 Labels = dict[LabelKey, LabelValue]
+Checkpoints = Annotated[str, AfterValidator(_place)]
+"""``pod``, ``workspace``, the name of a persistent volume claim, or a URL."""
 
 
 class Pod(Section):
@@ -205,6 +211,13 @@ class Secrets(Section):
     git: Secret = Secret(name="streetseg-git", keys=["GIT_USERNAME", "GIT_TOKEN"])
 
 
+class Workspace(Section):
+    """The volume of a run, if checkpoints are kept there."""
+
+    size: Memory = "20Gi"
+    storage_class: str = ""
+
+
 class Pods(Section):
     """What the pods of all steps get."""
 
@@ -226,6 +239,8 @@ class Cluster(Section):
     node_selector: Labels = {}
     tolerations: list[Toleration] = []
     shared_memory: Memory = "8Gi"
+    checkpoints: Checkpoints = "pod"
+    workspace: Workspace = Workspace()
     secrets: Secrets = Secrets()
     data_cache: Name | None = None
     webhook_secret: Name | None = None

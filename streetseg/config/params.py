@@ -191,7 +191,7 @@ class Train(Section):
     device: str = "auto"
     num_workers: CountOrZero = 0
     checkpoint_minutes: Annotated[float, Field(ge=0, le=YEAR_S / 60), NUMBER] = 10.0
-    checkpoint: Path | None = None
+    checkpoint: Address | None = None
 
 
 class Tune(Section):

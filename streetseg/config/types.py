@@ -20,7 +20,7 @@ def _no_boolean(value: Any) -> Any:
     return value
 
 
-def _without_secrets(address: str) -> str:
+def without_secrets(address: str) -> str:
     """Refuse passwords, because settings are stored with models and shown with pipeline runs."""
     if holds_secret(address):
         raise ValueError(
@@ -51,5 +51,5 @@ Megabytes = Annotated[float, Field(gt=0, le=1e6), NUMBER]
 Megapixels = Annotated[float, Field(gt=0, le=1e4), NUMBER]
 Seed = Annotated[int, Field(ge=0, lt=2**32), NUMBER]
 Subfolder = Annotated[Path, AfterValidator(_below)]
-Address = Annotated[str, AfterValidator(_without_secrets)]
+Address = Annotated[str, AfterValidator(without_secrets)]
 Side = Annotated[int, Field(ge=32, le=4096), NUMBER]

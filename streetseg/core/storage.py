@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from streetseg.core.atomic_files import lock_folder, write_atomic
 from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError, one_line
+
+THREADS = 8
+"""Concurrent downloads."""
 
 
 class Storage:
@@ -60,6 +64,17 @@ class Storage:
             target = Path(self._path(path))
             target.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(target, data)
+
+    def download(self, paths: Iterable[str], folder: Path) -> None:
+        """Copy files to a local folder, under the same relative paths."""
+
+        def copy(path: str) -> None:
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(self.read(path))
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(copy, paths))
 
     def remove(self, path: str) -> None:
         """Remove an existing file."""

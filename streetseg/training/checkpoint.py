@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from streetseg.config.params import Params
 from streetseg.config.renamed import with_former_names
-from streetseg.core.atomic_files import os_reason, unfinished_path
-from streetseg.core.errors import StoppedError, StreetsegError, one_line
+from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.models.build import SegmentationModel
+from streetseg.training.checkpoint_file import checkpoint_file
 from streetseg.training.distributed import ALONE, World
 
 CHANGEABLE = ("device", "num_workers", "patience", "checkpoint_minutes", "checkpoint")
@@ -106,13 +107,14 @@ class Checkpoint:
     """A training's state in a file, bound to settings and data; the main process writes it."""
 
     def __init__(
-        self, path: Path, params: Params, dataset: PreparedDataset, world: World = ALONE
+        self, path: str | Path, params: Params, dataset: PreparedDataset, world: World = ALONE
     ) -> None:
-        """Use the file ``path``."""
+        """Use the file ``path``, which may be a URL such as ``s3://bucket/training.checkpoint``."""
         settings = params.train.model_dump(mode="json", exclude=set(CHANGEABLE))
         if not settings["max_frames"]:
             del settings["max_frames"]  # releases before 0.2.0 did not have it
-        self.path = path
+        self.file = checkpoint_file(path)
+        self.path = self.file.path
         self.world = world
         self.fingerprint, self.former_fingerprint = (
             _sha256(json.dumps([params.model.model_dump(), names, dataset.version]))
@@ -130,26 +132,13 @@ class Checkpoint:
         """Write the state atomically.
 
         Raises:
-            StreetsegError: the file cannot be written; the previous one is kept.
+            StreetsegError: the file cannot be written; the previous one is kept. In a bucket that
+                is a warning.
         """
         random = self.world.gather(_random_state())
         if self.world.is_main_process:
             stored = {"fingerprint": self.fingerprint, **state.to_dict(), "random": random}
-            unfinished = unfinished_path(self.path)
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                with unfinished.open("wb") as file:
-                    torch.save(stored, file)
-                unfinished.rename(self.path)
-            except (OSError, RuntimeError) as error:
-                unfinished.unlink(missing_ok=True)
-                # torch's error names a line of its own code, its context the reason
-                cause = error.__context__ if isinstance(error, RuntimeError) else error
-                reason = os_reason(cause) if isinstance(cause, OSError) else one_line(error)
-                raise StreetsegError(
-                    f"cannot write the checkpoint {self.path}: {reason}: make room, or set "
-                    "train.checkpoint to another path; the previous checkpoint is kept"
-                ) from None
+            self.file.write(stored)
         self.world.wait()
         self.saved_at = time.monotonic()
 
@@ -176,7 +165,7 @@ class Checkpoint:
         Raises:
             StreetsegError: the file is no checkpoint, or some processes cannot read it.
         """
-        exists = self.world.gather(self.path.exists())
+        exists = self.world.gather(self.file.exists())
         if not any(exists):
             return None
         if not all(exists):
@@ -185,11 +174,16 @@ class Checkpoint:
                 "that all machines share"
             )
         try:
-            with zipfile.ZipFile(self.path) as file:  # torch does not verify the checksums
+            content = self.file.open()
+            with zipfile.ZipFile(content) as file:  # torch does not verify the checksums
                 if damaged := file.testzip():
                     raise zipfile.BadZipFile(damaged)
-            stored = torch.load(self.path, weights_only=True, map_location="cpu")
+            if isinstance(content, BytesIO):
+                content.seek(0)
+            stored = torch.load(content, weights_only=True, map_location="cpu")
             fingerprint = stored.pop("fingerprint", None)
+        except StreetsegError:
+            raise
         except Exception:  # torch, zipfile and the system fail in many ways
             raise StreetsegError(
                 f"{self.path} is damaged or not a checkpoint: delete it to start over"
@@ -197,13 +191,11 @@ class Checkpoint:
         known = fingerprint in (self.fingerprint, self.former_fingerprint)
         if not known or not stored.keys() >= set(VALUES):
             self.world.wait()  # until all have read it
-            renamed = self.path.with_name(f"{self.path.name}.old")
             if self.world.is_main_process:
-                self.path.replace(renamed)
-            self.world.print(
-                f"{self.path} was written with other settings, data or release: starting over; "
-                f"it is now {renamed}"
-            )
+                self.world.print(
+                    f"{self.path} was written with other settings, data or release: starting "
+                    f"over; it is now {self.file.set_aside()}"
+                )
             return None
         return stored
 
@@ -216,7 +208,7 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the file after a complete training."""
-        self.path.unlink(missing_ok=True)
+        self.file.remove()
 
 
 def _sha256(text: str) -> str:

@@ -49,6 +49,8 @@ def train(
     dataset: PreparedDataset,
     destination: Path,
     on_epoch: Callable[[int, float], None] | None = None,
+    *,
+    keep_checkpoint: bool = False,
 ) -> TrainedModel:
     """Train a network on the train split and write its best epoch as a model artifact.
 
@@ -57,19 +59,21 @@ def train(
     weights as one that was not. Under ``torchrun`` all processes train one network together.
 
     ``on_epoch`` is called with the number and held-out mIoU of each epoch; its exceptions end the
-    training.
+    training. ``keep_checkpoint`` writes the checkpoint at the start and at the end too, and leaves
+    it: a later call with it writes the same model without training.
 
     Raises:
         StreetsegError: unknown network, unusable device, too few frames, out of memory, a loss that
             is not finite, a stop request, or a destination with other contents or in use.
     """
     ensure_replaceable(destination, "config.json")
-    outputs = [path for path in (destination, params.train.checkpoint) if path]
+    checkpoint = params.train.checkpoint
+    outputs = [destination, *([Path(checkpoint)] if checkpoint and "://" not in checkpoint else [])]
     with (
         process_group() as world,
         _locked(outputs) if world.is_main_process else nullcontext(),
     ):
-        return _train(params, dataset, destination, on_epoch, world)
+        return _train(params, dataset, destination, on_epoch, world, keep_checkpoint)
 
 
 def _train(
@@ -78,6 +82,7 @@ def _train(
     destination: Path,
     on_epoch: Callable[[int, float], None] | None,
     world: World,
+    keep_checkpoint: bool,
 ) -> TrainedModel:
     settings = params.train
     torch.manual_seed(settings.seed + world.rank)
@@ -105,6 +110,8 @@ def _train(
         translate_torch_errors(settings, world.size),
         stop_requests() as requests,
     ):
+        if keep_checkpoint and not stored:
+            checkpoint.save(state)
         for epoch in range(first_epoch, settings.epochs + 1):
             if epoch - state.best_epoch > settings.patience:
                 world.print(f"no better since epoch {state.best_epoch}: stopped early")
@@ -147,9 +154,12 @@ def _train(
         with checkpoint.save_on_error(state):
             if run:
                 run.log(state.best_epoch, best_selection_miou=state.best_miou)
+        if keep_checkpoint:
+            checkpoint.save(state)
         if run:
             save_best(state, dataset, params, destination)
-            checkpoint.remove()
+            if not keep_checkpoint:
+                checkpoint.remove()
     run_id, *_ = world.gather(state.run_id)  # waits for the artifact
     return TrainedModel(destination, run_id, state.best_epoch, state.best_miou)
 

@@ -325,6 +325,49 @@ def test_what_is_long_is_retried_for_a_week(compiled: Compile) -> None:
     }
 
 
+@pytest.mark.parametrize(("name", "step"), [("training", "train"), ("batch", "segment")])
+def test_attempts_share_a_place_that_is_no_input_of_the_cache(
+    compiled: Compile, name: str, step: str
+) -> None:
+    def inputs(pipeline: Compiled) -> dict:
+        return pipeline.tasks()[step]["inputs"]
+
+    plain = compiled(name=name)
+    assert "env" not in plain.containers()[step]
+    assert "fieldPathAsEnv" not in plain.pod(step)
+
+    for place, mounted in (("work-claim", "/mnt/checkpoints"), ("s3://bucket/a", "s3://bucket/a")):
+        pipeline = compiled(f"cluster.checkpoints={place}", name=name)
+        assert inputs(pipeline) == inputs(plain)
+        variables = {each["name"]: each["value"] for each in pipeline.containers()[step]["env"]}
+        assert variables == {"STREETSEG_CHECKPOINTS": mounted}
+        (label,) = pipeline.pod(step)["fieldPathAsEnv"]
+        assert label["name"] == "STREETSEG_WORKFLOW"
+        assert label["fieldPath"] == "metadata.labels['workflows.argoproj.io/workflow']"
+        claims = [each["mountPath"] for each in pipeline.pod(step).get("pvcMount", [])]
+        assert claims == ([mounted] if place == "work-claim" else [])
+
+
+@pytest.mark.parametrize("name", ["training", "scheduled", "batch"])
+def test_a_run_has_a_workspace_if_attempts_share_it(compiled: Compile, name: str) -> None:
+    def workspace(*sets: str) -> dict:
+        _, platform = yaml.safe_load_all(compiled(*sets, name=name).text)
+        return platform["platforms"]["kubernetes"].get("pipelineConfig", {}).get("workspace")
+
+    step = "segment" if name == "batch" else "train"
+    assert workspace() is None
+    for sets in ((), ("cluster.webhook_secret=hook",)):
+        sets = ("cluster.checkpoints=workspace", "cluster.workspace={size: 9Gi}", *sets)
+        assert workspace(*sets) == {
+            "size": "9Gi",
+            "kubernetes": {"pvcSpecPatch": {"accessModes": ["ReadWriteOnce"]}},
+        }
+        passed = compiled(*sets, name=name).tasks()[step]["inputs"]["parameters"]["workspace"]
+        assert passed == {"runtimeValue": {"constant": "{{$.workspace_path}}"}}
+    claim = workspace("cluster.checkpoints=workspace", "cluster.workspace.storage_class=fast")
+    assert claim["kubernetes"]["pvcSpecPatch"]["storageClassName"] == "fast"
+
+
 def test_steps_that_depend_on_their_inputs_alone_are_cached(compiled: Compile) -> None:
     tasks = compiled().tasks()
     cached = {name for name in STEPS if tasks[name]["cachingOptions"].get("enableCache")}
@@ -393,6 +436,8 @@ def test_the_scheduled_steps_get_pods_too(compiled: Compile) -> None:
         ("pods.labels={a: b c}", "'b c': write up to 63 letters, digits"),
         ("pods.node_selector={A.org/a: b}", "'A.org/a': write a name of Kubernetes"),
         ("pods.image_pull_policy=never", "input should be 'auto', 'Always'"),
+        ("checkpoints=My_Claim", "'My_Claim': write a name of Kubernetes"),
+        ("checkpoints=s3://key:secret@bucket", "a user or password must not be in the settings"),
         ("gpu.count=-1", "cluster.gpu.count = -1: input should be greater than or equal to 0"),
         ("shared_memory=16Gi", "must be below the limit of steps.train.memory"),
         ("tolerations=[{effect: NoSchedule}]", "without a key takes the operator Exists"),
