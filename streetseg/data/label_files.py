@@ -14,7 +14,6 @@ import numpy as np
 import xxhash
 
 from streetseg.core.errors import StreetsegError
-from streetseg.data.annotations.draw import draw, undefined_names
 from streetseg.data.annotations.files import read_bytes
 from streetseg.data.annotations.formats import FORMATS
 from streetseg.data.frame_annotations import read_picture
@@ -27,7 +26,7 @@ from streetseg.data.listings import (
     read_listing,
     refuse_without_background,
 )
-from streetseg.data.numbering import Ids, Numbering, numbering, recognize
+from streetseg.data.numbering import Ids, Numbering, explained, numbering
 from streetseg.data.sources import Frame
 from streetseg.images.decode import decode_deep_red, decode_ids, decode_image, refuse_lossy
 from streetseg.images.errors import BadImageError
@@ -76,7 +75,8 @@ def read_label(
 ) -> FrameLabel:
     """Read the label of a frame whose image is of ``size`` (height, width).
 
-    ``ids`` and ``root`` say how a label image is numbered: see :func:`read_numbering`.
+    ``ids`` and ``root`` say how a label image is numbered: None is for what it says itself
+    (see :func:`streetseg.data.numbering.recognize`), else label ids.
 
     Raises:
         StreetsegError: the file is missing, damaged or of another size, or has undefined labels
@@ -113,7 +113,9 @@ def _decode_numbered(
     data: bytes, path: Path, root: Path, labels: LabelSpace, ids: Ids | None
 ) -> tuple[np.ndarray, Numbering]:
     """The values of a label image, uint8[H, W], and what they stand for."""
-    listed = find_listing(path, root) if labels.encoding == "ids" and not ids else None
+    if ids or labels.encoding != "ids":
+        return decode_labels(data, labels), numbering(labels, ids or "label")
+    listed = find_listing(path, root)
     if listed:
         listing = read_listing(listed)
         refuse_without_background(listing, path)
@@ -122,10 +124,12 @@ def _decode_numbered(
             colors = listing.colors(labels)
             values = _ids_of_colors(decode_image(data), colors, str(listed))
             return values, Numbering.of(str(listed), {each: each for each in colors.values()})
-    return decode_labels(data, labels), read_numbering(data, path, root, labels, ids)
+    return decode_ids(data), explained(data, listed, labels) or numbering(labels, "label")
 
 
 def _drawn(frame: Frame, labels: LabelSpace, size: tuple[int, int]) -> FrameLabel:
+    from streetseg.data.annotations.draw import draw, undefined_names  # slow to import
+
     assert frame.format
     picture, content_hash = read_picture(frame)
     names, format = label_names(labels), FORMATS[frame.format]
@@ -167,6 +171,8 @@ def undefined_labels(
     """The ids or names in a frame's label that are not defined; none if it cannot be read."""
     try:
         if frame.format:
+            from streetseg.data.annotations.draw import undefined_names  # slow to import
+
             picture, _ = read_picture(frame)
             return [*undefined_names(picture, label_names(labels), FORMATS[frame.format])]
         label = _decoded(frame, labels, ids, root)
@@ -190,19 +196,6 @@ def ids_in(ids: np.ndarray) -> np.ndarray:
     return np.union1d(
         np.flatnonzero(cv2.calcHist([distinct[None]], [0], None, [256], [0, 256])), flat[grouped:]
     )
-
-
-def read_numbering(
-    data: bytes, path: Path, root: Path, labels: LabelSpace, ids: Ids | None
-) -> Numbering:
-    """The numbering ``ids`` of a label image; None: what it says itself, else label ids.
-
-    ``data`` are the bytes of the file ``path``. Only label images with the encoding ``ids`` are
-    numbered in different ways. Raises StreetsegError as :func:`recognize`.
-    """
-    if ids or labels.encoding != "ids":
-        return numbering(labels, ids or "label")
-    return recognize(data, path, root, labels) or numbering(labels, "label")
 
 
 def decode_labels(data: bytes, labels: LabelSpace) -> np.ndarray:

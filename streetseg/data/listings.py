@@ -144,11 +144,12 @@ def refuse_without_background(listing: Listing, label_image: Path) -> None:
 
 def find_listing(path: Path, root: Path) -> Path | None:
     """The nearest listing in the folders from that of a file up to ``root``."""
+    top = root.absolute()
     for folder in path.absolute().parents:
         for name in LISTINGS:
             if (listing := folder / name).is_file() and _is_listing(listing):
                 return listing
-        if folder == root.absolute():
+        if folder == top:
             break
     return None
 

@@ -101,7 +101,12 @@ def recognize(data: bytes, path: Path, root: Path, labels: LabelSpace) -> Number
     Raises:
         StreetsegError: a listing is unusable or names a label that is not defined.
     """
-    if listing := find_listing(path, root):
+    return explained(data, find_listing(path, root), labels)
+
+
+def explained(data: bytes, listing: Path | None, labels: LabelSpace) -> Numbering | None:
+    """Like :func:`recognize` with the listing of a label image, None if it has none."""
+    if listing:
         return _listed_numbering(listing, listing.stat().st_mtime_ns, labels)
     return _shown_by_palette(data, labels)
 

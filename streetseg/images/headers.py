@@ -50,6 +50,8 @@ LOSSY = ("JPEG", "WEBP", "HEIC", "HEIF", "AVIF", "JPEG 2000", "JPEG 2000 codestr
 """Formats that change pixels, or may have changed them: WebP, AVIF and others do either."""
 
 PNG_GRAY, PNG_RGB, PNG_PALETTE, PNG_RGBA = 0, 2, 3, 6
+CHUNK = struct.Struct(">I4s")
+"""Length and kind of a chunk of a PNG."""
 PNG_CHANNELS = {PNG_GRAY: 1, PNG_RGB: 3, PNG_PALETTE: 1, 4: 2, PNG_RGBA: 4}
 """Channels of each colour type, PNG specification, section 11.2.1."""
 
@@ -144,23 +146,22 @@ def _read_png(data: bytes, max_pixels: int) -> Header:
     width, height, depth, color, interlace = struct.unpack_from(">IIBBxxB", data, 16)
     _check_size(width, height, max_pixels)
     view, exif = memoryview(data), b""
-    critical: list[bytes | memoryview] = [data[:8]]
-    deflated: list[memoryview] = []
-    for kind, start, end in _png_chunks(data):
-        if not kind[0] & 0x20:  # an upper-case first letter marks a critical chunk
-            critical.append(view[start:end])
-            if kind == b"IDAT":
-                deflated.append(view[start + 8 : end - 4])
-        elif kind == b"eXIf":
+    chunks = [*_png_chunks(data)]
+    ancillary = [chunk for chunk in chunks if chunk[0][0] & 0x20]  # a lower-case first letter
+    for kind, start, end in ancillary:
+        if kind == b"eXIf":
             exif = exif or data[start + 8 : end - 4]
     plain = {PNG_RGB: "rgb", PNG_GRAY: "mono"}.get(color, "")
     if depth != 8 or interlace:
         plain = ""
     if not plain:  # kornia-rs, which decodes plain ones, stops by itself after the last pixel
         row = 1 + width * depth * PNG_CHANNELS.get(color, 4) // 8
+        deflated = [view[start + 8 : end - 4] for kind, start, end in chunks if kind == b"IDAT"]
         _refuse_excess(deflated, 2 * height * row + MAX_EXCESS_BYTES)
-    only_critical = sum(map(len, critical)) == len(data)
-    stored = data if only_critical else b"".join(critical)
+    stored = data
+    if ancillary or chunks[-1][2] < len(data):
+        critical = [view[start:end] for kind, start, end in chunks if not kind[0] & 0x20]
+        stored = b"".join([data[:8], *critical])
     return Header(width, height, _orientation(exif), stored, plain)
 
 
@@ -181,11 +182,11 @@ def _refuse_excess(deflated: list[memoryview], max_bytes: int) -> None:
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start and end of each chunk, from its length to its checksum."""
-    start = 8
+    start, size, read = 8, len(data), CHUNK.unpack_from
     for _ in range(MAX_PARTS):
-        length, kind = struct.unpack_from(">I4s", data, start)
+        length, kind = read(data, start)
         end = start + 12 + length
-        if end > len(data):
+        if end > size:
             raise BadImageError("is truncated")
         yield kind, start, end
         if kind == b"IEND":

@@ -15,9 +15,10 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from streetseg.core.errors import StreetsegError
-from streetseg.data.annotations.files import parse_xml, points
+from streetseg.data.annotations.files import points
 from streetseg.data.annotations.masks import RunLengths
 from streetseg.data.annotations.shapes import Ellipse, Export, Geometry, Picture, Polygon, Shape
+from streetseg.data.annotations.xml_files import parse_xml
 
 WITHOUT_AREA = ("points", "polyline", "tag", "skeleton", "cuboid")
 

@@ -1,13 +1,11 @@
-"""Reading JSON and XML of other tools: one clear line for anything that is not as expected."""
+"""Reading JSON of other tools: one clear line for anything that is not as expected."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
-from xml.etree import ElementTree
-from xml.parsers import expat
+from typing import Annotated, TypeVar
 
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
@@ -31,10 +29,6 @@ KEYS = {
 LABEL_STUDIO = "Label Studio"
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-class _DoctypeError(Exception):
-    """An XML file declares a document type, which could declare entities."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -74,34 +68,6 @@ def json_kind(data: bytes) -> str:
         return LABEL_STUDIO if tree and isinstance(tree[0], dict) and "id" in tree[0] else ""
     keys = tree.keys() if isinstance(tree, dict) else set()
     return next((kind for kind, needed in KEYS.items() if needed <= keys), "")
-
-
-def parse_xml(data: bytes, path: Path) -> ElementTree.Element:
-    """The root of an XML file; StreetsegError if it is damaged or declares a document type.
-
-    Without a document type there are no entities, so none can be expanded or fetched.
-    """
-    builder, parser = ElementTree.TreeBuilder(), expat.ParserCreate()
-
-    def refuse_doctype(*_: Any) -> None:
-        raise _DoctypeError
-
-    parser.buffer_text = True
-    parser.StartDoctypeDeclHandler = refuse_doctype
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-    try:
-        parser.Parse(data, True)
-        return builder.close()
-    except _DoctypeError:
-        raise StreetsegError(
-            f"{path} declares a document type, which no annotation tool writes: it is not read"
-        ) from None
-    except (expat.ExpatError, ValueError) as error:  # ValueError: an unknown text encoding
-        raise StreetsegError(
-            f"{path} is not valid XML ({error}): export or copy it again"
-        ) from None
 
 
 def points(pairs: Iterable[Iterable[float]]) -> np.ndarray:

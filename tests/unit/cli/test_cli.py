@@ -72,6 +72,19 @@ def test_importing_the_package_loads_neither_torch_nor_mlflow() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+def test_preparing_label_images_loads_no_reader_of_other_label_files() -> None:
+    script = (
+        "import sys, streetseg.data.prepare\n"
+        "readers = {'coco', 'cvat', 'label_studio', 'draw', 'rasterize'}\n"
+        "names = {f'streetseg.data.annotations.{name}' for name in readers} | {'PIL.ImageDraw'}\n"
+        "print(sorted(names & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
 def test_every_setting_is_printed_with_its_default(streetseg: Command) -> None:
     done = streetseg("params", "train")
     assert done.returncode == 0
