@@ -47,11 +47,12 @@ def init(
     The page init.html shows each label with its fraction of pixels and an example. Nothing is
     overwritten.
     """
+    from streetseg.core.atomic_files import write_new
     from streetseg.data.drafting.draft import LABELS, SOURCE, draft
-    from streetseg.data.drafting.files import refuse_existing, write_files
+    from streetseg.data.drafting.files import draft_files, refuse_existing
     from streetseg.data.drafting.measure import measure
     from streetseg.data.drafting.public_sets import recognize
-    from streetseg.data_quality.draft_page import PAGE, print_findings, write_draft_page
+    from streetseg.data_quality.draft_page import PAGE, draft_page, print_findings
 
     destination = out or folder
     refuse_existing(destination, (SOURCE, LABELS, PAGE))
@@ -67,8 +68,8 @@ def init(
         return
     drafted = draft(folder, frames)
     findings, unusable = measure(drafted)
-    write_files(drafted, findings, destination)
-    write_draft_page(drafted, findings, unusable, destination / PAGE)
+    files = draft_files(drafted, findings) | {PAGE: draft_page(drafted, findings, unusable)}
+    write_new({destination / name: text for name, text in files.items()})
     print_findings(findings)
     for note in drafted.notes:
         print(f"note: {note}")

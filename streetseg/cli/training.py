@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +26,9 @@ from streetseg.cli.options import (
 )
 from streetseg.cli.scores import print_scores
 from streetseg.core.errors import StreetsegError
+
+if TYPE_CHECKING:
+    from streetseg.config.params import Params
 
 
 @app.command()
@@ -96,18 +99,50 @@ def tune(
 
 
 @dataclass(frozen=True)
-class Masks:
-    """Masks to score, instead of a model."""
+class OtherData:
+    """Other frames for a model, or masks to score instead of a model."""
 
+    data: Annotated[
+        Path | None, typer.Option(help="Score the model on the frames below this folder.")
+    ] = None
     predictions: Annotated[
         Path | None, typer.Option(help="Score this folder of id masks instead of a model.")
     ] = None
-    truth: Annotated[Path | None, typer.Option(help="Folder of *_gtFine_labelIds.png.")] = None
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="Folder of *_gtFine_labelIds.png or, with --source, of any labels."),
+    ] = None
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Source by whose patterns --data or --truth is read, as in data.source.",
+        ),
+    ] = None
     ids: Annotated[Ids | None, typer.Option(help="Numbering of the predictions.")] = None
     truth_ids: Annotated[Ids | None, typer.Option(help="Numbering of the ground truth.")] = None
     csv: Annotated[
         Path | None, typer.Option(help="CSV file to write, with the scores of each mask.")
     ] = None
+
+    def check(self) -> None:
+        """Raise typer.BadParameter if options do not go together."""
+        if (self.predictions is None) != (self.truth is None):
+            raise typer.BadParameter("--predictions and --truth go together")
+        if self.predictions is None and (self.ids or self.truth_ids or self.csv):
+            raise typer.BadParameter("--ids, --truth-ids and --csv need --predictions and --truth")
+        if self.data and self.predictions:
+            raise typer.BadParameter("--data is for a model, --predictions takes its place")
+        if self.source and not (self.data or self.truth):
+            raise typer.BadParameter("--source needs --data or --truth")
+        if self.source and self.truth_ids:
+            raise typer.BadParameter("--truth-ids: state the numbering in --source, by 'ids:'")
+
+    def of_source(self, settings: Params) -> Params:
+        """The settings for the frames of ``--source`` in ``--data`` or ``--truth``."""
+        root = str(self.data or self.truth)
+        source = {"data.source": self.source, "data.sources": []} if self.source else {}
+        return settings.override({"data.root": root, **source})
 
 
 @app.command()
@@ -118,13 +153,15 @@ def evaluate(
     model: ModelFolder = MODEL,
     out: Annotated[
         Path | None,
-        typer.Option(help="Evaluation folder to write. Default: outputs/evaluation, or -test."),
+        typer.Option(
+            help="Evaluation folder to write. Default: outputs/evaluation, -test or -data."
+        ),
     ] = None,
     split: Annotated[
         Literal["val", "test"], typer.Option(help="Frames to score; test decides nothing.")
     ] = "val",
     *,
-    masks: Masks,
+    other: OtherData,
     as_json: AsJson = False,
 ) -> None:
     """Score a model on the evaluation split, or a folder of id masks against its ground truth.
@@ -133,56 +170,81 @@ def evaluate(
     the official score of the Cityscapes benchmark. If the registry has a champion, it is scored on
     the same frames, and report.html compares the two.
 
+    streetseg evaluate --data /data/acdc --source acdc
+
+    With --data, the frames of another set are prepared for the model, at its size and with its
+    categories, in a folder beside --out.
+
     With --predictions, the tables of the Cityscapes benchmark are printed too: IoU of 19 classes
     and of 7 categories, and iIoU if *_gtFine_instanceIds.png are beside the ground truth. Masks of
-    category ids have no classes.
+    category ids have no classes. With --source, the ground truth is that of --split, and may be
+    label images in ids or colours, or polygons.
 
     Masks hold label ids, or category ids if their palette is that of the categories, as 'predict'
     and 'batch' write them. --ids states another numbering; where another fits better than label
     ids, it must be stated.
     """
     settings = load(params, set_)
-    predictions, truth = masks.predictions, masks.truth
-    if (predictions is None) != (truth is None):
-        raise typer.BadParameter("--predictions and --truth go together")
-    if predictions is None and (masks.ids or masks.truth_ids or masks.csv):
-        raise typer.BadParameter("--ids, --truth-ids and --csv need --predictions and --truth")
-    result: dict[str, Any]
-    if predictions and truth:
-        from streetseg.data.collection import load_sources
-        from streetseg.evaluation.masks import score_folders
+    other.check()
+    if other.predictions and other.truth:
+        print_scores(_score_masks(settings, other, split), as_json)
+        return
+    suffix = ("-data" if other.data else "") + ("" if split == "val" else f"-{split}")
+    out = out or EVALUATION.with_name(EVALUATION.name + suffix)
+    print_scores(_score_model(settings, model, other, out, split), as_json)
+    if not as_json:
+        print(f"report: {out / 'report.html'}")
 
+
+def _score_masks(settings: Params, other: OtherData, split: str) -> dict[str, Any]:
+    from streetseg.data.collection import load_sources
+    from streetseg.evaluation.masks import score_folders, score_masks
+    from streetseg.evaluation.truth import SourceLabels
+
+    assert other.predictions
+    assert other.truth
+    if other.source:
+        sources = load_sources(other.of_source(settings).data)
+        truth = SourceLabels(sources, other.truth, split)
+        scores = score_masks(other.predictions, truth, other.ids)
+    else:
         sources = load_sources(settings.data)
         stated = sources.members[0].source.ids if len(sources.members) == 1 else None
-        truth_ids = masks.truth_ids or stated
-        scores = score_folders(predictions, truth, sources.labels, masks.ids, truth_ids)
-        if masks.csv:
-            scores.write_csv(masks.csv)
-        result = scores.to_dict()
-    else:
-        from streetseg.data.origin import open_prepared
-        from streetseg.evaluation.evaluate import evaluate as evaluate_model
-        from streetseg.evaluation.gate import check_categories
-        from streetseg.inference.artifact import read_config
-        from streetseg.registry.champion import find_champion
-        from streetseg.tracking.results import record_scores
+        truth_ids = other.truth_ids or stated
+        labels = sources.labels
+        scores = score_folders(other.predictions, other.truth, labels, other.ids, truth_ids)
+    if other.csv:
+        scores.write_csv(other.csv)
+    return scores.to_dict()
 
+
+def _score_model(
+    settings: Params, artifact: Path, other: OtherData, out: Path, split: str
+) -> dict[str, Any]:
+    from streetseg.data.origin import open_prepared
+    from streetseg.evaluation.evaluate import evaluate as evaluate_model
+    from streetseg.evaluation.gate import check_categories
+    from streetseg.evaluation.other_data import prepare_for_model
+    from streetseg.inference.segmenter import Segmenter
+    from streetseg.registry.champion import find_champion
+    from streetseg.tracking.results import record_scores
+
+    if other.data:
+        settings, model = other.of_source(settings), Segmenter(artifact)
+        dataset = prepare_for_model(model, settings, out.with_name(f"{out.name}-prepared"), split)
+    else:
         dataset = open_prepared(settings)
-        read_config(model)  # a missing model is an error before the registry is contacted
+        model = Segmenter(artifact)  # a missing one is an error before the registry is contacted
         check_categories(settings.gate, dataset.labels)
-        champion = find_champion(settings.registry)
-        out = out or (EVALUATION if split == "val" else EVALUATION.with_name("evaluation-test"))
-        evaluation = evaluate_model(model, dataset, settings, out, champion, split=split)
-        if run_id := record_scores(settings.registry, evaluation, out, model):
-            print(
-                f"recorded as run {run_id} in {settings.registry.experiment}-evaluation: on other "
-                "data or on test, or in int8, the scores of the run that trained the model stay",
-                file=sys.stderr,
-            )
-        result = evaluation.to_dict()
-    print_scores(result, as_json)
-    if out and not predictions and not as_json:
-        print(f"report: {out / 'report.html'}")
+    champion = find_champion(settings.registry)
+    evaluation = evaluate_model(model, dataset, settings, out, champion, split=split)
+    if run_id := record_scores(settings.registry, evaluation, out, artifact):
+        print(
+            f"recorded as run {run_id} in {settings.registry.experiment}-evaluation: on other "
+            "data or on test, or in int8, the scores of the run that trained the model stay",
+            file=sys.stderr,
+        )
+    return evaluation.to_dict()
 
 
 @app.command()

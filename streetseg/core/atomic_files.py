@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -97,6 +97,26 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         unfinished.rename(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
+        raise
+
+
+def write_new(files: Mapping[Path, str]) -> None:
+    """Write texts to files that do not exist yet, in new folders if need be: all, or none.
+
+    Raises:
+        StreetsegError: one cannot be written.
+    """
+    written: list[Path] = []
+    try:
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            written.append(path)
+            write_atomic(path, text)
+    except BaseException as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StreetsegError(f"cannot write {written[-1]}: {os_reason(error)}") from None
         raise
 
 

@@ -82,17 +82,19 @@ class Collection:
             return self.members[0].source.name_in(root / self.members[0].folder)
         return "+".join(member.name for member in self.members)
 
-    def find(self, root: Path) -> list[Frame]:
-        """The frames of all sources; see :meth:`streetseg.data.sources.Source.find`."""
-        frames, _ = self.find_with_unused(root)
+    def find(self, root: Path, images_needed: bool = True) -> list[Frame]:
+        """The frames of all sources; see :meth:`streetseg.data.sources.Source.find_with_unused`."""
+        frames, _ = self.find_with_unused(root, images_needed)
         return frames
 
-    def find_with_unused(self, root: Path) -> tuple[list[Frame], Counter[str]]:
+    def find_with_unused(
+        self, root: Path, images_needed: bool = True
+    ) -> tuple[list[Frame], Counter[str]]:
         """Like :meth:`find`, and how many frames each split has that nothing uses."""
         frames: list[Frame] = []
         unused: Counter[str] = Counter()
         for member in self.members:
-            found, left_out = member.source.find_with_unused(root / member.folder)
+            found, left_out = member.source.find_with_unused(root / member.folder, images_needed)
             unused += left_out
             frames += [self._of_member(frame, member) for frame in found]
         if self.several:

@@ -119,7 +119,7 @@ def blank_measures(labels: LabelSpace) -> dict[str, Any]:
 
 def _label_png(label: FrameLabel) -> bytes:
     compression = None if label.shapes else 3  # of images always the same, for the data version
-    return label.png or encode_png(cv2.LUT(label.values, label.numbering.label_ids), compression)
+    return label.png or encode_png(label.label_ids, compression)
 
 
 def _label_ids(label: FrameLabel, labels: LabelSpace) -> list[int]:

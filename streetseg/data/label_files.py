@@ -65,15 +65,20 @@ class FrameLabel:
     shapes: dict[str, int] = field(default_factory=dict)
     """Counts of :mod:`streetseg.data.annotations.draw`; empty for an image."""
 
+    @property
+    def label_ids(self) -> np.ndarray:
+        """The label id of each pixel: uint8[H, W], ``IGNORE`` where it has none."""
+        return cv2.LUT(self.values, self.numbering.label_ids)
+
     def onto(self, target_ids: np.ndarray) -> FrameLabel:
         """The same values, standing for the labels of a target: ``target_ids`` uint8[256]."""
         return replace(self, numbering=self.numbering.onto(target_ids), png=None)
 
 
 def read_label(
-    frame: Frame, labels: LabelSpace, ids: Ids | None, root: Path, size: tuple[int, int]
+    frame: Frame, labels: LabelSpace, ids: Ids | None, root: Path, size: tuple[int, int] | None
 ) -> FrameLabel:
-    """Read the label of a frame whose image is of ``size`` (height, width).
+    """Read the label of a frame whose image is of ``size`` (height, width); None: of any size.
 
     ``ids`` and ``root`` say how a label image is numbered: None is for what it says itself
     (see :func:`streetseg.data.numbering.recognize`), else label ids.
@@ -86,7 +91,8 @@ def read_label(
         label = _drawn(frame, labels, size) if frame.format else _decoded(frame, labels, ids, root)
     except BadImageError as error:
         raise StreetsegError(f"{frame.label} {error.reason}") from None
-    _refuse_other_size(frame, label.values.shape, size)
+    if size:
+        _refuse_other_size(frame, label.values.shape, size)
     meaning, present = label.numbering, label.present
     if undefined := [] if frame.format else present[~meaning.defined[present]].tolist():
         raise UndefinedLabelsError(
@@ -127,7 +133,7 @@ def _decode_numbered(
     return decode_ids(data), explained(data, listed, labels) or numbering(labels, "label")
 
 
-def _drawn(frame: Frame, labels: LabelSpace, size: tuple[int, int]) -> FrameLabel:
+def _drawn(frame: Frame, labels: LabelSpace, size: tuple[int, int] | None) -> FrameLabel:
     from streetseg.data.annotations.draw import draw, undefined_names  # slow to import
 
     assert frame.format
@@ -138,8 +144,14 @@ def _drawn(frame: Frame, labels: LabelSpace, size: tuple[int, int]) -> FrameLabe
             f"{frame.label} has {name_undefined(undefined)} in {frame.image.name}, which the label "
             f"space '{labels.name}' does not define"
         )
-    if picture.size:
+    if picture.size and size:
         _refuse_other_size(frame, picture.size, size)
+    size = size or picture.size
+    if not size:
+        raise StreetsegError(
+            f"{frame.label} does not tell the size of {frame.image.name}, and {frame.image} is not "
+            "here"
+        )
     values, shapes = draw(picture, names, format, size)
     meaning = numbering(labels, "label")
     return FrameLabel(values, meaning, ids_in(values), content_hash, shapes=shapes)

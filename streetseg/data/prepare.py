@@ -122,7 +122,7 @@ def write_dataset(
     }
     for member in source.members:
         of_member = [frame for frame in frames if frame.source == member.name]
-        _refuse_improbable_ids(member.source, of_member, root)
+        refuse_improbable_ids(member.source, of_member, root)
     hint = "set data.prepared to a folder you may write to"
     with atomic_folder(destination, DESCRIPTION, hint, resumable=True) as folder:
         shards = plan_shards(frames, folder, specs)
@@ -153,7 +153,7 @@ def write_dataset(
     return destination
 
 
-def _refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) -> None:
+def refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) -> None:
     """Look at label images of each split until they hold what label ids alone do.
 
     A numbering that was recognized is told on standard error, and a palette that contradicts

@@ -225,7 +225,7 @@ class Source(SplitRules):
         return hashlib.sha256(json.dumps([rules, *dumped], sort_keys=True).encode()).hexdigest()
 
     def find(self, root: Path) -> list[Frame]:
-        """The frames of train and val below ``root``, sorted by split, city and name.
+        """The frames of the splits in use below ``root``, sorted by split, city and name.
 
         A frame that lacks its image or label image is included, with the path of the missing file.
 
@@ -235,8 +235,10 @@ class Source(SplitRules):
         frames, _ = self.find_with_unused(root)
         return frames
 
-    def find_with_unused(self, root: Path) -> tuple[list[Frame], Counter[str]]:
-        """Like :meth:`find`, and how many frames each split has that nothing uses.
+    def find_with_unused(
+        self, root: Path, images_needed: bool = True
+    ) -> tuple[list[Frame], Counter[str]]:
+        """Like :meth:`find`, even of labels alone, and how many frames each unused split has.
 
         Raises:
             StreetsegError: no image matches, a split is unknown, or two frames have the same name.
@@ -263,7 +265,7 @@ class Source(SplitRules):
             for values in labels.keys() - images.keys():
                 image = _path(root, pair.images, values)
                 without_image.setdefault(image, self._frame(root, pair, values, image))
-        if not by_image:
+        if not by_image and (images_needed or not without_image):
             synth = ", or make one with 'streetseg synth'" if self._name in DRAWN else ""
             raise StreetsegError(
                 f"{root} holds no {self.pairs[0].images}: point data.root at a folder in the "
@@ -275,8 +277,8 @@ class Source(SplitRules):
         imaged = {frame.label for frame in by_image.values()}
         orphans = [frame for frame in without_image.values() if frame.label not in imaged]
         frames = self._split([*by_image.values(), *orphans])
-        _refuse_other_splits(frames, root)
         splits = USED_SPLITS if self._uses_test else SPLITS
+        _refuse_other_splits(frames, root, splits)
         frames = _with_unique_names(frames, splits)
         used = [frame for frame in frames if frame.split in splits]
         _refuse_duplicate_names(used)
@@ -370,7 +372,7 @@ def _with_unique_names(frames: Sequence[Frame], splits: Sequence[str]) -> list[F
     ]
 
 
-def _refuse_other_splits(frames: Sequence[Frame], root: Path) -> None:
+def _refuse_other_splits(frames: Sequence[Frame], root: Path, used: Sequence[str]) -> None:
     """Refuse labels in a split that would silently be ignored."""
     splits = {frame.split for frame in frames}
     unknown = splits - {*SPLITS, *OTHER_SPLITS}
@@ -379,7 +381,7 @@ def _refuse_other_splits(frames: Sequence[Frame], root: Path) -> None:
             f"{root} holds labels of the split '{labelled[0]}': name it train or val, or give its "
             "files a pair with 'split: train' or 'split: val'"
         )
-    if not splits & {*SPLITS}:
+    if not splits & {*used}:
         raise StreetsegError(f"{root} holds no frames in train or val, only {', '.join(splits)}")
 
 

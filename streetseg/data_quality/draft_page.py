@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from streetseg.core.terminal import print_table, table_of
 from streetseg.data.drafting.draft import Draft
 from streetseg.data.drafting.measure import Finding
 from streetseg.reports.drawing import jpeg_address, shrink
-from streetseg.reports.html import write_page
+from streetseg.reports.html import render_page
 
 PAGE = "init.html"
 CROP_WIDTH = 320
 
 
-def write_draft_page(
-    draft: Draft, findings: Sequence[Finding], unusable: Sequence[str], path: Path
-) -> None:
-    """Write the page: each label with its fraction, frames and an example."""
-    write_page(
-        path,
+def draft_page(draft: Draft, findings: Sequence[Finding], unusable: Sequence[str]) -> str:
+    """The HTML of the page: each label with its fraction, frames and an example."""
+    return render_page(
         "init.html.j2",
         draft=draft,
         findings=findings,

@@ -10,20 +10,18 @@ import numpy as np
 import pandas as pd
 
 from streetseg.config.params import Params
-from streetseg.core.atomic_files import write_atomic
+from streetseg.core.atomic_files import write_new
 from streetseg.data.dataset import PreparedDataset
-from streetseg.data.labels import LABEL_SPACES
-from streetseg.data.prepare import prepare
 from streetseg.data.splits import EVALUATED
 from streetseg.evaluation.evaluate import evaluate
+from streetseg.evaluation.other_data import prepare_for_model
 from streetseg.evaluation.ranked_frames import RankedFrames
 from streetseg.evaluation.report import frame_images
 from streetseg.evaluation.result import Evaluation
-from streetseg.inference.artifact import read_config, read_labels
 from streetseg.inference.segmenter import Segmenter
 from streetseg.metrics.confusion import category_iou
 from streetseg.metrics.groups import Group, groups_of
-from streetseg.reports.html import write_page
+from streetseg.reports.html import render_page
 
 N_WEAK = 3
 """Categories of each group whose worst frame is shown."""
@@ -48,36 +46,28 @@ def cross_evaluate(
 ) -> Evaluation:
     """Score a model on each of ``params.data.sources``, and on each condition that they state.
 
-    The frames are prepared at the size and for the categories of the model, in
-    ``destination/prepared``, which a second call takes up again. Written are
-    ``destination/evaluation``, ``cross.csv`` and ``cross.html``.
+    The frames are prepared for the model in ``destination/prepared``, which a second call takes up
+    again. Written are ``destination/evaluation``, ``cross.csv`` and ``cross.html``.
 
     Raises:
-        StreetsegError: as :func:`streetseg.data.prepare.prepare` and
-            :func:`streetseg.evaluation.evaluate.evaluate`.
+        StreetsegError: as :func:`streetseg.evaluation.other_data.prepare_for_model` and
+            :func:`streetseg.evaluation.evaluate.evaluate`, or a file cannot be written.
     """
-    config, labels = read_config(artifact), read_labels(artifact)
-    target = {"data.target": labels.name} if (LABEL_SPACES / f"{labels.name}.yaml").exists() else {}
-    settings = params.override(
-        {
-            "data.prepared": str(destination / "prepared"),
-            "prepare.size": config["size"],
-            "prepare.fit": config.get("fit", "stretch"),
-            **(target if params.data.target == "auto" else {}),
-        }
-    )
-    dataset = PreparedDataset(prepare(settings, split))
-    evaluation = evaluate(artifact, dataset, settings, destination / "evaluation", split=split)
+    model = Segmenter(artifact)
+    dataset = prepare_for_model(model, params, destination / "prepared", split)
+    evaluation = evaluate(model, dataset, params, destination / "evaluation", split=split)
+    files = destination / "cross.csv", destination / "cross.html"
+    for path in files:
+        path.unlink(missing_ok=True)  # of the scores before
     table = scores_by_group(evaluation)
-    write_atomic(destination / "cross.csv", table.to_csv(index=False))
-    write_page(
-        destination / "cross.html",
+    page = render_page(
         "cross.html.j2",
         evaluation=evaluation,
         rows=table.to_dict("records"),
         categories=evaluation.scores.categories,
-        worst=_worst_frames(artifact, dataset, evaluation),
+        worst=_worst_frames(model, dataset, evaluation),
     )
+    write_new(dict(zip(files, (table.to_csv(index=False), page), strict=True)))
     return evaluation
 
 
@@ -104,7 +94,7 @@ def scores_by_group(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def _worst_frames(
-    artifact: Path, dataset: PreparedDataset, evaluation: Evaluation
+    model: Segmenter, dataset: PreparedDataset, evaluation: Evaluation
 ) -> list[tuple[Group, list[WorstFrame]]]:
     """The worst frame of the weakest categories of each group, the most specific groups."""
     counts = evaluation.counts
@@ -113,7 +103,7 @@ def _worst_frames(
     index = dataset.index.iloc[rows]
     scores = {frame.name: frame for frame in evaluation.frames}
     frames = [scores[name] for name in index["frame"]]
-    ranked = RankedFrames(Segmenter(artifact), dataset, rows, frames)
+    ranked = RankedFrames(model, dataset, rows, frames)
     of_frame = [groups[-1] for groups in groups_of(index)]
     ious = np.array([category_iou(matrix) for matrix in counts])
     pixels = counts.sum(axis=1) + counts.sum(axis=2)

@@ -32,7 +32,7 @@ N_SHEET_FRAMES = 5
 
 
 def evaluate(
-    artifact: Path,
+    artifact: Path | Segmenter,
     dataset: PreparedDataset,
     params: Params,
     destination: Path,
@@ -48,16 +48,18 @@ def evaluate(
     ``report.html`` to ``destination``, all of them or none.
 
     Args:
+        artifact: a model's folder, or the model opened from it.
         champion: a model to score on the same frames; ignored if it is the same model.
-        precision: of the graph, as :class:`streetseg.inference.segmenter.Segmenter` takes it.
+        precision: of the graph that is opened, as
+            :class:`streetseg.inference.segmenter.Segmenter` takes it.
 
     Raises:
         StreetsegError: the artifact is missing or does not fit the dataset, labels at native size
             are missing, the graph does not reproduce the artifact's example, or a frame for
             ``evaluate.window`` is missing at native size.
     """
-    model = Segmenter(artifact, precision)
-    check_onnx(artifact, model)
+    model = artifact if isinstance(artifact, Segmenter) else Segmenter(artifact, precision)
+    check_onnx(model.artifact, model)
     _check_fit(model, dataset)
     rows = dataset.rows(split)
     dataset.require_labelled(rows, "to evaluate on")
@@ -86,7 +88,7 @@ def evaluate(
         label_space=dataset.labels.name,
         scores=confusion.scores,
         frames=[FrameScore(names[position], mious[position]) for position in ranking],
-        n_seen_in_training=count_seen_frames(artifact, dataset, rows),
+        n_seen_in_training=count_seen_frames(model.artifact, dataset, rows),
         champion=baseline.result() if baseline else None,
         metrics=join_results(metrics),
         counts=confusion.counts,

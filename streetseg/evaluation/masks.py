@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from streetseg.data.instances import all_exist, read_instances
 from streetseg.data.labels import LabelSpace
 from streetseg.data.numbering import Ids
 from streetseg.evaluation.mask_reader import IdMasks
+from streetseg.evaluation.truth import LabelIdFiles, TrueMask, Truth, suffixes
 from streetseg.metrics.cityscapes import (
     CityscapesScores,
     ScoreTable,
@@ -28,8 +30,6 @@ from streetseg.metrics.cityscapes import (
 )
 from streetseg.metrics.confusion import Scores, confusion_matrix, score
 from streetseg.metrics.instance_iou import Objects
-
-TRUTH, INSTANCES = "_gtFine_labelIds.png", "_gtFine_instanceIds.png"
 
 OVERLAY = "_overlay.png"
 """The end of the images that 'streetseg predict' writes beside its masks."""
@@ -86,12 +86,9 @@ def score_folders(
     ids: Ids | None = None,
     truth_ids: Ids | None = None,
 ) -> MaskScores:
-    """Score a folder of id masks against a folder of ``*_labelIds.png``, both searched recursively.
+    """Score a folder of id masks against a folder of ``*_gtFine_labelIds.png``, at any depth.
 
-    A prediction belongs to ``<name>_gtFine_labelIds.png`` if its file name is ``<name>``, or starts
-    with ``<name>`` and a character that is neither a letter nor a digit; if several match, to the
-    longest ``<name>``. It has the size of the truth. With ``<name>_gtFine_instanceIds.png`` beside
-    a truth of label ids, the iIoU is computed too.
+    With ``<name>_gtFine_instanceIds.png`` beside a truth of label ids, the iIoU is computed too.
 
     Args:
         ids: the numbering of the predictions. None: what their palettes or a ``label_colors.txt``
@@ -100,18 +97,34 @@ def score_folders(
         truth_ids: likewise of the truth, where 255 is ignored for train and category ids.
 
     Raises:
-        StreetsegError: no truth, a frame without exactly one prediction, instance ids for some
-            frames only, an invalid mask, or ids that another numbering fits better.
+        StreetsegError: as :func:`score_masks`, or there is no truth.
     """
-    pairs = list(_pair_masks(predictions, truth))
+    return score_masks(predictions, LabelIdFiles(truth, labels, truth_ids), ids)
+
+
+def score_masks(predictions: Path, truth: Truth, ids: Ids | None = None) -> MaskScores:
+    """Score a folder of id masks, at any depth, against ground truth of any source.
+
+    A prediction belongs to a frame if its path ends with the frame's name, or with the path of its
+    image or label, up to the end of the file's name or a character that is neither a letter nor a
+    digit; if several match, to the longest. It has the size of the truth.
+
+    Args:
+        ids: the numbering of the predictions, as :func:`score_folders` takes it.
+
+    Raises:
+        StreetsegError: a frame without exactly one prediction, instance ids for some frames only,
+            an invalid mask, or ids that another numbering fits better.
+    """
+    labels, pairs = truth.labels, pair_masks(predictions, truth)
     is_cityscapes = bool(tables_of(labels, by_category=False))
-    has_instances = is_cityscapes and all_exist(instances_path(path) for path, _ in pairs)
-    true_masks = IdMasks(truth, labels, truth_ids, "--truth-ids {}")
+    instances = [mask.instances for mask in truth.masks if mask.instances]
+    has_instances = is_cityscapes and len(instances) == len(truth.masks) and all_exist(instances)
     predicted_masks = IdMasks(predictions, labels, ids, "--ids {}", predicted=True)
     total, benchmark = np.zeros((256, 256), np.int64), CityscapesScores()
     frames: list[tuple[str, Scores, dict[str, ScoreTable]]] = []
-    for truth_path, predicted_path in track(pairs, total=len(pairs), description="score"):
-        true_ids, predicted_ids = true_masks.read(truth_path), predicted_masks.read(predicted_path)
+    for mask, predicted_path in track(pairs, total=len(pairs), description="score"):
+        true_ids, predicted_ids = truth.read(mask), predicted_masks.read(predicted_path)
         if true_ids.shape != predicted_ids.shape:
             raise StreetsegError(
                 f"{predicted_path} is {predicted_ids.shape[1]}x{predicted_ids.shape[0]} but its "
@@ -119,23 +132,23 @@ def score_folders(
                 "of the truth"
             )
         confusion, objects = confusion_matrix(true_ids, predicted_ids), None
-        if has_instances and true_masks.numbering == "label":
-            instances = read_instances(instances_path(truth_path), true_ids.shape, labels)
-            objects = Objects.of(instances, predicted_ids)
+        if has_instances and mask.instances and truth.numbering == "label":
+            objects = Objects.of(
+                read_instances(mask.instances, true_ids.shape, labels), predicted_ids
+            )
         total += confusion
         frame = CityscapesScores()
         for each in (benchmark, frame):
             each.count(confusion, objects)
-        name = truth_path.name.removesuffix(TRUTH)
-        frames.append((name, score(confusion, labels), frame.tables))
-    for masks in (true_masks, predicted_masks):
-        masks.refuse_improbable()
-    fitting = tables_of(labels, true_masks.by_category or predicted_masks.by_category)
+        frames.append((mask.name, score(confusion, labels), frame.tables))
+    truth.refuse_improbable()
+    predicted_masks.refuse_improbable()
+    fitting = tables_of(labels, truth.by_category or predicted_masks.by_category)
     return MaskScores(
         score(total, labels),
         _only(fitting, benchmark.tables),
         [_row(name, scores, _only(fitting, tables)) for name, scores, tables in frames],
-        {"truth": true_masks.numbering, "predictions": predicted_masks.numbering},
+        {"truth": truth.numbering, "predictions": predicted_masks.numbering},
     )
 
 
@@ -154,28 +167,31 @@ def _row(name: str, scores: Scores, tables: Mapping[str, ScoreTable]) -> dict[st
     }
 
 
-def instances_path(truth: Path) -> Path:
-    """The file of instance ids beside a file of label ids."""
-    return truth.with_name(truth.name.removesuffix(TRUTH) + INSTANCES)
-
-
-def _pair_masks(predictions: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
-    """(truth, prediction) of each frame."""
-    truths = sorted(truth.rglob(f"*{TRUTH}"))
-    if not truths:
-        raise StreetsegError(f"{truth} holds no *{TRUTH}")
-    matching: dict[str, list[Path]] = {path.name.removesuffix(TRUTH): [] for path in truths}
-    for mask in predictions.rglob("*.png"):
-        if mask.name.endswith(OVERLAY):
-            continue
-        prefixes = [mask.name[: end.start()] for end in re.finditer(r"[\W_]", mask.name)]
-        if name := next((prefix for prefix in reversed(prefixes) if prefix in matching), None):
-            matching[name].append(mask)
-    for path in truths:
-        name = path.name.removesuffix(TRUTH)
-        if len(matching[name]) != 1:
+def pair_masks(predictions: Path, truth: Truth) -> list[tuple[TrueMask, Path]]:
+    """The truth and the prediction of each frame; StreetsegError unless each has exactly one."""
+    of_key: dict[str, list[int]] = {key: [] for other in truth.others for key in other.keys}
+    for number, mask in enumerate(truth.masks):
+        for key in mask.keys:
+            of_key.setdefault(key, []).append(number)
+    matching: dict[int, list[Path]] = defaultdict(list)
+    for path in sorted(predictions.rglob("*.png")):
+        if not path.name.endswith(OVERLAY):
+            keys = _keys_of_prediction(path.relative_to(predictions))
+            found = (of_key[key] for key in keys if key in of_key)
+            for number in next((each for each in found if len(each) < 2), []):
+                matching[number].append(path)
+    for number, mask in enumerate(truth.masks):
+        if (count := len(matching[number])) != 1:
             raise StreetsegError(
-                f"{path} needs one prediction named {name}*.png below {predictions}, "
-                f"there are {len(matching[name])}"
+                f"{mask.path} needs one prediction named {mask.name}*.png below {predictions}, "
+                f"there are {count}"
             )
-        yield path, matching[name][0]
+    return [(mask, matching[number][0]) for number, mask in enumerate(truth.masks)]
+
+
+def _keys_of_prediction(path: Path) -> Iterator[str]:
+    """What a prediction may belong to by its relative path, longest first."""
+    ends = [match.start() for match in re.finditer(r"[\W_]", path.name)]
+    for end in (*suffixes(path.parent), ""):
+        for stop in reversed(ends):
+            yield f"{end}/{path.name[:stop]}" if end else path.name[:stop]

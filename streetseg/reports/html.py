@@ -44,4 +44,9 @@ def _show_percent(value: float | None) -> str:
 def write_page(path: Path, name: str, **values: Any) -> None:
     """Render a page template and write it atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, template(name).render(values))
+    write_atomic(path, render_page(name, **values))
+
+
+def render_page(name: str, **values: Any) -> str:
+    """The HTML of a page template."""
+    return template(name).render(values)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from streetseg.core.atomic_files import write_atomic
 from streetseg.core.errors import StreetsegError
 from streetseg.data.drafting.draft import LABELS, SOURCE, Draft
 from streetseg.data.drafting.measure import Finding
@@ -26,11 +25,9 @@ def refuse_existing(folder: Path, names: Sequence[str]) -> None:
             )
 
 
-def write_files(draft: Draft, findings: Sequence[Finding], folder: Path) -> None:
-    """Write ``source.yaml`` and ``labels.yaml`` to ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / LABELS, labels_text(draft, findings))
-    write_atomic(folder / SOURCE, source_text(draft))
+def draft_files(draft: Draft, findings: Sequence[Finding]) -> dict[str, str]:
+    """The content of ``source.yaml`` and ``labels.yaml``, by name."""
+    return {LABELS: labels_text(draft, findings), SOURCE: source_text(draft)}
 
 
 def source_text(draft: Draft) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from streetseg.cli import app
+from streetseg.core.atomic_files import write_new
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.drafting.draft import draft
-from streetseg.data.drafting.files import write_files
+from streetseg.data.drafting.files import draft_files
 from streetseg.data.drafting.measure import Finding, measure
 from streetseg.data.drafting.public_sets import recognize
 from streetseg.data.labels import LabelSpace
@@ -37,7 +39,7 @@ def drafted(root: Path, out: Path, limit: int = 200) -> dict[str, Finding]:
     source = draft(root, limit)
     findings, unusable = measure(source)
     assert unusable == []
-    write_files(source, findings, out)
+    write_new({out / name: text for name, text in draft_files(source, findings).items()})
     return {finding.label.name: finding for finding in findings}
 
 
@@ -418,6 +420,20 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["init", str(tmp_path)])
     assert "labels.yaml exists and is not overwritten" in str(result.exception)
     assert (tmp_path / "labels.yaml").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layouts.write_photo(tmp_path / "set/images/a.png")
+    layouts.write(tmp_path / "set/labels/a.png", layouts.filled([1, 2]))
+    monkeypatch.chdir(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # enough for the YAML files
+    try:
+        done = CliRunner().invoke(app, ["init", "set", "--out", "drafts", "--own"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "cannot write drafts/init.html: File too large" in str(done.exception)
+    assert [*(tmp_path / "drafts").iterdir()] == []
 
 
 def test_the_page_shows_a_crop_of_each_label(tmp_path: Path) -> None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import csv
+import json
+import resource
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from streetseg.config.params import Params
+from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
+from streetseg.evaluation import cross
 from streetseg.evaluation.cross import cross_evaluate
+from streetseg.evaluation.evaluate import evaluate
+from streetseg.evaluation.other_data import prepare_for_model
 from streetseg.evaluation.result import read_evaluation
+from streetseg.inference.segmenter import Segmenter
 from streetseg.metrics.confusion import category_miou
+from streetseg.reports.html import render_page
 from tests.conftest import Command, Trained
 from tests.support.public_sets import public_set
 
@@ -86,3 +95,58 @@ def test_the_command_takes_folders_anywhere(
     assert "night" in called.stdout
     wrong = streetseg("cross-evaluate", "--model", str(trained.artifact), "--on", "acdc")
     assert wrong.returncode == 2
+
+
+def test_evaluate_takes_other_data(
+    crossed: Path, trained: Trained, streetseg: Command, tmp_path: Path
+) -> None:
+    called = streetseg(
+        *("evaluate", "--model", trained.artifact, "--out", tmp_path / "out", "--json"),
+        *("--data", crossed / "acdc", "--source", "acdc", "--set", "prepare.workers=1"),
+        *("--set", f"registry.tracking_uri=sqlite:///{tmp_path}/mlflow.db"),
+    )
+    assert called.returncode == 0, called.stderr
+    of_acdc = next(csv.DictReader((crossed / "out" / "cross.csv").open()))
+    found = json.loads(called.stdout)
+    assert found["miou"] == pytest.approx(float(of_acdc["miou"]), abs=1e-6)
+    assert found["iou"]["sky"] == pytest.approx(float(of_acdc["sky"]), abs=1e-6)
+
+
+def test_a_full_disk_leaves_no_page_of_other_scores(
+    trained: Trained, crossed: Path, params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = params.override({"data.root": str(crossed / "acdc"), "data.source": "acdc"})
+    out = tmp_path / "out"
+    cross_evaluate(trained.artifact, settings, out)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limited(*arguments: object, **options: object) -> str:
+        page = render_page(*arguments, **options)  # type: ignore[arg-type]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(page) // 2, limits[1]))
+        return page
+
+    monkeypatch.setattr(cross, "render_page", limited)
+    try:
+        with pytest.raises(StreetsegError, match=r"cannot write .*cross\.html: File too large"):
+            cross_evaluate(trained.artifact, settings, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(path.name for path in out.iterdir()) == ["evaluation", "prepared"]
+
+
+def test_a_model_of_labels_of_its_own_is_scored_on_them(
+    trained: Trained, params: Params, cityscapes: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "model"
+    shutil.copytree(trained.artifact, own)
+    labels = json.loads((own / "labels.json").read_text())
+    labels["categories"][0]["name"], labels["name"] = "nothing", "ours"
+    for label in labels["labels"]:
+        label["category"] = label["category"].replace("void", "nothing")
+    (own / "labels.json").write_text(json.dumps(labels))
+    settings = params.override({"data.root": str(cityscapes)})
+    dataset = prepare_for_model(Segmenter(own), settings, tmp_path / "prepared", "val")
+    assert dataset.labels == Segmenter(own).labels
+    alone = read_evaluation(trained.evaluation)
+    found = evaluate(own, dataset, settings, tmp_path / "evaluation")
+    assert found.scores.miou == pytest.approx(alone.scores.miou, abs=1e-6)
