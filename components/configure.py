@@ -33,6 +33,7 @@ def configure(
     """
     from collections import namedtuple
 
+    from components.runs.facts import tell
     from streetseg.config.cluster import is_cluster_setting
     from streetseg.config.params import load_recipe
     from streetseg.core.errors import StreetsegError, exit_on_error
@@ -57,6 +58,8 @@ def configure(
             tree["validate"]["reference"] = reference
         if start := params.model.init_from:
             tree["model"]["init_from"] = resolve_alias(start, params.registry)
+
+    tell(data_version=version)
 
     def some(section: str, *keys: str) -> dict:
         return {key: value for key, value in tree[section].items() if key in keys}

@@ -10,6 +10,7 @@ def data_changed(data_version: str, recipe: str, overrides: dict) -> NamedTuple(
     "Data", [("changed", bool), ("data_version", str)]
 ):
     """Resolve the data version, and ask MLflow whether a model of it has been judged already."""
+    from components.runs.facts import tell
     from streetseg.config.params import load_recipe
     from streetseg.core.errors import exit_on_error
     from streetseg.data.versions import resolve
@@ -20,4 +21,5 @@ def data_changed(data_version: str, recipe: str, overrides: dict) -> NamedTuple(
         version = resolve(data_version, params.data.repository)
         run = trained_on(params.registry, version)
     print(f"data version {version}: {f'trained on in run {run}' if run else 'new'}")
+    tell(data_version=version, changed=run is None)
     return (run is None, version)

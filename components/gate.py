@@ -19,6 +19,7 @@ def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown])
     from pathlib import Path
 
     from components.artifacts import checked
+    from components.runs.facts import tell
     from streetseg.config.params import Params
     from streetseg.core.errors import exit_on_error
     from streetseg.evaluation.gate import judge
@@ -32,6 +33,12 @@ def gate(evaluation: Input[Artifact], settings: dict, verdict: Output[Markdown])
         record_verdict(params.registry, scored, judgement)
     Path(verdict.path).write_text(judgement.to_markdown())
     print(judgement.to_markdown())
+    tell(
+        gate="open" if judgement.passed else "closed",
+        reasons=judgement.reasons,
+        scores={name: round(score, 6) for name, score in scored.headline().items()},
+        data_version=scored.data_version,
+    )
     Outcome = namedtuple("Outcome", ["passed", "reasons"])
     return Outcome(judgement.passed, judgement.reasons)
 

@@ -25,6 +25,7 @@ def register(
     from pathlib import Path
 
     from components.artifacts import checked
+    from components.runs.facts import tell
     from streetseg.config.params import Params
     from streetseg.core.errors import exit_on_error
     from streetseg.data.dataset import PreparedDataset
@@ -48,6 +49,7 @@ def register(
             folder = Path(scratch) / "prepared"
             dataset = PreparedDataset(fetch(scored.data_version, params.data.remote, folder))
         registered = register_model(trained, scored, verdict, params, origin, dataset)
+        tell(version=f"{params.registry.model_name} {registered.version}")
         if params.registry.auto_promote:
             reason = f"auto_promote of pipeline run {pipeline_run}"
             over = judged_against(scored, verdict)

@@ -9,7 +9,7 @@ from components import component
 def report_outcome(
     pipeline: str, run: str, run_id: str, status: dsl.PipelineTaskFinalStatus
 ) -> None:
-    """Post the outcome to STREETSEG_WEBHOOK_URL, in up to three tries.
+    """Post the outcome to STREETSEG_WEBHOOK_URL, in up to three tries; it is in the log too.
 
     A webhook that fails does not fail the run. The warning about it does not show the URL, which is
     a secret: whoever has it may post.
@@ -20,16 +20,12 @@ def report_outcome(
     import requests
     from urllib3 import Retry
 
+    from components.runs.outcome import read_outcome
     from streetseg.core.proxies import bypass_proxies_for_loopback, through_proxy
 
     url = os.environ.get("STREETSEG_WEBHOOK_URL", "")
-    outcome = {
-        "pipeline": pipeline,
-        "run": run,
-        "run_id": run_id,
-        "state": status.state,
-        "error": status.error_message or "",
-    }
+    outcome = read_outcome(pipeline, run, run_id, status.state, status.error_message or "")
+    print(outcome["text"])
     retry = Retry(
         total=2,
         redirect=False,

@@ -10,7 +10,6 @@ from typing import Any
 
 import kfp_server_api
 import urllib3
-from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, KF_PIPELINES_SA_TOKEN_PATH
 
 from streetseg.core.errors import StreetsegError, one_line
 
@@ -19,6 +18,10 @@ RETRIES = urllib3.Retry(
     connect=2, read=0, redirect=0, status=0, other=0, backoff_factor=0.2, raise_on_redirect=False
 )
 """Only a request that has not reached the endpoint is sent again."""
+TOKEN_FILE_VARIABLE = "KF_PIPELINES_SA_TOKEN_PATH"
+TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"
+"""Where Kubernetes mounts a pod's token for Kubeflow Pipelines, as in ``kfp.client``, which cannot
+be imported where components run."""
 TOKEN_NEEDED = "a token is needed: put one in KFP_TOKEN, or in a file and name it by --token-file"
 
 
@@ -102,7 +105,7 @@ def _read_token(file: Path | None) -> str | None:
     """The token, or None if nothing names one."""
     token, origin = os.environ.get("KFP_TOKEN", "").strip(), "KFP_TOKEN"
     if file is None and not token:
-        file = Path(os.environ.get(KF_PIPELINES_SA_TOKEN_ENV) or KF_PIPELINES_SA_TOKEN_PATH)
+        file = Path(os.environ.get(TOKEN_FILE_VARIABLE) or TOKEN_FILE)
         if not file.exists():
             return None
     if file:

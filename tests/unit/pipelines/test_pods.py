@@ -14,6 +14,7 @@ import yaml
 from kfp.components import load_component_from_text
 
 from components.configure import configure
+from components.runs.facts import facts_in
 from components.trainjob.manifest import TrainJobSpec
 from pipelines.batch import batch_pipeline
 from pipelines.cli.training import main
@@ -498,7 +499,9 @@ def test_a_floor_that_is_none_is_refused(floor: float) -> None:
         configure.python_func(DATA, "default", {}, miou_floor=floor)
 
 
-def test_settings_of_registration_do_not_change_those_of_training() -> None:
+def test_settings_of_registration_do_not_change_those_of_training(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def settle(**inputs: Any) -> Any:
         defaults = {
             "data_version": DATA,
@@ -508,6 +511,7 @@ def test_settings_of_registration_do_not_change_those_of_training() -> None:
         return configure.python_func(**(defaults | inputs))
 
     plain, changed = settle(), settle(auto_promote=True, model_name="mine", fail_on_gate=True)
+    assert facts_in(capsys.readouterr().out.splitlines()) == {"data_version": DATA}
     for name in ("validation", "training"):
         assert getattr(changed, name) == getattr(plain, name)
     store = {"tracking_uri": "sqlite:///mlflow.db"}

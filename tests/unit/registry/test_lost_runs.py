@@ -20,9 +20,10 @@ from mlflow import MlflowClient
 import components.evaluate
 import components.gate
 import components.register
+from components.runs.facts import facts_in
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
-from streetseg.data.dataset import PreparedDataset
+from streetseg.data.dataset import PreparedDataset, data_version
 from streetseg.evaluation.gate import judge
 from streetseg.evaluation.result import read_evaluation
 from streetseg.inference.artifact import read_config
@@ -263,7 +264,11 @@ def test_a_deleted_experiment_is_named_with_the_way_back(
 
 
 def test_a_pipeline_with_the_cached_training_of_a_deleted_run_goes_on(
-    recipe: Params, dataset: PreparedDataset, trained: Trained, tmp_path: Path
+    recipe: Params,
+    dataset: PreparedDataset,
+    trained: Trained,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def steps() -> str:
         """The steps after training, on the outputs that the cache keeps."""
@@ -293,6 +298,11 @@ def test_a_pipeline_with_the_cached_training_of_a_deleted_run_goes_on(
 
     assert steps() == "1"
     (first,) = read_runs(recipe.registry)
+    told = facts_in(capsys.readouterr().out.splitlines())
+    assert (told["gate"], told["version"]) == ("open", f"{recipe.registry.model_name} 1")
+    assert told["data_version"] == data_version(dataset.path)
+    scored = read_evaluation(tmp_path / "scored")
+    assert told["scores"]["miou"] == pytest.approx(scored.scores.miou, abs=1e-6)
     client = connect(recipe.registry)
     client.delete_registered_model(recipe.registry.model_name)
     client.delete_run(first.id)

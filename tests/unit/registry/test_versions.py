@@ -20,6 +20,7 @@ from kfp.dsl import Artifact, Model
 
 import components.register
 import streetseg
+from components.runs.facts import facts_in
 from streetseg.config.params import Params, Registry
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
@@ -192,7 +193,9 @@ def test_a_pipeline_leaves_a_champion_alone_that_it_has_not_compared_with(
         pipeline_run_id="",
     )
     assert registered == "2"
-    assert "not promoted, the version stays challenger: version 2" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "not promoted, the version stays challenger: version 2" in printed
+    assert facts_in(printed.splitlines()) == {"version": "overtaken 2"}
     assert find(client, "overtaken", "challenger").version == "2"
     assert find(client, "overtaken", "champion").version == "1"
 
