@@ -26,6 +26,7 @@ from streetseg.config.types import (
     Megabytes,
     Megapixels,
     NonNegative,
+    PollSeconds,
     Positive,
     Seconds,
     Seed,
@@ -256,7 +257,7 @@ class Serve(Section):
     batch_size: Count = 4
     threads: CountOrZero = 0
     workers: Count = 1
-    poll_seconds: Seconds = 10
+    poll_seconds: PollSeconds = 10
     model: str | None = None
     cache: str = "outputs/serving"
     drift_window: Count = Field(1000, ge=200)

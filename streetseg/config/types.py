@@ -47,6 +47,8 @@ Confidence = Annotated[float, Field(ge=0.5, le=0.99), NUMBER]
 Positive = Annotated[float, Field(gt=0), NUMBER]
 NonNegative = Annotated[float, Field(ge=0), NUMBER]
 Seconds = Annotated[float, Field(gt=0, le=YEAR_S), NUMBER]
+PollSeconds = Annotated[float, Field(ge=0.1, le=YEAR_S), NUMBER]
+"""Between requests to a registry."""
 Megabytes = Annotated[float, Field(gt=0, le=1e6), NUMBER]
 Megapixels = Annotated[float, Field(gt=0, le=1e4), NUMBER]
 Seed = Annotated[int, Field(ge=0, lt=2**32), NUMBER]

@@ -95,6 +95,11 @@ def test_durations_and_sizes_are_those_that_the_system_can_count(key: str, beyon
         load_params(overrides={key: beyond})
 
 
+def test_a_registry_is_not_asked_without_a_pause() -> None:
+    with pytest.raises(StreetsegError, match=r"serve\.poll_seconds = 0\.01: .*equal to 0\.1"):
+        load_params(overrides={"serve.poll_seconds": 0.01})
+
+
 AS_WRITTEN = ["010", "0x10", "1_000", "2026-01-31", "12:30", "no", "on", "1e5", ".inf", "'7'"]
 
 
