@@ -19,13 +19,15 @@ WRAPPER = re.compile(r"failed to execute component: exit status \d+")
 
 def own_lines(text: str) -> list[str]:
     """The lines that a step has printed itself."""
-    lines, in_input = [], False
+    lines, in_json = [], False
     for line in text.splitlines():
-        if in_input:  # JSON over several lines, as indented by kfp
-            in_input = line != "}"
+        if in_json:  # over several lines, as indented by kfp and the launcher
+            in_json = line != "}"
         elif EXECUTOR.match(line):
-            in_input = line.endswith("Got executor_input:")
-        elif not (GLOG.match(line) or ARGO.match(line)):
+            in_json = line.endswith("Got executor_input:")
+        elif GLOG.match(line):
+            in_json = line.endswith("ExecutorOutput: {")
+        elif not ARGO.match(line):
             lines.append(line)
     return lines
 

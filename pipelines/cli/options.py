@@ -141,7 +141,8 @@ class TrainingInputs:
 
         load_recipe(self.recipe or "default", overrides)
         values = asdict(self) | {"settings": None, "overrides": overrides or None}
-        return {key: value for key, value in values.items() if value not in (None, False)}
+        given = (key for key, value in values.items() if value is not None and value is not False)
+        return {key: values[key] for key in given}
 
 
 @dataclass(frozen=True)

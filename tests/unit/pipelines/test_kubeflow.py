@@ -49,7 +49,7 @@ def test_only_what_is_given_is_set(kubeflow: FakeKubeflow, call: Callable[..., C
     call("submit", "--data-version", "main")
     call(
         *("submit", "--data-version", DATA, "--recipe", "demo", "--epochs", "5"),
-        *("--miou-floor", "0.4", "--model-name", "roads", "--auto-promote", "--fail-on-gate"),
+        *("--miou-floor", "0", "--model-name", "roads", "--auto-promote", "--fail-on-gate"),
         *("--set", "train.batch_size=16", "--set", "model.encoder=resnet18"),
         *("--experiment", "nightly"),
     )
@@ -59,7 +59,7 @@ def test_only_what_is_given_is_set(kubeflow: FakeKubeflow, call: Callable[..., C
         "data_version": DATA,
         "recipe": "demo",
         "epochs": 5,
-        "miou_floor": 0.4,
+        "miou_floor": 0,
         "model_name": "roads",
         "auto_promote": True,
         "fail_on_gate": True,

@@ -274,6 +274,21 @@ def test_logs_are_the_step_s_own_lines(kubeflow: FakeKubeflow, call: Callable[..
     assert second.endswith("\nthe second attempt\n")
 
 
+def test_logs_of_a_finished_step_leave_out_what_the_launcher_says_of_its_outputs(
+    kubeflow: FakeKubeflow, call: Callable[..., Called]
+) -> None:
+    run_id = serve(kubeflow, "output-not-a-number")
+    kubeflow.logs["p-nan-7ztbs-system-container-impl-3977472106"] = (
+        "work done\n"
+        "I1130 14:22:19.424275      16 launcher_v2.go:1230] ExecutorOutput: {\n"
+        '  "parameterValues": {\n    "passed": false\n  }\n}\n'
+        "I1130 14:22:19.480635      16 launcher_v2.go:206] publish success.\nlast words\n"
+    )
+    own = call("logs", run_id).out.splitlines()
+    assert own[-2:] == ["work done", "last words"]
+    assert not any("passed" in line for line in own)
+
+
 def test_the_error_of_a_step_without_one_of_its_own_is_the_launchers(
     kubeflow: FakeKubeflow, call: Callable[..., Called]
 ) -> None:
