@@ -8,6 +8,7 @@ import io
 import logging
 import re
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -28,9 +29,7 @@ TASK_EVENT = re.compile(
     r"|Task (?P<cached>[\w-]+) cache hit"
 )
 """What kfp logs of a task, and the only way in which it tells which tasks ran."""
-INDENT = "    "
-"""What kfp prints before the lines of a component."""
-NOISE = re.compile(r"\[KFP Executor|\S+\.py:\d+: \w*Warning|\d{4}/\d\d/\d\d |[\s{}\[\]\"]|$")
+NOISE = re.compile(r"-{80}$|\[KFP Executor|\S+\.py:\d+: \w*Warning|\d{4}/\d\d/\d\d |[\s{}\[\]\"]|$")
 """Lines of a component that only its log needs."""
 
 
@@ -103,6 +102,8 @@ def _run(
         (folder / "log.txt").open("w") as log,
         _observed(_Observer(run, log, show)),
         mock.patch("kfp.local.cache.get_local_cache", return_value=cache),
+        # It replaces the built-in print, which tasks that run at the same time would leave so.
+        mock.patch("kfp.local.logging_utils.indented_print", contextlib.nullcontext),
     ):
         try:
             run.outputs = dict(pipeline(**arguments).outputs)
@@ -135,7 +136,9 @@ class _Observer(io.TextIOBase):
     def __init__(self, run: LocalRun, log: IO[str], show: Callable[[str], object]) -> None:
         self.run, self.log, self.show = run, log, show
         self.started: dict[str, float] = {}
-        self.unfinished_line = ""
+        """When each task began; of those of a loop, the first."""
+        self.of_thread = threading.local()
+        """The unfinished line of each: tasks of a loop run in threads."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Take a log record of kfp, and keep it from its handlers, which print it."""
@@ -144,7 +147,7 @@ class _Observer(io.TextIOBase):
         if event := TASK_EVENT.match(message):
             task = event[event.lastgroup or ""]
             if event.lastgroup == "started":
-                self.started[task] = time.monotonic()
+                self.started.setdefault(task, time.monotonic())
                 self.show(f"» {task}")
             elif event.lastgroup == "ended":
                 self.run.tasks[task] = round(time.monotonic() - self.started[task], 1)
@@ -155,14 +158,14 @@ class _Observer(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Take what is printed, which is the output of components but for some rules."""
-        *lines, self.unfinished_line = (self.unfinished_line + text).split("\n")
+        before = getattr(self.of_thread, "unfinished_line", "")
+        *lines, self.of_thread.unfinished_line = (before + text).split("\n")
         for line in lines:
-            line = COLOR.sub("", line)
-            self._keep(line)
-            message = line.removeprefix(INDENT)
+            message = COLOR.sub("", line)
+            self._keep(message)
             if message.startswith("error: "):
                 self.run.error = message.removeprefix("error: ")
-            elif message != line and not NOISE.match(message):
+            elif not NOISE.match(message):
                 self.show(f"  {message}")
         return len(text)
 

@@ -167,6 +167,22 @@ def prepare(
 
 
 @app.command()
+def adopt(
+    version: Annotated[str, typer.Argument(metavar="MD5.dir", help="A data version.")],
+    params: ParamsFile = PARAMS,
+    set_: Overrides = None,
+) -> None:
+    """Write a data version that another machine made to dvc.lock, so that 'dvc pull' fetches it.
+
+    It must be complete in data.remote. The frames it was made of need not be here.
+    """
+    from streetseg.data.adopt import adopt as adopt_version
+
+    lock = adopt_version(version, load(params, set_))
+    print(f"{lock} names {version}: commit it; 'dvc pull' fetches the data")
+
+
+@app.command()
 def validate(
     params: ParamsFile = PARAMS,
     set_: Overrides = None,

@@ -28,6 +28,9 @@ SECRETS_OF: dict[str, tuple[str, ...]] = {
     "register": ("mlflow", "storage"),
     "report-closed-gate": (),
     "segment": ("storage",),
+    "plan-parts": ("storage",),
+    "prepare-part": ("storage",),
+    "join-parts": ("storage",),
     "report-outcome": (),
 }
 """Every step of the pipelines, and which of ``cluster.secrets`` it gets.
@@ -150,6 +153,9 @@ STEPS: dict[StepName, Step] = {
     "evaluate": Step(cpu=("2", "8"), memory=("4Gi", "12Gi"), timeout_minutes=DAY, retries=2),
     "register": Step(timeout_minutes=240, retries=3),
     "segment": Step(timeout_minutes=WEEK, retries=5),
+    "plan-parts": Step(cpu=("1", "4"), memory=("2Gi", "8Gi"), timeout_minutes=DAY, retries=3),
+    "prepare-part": Step(cpu=("2", "8"), memory=("4Gi", "8Gi"), timeout_minutes=WEEK, retries=5),
+    "join-parts": Step(cpu=("1", "4"), memory=("2Gi", "8Gi"), timeout_minutes=DAY, retries=3),
 }
 
 

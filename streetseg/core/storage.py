@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from streetseg.core.atomic_files import lock_folder, write_atomic
+from streetseg.core.atomic_files import lock_folder, unfinished_path, write_atomic
 from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError, one_line
 
@@ -49,6 +51,45 @@ class Storage:
             if path.startswith(prefix)
         }
         return dict(sorted(sizes.items()))
+
+    def stamps(self) -> dict[str, str]:
+        """What changes with the content of each file: its ETag, or size and time of modification.
+
+        Keyed and sorted by the path relative to ``url``.
+        """
+        with self._translate_errors("list"):
+            listing = self._files.find(self._root, detail=True)
+        prefix = f"{self._root}/"
+        stamps = {
+            path.removeprefix(prefix): _stamp(details)
+            for path, details in listing.items()
+            if path.startswith(prefix)
+        }
+        return dict(sorted(stamps.items()))
+
+    def download(self, paths: Sequence[str], folder: Path) -> None:
+        """Copy files into a folder, under the same relative paths."""
+        with self._translate_errors("read"):
+            if paths:
+                sources = [self._path(path) for path in paths]
+                self._files.get(sources, [str(folder / path) for path in paths])
+
+    def upload(self, file: Path, path: str) -> None:
+        """Copy a file to ``path`` completely, or leave the file there as it was."""
+        with self._translate_errors(f"write {path} to"):
+            if not self.local:
+                self._files.put_file(str(file), self._path(path))
+                return
+            target = Path(self._path(path))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = unfinished_path(target)
+            shutil.copyfile(file, unfinished)
+            unfinished.rename(target)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file."""
+        with self._translate_errors(f"look for {path} in"):
+            return bool(self._files.isfile(self._path(path)))
 
     def read(self, path: str) -> bytes:
         """The content of a file."""
@@ -115,3 +156,10 @@ class Storage:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             message = redact(f"cannot {action} {self.url}: {one_line(reason)}")
             raise StreetsegError(message) from None
+
+
+def _stamp(details: Mapping[str, Any]) -> str:
+    """Of a file, from what a file system or object store lists of it."""
+    tag = details.get("ETag") or details.get("etag")
+    changed = details.get("mtime") or details.get("LastModified") or details.get("updated")
+    return str(tag or f"{details['size']} {changed}")

@@ -78,11 +78,24 @@ def prepare(params: Params, split: str | None = None) -> Path:
     source = load_sources(params.data)
     for member in source.members:
         _refuse_overlap(params.data.prepared, params.data.root / member.folder)
-    frames, unused = source.find_with_unused(params.data.root)
+    frames = read_frames(source, params, split)
+    return write_dataset(source, frames, params, params.data.prepared)
+
+
+def read_frames(source: Collection, params: Params, split: str | None = None) -> list[Frame]:
+    """The frames of ``params.data.root`` in the order of their shards, each checked to be complete.
+
+    What is left out, and what label files have lost, is told on standard error.
+
+    Raises:
+        StreetsegError: there are none; with ``prepare.on_error=fail``, a frame is incomplete.
+    """
+    root = params.data.root
+    frames, unused = source.find_with_unused(root)
     if split:
         frames = [frame for frame in frames if frame.split == split]
         if not frames:
-            raise StreetsegError(f"{params.data.root} holds no frames of the split '{split}'")
+            raise StreetsegError(f"{root} holds no frames of the split '{split}'")
     elif unused:
         counts = ", ".join(f"{count} frames of {split}" for split, count in unused.items())
         print(
@@ -91,15 +104,15 @@ def prepare(params: Params, split: str | None = None) -> Path:
             file=sys.stderr,
         )
     if params.prepare.on_error == "fail":
-        refuse_incomplete(frames, params.data.root)
-    frames, notes = attach_pictures(frames, params.data.root)
+        refuse_incomplete(frames, root)
+    frames, notes = attach_pictures(frames, root)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if params.prepare.on_error == "fail":
         refuse_unusable_pictures(frames)
     complete = [f for f in frames if f.image.exists() and f.label.exists()]
     all_exist(f.instances for f in complete if f.instances and f.split in SCORED)
-    return write_dataset(source, frames, params, params.data.prepared)
+    return frames
 
 
 def write_dataset(
@@ -107,19 +120,7 @@ def write_dataset(
 ) -> Path:
     """Prepare ``frames`` of a source; otherwise like :func:`prepare`."""
     root = params.data.root
-    specs = {
-        member.name: ShardSpec(
-            root=root,
-            size=params.prepare.size,
-            labels=source.labels,
-            file_labels=member.source.file_labels,
-            ids=member.source.ids,
-            skip_errors=params.prepare.on_error == "skip",
-            format=FORMAT,
-            fit=params.prepare.fit,
-        )
-        for member in source.members
-    }
+    specs = shard_specs(source, params)
     for member in source.members:
         of_member = [frame for frame in frames if frame.source == member.name]
         refuse_improbable_ids(member.source, of_member, root)
@@ -136,21 +137,72 @@ def write_dataset(
             for shard in pending:
                 rows[shard] = shard.finish(list(islice(written, len(shard.frames))))
         except UndefinedLabelsError as error:
-            raise _all_undefined(frames, specs, params.prepare.workers, error) from None
-
+            raise all_undefined(frames, specs, params.prepare.workers, error) from None
         every_row = [row for shard_rows in rows.values() for row in shard_rows or []]
-        index = pd.DataFrame(every_row).drop(columns=SHAPES, errors="ignore")
-        for column in ("source", "condition"):
-            if column in index:
-                index[column] = index[column].fillna("")
-        if not (index["error"] == "").any():
-            raise StreetsegError(f"no frame of {root} can be used: {index['error'][0]}")
-        index.to_parquet(folder / INDEX, index=False)
-        description = _describe(index, source, params) | _describe_labels(every_row, frames, root)
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+        write_index(folder, every_row, describe(source, frames, params), str(root))
         for shard in shards:
             shard.close()
     return destination
+
+
+def shard_specs(source: Collection, params: Params) -> dict[str, ShardSpec]:
+    """The inputs of shards besides their frames, by ``Frame.source``."""
+    return {
+        member.name: ShardSpec(
+            root=params.data.root,
+            size=params.prepare.size,
+            labels=source.labels,
+            file_labels=member.source.file_labels,
+            ids=member.source.ids,
+            skip_errors=params.prepare.on_error == "skip",
+            format=FORMAT,
+            fit=params.prepare.fit,
+        )
+        for member in source.members
+    }
+
+
+def write_index(folder: Path, rows: Rows, description: dict[str, Any], origin: str) -> None:
+    """Write ``index.parquet`` and ``dataset.json`` of the rows, in the order of their shards.
+
+    Args:
+        folder: of the dataset.
+        rows: from :func:`streetseg.data.shards.write_frame`, with the numbers of their shards.
+        description: from :func:`describe`; the counts are filled in.
+        origin: what an error calls the source frames.
+
+    Raises:
+        StreetsegError: no frame can be used.
+    """
+    index = pd.DataFrame(rows).drop(columns=SHAPES, errors="ignore")
+    for column in ("source", "condition"):
+        if column in index:
+            index[column] = index[column].fillna("")
+    usable = index[index["error"] == ""]
+    if usable.empty:
+        raise StreetsegError(f"no frame of {origin} can be used: {index['error'][0]}")
+    index.to_parquet(folder / INDEX, index=False)
+    frames = {
+        split: {city: int(n) for city, n in cities.value_counts(sort=False).items()}
+        for split, cities in usable.groupby("split")["city"]
+    }
+    counts: dict[str, Any] = {"frames": frames, "skipped": len(index) - len(usable)}
+    if SHAPES in description:
+        counts[SHAPES] = _add_shapes(rows)
+    (folder / DESCRIPTION).write_text(json.dumps(description | counts, indent=1) + "\n")
+
+
+def members_to_inspect(source: Source, frames: Sequence[Frame]) -> dict[str, list[Frame]]:
+    """The frames of each split whose label images :func:`refuse_improbable_ids` may read."""
+    labels = source.file_labels
+    if labels.encoding != "ids" or not other_numberings(labels):
+        return {}
+    inspected = {}
+    for split in USED_SPLITS:
+        members = [frame for frame in frames if frame.split == split and not frame.format]
+        rows = [0][: len(members)] if source.ids else evenly_spaced(len(members), MAX_INSPECTED)
+        inspected[split] = [members[row] for row in rows]
+    return inspected
 
 
 def refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) -> None:
@@ -163,18 +215,14 @@ def refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) -
         StreetsegError: ``MAX_INSPECTED`` do not, and another numbering fits better.
     """
     labels = source.file_labels
-    if labels.encoding != "ids" or not other_numberings(labels):
-        return
-    for split in USED_SPLITS:
-        members = [frame for frame in frames if frame.split == split and not frame.format]
+    for split, inspected in members_to_inspect(source, frames).items():
         if source.ids:
-            if members and members[0].label.exists():
-                path = members[0].label
+            if inspected and inspected[0].label.exists():
+                path = inspected[0].label
                 warn_of_palette(read_bytes(path), path, labels, source.ids, "'ids: {}'")
             continue
         values, recognized = np.zeros(256, bool), set()
-        rows = evenly_spaced(len(members), MAX_INSPECTED)
-        for path in (members[row].label for row in rows):
+        for path in (frame.label for frame in inspected):
             try:
                 data = path.read_bytes()
                 if numbering := recognize(data, path, root, labels):
@@ -191,7 +239,7 @@ def refuse_improbable_ids(source: Source, frames: Sequence[Frame], root: Path) -
         refuse_improbable(values, labels, masks, "'ids: {}' in data.source", MIN_IDS)
 
 
-def _all_undefined(
+def all_undefined(
     frames: Sequence[Frame],
     specs: Mapping[str, ShardSpec],
     workers: int,
@@ -215,23 +263,21 @@ def _undefined_labels(frame: Frame, specs: Mapping[str, ShardSpec]) -> list[int 
     return undefined_labels(frame, spec.file_labels, spec.ids, spec.root)
 
 
-def _describe(index: pd.DataFrame, source: Collection, params: Params) -> dict[str, Any]:
-    usable, root = index[index["error"] == ""], params.data.root
+def describe(source: Collection, frames: Sequence[Frame], params: Params) -> dict[str, Any]:
+    """The content of ``dataset.json``, without the counts, which :func:`write_index` fills in."""
     stretched = params.prepare.fit == "stretch"  # as in releases without the setting
     return {
         "format": FORMAT if stretched else FORMAT_WITH_FIT,
         "source": source.file,
-        "source_name": source.name_in(root),
+        "source_name": source.name_in(params.data.root),
         "source_hash": source.fingerprint,
         "cities_are_places": source.places,
         "size": list(params.prepare.size),
         **({} if stretched else {"fit": params.prepare.fit}),
-        "frames": {
-            split: {city: int(n) for city, n in cities.value_counts(sort=False).items()}
-            for split, cities in usable.groupby("split")["city"]
-        },
-        "skipped": int(len(index) - len(usable)),
+        "frames": {},
+        "skipped": 0,
         "label_space": source.labels.to_dict(),
+        **_describe_label_files(frames, params.data.root),
     }
 
 
@@ -239,19 +285,21 @@ def _ids_first(label: int | str) -> tuple[bool, int | str]:
     return isinstance(label, str), label
 
 
-def _describe_labels(rows: Rows, frames: Sequence[Frame], root: Path) -> dict[str, Any]:
-    """The counts of shapes, and hashes of label files that hold all of many pictures."""
+def _describe_label_files(frames: Sequence[Frame], root: Path) -> dict[str, Any]:
+    """The place of the counts of shapes, and hashes of label files that hold many pictures."""
     if not any(frame.format for frame in frames):
         return {}
+    files = sorted({f.label for f in frames if f.picture and not f.picture.segments})
+    hashes = {path.relative_to(root).as_posix(): file_hash(path) for path in files}
+    return {SHAPES: {}, "label_files": hashes}
+
+
+def _add_shapes(rows: Rows) -> dict[str, int]:
     counts: dict[str, int] = {}
     for row in rows:
         for key, count in row.get(SHAPES, {}).items():
             counts[key] = counts.get(key, 0) + count
-    files = sorted({f.label for f in frames if f.picture and not f.picture.segments})
-    return {
-        "shapes": dict(sorted(counts.items())),
-        "label_files": {path.relative_to(root).as_posix(): file_hash(path) for path in files},
-    }
+    return dict(sorted(counts.items()))
 
 
 def _refuse_overlap(destination: Path, root: Path) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -30,10 +30,13 @@ from streetseg.data.splits import SCORED
 from streetseg.images.resize import Fit
 
 LEDGER = "shard.json"
+ARRAYS = "images", "categories"
 SHAPES = "shapes"
 """Key of a row: the counts of shapes in it, which are added up and are no column of the index."""
 
 Rows = list[dict[str, Any]]
+Stat = Callable[[Path], list[Any]]
+"""The name of a file, then what changes with its content; the name alone if it does not exist."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +54,19 @@ class ShardSpec:
     format: int
     fit: Fit
 
-    def fingerprint(self, frames: Iterable[Frame]) -> str:
-        """A digest of the spec and of the frames' files by path, size and time of modification.
+    def fingerprint(self, frames: Iterable[Frame], stat: Stat | None = None) -> str:
+        """A digest of the spec and of the frames' files, each by what ``stat`` says of it.
 
-        Of a label file with many pictures, each frame's own counts.
+        By default that is path, size and time of modification. Of a label file with many pictures,
+        each frame's own counts.
         """
+        stat = stat or _stat
         spaces = [self.labels.to_dict(), self.file_labels.to_dict()]
         inputs = [self.format, self.size, self.fit, spaces, self.ids, self.skip_errors]
         listings = {find_listing(frame.label, self.root) for frame in frames}
-        inputs += sorted(_stat(path) for path in listings if path)
-        inputs += [[frame.name, _stat(frame.image), *_label_state(frame)] for frame in frames]
-        inputs += [_stat(path) for path in map(_instances, frames) if path]
+        inputs += sorted(stat(path) for path in listings if path)
+        inputs += [[frame.name, stat(frame.image), *_label_state(frame, stat)] for frame in frames]
+        inputs += [stat(path) for path in map(_instances, frames) if path]
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
@@ -90,7 +95,7 @@ class Shard:
             (self.folder / "label_ids").mkdir()
         if any(map(_instances, self.frames)):
             (self.folder / "instances").mkdir()
-        for name, shape in (("images", (*self.spec.size, 3)), ("categories", self.spec.size)):
+        for name, shape in zip(ARRAYS, ((*self.spec.size, 3), self.spec.size), strict=True):
             np.lib.format.open_memmap(
                 self.folder / f"{name}.npy", "w+", np.uint8, (len(self.frames), *shape)
             )
@@ -101,13 +106,11 @@ class Shard:
 
     def finish(self, rows: Rows) -> Rows:
         """Remove the rows of skipped frames from the arrays, and mark the shard as finished."""
-        kept = [row for row in rows if not row["error"]]
-        if len(kept) < len(rows):
-            numbers = [number for number, row in enumerate(rows) if not row["error"]]
-            for name in ("images", "categories"):
+        numbers = [number for number, row in enumerate(rows) if not row["error"]]
+        if len(numbers) < len(rows):
+            for name in ARRAYS:
                 _keep_rows(self.folder / f"{name}.npy", numbers)
-        for number, row in enumerate(kept):
-            row["row"] = number
+        number_rows(rows)
         ledger = {"fingerprint": self.fingerprint, "rows": rows}
         write_atomic(self.folder / LEDGER, json.dumps(ledger))
         return rows
@@ -195,6 +198,27 @@ def write_frame(job: Job) -> dict[str, Any]:
     return {**source, **prepared.measures, SHAPES: prepared.shapes}
 
 
+def number_rows(rows: Rows) -> None:
+    """Set the ``row`` of each usable frame of a shard: its place in the arrays, from 0."""
+    for number, row in enumerate(row for row in rows if not row["error"]):
+        row["row"] = number
+
+
+def concatenate_arrays(pieces: Sequence[Path], path: Path) -> None:
+    """Write an array file whose rows are those of the files ``pieces``, in order.
+
+    Memory does not grow with their size.
+    """
+    arrays = [np.load(piece, mmap_mode="r") for piece in pieces]
+    rows = sum(len(array) for array in arrays)
+    with path.open("wb") as file:
+        _write_header(file, (rows, *arrays[0].shape[1:]))
+        for piece, array in zip(pieces, arrays, strict=True):
+            with piece.open("rb") as source:
+                source.seek(-array.nbytes, 2)
+                shutil.copyfileobj(source, file, 2**20)
+
+
 def _instances(frame: Frame) -> Path | None:
     """The instance ids to keep: those of the evaluation split, if there are any."""
     path = frame.instances
@@ -212,21 +236,25 @@ def _keep_rows(path: Path, rows: Sequence[int]) -> None:
     unfinished = path.with_suffix(".partial")
     array = np.load(path, mmap_mode="r")
     with unfinished.open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *array.shape[1:])}
-        np.lib.format.write_array_header_1_0(file, header)
+        _write_header(file, (len(rows), *array.shape[1:]))
         for row in rows:
             file.write(array[row].tobytes())
     unfinished.rename(path)
 
 
-def _label_state(frame: Frame) -> list[Any]:
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _label_state(frame: Frame, stat: Stat) -> list[Any]:
     """What tells that the label of a frame has changed."""
     if not frame.format:
-        return [_stat(frame.label)]
+        return [stat(frame.label)]
     if not (picture := frame.picture):
-        return [frame.format, _stat(frame.label)]
-    segments = [_stat(picture.segments)] if picture.segments else []
-    return [frame.format, str(frame.label), picture.error, picture.content_hash, *segments]
+        return [frame.format, stat(frame.label)]
+    name, segments = stat(frame.label)[0], [stat(picture.segments)] if picture.segments else []
+    return [frame.format, name, picture.error, picture.content_hash, *segments]
 
 
 def _stat(path: Path) -> list[Any]:

@@ -197,6 +197,11 @@ class Source(SplitRules):
         return copy
 
     @property
+    def lists(self) -> list[Path]:
+        """The files of ``split_files``."""
+        return [self._folder / name for name in self.split_files.values()]
+
+    @property
     def file(self) -> str:
         """The name of a packaged source, or of the file of another."""
         return Path(self._name).name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,8 @@ from streetseg.config.yaml_files import parse_yaml
 from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError, one_line
-from streetseg.core.provenance import name_nameless_user
 from streetseg.data.dataset import DESCRIPTION, INDEX_FILES, PreparedDataset, data_version
+from streetseg.data.remote import collect_dvc_errors, last_line, scratch_repository
 from streetseg.data.repository import files_at, git, history
 
 DATA_VERSION = re.compile(r"[0-9a-f]{32}\.dir")
@@ -130,9 +129,7 @@ def fetch(version: str, remote: str, destination: Path, only: Sequence[str] = ()
 def download(version: str, remote: str, folder: Path, only: Sequence[str] = ()) -> None:
     """Like :func:`fetch`, but into an existing empty folder, which keeps a part on an error."""
     from dvc.exceptions import CheckoutError
-    from dvc.repo import Repo
 
-    name_nameless_user()
     if not DATA_VERSION.fullmatch(version):
         raise StreetsegError(
             f"'{version}' is not a data version: take the md5 ending in '.dir' of the stage "
@@ -143,26 +140,19 @@ def download(version: str, remote: str, folder: Path, only: Sequence[str] = ()) 
         workspace = Path(scratch)
         pointer = {"outs": [{"md5": version, "hash": "md5", "path": "prepared"}]}
         (workspace / "prepared.dvc").write_text(yaml.safe_dump(pointer))
-        with _collect_dvc_errors() as errors:
+        with collect_dvc_errors() as errors:
             try:
-                with Repo.init(scratch, no_scm=True) as repo, repo.config.edit("local") as config:
-                    config["core"] = {
-                        "analytics": False,
-                        "remote": "source",
-                        "site_cache_dir": str(workspace / "site"),
-                    }
-                    config["remote"] = {"source": {"url": remote, "verify": True}}
-                with Repo(scratch) as repo:
+                with scratch_repository(remote, workspace) as repo:
                     repo.pull([str(workspace / "prepared" / name) for name in only] or None)
             except CheckoutError:
                 raise StreetsegError(
                     f"data version {version} is not in {safe_url}, or incomplete: "
-                    f"{_last_line(errors)}push it there, or name another data.remote"
+                    f"{last_line(errors)}push it there, or name another data.remote"
                 ) from None
             except Exception as error:  # by DVC, a file system, or the parser of a damaged object
                 raise StreetsegError(
                     f"data version {version} cannot be fetched from {safe_url}: "
-                    f"{_last_line(errors)}{redact(one_line(error, None))}"
+                    f"{last_line(errors)}{redact(one_line(error, None))}"
                 ) from None
         complete = all((workspace / "prepared" / name).is_file() for name in only)
         if not complete or _fetched_version(workspace, bool(only), version) != version:
@@ -237,25 +227,3 @@ def _fetched_version(workspace: Path, partial: bool, version: str) -> str:
         return data_version(workspace / "prepared")
     listing = workspace / ".dvc" / "cache" / "files" / "md5" / version[:2] / version[2:]
     return f"{hashlib.md5(listing.read_bytes()).hexdigest()}.dir"
-
-
-@contextmanager
-def _collect_dvc_errors() -> Iterator[list[str]]:
-    errors: list[str] = []
-    handler = logging.Handler(logging.ERROR)
-    handler.emit = lambda record: errors.append(record.getMessage())  # type: ignore[method-assign]
-    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
-    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.ERROR)
-    try:
-        yield errors
-    finally:
-        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-            logger.handlers, logger.propagate = handlers, propagate
-            logger.setLevel(level)
-
-
-def _last_line(errors: list[str]) -> str:
-    return f"{redact(one_line(errors[-1], None))}: " if errors else ""

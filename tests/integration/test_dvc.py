@@ -16,10 +16,13 @@ import pytest
 import yaml
 from botocore.config import Config
 
-from streetseg.config.params import Data
+from streetseg.config.params import Data, load_params
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import REPOSITORY
 from streetseg.data.dataset import INDEX_FILES, PreparedDataset, data_version
+from streetseg.data.parts.join import join
+from streetseg.data.parts.part import prepare_part
+from streetseg.data.parts.plan import plan
 from streetseg.data.versions import fetch, fetch_index, locked_version, resolve
 from tests.conftest import Command
 from tests.support.cityscapes_layout import image_path, label_path, put, write_frames
@@ -226,6 +229,64 @@ def test_a_clone_pulls_the_data_without_the_frames(project: Path) -> None:
     dvc(clone, "pull")
     assert not (clone / "data/raw").exists()
     assert PreparedDataset(clone / "data/prepared").version == version_of(project)
+
+
+def in_parts(project: Path, store: str, **prepare: Any) -> str:
+    """The data version of the project's frames, prepared in four parts without DVC's cache."""
+    settings = {"data.remote": store, "prepare.size": SIZE, "prepare.workers": 1}
+    recipe = load_params(overrides=settings | prepare)
+    addresses = plan(str(project / "data/raw"), 4, recipe)
+    for address in addresses:
+        prepare_part(address)
+    return join(addresses).version
+
+
+def test_data_prepared_in_parts_is_adopted_as_if_by_repro(
+    project: Path, tmp_path: Path, streetseg: Command
+) -> None:
+    store, lock = str(tmp_path / "parts"), (project / "dvc.lock").read_text()
+    version = in_parts(project, store)
+    assert version == version_of(project)
+    (project / "dvc.lock").unlink()
+    done = streetseg("adopt", version, "--set", f"data.remote={store}", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert (project / "dvc.lock").read_text() == lock
+    assert "Data and pipelines are up to date" in dvc(project, "status")
+
+
+def test_adopted_data_is_pulled_without_the_frames(
+    project: Path, tmp_path: Path, streetseg: Command
+) -> None:
+    store = str(tmp_path / "parts")
+    version = in_parts(project, store)
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(project), str(clone))
+    (clone / "dvc.lock").unlink()
+    done = streetseg("adopt", version, "--set", f"data.remote={store}", cwd=clone)
+    assert done.returncode == 0, done.stderr
+    assert version_of(clone) == version
+    dvc(clone, "remote", "modify", "store", "url", store)
+    dvc(clone, "pull")
+    assert data_version(clone / "data/prepared") == version
+    (out,) = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]["prepare"]["outs"]
+    assert (out["nfiles"], out["md5"]) == (10, version)
+
+
+def test_what_was_made_otherwise_or_is_incomplete_is_not_adopted(
+    project: Path, tmp_path: Path, streetseg: Command
+) -> None:
+    store, lock = str(tmp_path / "parts"), (project / "dvc.lock").read_bytes()
+    other = in_parts(project, store, **{"prepare.size": SMALLER})
+    done = streetseg("adopt", other, "--set", f"data.remote={store}", cwd=project)
+    assert (done.returncode, "of [32, 64]" in done.stderr) == (1, True)
+    version = in_parts(project, store)
+    md5 = listing(project, version)["train/aachen/images.npy"]
+    (tmp_path / "parts/files/md5" / md5[:2] / md5[2:]).unlink()
+    done = streetseg("adopt", version, "--set", f"data.remote={store}", cwd=project)
+    assert done.returncode == 1
+    assert "incomplete in" in done.stderr
+    assert "train/aachen/images.npy is missing" in done.stderr
+    assert (project / "dvc.lock").read_bytes() == lock
 
 
 @pytest.fixture(scope="module")

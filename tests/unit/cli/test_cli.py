@@ -19,6 +19,7 @@ from tests.conftest import Command, Trained
 COMMANDS = (
     "params",
     "synth",
+    "adopt",
     "explore",
     "prepare",
     "validate",
