@@ -19,7 +19,7 @@ def join_parts(parts: list, frames: list, summary: Output[Markdown]) -> str:
     with exit_on_error():
         joined = join(parts)
     Path(summary.path).write_text(joined.to_markdown())
-    print(f"{sum(frames)} frames of {len(frames)} parts: data version {joined.version}")
+    print(f"{sum(map(int, frames))} frames of {len(frames)} parts: data version {joined.version}")
     for note in joined.notes:
         print(f"warning: {note}")
     return joined.version

@@ -7,6 +7,7 @@ from kfp import dsl
 from components.join_parts import join_parts
 from components.plan_parts import plan_parts
 from components.prepare_part import prepare_part
+from pipelines.compile import offer
 from pipelines.pods import StepSetup, no_pods
 
 
@@ -54,6 +55,9 @@ def prepare_pipeline(set_up: StepSetup = no_pods) -> Any:
         )
 
     return street_segmentation_prepare
+
+
+offer(__name__, street_segmentation_prepare=prepare_pipeline)
 
 
 if __name__ == "__main__":

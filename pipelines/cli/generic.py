@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from kfp.pipeline_spec.pipeline_spec_pb2 import ParameterType
 
 from components import IMAGE
 from pipelines.cli.kubeflow import split_settings, start, upload
@@ -137,12 +138,22 @@ def read_inputs(
         if key not in allowed:
             hint = did_you_mean(key, allowed, f"choose of {', '.join(allowed)}")
             raise StreetsegError(f"{pipeline.name} has no input '{key}': {hint}")
-        values[key] = value
+        values[key] = _typed(value, key, allowed[key])
     for key, definition in allowed.items():
         if not definition.is_optional and key not in values:
             raise StreetsegError(f"{pipeline.name} needs {key}=...: {_description(definition)}")
     load_recipe(values.get("recipe", "default"), overrides)
     return {**values, "overrides": overrides} if overrides else values
+
+
+def _typed(text: str, key: str, definition: Any) -> str | int:
+    """An input as the pipeline declares it."""
+    if definition.parameter_type != ParameterType.NUMBER_INTEGER:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise StreetsegError(f"{key}={text}: give a whole number") from None
 
 
 def _inputs(pipeline: Any) -> dict[str, Any]:
@@ -156,7 +167,8 @@ def _describe_inputs(pipeline: Any) -> str:
     """The inputs for the help, a paragraph each."""
     paragraphs = []
     for name, definition in _inputs(pipeline).items():
-        default = definition.default_value.string_value
+        value = definition.default_value
+        default = value.string_value or (f"{value.number_value:g}" if value.number_value else "")
         note = f" Default: {default}" if default else "" if definition.is_optional else " Required."
         paragraphs.append(f"{name}=... {_description(definition)}{note}")
     return "\n\n".join(paragraphs)

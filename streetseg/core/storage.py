@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,13 +67,6 @@ class Storage:
         }
         return dict(sorted(stamps.items()))
 
-    def download(self, paths: Sequence[str], folder: Path) -> None:
-        """Copy files into a folder, under the same relative paths."""
-        with self._translate_errors("read"):
-            if paths:
-                sources = [self._path(path) for path in paths]
-                self._files.get(sources, [str(folder / path) for path in paths])
-
     def upload(self, file: Path, path: str) -> None:
         """Copy a file to ``path`` completely, or leave the file there as it was."""
         with self._translate_errors(f"write {path} to"):
@@ -112,7 +105,8 @@ class Storage:
         def copy(path: str) -> None:
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(self.read(path))
+            with self._translate_errors(f"read {path} in"):
+                self._files.get_file(self._path(path), str(target))
 
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(copy, paths))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,9 @@ def scratch_repository(url: str, folder: Path) -> Iterator[Repo]:
     from dvc.repo import Repo
 
     name_nameless_user()
-    with Repo.init(str(folder), no_scm=True) as repo, repo.config.edit("local") as config:
+    with redirect_stdout(io.StringIO()):  # it says that a repository was made
+        repo = Repo.init(str(folder), no_scm=True)
+    with repo, repo.config.edit("local") as config:
         config["core"] = {
             "analytics": False,
             "remote": "source",

@@ -23,6 +23,7 @@ from pipelines.cli.training import app
 from pipelines.evaluation import evaluation_pipeline
 from pipelines.local.run import LocalRun, run_locally
 from pipelines.pods import PipelineFactory, no_pods
+from pipelines.prepare import prepare_pipeline
 from streetseg.config.params import Params, parse_overrides
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset, data_version
@@ -41,7 +42,7 @@ from tests.support.repositories import fill_remote
 
 NAME = "in-pipelines"
 CHAMPION = f"models:/{NAME}@champion"
-PIPELINES = (batch_pipeline, evaluation_pipeline)
+PIPELINES = (batch_pipeline, evaluation_pipeline, prepare_pipeline)
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +206,7 @@ def call(
     return run
 
 
-@pytest.mark.parametrize("factory", PIPELINES, ids=["batch", "evaluation"])
+@pytest.mark.parametrize("factory", PIPELINES, ids=["batch", "evaluation", "prepare"])
 def test_every_input_has_a_description(call: Callable[..., str], factory: PipelineFactory) -> None:
     printed = call(factory, "compile", "--out", "pipeline.yaml")
     assert printed.startswith("pipeline.yaml: components run on the image")

@@ -21,6 +21,7 @@ from pipelines.cli.training import main
 from pipelines.compile import compile_pipeline, read_cluster
 from pipelines.evaluation import evaluation_pipeline
 from pipelines.pods import PipelineFactory
+from pipelines.prepare import prepare_pipeline
 from pipelines.scheduled import scheduled_pipeline
 from pipelines.training import training_pipeline
 from streetseg import __version__
@@ -35,6 +36,7 @@ PIPELINES: dict[str, PipelineFactory] = {
     "scheduled": SCHEDULED,
     "batch": batch_pipeline,
     "evaluation": evaluation_pipeline,
+    "prepare": prepare_pipeline,
 }
 DATA = f"{'1' * 32}.dir"
 COMMITTED = Path("pipelines/street-segmentation-training.yaml")

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
+from pipelines.cli.generic import read_inputs
 from pipelines.local.run import LocalRun, run_locally
 from pipelines.prepare import prepare_pipeline
+from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.prepare import prepare
 from streetseg.data.versions import fetch
@@ -35,3 +39,10 @@ def test_four_parts_make_the_data_version_of_one_machine(tmp_path: Path) -> None
     assert done.outputs["data_version"] == one.version
     assert one.version in Path(done.outputs["summary"].path).read_text()
     assert fetch(one.version, str(tmp_path / "remote"), tmp_path / "fetched").is_dir()
+
+
+def test_a_number_is_written_as_one() -> None:
+    pipeline = prepare_pipeline()
+    assert read_inputs(pipeline, ["frames=raw", "parts=8"], {}) == {"frames": "raw", "parts": 8}
+    with pytest.raises(StreetsegError, match="parts=many: give a whole number"):
+        read_inputs(pipeline, ["frames=raw", "parts=many"], {})
