@@ -31,7 +31,7 @@ def segment(
     from streetseg.prediction.batch import SUMMARY, TABLE, segment_folder
     from streetseg.prediction.batch_report import write_batch_page
 
-    name = model.metadata["registered"]
+    name = model.metadata.get("registered", "")
     place = shared_place("segment", [source, name, overrides], workspace)
     written = destination or place or masks.path
     with exit_on_error():

@@ -21,6 +21,7 @@ import components
 from components.artifacts import Contents, checked, log_confusion, log_metrics, seal
 from components.evaluate import evaluate
 from components.fetch import fetch
+from components.segment import segment
 from components.train import train
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
@@ -202,3 +203,17 @@ def test_the_confusion_is_in_per_cent_of_the_truth(tmp_path: Path) -> None:
     rows = [row["row"] for row in confusion.metadata["confusionMatrix"]["rows"]]
     assert rows == [[66.7, 33.3, 0], [0, 0, 0], [0, 0.1, 99.9]]
     assert "NaN" not in (tmp_path / "confusion").read_text()
+
+
+def test_a_model_that_was_only_trained_segments_too(
+    artifacts: dict[str, Artifact], cityscapes: Path, tmp_path: Path
+) -> None:
+    model = artifacts["model"]
+    del model.metadata["registered"]
+    masks, report = Dataset(uri=str(tmp_path / "masks")), Artifact(uri=str(tmp_path / "r.html"))
+    metrics = Metrics(uri=str(tmp_path / "metrics"))
+    images = str(next((cityscapes / "leftImg8bit" / "val").iterdir()))
+    segment.python_func(model, images, "", {}, masks, report, metrics)
+    assert metrics.metadata["images"] == 2
+    assert checked(masks).name == "masks"
+    assert masks.metadata["step"] == "segment"

@@ -80,7 +80,7 @@ def test_the_page_shows_the_table_and_where_it_breaks(crossed: Path) -> None:
     assert "<td>acdc</td><td>rain</td><td>1</td>" in page
     assert "<h3>acdc, night</h3>" in page
     assert "<h3>cityscapes</h3>" in page
-    assert page.count('<div class="four">') >= 3
+    assert page.count('<div class="strip">') >= 3
 
 
 def test_the_command_takes_folders_anywhere(
