@@ -13,9 +13,7 @@ import yaml
 from pipelines.batch import batch_pipeline
 from pipelines.cli.generic import main as main_of_generic
 from tests.support.kfp_api import FakeKubeflow
-from tests.unit.pipelines.test_kubeflow import DATA, Called, call, home, kubeflow
-
-__all__ = ["call", "home", "kubeflow"]
+from tests.unit.pipelines.conftest import DATA, Called
 
 
 def cached(spec: dict[str, Any]) -> set[str]:
