@@ -7,11 +7,8 @@ import re
 GLOG = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ \S+:\d+\] (?P<message>.*)")
 """A line of the launcher or the driver."""
 ARGO = re.compile(r'time=\S+ level=\S+ .*\bargo=true\b|\{.*"argo": ?true\b.*\}$')
-EXECUTOR = re.compile(
-    r"\[KFP Executor [^\]]*\]: (Looking for component |Loading KFP component |Got executor_input:"
-    r"|Wrote executor output file )"
-)
-"""kfp's own lines in a step; libraries that log get the same prefix."""
+EXECUTOR = re.compile(r"\[KFP Executor \S+ \S+ (INFO|DEBUG)\]: ")
+"""A line of kfp's in a step, or of a library: kfp sets logging up for all of them."""
 TRACEBACK = "Traceback (most recent call last):"
 WRAPPER = re.compile(r"failed to execute component: exit status \d+")
 """What the launcher says of any step that fails by itself."""
@@ -21,13 +18,11 @@ def own_lines(text: str) -> list[str]:
     """The lines that a step has printed itself."""
     lines, in_json = [], False
     for line in text.splitlines():
-        if in_json:  # over several lines, as indented by kfp and the launcher
+        if in_json:  # of the line before, indented
             in_json = line != "}"
-        elif EXECUTOR.match(line):
-            in_json = line.endswith("Got executor_input:")
-        elif GLOG.match(line):
-            in_json = line.endswith("ExecutorOutput: {")
-        elif not ARGO.match(line):
+        elif GLOG.match(line) or ARGO.match(line) or EXECUTOR.match(line):
+            in_json = line.endswith((" {", "Got executor_input:"))
+        else:
             lines.append(line)
     return lines
 

@@ -29,6 +29,8 @@ STATES = {
     "Running": "running",
 }
 """Of a phase of Argo's; any other is pending."""
+STARTING = ("PodInitializing", "ContainerCreating")
+"""Messages of every pod that starts: they say nothing."""
 NO_MORE_RETRIES = "No more retries left"
 """Argo's message on a step whose last attempt failed, which says why."""
 NOT_TAKEN = "not taken"
@@ -188,7 +190,7 @@ def _driver_step(node: Mapping[str, Any], nodes: Mapping[str, dict], workflow: s
     """A step whose driver has failed or is at work; None once the driver is done."""
     state = STATES.get(node.get("phase") or "", "pending")
     of_step = node.get("templateName") == "system-container-driver"
-    if state == "succeeded" or not (of_step or state == "failed" or node.get("message")):
+    if state == "succeeded" or not (of_step or state == "failed" or _message(node)):
         return None
     pods = [node]
     if node.get("type") == "Retry":
@@ -199,7 +201,7 @@ def _driver_step(node: Mapping[str, Any], nodes: Mapping[str, dict], workflow: s
         "failed" if state == "failed" else "pending",
         parse_time(node.get("startedAt")),
         parse_time(node.get("finishedAt")),
-        node.get("message") or next((each.message for each in attempts[::-1]), ""),
+        _message(node) or next((each.message for each in attempts[::-1]), ""),
         attempts,
         (node.get("name") or "").removesuffix("-driver"),
     )
@@ -211,11 +213,16 @@ def _attempt(pod: Mapping[str, Any], workflow: str, is_driver: bool = False) -> 
     return Attempt(
         int(retried[1]) + 1 if retried else 1,
         STATES.get(pod.get("phase") or "", "pending"),
-        pod.get("message") or "",
+        _message(pod),
         f"{workflow}-{pod.get('templateName')}-{node.rpartition('-')[2]}",
         node,
         is_driver,
     )
+
+
+def _message(node: Mapping[str, Any]) -> str:
+    message = node.get("message") or ""
+    return "" if message in STARTING else message
 
 
 def _name(node: Mapping[str, Any]) -> str:

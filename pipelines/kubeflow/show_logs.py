@@ -48,7 +48,8 @@ def print_logs(
         print(f"\n{describe_step(run, each)}")
         for pod in each.attempts:
             if pod.number == (attempt or len(each.attempts)) and pod.state != "pending":
-                print("\n".join(_lines(client, run_id, pod, whole)))
+                for line in _lines(client, run_id, pod, whole):
+                    print(line)
 
 
 def follow_logs(client: KubeflowClient, run_id: str, step: str, whole: bool) -> None:
