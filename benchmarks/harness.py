@@ -8,7 +8,7 @@ import os
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -103,13 +103,22 @@ def source_frames(frames: int, size: tuple[int, int] = (1024, 2048)) -> Path:
     return root
 
 
+def alternating(names: Iterable[str], number: int) -> list[str]:
+    """The names in order in an even round, in reverse order in an odd one."""
+    return list(names)[:: -1 if number % 2 else 1]
+
+
 def seconds(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median time of each task; they take turns, so that a busy moment hits all alike."""
+    """The median time of each task.
+
+    They take turns, in reverse order in every other round, so that a busy moment or a machine that
+    slows down hits all alike.
+    """
     times: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(rounds):
-        for name, task in tasks.items():
+    for number in range(rounds):
+        for name in alternating(tasks, number):
             began = time.perf_counter()
-            task()
+            tasks[name]()
             times[name].append(time.perf_counter() - began)
     return {name: statistics.median(values) for name, values in times.items()}
 

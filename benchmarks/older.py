@@ -1,6 +1,6 @@
 """This build beside an older one: preparing, training and answering take turns.
 
-    python benchmarks/older.py --revision REVISION [--rounds 7]
+    python benchmarks/older.py --revision REVISION [--rounds 14]
 
 The older build is a checkout of its revision that runs in this environment. Commands are compared,
 not functions, because modules move between builds; a command's time includes its start.
@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from harness import OUT, Claim, report, seconds, source_frames
+from harness import OUT, Claim, alternating, report, seconds, source_frames
 from serve import OURS, photo, timed, trained_model
 
 from scripts.servers import running
@@ -27,7 +27,11 @@ from streetseg.core.provenance import REPOSITORY
 
 GOAL = "ours / peer <= 1.02"
 FRAMES, ANSWERS = 128, 12
-SMALL_NETWORK = ("prepare.size=[128,256]", "model.encoder=resnet18", "model.encoder_weights=none")
+SMALL_NETWORK = (
+    "prepare.size=[64,128]",
+    "model.encoder=tu-tf_efficientnet_lite0",
+    "model.encoder_weights=none",
+)
 SHORT_TRAINING = ("train.epochs=4", "train.batch_size=4", "train.num_workers=0")
 
 
@@ -92,9 +96,9 @@ def answers(builds: dict[str, Build], rounds: int) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in builds}
     with ExitStack() as stack:
         ports = {name: stack.enter_context(build.serving(model)) for name, build in builds.items()}
-        for _ in range(1 + rounds):
-            for name, port in ports.items():
-                times[name] += [timed(port, image)[1] for _ in range(ANSWERS)]
+        for number in range(1 + rounds):
+            for name in alternating(ports, number):
+                times[name] += [timed(ports[name], image)[1] for _ in range(ANSWERS)]
     return {name: statistics.median(seconds[ANSWERS:]) for name, seconds in times.items()}
 
 
@@ -102,7 +106,7 @@ def main() -> None:
     """Measure, and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--revision", required=True, help="git revision of the older build")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=14)
     arguments = parser.parse_args()
     large, small = source_frames(FRAMES), source_frames(FRAMES, (256, 512))
     with checkout(arguments.revision) as older:

@@ -113,6 +113,8 @@ class Evaluation:
     """int64[F, C, C] (truth, prediction), in index order; None if read without champion scores."""
     drives: np.ndarray | None = field(default=None, repr=False, compare=False)
     """The drive of each frame, str[F], in index order; empty where it is not known."""
+    graph_precision: str = "float32"
+    """Of the graph that was scored, ``float32`` or ``int8``; early releases did not tell."""
 
     @property
     def drives_of_frames(self) -> Drives:
@@ -176,6 +178,7 @@ class Evaluation:
             n_seen_in_training=content.get("trained_on_these"),
             champion=ChampionScores.from_dict(champion) if champion else None,
             metrics={},
+            graph_precision=content.get("graph_precision", "float32"),
         )
         typed = evaluation.to_dict()
         rest = {name: value for name, value in content.items() if name not in typed}
@@ -188,6 +191,7 @@ class Evaluation:
             "split": self.split,
             "run_id": self.run_id,
             "label_space": self.label_space,
+            "graph_precision": self.graph_precision,
             **self.scores.to_dict(),
             **self.metrics,
             "trained_on_these": self.n_seen_in_training,

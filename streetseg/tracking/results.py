@@ -12,7 +12,7 @@ from streetseg.core.errors import StreetsegError
 from streetseg.data.splits import EVALUATED
 from streetseg.evaluation.result import Evaluation
 from streetseg.evaluation.verdict import Verdict
-from streetseg.inference.artifact import GRAPHS, read_config
+from streetseg.inference.artifact import read_config
 from streetseg.tracking.prepared_run import open_run
 from streetseg.tracking.store import (
     connect,
@@ -53,9 +53,8 @@ def record_scores(
     Raises:
         StreetsegError: the artifact is missing, or the store does not answer.
     """
-    has_int8 = (artifact / GRAPHS["int8"]).exists()
     same_data = evaluation.data_version == read_config(artifact)["data_version"]
-    if same_data and evaluation.split == EVALUATED and not has_int8:
+    if same_data and evaluation.split == EVALUATED and evaluation.graph_precision != "int8":
         record_evaluation(params, evaluation, folder, artifact)
         return None
     return record_scoring(params, None, evaluation, folder)
@@ -107,10 +106,15 @@ def record_verdict(params: Registry, evaluation: Evaluation, verdict: Verdict) -
 
     Raises:
         StreetsegError: the store does not answer, or the evaluation is on another data version than
-            the run; nothing is recorded then.
+            the run, or of the int8 graph; nothing is recorded then.
     """
     client, tags = connect(params), verdict.tags()
     run_id, data_version = evaluation.run_id, evaluation.data_version
+    if evaluation.graph_precision == "int8":
+        raise StreetsegError(
+            f"the verdict is not recorded on run {run_id}: it is on the int8 graph, and the run "
+            "keeps the scores of the float32 graph"
+        )
     with translate_errors(f"cannot record the verdict on run {run_id}"):
         run = active_run(client, params, run_id)
         if run is None:

@@ -13,7 +13,7 @@ import components.gate
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
 from streetseg.evaluation.gate import judge
-from streetseg.evaluation.result import read_evaluation
+from streetseg.evaluation.result import Evaluation, read_evaluation
 from streetseg.registry.register import register
 from streetseg.tracking.results import record_scores, record_verdict
 from streetseg.tracking.store import connect
@@ -40,6 +40,25 @@ def test_scores_and_verdicts_on_other_data_leave_those_of_the_training(
     with pytest.raises(StreetsegError, match=r"it is on data version 4567.dir, the model was tr"):
         record_verdict(params.registry, other, verdict)
     assert client.get_run(trained.run_id).data.to_dictionary() == before.to_dictionary()
+
+
+def test_scores_and_verdicts_of_the_int8_graph_leave_those_of_the_training(
+    params: Params, trained: Trained
+) -> None:
+    scored = read_evaluation(trained.evaluation)
+    assert scored.graph_precision == "float32"
+    content = scored.to_dict()
+    assert Evaluation.from_dict(content | {"graph_precision": "int8"}).graph_precision == "int8"
+    del content["graph_precision"]  # as in releases before 0.2.0
+    assert Evaluation.from_dict(content).graph_precision == "float32"
+
+    client = connect(params.registry)
+    before = client.get_run(trained.run_id).data.to_dictionary()
+    int8 = replace(scored, graph_precision="int8")
+    assert record_scores(params.registry, int8, trained.evaluation, trained.artifact)
+    with pytest.raises(StreetsegError, match="it is on the int8 graph"):
+        record_verdict(params.registry, int8, judge(int8, params.gate))
+    assert client.get_run(trained.run_id).data.to_dictionary() == before
 
 
 def test_the_gate_of_the_pipeline_refuses_scores_on_other_data(
