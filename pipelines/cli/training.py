@@ -11,7 +11,7 @@ import typer
 
 from components import IMAGE
 from components.trainjob.manifest import TrainJobSpec
-from pipelines.cli import kubeflow, runs, schedule
+from pipelines.cli import check, kubeflow, runs, schedule
 from pipelines.cli.options import (
     ClusterParams,
     ClusterSettings,
@@ -134,6 +134,7 @@ def run(
 app.add_typer(kubeflow.app)
 app.add_typer(runs.app)
 app.add_typer(schedule.app)
+app.add_typer(check.app)
 
 
 def main(training: PipelineFactory, scheduled: PipelineFactory) -> None:

@@ -16,6 +16,7 @@ BYTES = {"": 1, "M": 10**6, "G": 10**9, "T": 10**12}
 BYTES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 SECRETS_OF: dict[str, tuple[str, ...]] = {
+    "check": ("mlflow", "storage", "git"),
     "data-changed": ("mlflow", "git"),
     "configure": ("mlflow", "git"),
     "fetch": ("storage",),
@@ -149,6 +150,7 @@ STEPS: dict[StepName, Step] = {
     "fetch-model": Step(retries=3),
     "validate": Step(cpu=("1", "4"), memory=("2Gi", "8Gi"), timeout_minutes=240, retries=2),
     "train": Step(cpu=("2", "8"), memory=("8Gi", "16Gi"), timeout_minutes=WEEK, retries=5),
+    "check": Step(timeout_minutes=30, retries=0),
     "train-job": Step(timeout_minutes=WEEK, retries=5),
     "evaluate": Step(cpu=("2", "8"), memory=("4Gi", "12Gi"), timeout_minutes=DAY, retries=2),
     "register": Step(timeout_minutes=240, retries=3),
@@ -273,8 +275,9 @@ class Cluster(Section):
         return self
 
     def pod(self, step: str) -> Pod:
-        """The pod of a step."""
-        chosen = [self.steps[name] for name in ("default", step) if name in self.steps]
+        """The pod of a step; that of ``check`` gets the CPUs and memory of ``train``."""
+        names = ("default", "train", step) if step == "check" else ("default", step)
+        chosen = [self.steps[name] for name in names if name in self.steps]
         settings = [each.model_dump(exclude_none=True) for each in chosen]
         return Pod.model_validate({key: value for each in settings for key, value in each.items()})
 

@@ -17,6 +17,7 @@ from components.configure import configure
 from components.runs.facts import facts_in
 from components.trainjob.manifest import TrainJobSpec
 from pipelines.batch import batch_pipeline
+from pipelines.check import check_pipeline
 from pipelines.cli.training import main
 from pipelines.compile import compile_pipeline, read_cluster
 from pipelines.evaluation import evaluation_pipeline
@@ -37,6 +38,7 @@ PIPELINES: dict[str, PipelineFactory] = {
     "batch": batch_pipeline,
     "evaluation": evaluation_pipeline,
     "prepare": prepare_pipeline,
+    "check": check_pipeline,
 }
 DATA = f"{'1' * 32}.dir"
 COMMITTED = Path("pipelines/street-segmentation-training.yaml")
@@ -248,7 +250,8 @@ def test_every_pod_gets_image_settings_nodes_labels_and_a_time_limit(
             "labels": {"example.org/cost-centre": "vision"},
             "annotations": {"sidecar.istio.io/inject": "false"},
         }
-        disk, tainted = ("nvme", ["batch", "gpu"]) if step == "train" else ("ssd", ["batch"])
+        for_training = step in ("train", "check")
+        disk, tainted = ("nvme", ["batch", "gpu"]) if for_training else ("ssd", ["batch"])
         assert pod["nodeSelector"] == {"labels": {"pool": "batch", "disk": disk}}
         assert [each["key"] for each in pod["tolerations"]] == tainted
         usual = Cluster().pod(step).timeout_minutes
