@@ -1,4 +1,4 @@
-"""``python -m pipelines.components``: write the components as YAML."""
+"""``python -m pipelines.component_files``: write the components as YAML."""
 
 from __future__ import annotations
 

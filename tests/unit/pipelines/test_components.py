@@ -13,7 +13,7 @@ from kfp.compiler import Compiler
 from kfp.components import load_component_from_file
 from mlflow import MlflowClient
 
-from pipelines.components import all_components, compile_components
+from pipelines.component_files import all_components, compile_components
 from pipelines.local.run import run_locally
 from streetseg.config.cluster import SECRETS_OF
 from streetseg.config.params import Params
@@ -35,7 +35,7 @@ def test_the_yaml_in_the_repository_is_current(tmp_path: Path) -> None:
     compile_components(tmp_path)
     current = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert {path.name: path.read_text() for path in COMMITTED.iterdir()} == current, (
-        "env -u STREETSEG_IMAGE python -m pipelines.components compile"
+        "env -u STREETSEG_IMAGE python -m pipelines.component_files compile"
     )
 
 
