@@ -7,7 +7,7 @@ from components import component
 
 @component
 def check(
-    data_version: str, recipe: str, overrides: dict, gpus: int, report: Output[Markdown]
+    data_version: str, recipe: str, overrides: str, gpus: int, report: Output[Markdown]
 ) -> None:
     """Try MLflow, the data's remote, git, GPUs, memory and clock; fail if something is missing."""
     from pathlib import Path

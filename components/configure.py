@@ -9,12 +9,17 @@ from components import component
 def configure(
     data_version: str,
     recipe: str,
-    overrides: dict,
+    overrides: str,
     epochs: int = 0,
+    fail_on_gate: bool = False,
     miou_floor: float = -1.0,
     model_name: str = "",
-    auto_promote: bool = False,
-    fail_on_gate: bool = False,
+    promote: bool = False,
+    train_cpus: str = "",
+    train_gpus: int = 0,
+    train_memory: str = "",
+    cpu_request: str = "",
+    memory_request: str = "",
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Settings",
     [
@@ -23,35 +28,44 @@ def configure(
         ("validation", dict),
         ("training", dict),
         ("evaluation", dict),
-        ("gate", dict),
         ("registry", dict),
+        ("cpu_request", str),
+        ("memory_request", str),
     ],
 ):
     """Resolve the recipe and the data version, and hand each step the settings it depends on.
 
-    A step gets no other settings, so that a change of one does not make it run again.
+    A step gets no other settings, so that a change of one does not make it run again. What the
+    training pod is promised (``cpu_request``, ``memory_request``) is lowered to its limits.
     """
     from collections import namedtuple
 
     from components.runs.facts import tell
     from streetseg.config.cluster import is_cluster_setting
+    from streetseg.config.form import read_form
+    from streetseg.config.overrides import parse_overrides, split_overrides
     from streetseg.config.params import load_recipe
     from streetseg.core.errors import StreetsegError, exit_on_error
     from streetseg.data.versions import resolve, resolve_reference
     from streetseg.registry.versions import resolve_alias
 
-    inputs = {  # None leaves a setting to the recipe and the overrides
-        "train.epochs": epochs or None,
-        "gate.miou_floor": None if miou_floor == -1 else miou_floor,
-        "gate.fail_on_gate": fail_on_gate or None,
-        "registry.model_name": model_name or None,
-        "registry.auto_promote": auto_promote or None,
-    }
-    overrides = overrides | {key: value for key, value in inputs.items() if value is not None}
     with exit_on_error():
-        if of_pods := [key for key in overrides if is_cluster_setting(key)]:
+        form = read_form(
+            epochs=epochs,
+            fail_on_gate=fail_on_gate,
+            miou_floor=miou_floor,
+            model_name=model_name,
+            promote=promote,
+            train_cpus=train_cpus,
+            train_gpus=train_gpus,
+            train_memory=train_memory,
+            cpu_request=cpu_request,
+            memory_request=memory_request,
+        )
+        chosen = parse_overrides(split_overrides(overrides), "overrides")
+        if of_pods := [key for key in chosen if is_cluster_setting(key)]:
             raise StreetsegError(f"{of_pods[0]} is set by 'compile --set', not when a run starts")
-        params = load_recipe(recipe, overrides)
+        params = load_recipe(recipe, chosen | form.overrides)
         version = resolve(data_version, params.data.repository)
         tree = params.to_dict()
         if reference := resolve_reference(params):
@@ -66,7 +80,8 @@ def configure(
 
     data = {"remote": params.data.remote}
     Settings = namedtuple(
-        "Settings", "data_version remote validation training evaluation gate registry"
+        "Settings",
+        "data_version remote validation training evaluation registry cpu_request memory_request",
     )
     return Settings(
         data_version=version,
@@ -83,9 +98,11 @@ def configure(
         },
         evaluation={
             "evaluate": tree["evaluate"],
+            "gate": tree["gate"],
             "registry": some("registry", "tracking_uri", "experiment", "model_name"),
         },
-        gate={"gate": tree["gate"], "registry": some("registry", "tracking_uri", "experiment")},
         # Registration judges again, an int8 graph too.
         registry={"registry": tree["registry"], "gate": tree["gate"], "data": data},
+        cpu_request=form.requests[0],
+        memory_request=form.requests[1],
     )

@@ -6,7 +6,7 @@ from components import component
 
 
 @component
-def data_changed(data_version: str, recipe: str, overrides: dict) -> NamedTuple(  # type: ignore[valid-type]
+def data_changed(data_version: str, recipe: str, overrides: str) -> NamedTuple(  # type: ignore[valid-type]
     "Data", [("changed", bool), ("data_version", str)]
 ):
     """Resolve the data version, and ask MLflow whether a model of it has been judged already."""

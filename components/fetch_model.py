@@ -6,7 +6,7 @@ from components import component
 
 
 @component
-def fetch_model(model: str, recipe: str, overrides: dict, artifact: Output[Model]) -> str:
+def fetch_model(model: str, recipe: str, overrides: str, artifact: Output[Model]) -> str:
     """Fetch a version from the registry; returns it by its number, which no promotion moves.
 
     The artifact carries that name (``models:/<name>/<version>``) as ``registered``.

@@ -4,7 +4,7 @@ from components import component
 
 
 @component
-def plan_parts(frames: str, parts: int, recipe: str, overrides: dict) -> list:
+def plan_parts(frames: str, parts: int, recipe: str, overrides: str) -> list:
     """List the source frames once, and divide them; returns the address of each part."""
     from streetseg.config.params import load_recipe
     from streetseg.core.errors import exit_on_error

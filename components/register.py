@@ -1,5 +1,7 @@
 """Component: make a model a version in the registry."""
 
+from typing import NamedTuple
+
 from kfp.dsl import Artifact, Input, Model
 
 from components import component
@@ -12,16 +14,20 @@ def register(
     settings: dict,
     pipeline_run: str,
     pipeline_run_id: str,
-) -> str:
-    """Register a model that passes the gate as challenger; returns its version.
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Registration", [("version", str), ("outcome", str)]
+):
+    """Register a model that passes the gate as challenger; returns its version and what was done.
 
-    The verdict follows from the evaluation: it is the one of the step ``gate``. With
+    The verdict follows from the evaluation: it is the one of the step ``evaluate``. If the gate is
+    closed, nothing is registered: the version is empty, and the outcome says why. With
     ``registry.auto_promote`` the version becomes the champion at once, so that services answer with
     it; if the champion is no longer the one it was compared with, it stays challenger. With
     ``registry.int8`` the data version of the evaluation is fetched, which nothing else here needs.
     """
     import os
     import tempfile
+    from collections import namedtuple
     from pathlib import Path
 
     from components.artifacts import checked
@@ -36,6 +42,7 @@ def register(
     from streetseg.registry.register import PipelineRun
     from streetseg.registry.register import register as register_model
 
+    Registration = namedtuple("Registration", ["version", "outcome"])
     params = Params.model_validate(settings)
     ui = os.environ.get("STREETSEG_KFP_UI")
     url = f"{ui.rstrip('/')}/#/runs/details/{pipeline_run_id}" if ui else ""
@@ -44,17 +51,24 @@ def register(
         trained = checked(model)
         scored = read_evaluation(checked(evaluation))
         verdict = judge(scored, params.gate)
+        if not verdict.passed:
+            outcome = f"not registered, the gate is closed: {'; '.join(verdict.reasons)}"
+            print(outcome)
+            return Registration("", outcome)
         dataset = None
         if params.registry.int8:
             folder = Path(scratch) / "prepared"
             dataset = PreparedDataset(fetch(scored.data_version, params.data.remote, folder))
         registered = register_model(trained, scored, verdict, params, origin, dataset)
         tell(version=f"{params.registry.model_name} {registered.version}")
+        alias = "challenger"
         if params.registry.auto_promote:
             reason = f"auto_promote of pipeline run {pipeline_run}"
             over = judged_against(scored, verdict)
             try:
                 promote(params.registry, registered.version, reason, over=over)
+                alias = "champion"
             except ChampionMovedError as error:
                 print(f"not promoted, the version stays challenger: {error}")
-    return registered.version
+    outcome = f"{params.registry.model_name} version {registered.version} is {alias}"
+    return Registration(registered.version, outcome)

@@ -10,7 +10,7 @@ def segment(
     model: Input[Model],
     source: str,
     destination: str,
-    overrides: dict,
+    overrides: str,
     masks: Output[Dataset],
     report: Output[HTML],
     metrics: Output[Metrics],

@@ -16,6 +16,8 @@ def train_job(
     mount: str,
     model: Output[Model],
     metrics: Output[Metrics],
+    cpus: str = "",
+    memory: str = "",
 ) -> None:
     """Train in the pods of a Kubeflow TrainJob; the best checkpoint becomes the model artifact."""
     from pathlib import Path
@@ -27,7 +29,7 @@ def train_job(
     from streetseg.core.errors import exit_on_error
 
     params = Params.model_validate(settings)
-    job = TrainJobSpec(claim=claim, nodes=nodes, gpus=gpus, runtime=runtime, mount=mount)
+    job = TrainJobSpec(claim, nodes, gpus, runtime, mount, cpus, memory)
     with exit_on_error():
         trained = train_on_cluster(params, checked(dataset), Path(model.path), job)
     model.metadata["run_id"] = trained.run_id

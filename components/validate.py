@@ -1,27 +1,35 @@
 """Component: check the dataset before training on it."""
 
-from kfp.dsl import HTML, Dataset, Input, Output
+from kfp.dsl import HTML, Output
 
 from components import component
 
 
 @component
-def validate(dataset: Input[Dataset], settings: dict, report: Output[HTML]) -> list:
-    """Check the dataset: a critical failure ends the run, warnings are returned."""
+def validate(data_version: str, settings: dict, report: Output[HTML]) -> list:
+    """Check a data version: a critical failure ends the run, warnings are returned.
+
+    It is fetched from the DVC remote, so that it is checked while the step ``fetch`` brings it.
+    """
     import sys
+    import tempfile
     from pathlib import Path
 
-    from components.artifacts import checked
     from streetseg.config.params import Params
     from streetseg.core.errors import exit_on_error
     from streetseg.data.dataset import PreparedDataset
-    from streetseg.data.versions import reference
+    from streetseg.data.versions import fetch, reference
     from streetseg.data_quality.validation import validate as validate_data
     from streetseg.evaluation.gate import check_categories
 
     params = Params.model_validate(settings)
-    with exit_on_error(), reference(params) as expected:
-        prepared = PreparedDataset(checked(dataset))
+    with (
+        exit_on_error(),
+        reference(params) as expected,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        folder = Path(scratch) / "prepared"
+        prepared = PreparedDataset(fetch(data_version, params.data.remote, folder))
         check_categories(params.gate, prepared.labels)  # before anything is trained
         result = validate_data(prepared, params.validation, Path(report.path), expected)
         if prepared.skip_summary:

@@ -32,27 +32,28 @@ def batch_pipeline(set_up: StepSetup = no_pods) -> Any:
         pipeline_config=set_up.config,
     )
     def street_segmentation_batch(
-        source: str,
-        destination: str = "",
+        images: str,
         model: str = "models:/street-segmenter@champion",
-        overrides: dict = {},  # noqa: B006 - kfp reads the default, nothing changes it
+        output: str = "",
+        overrides: str = "",
     ) -> BatchOutputs:
         """Segment images.
 
         Args:
-            source: Folder, or prefix such as s3://bucket/prefix, whose PNG, JPEG and WebP images
+            images: Folder, or prefix such as s3://bucket/prefix, whose PNG, JPEG and WebP images
                 are segmented.
-            destination: Folder or prefix for the masks and the table; empty for an artifact of the
-                run. A run with the destination of a stopped one goes on where that one was.
             model: A version in the registry, models:/NAME@ALIAS or models:/NAME/VERSION.
-            overrides: Any setting by key path, such as {"serve.max_megapixels": 80}.
+            output: Folder or prefix for the masks and the table; empty for an artifact of the run.
+                A run with the output of a stopped one goes on where that one was.
+            overrides: Any settings, such as serve.max_megapixels=80, with blanks or line breaks
+                between them.
         """
         fetched = set_up(fetch_model(model=model, recipe="default", overrides=overrides))
         segmented = set_up(
             segment(
                 model=fetched.outputs["artifact"],
-                source=source,
-                destination=destination,
+                source=images,
+                destination=output,
                 overrides=overrides,
                 workspace=set_up.workspace,
             )

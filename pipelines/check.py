@@ -23,20 +23,22 @@ def check_pipeline(set_up: StepSetup = no_pods) -> Any:
     )
     def street_segmentation_check(
         data_version: str,
-        recipe: str = "default",
-        overrides: dict = {},  # noqa: B006 - kfp reads the default, nothing changes it
         gpus: int = set_up.cluster.gpu.count,
+        overrides: str = "",
+        recipe: str = "default",
     ) -> None:
         """Look from inside a pod with the resources, secrets and nodes of the training step.
 
         Args:
             data_version: Prepared data to look for: the md5 ending in ".dir" of the stage "prepare"
                 in dvc.lock, or a git revision whose dvc.lock names it.
-            recipe: Name of a file in recipes/ without ".yaml", or "default".
-            overrides: Any other setting by key path, such as {"data.remote": "s3://bucket/data"}.
             gpus: How many GPUs must be there.
+            overrides: Any other settings, such as data.remote=s3://bucket/data, with blanks or line
+                breaks between them.
+            recipe: Name of a file in recipes/ without ".yaml", or "default".
         """
-        set_up(check(data_version=data_version, recipe=recipe, overrides=overrides, gpus=gpus))
+        looked = check(data_version=data_version, recipe=recipe, overrides=overrides, gpus=gpus)
+        set_up.give_gpus(set_up(looked), gpus)
 
     return street_segmentation_check
 

@@ -36,8 +36,8 @@ def evaluation_pipeline(set_up: StepSetup = no_pods) -> Any:
     def street_segmentation_evaluation(
         data_version: str,
         model: str = "models:/street-segmenter@champion",
+        overrides: str = "",
         recipe: str = "default",
-        overrides: dict = {},  # noqa: B006 - kfp reads the default, nothing changes it
     ) -> EvaluationOutputs:
         """Score a version on any data version that is prepared at its size and for its labels.
 
@@ -45,17 +45,19 @@ def evaluation_pipeline(set_up: StepSetup = no_pods) -> Any:
             data_version: Prepared data to score on: the md5 ending in ".dir" of the stage "prepare"
                 in dvc.lock, or a git revision whose dvc.lock names it.
             model: A version in the registry, models:/NAME@ALIAS or models:/NAME/VERSION.
+            overrides: Any other settings, such as evaluate.tta=[flip], with blanks or line breaks
+                between them.
             recipe: Name of a file in recipes/ without ".yaml", or "default", for the checks of the
                 data and for how it is scored.
-            overrides: Any other setting by key path, such as {"evaluate.tta": ["flip"]}.
         """
         settings = set_up(
             configure(data_version=data_version, recipe=recipe, overrides=overrides)
         ).outputs
         chosen = set_up(fetch_model(model=model, recipe=recipe, overrides=overrides))
-        fetched = set_up(fetch(data_version=settings["data_version"], remote=settings["remote"]))
+        version = settings["data_version"]
+        validated = set_up(validate(data_version=version, settings=settings["validation"]))
+        fetched = set_up(fetch(data_version=version, remote=settings["remote"]))
         dataset = fetched.outputs["dataset"]
-        validated = set_up(validate(dataset=dataset, settings=settings["validation"]))
         evaluated = set_up(
             evaluate(
                 model=chosen.outputs["artifact"], dataset=dataset, settings=settings["evaluation"]
@@ -63,7 +65,7 @@ def evaluation_pipeline(set_up: StepSetup = no_pods) -> Any:
         ).after(validated)
         return EvaluationOutputs(
             model=chosen.outputs["Output"],
-            data_version=settings["data_version"],
+            data_version=version,
             validation=validated.outputs["report"],
             evaluation=evaluated.outputs["evaluation"],
         )

@@ -28,6 +28,9 @@ LAST_RETRY = "604800s"
 """A week, from the start of the first attempt: what still runs by then is killed."""
 
 
+Range = tuple[Any, Any]
+
+
 class StepSetup:
     """Sets up each task as the step of its name; this one for steps that run on this machine."""
 
@@ -48,6 +51,12 @@ class StepSetup:
     def __call__(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Say whether a task is cached, and return it."""
         return task if task.name in CACHED else task.set_caching_options(enable_caching=False)
+
+    def size(self, task: dsl.PipelineTask, cpu: Range, memory: Range, gpus: Any) -> None:
+        """Give a task what a run asks for: CPUs and memory as request and limit, and GPUs."""
+
+    def give_gpus(self, task: dsl.PipelineTask, gpus: Any) -> None:
+        """Give a task the GPUs that a run asks for."""
 
 
 no_pods = StepSetup()
@@ -96,6 +105,16 @@ class ClusterPods(StepSetup):
             task.set_env_variable("STREETSEG_DATA_CACHE", DATA_CACHE)
             kubernetes.mount_pvc(task, cluster.data_cache, DATA_CACHE)
         return task
+
+    def size(self, task: dsl.PipelineTask, cpu: Range, memory: Range, gpus: Any) -> None:
+        """Set what a run asks for."""
+        task.set_cpu_request(cpu[0]).set_cpu_limit(cpu[1])
+        task.set_memory_request(memory[0]).set_memory_limit(memory[1])
+        self.give_gpus(task, gpus)
+
+    def give_gpus(self, task: dsl.PipelineTask, gpus: Any) -> None:
+        """Set the GPUs; Kubernetes runs a pod with 0 of them on any node."""
+        task.set_accelerator_type(self.cluster.gpu.type).set_accelerator_limit(gpus)
 
     def with_exit_report(self, pipeline: Any) -> Any:
         """The same pipeline with a last step that posts the outcome to ``cluster.webhook_secret``.
@@ -157,10 +176,8 @@ class ClusterPods(StepSetup):
         task.set_env_variable(attempts.CHECKPOINTS, place)
 
     def _set_up_training(self, task: dsl.PipelineTask) -> None:
-        """Accelerators, nodes and shared memory."""
+        """Nodes and shared memory."""
         cluster = self.cluster
-        if cluster.gpu.count:
-            task.set_accelerator_type(cluster.gpu.type).set_accelerator_limit(cluster.gpu.count)
         _choose_nodes(task, cluster.node_selector, cluster.tolerations)
         kubernetes.empty_dir_mount(
             task, "shared-memory", "/dev/shm", medium="Memory", size_limit=cluster.shared_memory

@@ -31,18 +31,19 @@ def prepare_pipeline(set_up: StepSetup = no_pods) -> Any:
     )
     def street_segmentation_prepare(
         frames: str,
+        overrides: str = "",
         parts: int = 4,
         recipe: str = "default",
-        overrides: dict = {},  # noqa: B006 - kfp reads the default, nothing changes it
     ) -> PrepareOutputs:
         """Prepare a dataset.
 
         Args:
             frames: Folder that all pods see, or prefix such as s3://bucket/raw, with the source
                 frames.
+            overrides: Any settings, such as data.source=cityscapes, with blanks or line breaks
+                between them.
             parts: How many pods prepare them.
             recipe: Name of a file in recipes/ without ".yaml", or "default".
-            overrides: Any setting by key path, such as {"data.source": "cityscapes"}.
         """
         planned = set_up(
             plan_parts(frames=frames, parts=parts, recipe=recipe, overrides=overrides)

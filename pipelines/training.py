@@ -9,8 +9,8 @@ from kfp import dsl, kubernetes
 from components.configure import configure
 from components.evaluate import evaluate
 from components.fetch import fetch
-from components.gate import gate, report_closed_gate
 from components.register import register
+from components.report_closed_gate import report_closed_gate
 from components.train import train
 from components.train_job import train_job
 from components.trainjob.manifest import TrainJobSpec
@@ -37,7 +37,10 @@ def training_pipeline(set_up: StepSetup = no_pods, job: TrainJobSpec | None = No
         set_up: Sets up each step, see :class:`pipelines.pods.ClusterPods`.
         job: The TrainJob that trains; None to train in the pod of the step.
     """
-    train_step = partial(_train_in_job, job) if job else partial(train, workspace=set_up.workspace)
+    pod, gpus = set_up.cluster.pod("train"), set_up.cluster.gpu.count
+    cpus, memory, requests = pod.cpu[1], pod.memory[1], (pod.cpu[0], pod.memory[0])
+    if job:  # its runtime says how many CPUs and how much memory
+        cpus, memory, requests, gpus = "", "", ("", ""), job.gpus
 
     @dsl.pipeline(
         name="street-segmentation-training",
@@ -46,75 +49,98 @@ def training_pipeline(set_up: StepSetup = no_pods, job: TrainJobSpec | None = No
         pipeline_config=set_up.config,
     )
     def street_segmentation_training(
-        data_version: str,
-        recipe: str = "default",
+        data_version: str,  # the one required field must be the first by name, as the UI sorts
         epochs: int = 0,
+        fail_on_gate: bool = False,
         miou_floor: float = -1.0,
         model_name: str = "",
-        auto_promote: bool = False,
-        fail_on_gate: bool = False,
-        overrides: dict = {},  # noqa: B006 - kfp reads the default, nothing changes it
+        overrides: str = "",
+        promote: bool = False,
+        recipe: str = "default",
+        train_cpus: str = cpus,
+        train_gpus: int = gpus,
+        train_memory: str = memory,
     ) -> TrainingOutputs:
         """Train a street-scene segmentation model.
 
         Args:
             data_version: Prepared data to train on: the md5 ending in ".dir" of the stage "prepare"
                 in dvc.lock, or a git revision whose dvc.lock names it.
-            recipe: Name of a file in recipes/ without ".yaml", or "default".
             epochs: Passes over the training frames; 0 for as many as the recipe says.
+            fail_on_gate: Mark the run as failed if the gate is closed; false: as the recipe says.
             miou_floor: Lowest mean IoU (0 to 1) that is registered; -1 for what the recipe says.
             model_name: Registered model to add a version to; empty for what the recipe says.
-            auto_promote: Make the new version champion at once, so that services answer with it;
+            overrides: Any other settings, such as train.batch_size=16 prepare.workers=2, with
+                blanks or line breaks between them.
+            promote: Make the new version champion at once, so that services answer with it;
                 false: as the recipe says.
-            fail_on_gate: Mark the run as failed if the gate is closed; false: as the recipe says.
-            overrides: Any other setting by key path, such as {"train.batch_size": 16}.
+            recipe: Name of a file in recipes/ without ".yaml", or "default".
+            train_cpus: CPU cores that training may use, such as 8 or 500m.
+            train_gpus: GPUs for training; 0 trains on the CPU.
+            train_memory: Memory that training may use, such as 16Gi.
         """
         settings = set_up(
             configure(
                 data_version=data_version,
                 recipe=recipe,
+                overrides=overrides,
                 epochs=epochs,
+                fail_on_gate=fail_on_gate,
                 miou_floor=miou_floor,
                 model_name=model_name,
-                auto_promote=auto_promote,
-                fail_on_gate=fail_on_gate,
-                overrides=overrides,
+                promote=promote,
+                train_cpus=train_cpus,
+                train_gpus=train_gpus,
+                train_memory=train_memory,
+                cpu_request=requests[0],
+                memory_request=requests[1],
             )
         ).outputs
-        fetched = set_up(fetch(data_version=settings["data_version"], remote=settings["remote"]))
+        version = settings["data_version"]
+        validated = set_up(validate(data_version=version, settings=settings["validation"]))
+        fetched = set_up(fetch(data_version=version, remote=settings["remote"]))
         dataset = fetched.outputs["dataset"]
-        validated = set_up(validate(dataset=dataset, settings=settings["validation"]))
-        trained = set_up(train_step(dataset=dataset, settings=settings["training"]))
+        inputs = {"dataset": dataset, "settings": settings["training"]}
+        if job:
+            trained = set_up(_train_in_job(job, train_cpus, train_gpus, train_memory, **inputs))
+        else:
+            trained = set_up(train(**inputs, workspace=set_up.workspace))
+            cpu = (settings["cpu_request"], train_cpus)
+            set_up.size(trained, cpu, (settings["memory_request"], train_memory), train_gpus)
         model = trained.after(validated).outputs["model"]
-        evaluated = set_up(evaluate(model=model, dataset=dataset, settings=settings["evaluation"]))
-        evaluation = evaluated.outputs["evaluation"]
-        verdict = set_up(gate(evaluation=evaluation, settings=settings["gate"])).outputs
-        with dsl.If(verdict["passed"] == True, name="gate-open"):  # noqa: E712
-            set_up(
-                register(
-                    model=model,
-                    evaluation=evaluation,
-                    settings=settings["registry"],
-                    pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-                    pipeline_run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-                )
+        evaluated = set_up(
+            evaluate(model=model, dataset=dataset, settings=settings["evaluation"])
+        ).outputs
+        set_up(
+            register(
+                model=model,
+                evaluation=evaluated["evaluation"],
+                settings=settings["registry"],
+                pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+                pipeline_run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             )
-        with dsl.Else(name="gate-closed"):
-            set_up(report_closed_gate(reasons=verdict["reasons"], settings=settings["gate"]))
+        )
+        with dsl.If(evaluated["passed"] == False, name="gate-closed"):  # noqa: E712
+            set_up(
+                report_closed_gate(reasons=evaluated["reasons"], settings=settings["evaluation"])
+            )
         return TrainingOutputs(
-            data_version=settings["data_version"],
+            data_version=version,
             validation=validated.outputs["report"],
-            evaluation=evaluation,
-            passed=verdict["passed"],
-            reasons=verdict["reasons"],
+            evaluation=evaluated["evaluation"],
+            passed=evaluated["passed"],
+            reasons=evaluated["reasons"],
         )
 
     return street_segmentation_training
 
 
-def _train_in_job(job: TrainJobSpec, **inputs: Any) -> dsl.PipelineTask:
+def _train_in_job(
+    job: TrainJobSpec, cpus: Any, gpus: Any, memory: Any, **inputs: Any
+) -> dsl.PipelineTask:
     """The training step as a Kubeflow TrainJob."""
-    task = train_job(**inputs, **asdict(job))
+    settings = asdict(job) | {"cpus": cpus, "gpus": gpus, "memory": memory}
+    task = train_job(**inputs, **settings)
     return kubernetes.mount_pvc(task, pvc_name=job.claim, mount_path=job.mount)
 
 

@@ -25,7 +25,8 @@ from rich.table import Table
 
 from pipelines.local.run import LocalRun, run_locally
 from scripts.servers import running
-from streetseg.config.params import Params, load_recipe, parse_overrides
+from streetseg.config.overrides import format_overrides, parse_overrides
+from streetseg.config.params import Params, load_recipe
 from streetseg.config.yaml_files import is_yaml
 from streetseg.core.atomic_files import lock_folder, write_atomic
 from streetseg.core.credentials import holds_secret, redact
@@ -189,7 +190,8 @@ class Demo:
         """Run the pipeline function that a cluster runs, through ``kfp.local``."""
         from pipelines.training import training_pipeline
 
-        arguments = {"data_version": version, "recipe": RECIPE, "overrides": self.overrides}
+        arguments = {"data_version": version, "recipe": RECIPE}
+        arguments["overrides"] = format_overrides(self.overrides)
         return run_locally(training_pipeline(), arguments, self.out / "pipeline")
 
     def ask_service(self) -> dict[str, Any]:

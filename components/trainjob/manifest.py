@@ -32,6 +32,9 @@ class TrainJobSpec:
     """ClusterTrainingRuntime to start from."""
     mount: str = "/mnt/training"
     """Where the volume is mounted, in the step and in the pods."""
+    cpus: str = ""
+    """CPU cores of each pod; empty for what the runtime says, as is the next."""
+    memory: str = ""
 
 
 def owner_of(pod: Json) -> Json:
@@ -87,8 +90,11 @@ def _trainer(pod: Json, command: Sequence[str], spec: TrainJobSpec) -> Json:
         "numProcPerNode": max(spec.gpus, 1),
         "env": [e for e in step.get("env", []) if e["name"].startswith(ENVIRONMENT)],
     }
-    if spec.gpus:
-        trainer["resourcesPerNode"] = {"limits": {"nvidia.com/gpu": str(spec.gpus)}}
+    gpus = str(spec.gpus) if spec.gpus else ""
+    limits = {"cpu": spec.cpus, "memory": spec.memory, "nvidia.com/gpu": gpus}
+    if any(limits.values()):
+        given = {resource: limit for resource, limit in limits.items() if limit}
+        trainer["resourcesPerNode"] = {"limits": given}
     return trainer
 
 

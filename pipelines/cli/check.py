@@ -44,6 +44,7 @@ def check(
     missing. Status 1 if something is.
     """
     from pipelines.kubeflow.show_logs import print_logs
+    from streetseg.config.overrides import format_overrides
     from streetseg.config.params import load_recipe
     from streetseg.data.versions import locked_version
 
@@ -60,7 +61,8 @@ def check(
         return
     client = connection.client()
     version = upload(client, check_pipeline, cluster)
-    parameters = {"data_version": data_version, "recipe": recipe, "overrides": overrides}
+    parameters = {"data_version": data_version, "recipe": recipe}
+    parameters["overrides"] = format_overrides(overrides)
     run_id = start(client, version, experiment, f"check of {data_version[:8]}", parameters)
     try:
         follow(client, run_id, timeout)

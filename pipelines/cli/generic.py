@@ -26,7 +26,8 @@ from pipelines.compile import compile_pipeline, read_cluster
 from pipelines.kubeflow.follow import follow
 from pipelines.pods import PipelineFactory, no_pods
 from streetseg.cli.option_groups import option_groups
-from streetseg.config.params import PARAMS, load_recipe, parse_overrides
+from streetseg.config.overrides import format_overrides, parse_overrides
+from streetseg.config.params import PARAMS, load_recipe
 from streetseg.core.errors import StreetsegError, did_you_mean, exit_on_error
 from streetseg.core.program import set_up_environment
 
@@ -34,6 +35,8 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(metavar="INPUT=VALUE...", help="Inputs of the pipeline; they are listed below."),
 ]
+
+RENAMED_INPUTS = {"source": "images", "destination": "output"}
 
 
 def main(factory: PipelineFactory) -> None:
@@ -134,8 +137,10 @@ def read_inputs(
     for text in texts or []:
         key, equals, value = text.partition("=")
         if not equals:
-            raise StreetsegError(f"'{text}': write an input as name=value, such as source=frames")
+            raise StreetsegError(f"'{text}': write an input as name=value, such as images=frames")
         if key not in allowed:
+            if RENAMED_INPUTS.get(key) in allowed:
+                raise StreetsegError(f"the input '{key}' is now called '{RENAMED_INPUTS[key]}'")
             hint = did_you_mean(key, allowed, f"choose of {', '.join(allowed)}")
             raise StreetsegError(f"{pipeline.name} has no input '{key}': {hint}")
         values[key] = _typed(value, key, allowed[key])
@@ -143,7 +148,7 @@ def read_inputs(
         if not definition.is_optional and key not in values:
             raise StreetsegError(f"{pipeline.name} needs {key}=...: {_description(definition)}")
     load_recipe(values.get("recipe", "default"), overrides)
-    return {**values, "overrides": overrides} if overrides else values
+    return {**values, "overrides": format_overrides(overrides)} if overrides else values
 
 
 def _typed(text: str, key: str, definition: Any) -> str | int:

@@ -79,7 +79,7 @@ def submit(
 
 def split_settings(texts: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The overrides in ``--set``: those of the run, and those of ``cluster``."""
-    from streetseg.config.params import parse_overrides
+    from streetseg.config.overrides import parse_overrides
 
     overrides = parse_overrides(texts or [])
     cluster = {key: value for key, value in overrides.items() if is_cluster_setting(key)}

@@ -123,24 +123,36 @@ class TrainingInputs:
     model_name: Annotated[
         str | None, typer.Option(help="Registered model to add a version to.")
     ] = None
-    auto_promote: Annotated[
+    promote: Annotated[
         bool, typer.Option("--auto-promote", help="Make the new version champion at once.")
     ] = False
     fail_on_gate: Annotated[
         bool, typer.Option("--fail-on-gate", help="Mark the run as failed if the gate is closed.")
     ] = False
+    train_cpus: Annotated[
+        str | None, typer.Option(metavar="CORES", help="CPU cores that training may use.")
+    ] = None
+    train_gpus: Annotated[
+        int | None, typer.Option(min=0, help="GPUs for training; 0 trains on the CPU.")
+    ] = None
+    train_memory: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="Memory for training, such as 16Gi.")
+    ] = None
     settings: Settings = None
 
     def parameters(self, overrides: dict[str, Any]) -> dict[str, Any]:
         """The parameters of a run: the inputs that are given, with the overrides of ``settings``.
 
         Raises:
-            StreetsegError: no such recipe, or a mistake in an override.
+            StreetsegError: no such recipe, or a mistake in an override or in what training may use.
         """
+        from streetseg.config.form import read_form
+        from streetseg.config.overrides import format_overrides
         from streetseg.config.params import load_recipe
 
         load_recipe(self.recipe or "default", overrides)
-        values = asdict(self) | {"settings": None, "overrides": overrides or None}
+        read_form(train_cpus=self.train_cpus or "", train_memory=self.train_memory or "")
+        values = asdict(self) | {"settings": None, "overrides": format_overrides(overrides) or None}
         given = (key for key, value in values.items() if value is not None and value is not False)
         return {key: values[key] for key in given}
 

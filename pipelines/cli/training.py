@@ -21,7 +21,8 @@ from pipelines.cli.options import (
 )
 from pipelines.compile import compile_pipeline, read_cluster
 from pipelines.pods import PipelineFactory, no_pods
-from streetseg.config.params import PARAMS, parse_overrides
+from streetseg.config.overrides import format_overrides, parse_overrides
+from streetseg.config.params import PARAMS
 from streetseg.core.errors import StreetsegError, exit_on_error
 from streetseg.core.program import set_up_environment
 
@@ -111,7 +112,8 @@ def run(
     pipeline = context.obj.training(no_pods)
     overrides = parse_overrides(set_ or [])
     data_version = data_version or locked_version(Path("dvc.lock"))
-    arguments = {"data_version": data_version, "recipe": recipe, "overrides": overrides}
+    arguments = {"data_version": data_version, "recipe": recipe}
+    arguments["overrides"] = format_overrides(overrides)
     if runner is Runner.LOCAL:
         outcome = run_locally(pipeline, arguments, folder)
     else:
@@ -121,7 +123,7 @@ def run(
         params = load_recipe(recipe, overrides)
         paths = local_paths(params)
         arguments["data_version"] = resolve(data_version, params.data.repository)
-        arguments["overrides"] = overrides | paths
+        arguments["overrides"] = format_overrides(overrides | paths)
         containers = docker_runner(params.override(paths), folder, network, gpus)
         with docker_errors():
             outcome = run_locally(pipeline, arguments, folder, runner=containers, version=image)

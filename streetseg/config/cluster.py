@@ -25,7 +25,6 @@ SECRETS_OF: dict[str, tuple[str, ...]] = {
     "train": ("mlflow", "storage"),
     "train-job": ("mlflow", "storage"),
     "evaluate": ("mlflow", "storage"),
-    "gate": ("mlflow", "storage"),
     "register": ("mlflow", "storage"),
     "report-closed-gate": (),
     "segment": ("storage",),
@@ -46,24 +45,26 @@ else:
     StepName = Literal["default", *SECRETS_OF]
 
 
-def _cores(cpu: str) -> Decimal:
+def in_cores(cpu: str) -> Decimal:
     """CPU cores of a quantity such as ``2``, ``0.5`` or ``500m``."""
     return Decimal(cpu[:-1]) / 1000 if cpu.endswith("m") else Decimal(cpu)
 
 
-def _bytes(memory: str) -> int:
+def in_bytes(memory: str) -> int:
     """Bytes of a quantity such as ``8Gi`` or ``512M``."""
     number, unit = re.fullmatch(r"(\d+)(\D*)", memory).groups()  # type: ignore[union-attr]
     return int(number) * BYTES[unit]
 
 
-def _cpu(text: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d{1,3})?|\d+m", text) or not _cores(text):
+def check_cpu(text: str) -> str:
+    """Return a quantity of CPU; ValueError if it is none."""
+    if not re.fullmatch(r"\d+(\.\d{1,3})?|\d+m", text) or not in_cores(text):
         raise ValueError("write cores above 0, such as 2, 0.5 or 500m")
     return text
 
 
-def _memory(text: str) -> str:
+def check_memory(text: str) -> str:
+    """Return a quantity of memory; ValueError if it is none."""
     if not re.fullmatch(r"[1-9]\d*([MGT]|[KMGT]i)?", text):
         raise ValueError("write bytes above 0, such as 8Gi, 512Mi or 16G")
     return text
@@ -109,11 +110,11 @@ def _label_value(text: str) -> str:
     return text
 
 
-Cpu = Annotated[str, AfterValidator(_cpu)]
-Memory = Annotated[str, AfterValidator(_memory)]
+Cpu = Annotated[str, AfterValidator(check_cpu)]
+Memory = Annotated[str, AfterValidator(check_memory)]
 Name = Annotated[str, AfterValidator(_name)]
-CpuRange = Annotated[tuple[Cpu, Cpu], AfterValidator(_ordered(_cores))]
-MemoryRange = Annotated[tuple[Memory, Memory], AfterValidator(_ordered(_bytes))]
+CpuRange = Annotated[tuple[Cpu, Cpu], AfterValidator(_ordered(in_cores))]
+MemoryRange = Annotated[tuple[Memory, Memory], AfterValidator(_ordered(in_bytes))]
 Variable = Annotated[str, AfterValidator(_variable)]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
 LabelValue = Annotated[str, AfterValidator(_label_value)]
@@ -267,7 +268,7 @@ class Cluster(Section):
 
     @model_validator(mode="after")
     def _shared_memory_fits(self) -> Cluster:
-        if _bytes(self.shared_memory) >= _bytes(self.pod("train").memory[1]):
+        if in_bytes(self.shared_memory) >= in_bytes(self.pod("train").memory[1]):
             raise ValueError(
                 "shared_memory is taken from the memory of the step: it must be below the limit "
                 "of steps.train.memory"

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, TypeAdapter, model_validator
 
 from streetseg.config.cluster import Cluster
+from streetseg.config.overrides import parse_overrides, split_overrides
 from streetseg.config.search_space import Range, SearchSpace
 from streetseg.config.types import (
     NUMBER,
@@ -33,7 +33,7 @@ from streetseg.config.types import (
     Side,
     Subfolder,
 )
-from streetseg.config.yaml_files import Section, is_yaml, parse_value, read_yaml, validated
+from streetseg.config.yaml_files import Section, is_yaml, read_yaml, validated
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import REPOSITORY
 
@@ -311,8 +311,8 @@ def load_params(
         path: settings that the file leaves out keep their defaults; None means the defaults alone.
             A file not called params.yaml is a recipe, and its name becomes ``registry.run_name``
             unless that is set.
-        overrides: ``key.path=value`` strings (the value read as YAML), or a mapping from key path
-            to value.
+        overrides: ``key.path=value`` strings (the value read as YAML), one text of them with blanks
+            or line breaks between, or a mapping from key path to value.
 
     Raises:
         StreetsegError: the file is missing or no YAML, a key is unknown or a value invalid.
@@ -321,7 +321,9 @@ def load_params(
     origin = "params"
     if path is not None:
         tree, origin = read_yaml(path), str(path)
-    if not isinstance(overrides, Mapping):
+    if isinstance(overrides, str):
+        overrides = parse_overrides(split_overrides(overrides), "overrides")
+    elif not isinstance(overrides, Mapping):
         overrides = parse_overrides(overrides)
     for key, value in overrides.items():
         _set(tree, key, value, "--set")
@@ -346,26 +348,6 @@ def load_params_here(params: Path, overrides: Iterable[str] | Mapping[str, Any] 
     if is_yaml(params) or params.is_file():
         return load_params(params, overrides)
     return load_recipe(str(params), overrides)
-
-
-def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
-    """Convert ``key.path=value`` strings, the values in YAML; StreetsegError for another form."""
-    overrides = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise StreetsegError(f"--set {text}: write it as key.path=value, e.g. train.epochs=20")
-        try:
-            overrides[key.strip()] = parse_value(value)
-        except yaml.YAMLError:
-            raise StreetsegError(
-                f"--set {text}: the value is not valid YAML: put it in quotes if it is text"
-            ) from None
-        except ValueError as error:
-            raise StreetsegError(
-                f"--set {text}: {error}: put the value in quotes, as in '{key}=\"...\"'"
-            ) from None
-    return overrides
 
 
 def load_recipe(name: str, overrides: Iterable[str] | Mapping[str, Any]) -> Params:

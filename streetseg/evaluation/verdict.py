@@ -62,17 +62,22 @@ class Verdict:
             tags["gate_probability"] = f"{self.probability:.4f}"
         return tags
 
-    def to_markdown(self) -> str:
-        """A page: the conditions, the reasons, and what to do next."""
+    def to_markdown(self, version: str = "") -> str:
+        """A page: the conditions, the reasons, and what to do next.
+
+        ``version`` is the URI of a model that is registered already, which nothing follows for.
+        """
         outcome = (
             "open: the model is registered" if self.passed else "closed: nothing is registered"
         )
+        if version:
+            outcome = f"{'open' if self.passed else 'closed'} for {version}"
         parts = [
             f"# Gate {outcome}",
             self.about,
             _table([("Condition", "Measured", "Required", "Verdict"), *map(_row, self.conditions)]),
             _bullets("Why", self.reasons),
-            _bullets("What to do next", self._next_steps()),
+            "" if version else _bullets("What to do next", self._next_steps()),
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -159,7 +159,10 @@ def test_each_producer_tells_its_step_and_what_it_wrote(
         ClassificationMetrics(uri=str(tmp_path / "c")),
     )
     report = Artifact(uri=str(tmp_path / "report.html"))
-    evaluate.python_func(model, fetched, recipe.to_dict(), evaluation, metrics, confusion, report)
+    verdict = Artifact(uri=str(tmp_path / "verdict.md"))
+    outputs = evaluation, metrics, confusion, report, verdict
+    outcome = evaluate.python_func(model, fetched, recipe.to_dict(), *outputs)
+    assert outcome.passed == Path(verdict.path).read_text().startswith("# Gate open")
     assert evaluation.metadata["step"] == "evaluate"
     for artifact in (fetched, model, evaluation):
         checked(artifact)

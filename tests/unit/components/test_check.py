@@ -259,7 +259,8 @@ def test_the_pod_is_like_that_of_the_training(tmp_path: Path) -> None:
     spec, platform = yaml.safe_load_all((tmp_path / "check.yaml").read_text())
     resources = spec["deploymentSpec"]["executors"]["exec-check"]["container"]["resources"]
     assert resources["resourceMemoryLimit"] == "20Gi"
-    assert resources["accelerator"]["resourceCount"] == "2"
+    asked = "{{$.inputs.parameters['pipelinechannel--gpus']}}"
+    assert resources["accelerator"]["resourceCount"] == asked
     assert spec["root"]["inputDefinitions"]["parameters"]["gpus"]["defaultValue"] == 2
     pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-check"]
     secrets = {each["secretName"] for each in pod["secretAsEnv"]}

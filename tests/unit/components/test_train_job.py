@@ -422,9 +422,11 @@ def test_the_compiled_step_has_its_image_its_arguments_and_the_volume(compiled: 
         for name, entry in inputs.items()
         if "runtimeValue" in entry
     }
+    assert inputs["gpus"] == {"componentInputParameter": "train_gpus"}
+    fields = pipeline["root"]["inputDefinitions"]["parameters"]
+    assert fields["train_gpus"]["defaultValue"] == 4
     assert constants == {
         "nodes": 2,
-        "gpus": 4,
         "runtime": "torch-distributed",
         "claim": "training-claim",
         "mount": "/mnt/training",

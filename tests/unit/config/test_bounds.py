@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from streetseg.config.params import Params, load_params, load_recipe, parse_overrides
+from streetseg.config.overrides import parse_overrides
+from streetseg.config.params import Params, load_params, load_recipe
 from streetseg.core.errors import StreetsegError
 
 

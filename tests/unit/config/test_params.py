@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from streetseg.config.params import RECIPES, Params, load_params, load_recipe, parse_overrides
+from streetseg.config.overrides import parse_overrides
+from streetseg.config.params import RECIPES, Params, load_params, load_recipe
 from streetseg.config.renamed import RENAMED, with_current_names, with_former_names
 from streetseg.core.errors import StreetsegError
 from streetseg.core.provenance import REPOSITORY

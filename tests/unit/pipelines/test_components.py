@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from pipelines.component_files import all_components, compile_components
 from pipelines.local.run import run_locally
 from streetseg.config.cluster import SECRETS_OF
+from streetseg.config.overrides import format_overrides
 from streetseg.config.params import Params
 from streetseg.core.provenance import REPOSITORY
 from streetseg.data.dataset import PreparedDataset, data_version
@@ -90,7 +91,7 @@ def test_the_pipeline_of_the_page_registers_two_models(
         "gate.allow_never_predicted": dataset.labels.names,
         "validate.min_frames": {"train": 1, "val": 1},
     }
-    arguments = {"north": version, "south": version, "overrides": settings}
+    arguments = {"north": version, "south": version, "overrides": format_overrides(settings)}
     done = run_locally(example, arguments, tmp_path / "run", print)
     assert done.succeeded, done.error
     client = MlflowClient(store)

@@ -24,7 +24,8 @@ from pipelines.evaluation import evaluation_pipeline
 from pipelines.local.run import LocalRun, run_locally
 from pipelines.pods import PipelineFactory, no_pods
 from pipelines.prepare import prepare_pipeline
-from streetseg.config.params import Params, parse_overrides
+from streetseg.config.overrides import format_overrides, parse_overrides
+from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset, data_version
 from streetseg.evaluation.gate import judge
@@ -96,14 +97,14 @@ def run(champion: Params, tmp_path_factory: pytest.TempPathFactory) -> Callable[
         store = {"registry.tracking_uri": champion.registry.tracking_uri}
         overrides = {**store, "registry.model_name": NAME, **inputs.pop("overrides", {})}
         folder = tmp_path_factory.mktemp("run")
-        arguments = {"model": CHAMPION, "overrides": overrides, **inputs}
+        arguments = {"model": CHAMPION, "overrides": format_overrides(overrides), **inputs}
         return Run(run_locally(pipeline, arguments, folder, [].append))
 
     return start
 
 
 def test_a_folder_is_segmented_into_an_artifact(run: Callable[..., Run], frames: Path) -> None:
-    finished = run(batch_pipeline(), source=str(frames))
+    finished = run(batch_pipeline(), images=str(frames))
     assert finished.done.succeeded, finished.done.error
     assert list(finished.done.tasks) == ["fetch-model", "segment"]
     assert finished.done.outputs["model"] == f"models:/{NAME}/1"
@@ -131,7 +132,7 @@ def test_a_folder_is_segmented_into_an_artifact(run: Callable[..., Run], frames:
 def test_a_mistake_ends_a_run_with_one_line(
     run: Callable[..., Run], champion: Params, tmp_path: Path
 ) -> None:
-    wrong = run(batch_pipeline(), source=str(tmp_path))
+    wrong = run(batch_pipeline(), images=str(tmp_path))
     assert not wrong.done.succeeded
     assert wrong.done.error.startswith(f"{tmp_path} holds no images")
     store = {"registry.tracking_uri": champion.registry.tracking_uri}
@@ -227,13 +228,13 @@ def test_a_run_resumes_at_its_destination(
     call: Callable[..., str], run: Callable[..., Run], champion: Params, frames: Path
 ) -> None:
     store = f"registry.tracking_uri={champion.registry.tracking_uri}"
-    arguments = (f"source={frames}", "destination=masks", f"model={CHAMPION}")
+    arguments = (f"images={frames}", "output=masks", f"model={CHAMPION}")
     printed = call(batch_pipeline, "run", *arguments, "--set", store, "--folder", "out")
     assert f"model: models:/{NAME}/1" in printed
     assert len(list(Path("masks").glob("*_mask.png"))) == 3
 
     where = str(Path("masks").resolve())
-    again = run(batch_pipeline(), source=str(frames), destination=where)
+    again = run(batch_pipeline(), images=str(frames), output=where)
     left = Path(again.done.outputs["masks"].path)
     assert {path.name for path in left.iterdir()} == {"summary.csv", "summary.json"}
     assert again.metadata("masks")["destination"] == where
@@ -253,14 +254,14 @@ def kubeflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKubeflow]:
 def test_a_pipeline_is_submitted_with_its_inputs(
     call: Callable[..., str], kubeflow: FakeKubeflow
 ) -> None:
-    arguments = ("source=s3://frames/drive", "--set", "serve.max_megapixels=80")
+    arguments = ("images=s3://frames/drive", "--set", "serve.max_megapixels=80")
     printed = call(batch_pipeline, "submit", *arguments)
     (pipeline,) = kubeflow.pipelines.values()
     assert pipeline["name"] == "street-segmentation-batch"
     (run,) = kubeflow.runs.values()
     assert run["runtime_config"]["parameters"] == {
-        "source": "s3://frames/drive",
-        "overrides": {"serve.max_megapixels": 80},
+        "images": "s3://frames/drive",
+        "overrides": "serve.max_megapixels=80",
     }
     assert f"run {run['run_id']}: " in printed
 
@@ -268,10 +269,11 @@ def test_a_pipeline_is_submitted_with_its_inputs(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], r"needs source=\.\.\.: Folder, or prefix"),
-        (["sauce=x"], "has no input 'sauce': did you mean 'source'"),
+        ([], r"needs images=\.\.\.: Folder, or prefix"),
+        (["image=x"], "has no input 'image': did you mean 'images'"),
+        (["source=x"], "the input 'source' is now called 'images'"),
         (["frames"], "'frames': write an input as name=value"),
-        (["source=x", "--set", "serve.max_megapixel=1"], "did you mean 'max_megapixels'"),
+        (["images=x", "--set", "serve.max_megapixel=1"], "did you mean 'max_megapixels'"),
     ],
 )
 def test_a_wrong_input_is_found_at_once(arguments: list[str], message: str) -> None:

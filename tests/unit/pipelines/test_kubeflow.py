@@ -50,6 +50,7 @@ def test_only_what_is_given_is_set(kubeflow: FakeKubeflow, call: Callable[..., C
     call(
         *("submit", "--data-version", DATA, "--recipe", "demo", "--epochs", "5"),
         *("--miou-floor", "0", "--model-name", "roads", "--auto-promote", "--fail-on-gate"),
+        *("--train-cpus", "4", "--train-gpus", "0", "--train-memory", "8Gi"),
         *("--set", "train.batch_size=16", "--set", "model.encoder=resnet18"),
         *("--experiment", "nightly"),
     )
@@ -61,9 +62,12 @@ def test_only_what_is_given_is_set(kubeflow: FakeKubeflow, call: Callable[..., C
         "epochs": 5,
         "miou_floor": 0,
         "model_name": "roads",
-        "auto_promote": True,
+        "promote": True,
         "fail_on_gate": True,
-        "overrides": {"train.batch_size": 16, "model.encoder": "resnet18"},
+        "overrides": 'train.batch_size=16\nmodel.encoder="resnet18"',
+        "train_cpus": "4",
+        "train_gpus": 0,
+        "train_memory": "8Gi",
     }
     names = [each["display_name"] for each in kubeflow.experiments.values()]
     assert names == ["street-segmentation", "nightly"]
@@ -78,8 +82,7 @@ def test_a_setting_of_the_pods_changes_the_package_and_is_no_parameter(
     assert run["runtime_config"]["parameters"] == {"data_version": DATA}
     (package,) = kubeflow.packages.values()
     spec, _ = yaml.safe_load_all(package)
-    train = spec["deploymentSpec"]["executors"]["exec-train"]["container"]
-    assert train["resources"]["accelerator"]["resourceCount"] == "2"
+    assert spec["root"]["inputDefinitions"]["parameters"]["train_gpus"]["defaultValue"] == 2
 
     (tmp_path / "mine.yaml").write_text(package)
     done = call("submit", "--data-version", DATA, "--package", str(tmp_path / "mine.yaml"), *gpu)

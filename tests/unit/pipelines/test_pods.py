@@ -43,7 +43,7 @@ PIPELINES: dict[str, PipelineFactory] = {
 DATA = f"{'1' * 32}.dir"
 COMMITTED = Path("pipelines/street-segmentation-training.yaml")
 STEPS = {
-    *("configure", "fetch", "validate", "train", "evaluate", "gate", "register"),
+    *("configure", "fetch", "validate", "train", "evaluate", "register"),
     "report-closed-gate",
 }
 
@@ -74,6 +74,9 @@ class Compiled:
     def resources(self, step: str) -> dict[str, str]:
         values = self.containers()[step]["resources"]
         return {name: value for name, value in values.items() if name.startswith("resource")}
+
+    def default(self, field: str) -> Any:
+        return self.spec["root"]["inputDefinitions"]["parameters"][field]["defaultValue"]
 
     def pod(self, step: str) -> dict:
         return self.pods.get(f"exec-{step}", {})
@@ -132,24 +135,102 @@ def test_the_yaml_in_the_repository_is_what_the_defaults_compile_to(tmp_path: Pa
 def test_every_step_has_requests_and_limits(compiled: Compile) -> None:
     pipeline = compiled()
     assert pipeline.containers().keys() == STEPS
-    assert pipeline.resources("train") == resources(("2", "8"), ("8Gi", "16Gi"))
     assert pipeline.resources("evaluate") == resources(("2", "8"), ("4Gi", "12Gi"))
-    for step in ("configure", "gate", "register", "report-closed-gate"):
+    for step in ("configure", "register", "report-closed-gate"):
         assert pipeline.resources(step) == resources(("0.5", "2"), ("1Gi", "4Gi"))
 
+    pipeline = compiled("cluster.steps.configure={cpu: [1, 1], memory: [512Mi, 1G]}")
+    assert pipeline.resources("configure") == resources(("1", "1"), ("512Mi", "1G"))
+
+
+def test_a_run_says_what_training_gets(compiled: Compile) -> None:
+    def fields(pipeline: Compiled) -> dict[str, Any]:
+        return {
+            name: pipeline.default(name) for name in ("train_cpus", "train_gpus", "train_memory")
+        }
+
+    assert fields(compiled()) == {"train_cpus": "8", "train_gpus": 0, "train_memory": "16Gi"}
     pipeline = compiled(
-        "cluster.steps.train.cpu=[1500m, 32]",
-        "cluster.steps.gate={cpu: [1, 1], memory: [512Mi, 1G]}",
+        "cluster.steps.train={cpu: [1500m, 32], memory: [9Gi, 64Gi]}",
+        "cluster.gpu={type: amd.com/gpu, count: 2}",
     )
-    assert pipeline.resources("train") == resources(("1500m", "32"), ("8Gi", "16Gi"))
-    assert pipeline.resources("gate") == resources(("1", "1"), ("512Mi", "1G"))
+    assert fields(pipeline) == {"train_cpus": "32", "train_gpus": 2, "train_memory": "64Gi"}
+    given = pipeline.tasks()["train"]["inputs"]["parameters"]
+
+    def source(placeholder: str) -> dict:
+        name = placeholder.removeprefix("{{$.inputs.parameters['").removesuffix("']}}")
+        return given[name]
+
+    def promised(name: str) -> dict:
+        return {"taskOutputParameter": {"outputParameterKey": name, "producerTask": "configure"}}
+
+    pod = pipeline.containers()["train"]["resources"]
+    assert source(pod["resourceCpuLimit"]) == {"componentInputParameter": "train_cpus"}
+    assert source(pod["resourceMemoryLimit"]) == {"componentInputParameter": "train_memory"}
+    assert source(pod["resourceCpuRequest"]) == promised("cpu_request")
+    assert source(pod["resourceMemoryRequest"]) == promised("memory_request")
+    assert pod["accelerator"]["resourceType"] == "amd.com/gpu"
+    assert source(pod["accelerator"]["resourceCount"]) == {"componentInputParameter": "train_gpus"}
+    configured = pipeline.tasks()["configure"]["inputs"]["parameters"]
+    assert configured["cpu_request"] == {"runtimeValue": {"constant": "1500m"}}
+    assert configured["memory_request"] == {"runtimeValue": {"constant": "9Gi"}}
+
+    job = compiled(volume=True)
+    assert fields(job) == {"train_cpus": "", "train_gpus": 4, "train_memory": ""}
+    given = job.tasks()["train-job"]["inputs"]["parameters"]
+    for name, field in (("cpus", "train_cpus"), ("gpus", "train_gpus"), ("memory", "train_memory")):
+        assert given[name] == {"componentInputParameter": field}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_the_required_field_comes_first_in_the_form(compiled: Compile, name: str) -> None:
+    """The UI sorts the fields by name."""
+    fields = compiled(name=name).spec["root"]["inputDefinitions"]["parameters"]
+    required = [field for field, entry in fields.items() if "defaultValue" not in entry]
+    assert min(fields) == {"batch": "images", "prepare": "frames"}.get(name, "data_version")
+    assert required == ([] if name == "scheduled" else [min(fields)])
+    assert fields["overrides"] == {
+        "defaultValue": "",
+        "description": fields["overrides"]["description"],
+        "isOptional": True,
+        "parameterType": "STRING",
+    }
+
+
+def levels(pipeline: Compiled, graph: dict | None = None) -> int:
+    """Pods that follow each other in the longest path: a driver for each graph, two for a step."""
+    components, tasks = (
+        pipeline.spec["components"],
+        (graph or pipeline.spec["root"])["dag"]["tasks"],
+    )
+    ends: dict[str, int] = {}
+
+    def end(name: str) -> int:
+        if name not in ends:
+            task = tasks[name]
+            inside = components[task["componentRef"]["name"]]
+            start = max((end(other) for other in task.get("dependentTasks", [])), default=0)
+            ends[name] = start + (levels(pipeline, inside) if "dag" in inside else 2)
+        return ends[name]
+
+    return 1 + max(end(name) for name in tasks)
+
+
+def test_few_pods_follow_each_other(compiled: Compile) -> None:
+    """Argo takes ten seconds or more for each; 0.1.0 had 17, of which the gate took two."""
+    assert levels(compiled()) == 12, "with a closed gate, which has a branch"
+    opened = Compiled(compiled().text)
+    del opened.spec["root"]["dag"]["tasks"]["condition-1"]
+    assert levels(opened) == 11
+    assert levels(compiled(name="evaluation")) == 7
+    assert levels(compiled(name="batch")) == 5
 
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_step_of_every_pipeline_may_have_resources_of_its_own(
     compiled: Compile, name: str
 ) -> None:
-    steps = compiled(name=name).containers().keys()
+    steps = compiled(name=name).containers().keys() - {"train"}
     pipeline = compiled(
         *(f"cluster.steps.{step}={{cpu: [3, 3], memory: [9Gi, 9Gi]}}" for step in steps), name=name
     )
@@ -160,22 +241,21 @@ def test_every_step_of_every_pipeline_may_have_resources_of_its_own(
 
 def test_steps_that_a_file_does_not_name_keep_their_defaults(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("cluster: {steps: {gate: {cpu: [1, 2], memory: [1Gi, 2Gi]}}}")
+    path.write_text("cluster: {steps: {configure: {cpu: [1, 2], memory: [1Gi, 2Gi]}}}")
     cluster = read_cluster(path, {})
-    assert cluster.pod("gate").cpu == ("1", "2")
+    assert cluster.pod("configure").cpu == ("1", "2")
     assert cluster.pod("train") == Cluster().pod("train")
     path.write_text("cluster: {steps: {default: {cpu: [2, 2]}, train: {memory: [9Gi, 20Gi]}}}")
     cluster = read_cluster(path, {})
-    assert cluster.pod("gate") == Pod(cpu=("2", "2"))
+    assert cluster.pod("configure") == Pod(cpu=("2", "2"))
     assert cluster.pod("register") == Pod(cpu=("2", "2"), timeout_minutes=240, retries=3)
     assert cluster.pod("train") == Cluster().pod("train").model_copy(
         update={"memory": ("9Gi", "20Gi")}
     )
 
 
-def test_training_gets_accelerators_nodes_and_shared_memory(compiled: Compile) -> None:
+def test_training_gets_nodes_and_shared_memory(compiled: Compile) -> None:
     plain = compiled()
-    assert "accelerator" not in plain.containers()["train"]["resources"]
     assert not {"nodeSelector", "tolerations"} & plain.pod("train").keys()
     assert plain.pod("train")["emptyDirMounts"] == [
         {
@@ -189,13 +269,10 @@ def test_training_gets_accelerators_nodes_and_shared_memory(compiled: Compile) -
     taint = "{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}"
     spot = "{key: spot, value: 'yes', effect: NoExecute, toleration_seconds: 60}"
     pipeline = compiled(
-        "cluster.gpu={type: amd.com/gpu, count: 2}",
         "cluster.node_selector={accelerator: mi300}",
         f"cluster.tolerations=[{taint}, {spot}]",
         "cluster.shared_memory=512Mi",
     )
-    accelerator = pipeline.containers()["train"]["resources"]["accelerator"]
-    assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("amd.com/gpu", "2")
     pod = pipeline.pod("train")
     assert pod["nodeSelector"] == {"labels": {"accelerator": "mi300"}}
     assert pod["tolerations"] == [
@@ -286,7 +363,6 @@ def test_a_step_gets_only_the_secrets_that_it_needs(compiled: Compile) -> None:
         "validate": {"streetseg-s3"},
         "train": {"streetseg-mlflow", "streetseg-s3"},
         "evaluate": {"streetseg-mlflow", "streetseg-s3"},
-        "gate": {"streetseg-mlflow", "streetseg-s3"},
         "register": {"streetseg-mlflow", "streetseg-s3"},
         "report-closed-gate": set(),
     }
@@ -421,7 +497,9 @@ def test_the_scheduled_steps_get_pods_too(compiled: Compile) -> None:
     pipeline = compiled("cluster.gpu.count=1", name="scheduled")
     assert pipeline.secrets("data-changed").keys() == {"streetseg-mlflow", "streetseg-git"}
     assert pipeline.resources("data-changed") == resources(("0.5", "2"), ("1Gi", "4Gi"))
-    assert pipeline.containers()["train"]["resources"]["accelerator"]["resourceCount"] == "1"
+    assert (
+        pipeline.spec["root"]["inputDefinitions"]["parameters"]["train_gpus"]["defaultValue"] == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -437,7 +515,8 @@ def test_the_scheduled_steps_get_pods_too(compiled: Compile) -> None:
             "steps.moved={cpu: [1, 2], memory: [1Gi, 2Gi]}",
             "'cluster.steps.moved' is now called 'cluster.steps.data-changed'",
         ),
-        ("steps.gate.timeout_minutes=0", "timeout_minutes = 0: input should be greater than 0"),
+        ("steps.gate.retries=1", "'cluster.steps.gate' is now called 'cluster.steps.evaluate'"),
+        ("steps.register.timeout_minutes=0", "timeout_minutes = 0: input should be greater than 0"),
         ("pods.labels={-a: b}", "'-a': write up to 63 letters"),
         ("pods.labels={a: b c}", "'b c': write up to 63 letters, digits"),
         ("pods.node_selector={A.org/a: b}", "'A.org/a': write a name of Kubernetes"),
@@ -475,7 +554,9 @@ def test_compile_reads_a_params_file_and_overrides(
     options = ("--params", str(tmp_path / "mine.yaml"), "--out", str(out))
     assert not call(*options, "--set", "cluster.node_selector={accelerator: a100}")
     pipeline = Compiled(out.read_text())
-    assert pipeline.containers()["train"]["resources"]["accelerator"]["resourceCount"] == "1"
+    assert (
+        pipeline.spec["root"]["inputDefinitions"]["parameters"]["train_gpus"]["defaultValue"] == 1
+    )
     assert pipeline.pod("train")["nodeSelector"] == {"labels": {"accelerator": "a100"}}
     assert call("--set", "train.epochs=5") == (
         "error: --set train.epochs: only cluster.* is settled when the pipeline is compiled; the "
@@ -495,27 +576,78 @@ def test_without_params_here_the_defaults_are_compiled(
 
 def test_a_run_cannot_change_its_pods() -> None:
     with pytest.raises(SystemExit, match=r"cluster.gpu.count is set by 'compile --set'"):
-        configure.python_func("main", "default", {"cluster.gpu.count": 1})
+        configure.python_func("main", "default", "cluster.gpu.count=1")
 
 
-@pytest.mark.parametrize("floor", [-0.5, -2.0, float("nan"), float("inf"), 1.5])
-def test_a_floor_that_is_none_is_refused(floor: float) -> None:
-    with pytest.raises(SystemExit, match=r"gate.miou_floor = "):
-        configure.python_func(DATA, "default", {}, miou_floor=floor)
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        *(({"miou_floor": floor}, "miou_floor") for floor in (-0.5, float("nan"), "inf", 1.5)),
+        ({"epochs": "many"}, "the form: epochs = 'many': input should be a valid integer"),
+        ({"epochs": -1}, "the form: epochs = -1: input should be greater than or equal to 0"),
+        ({"promote": "perhaps"}, "the form: promote = 'perhaps': input should be a valid boolean"),
+        ({"train_gpus": "1.5"}, "the form: train_gpus = '1.5': input should be a valid integer"),
+        ({"train_cpus": "2 cores"}, "the form: train_cpus = '2 cores': write cores above 0"),
+        ({"train_memory": "16GB"}, "the form: train_memory = '16GB': write bytes above 0"),
+        ({"train_memory": ""}, "the form: train_memory is empty: write bytes, such as 16Gi"),
+        ({"overrides": "train.epocs=3"}, "unknown key 'train.epocs': did you mean 'epochs'"),
+        ({"overrides": "epochs=3"}, "unknown key 'epochs'"),
+        ({"overrides": "train.epochs 3"}, "overrides train.epochs 3: write it as key.path=value"),
+        ({"overrides": '{"train.epochs": 3}'}, r'overrides {"train.epochs": 3}: write it as key'),
+        ({"recipe": "demi"}, "no recipe named 'demi': choose one of"),
+    ],
+)
+def test_a_wrong_entry_of_the_form_fails_the_first_step(fields: dict, message: str) -> None:
+    entries = {"train_cpus": "8", "train_memory": "16Gi", "recipe": "default", "overrides": ""}
+    requests = {"cpu_request": "2", "memory_request": "8Gi"}
+    with pytest.raises(SystemExit) as ended:
+        configure.python_func(DATA, **(entries | requests | fields))
+    assert message in str(ended.value)
+    assert "\n" not in str(ended.value)
+
+
+def settle(**inputs: Any) -> Any:
+    store = "registry.tracking_uri=sqlite:///mlflow.db registry.run_name=a"
+    return configure.python_func(
+        **({"data_version": DATA, "recipe": "default", "overrides": store} | inputs)
+    )
+
+
+def test_a_form_may_hold_texts_as_recurring_runs_of_the_kfp_cli_do() -> None:
+    numbers = settle(epochs=3, miou_floor=0.7, promote=True, train_gpus=0, fail_on_gate=False)
+    texts = settle(
+        epochs="3", miou_floor="0.7", promote="True", train_gpus="0", fail_on_gate="false"
+    )
+    assert texts == numbers
+    assert texts.training["train"]["epochs"] == 3
+    assert texts.evaluation["gate"]["miou_floor"] == 0.7
+    assert texts.evaluation["gate"]["fail_on_gate"] is False
+    assert texts.registry["registry"]["auto_promote"] is True
+
+
+def test_overrides_are_separated_by_blanks_and_lines() -> None:
+    text = """train.epochs=7 train.augment.scale=[0.5, 2]
+      gate.iou_floors={human: 0.4}  registry.run_name="two words x.y=1"
+    """
+    settled = settle(overrides=text)
+    assert settled.training["train"]["epochs"] == 7
+    assert settled.training["train"]["augment"]["scale"] == [0.5, 2.0]
+    assert settled.evaluation["gate"]["iou_floors"] == {"human": 0.4}
+    assert settled.training["registry"]["run_name"] == "two words x.y=1"
+
+
+def test_a_pod_is_promised_no_more_than_its_limits() -> None:
+    requests = {"cpu_request": "2", "memory_request": "8Gi"}
+    wide = settle(train_cpus="8", train_memory="16Gi", **requests)
+    assert (wide.cpu_request, wide.memory_request) == ("2", "8Gi")
+    narrow = settle(train_cpus=1, train_memory="512Mi", **requests)
+    assert (narrow.cpu_request, narrow.memory_request) == ("1", "512Mi")
 
 
 def test_settings_of_registration_do_not_change_those_of_training(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def settle(**inputs: Any) -> Any:
-        defaults = {
-            "data_version": DATA,
-            "recipe": "default",
-            "overrides": {"registry.tracking_uri": "sqlite:///mlflow.db", "registry.run_name": "a"},
-        }
-        return configure.python_func(**(defaults | inputs))
-
-    plain, changed = settle(), settle(auto_promote=True, model_name="mine", fail_on_gate=True)
+    plain, changed = settle(), settle(promote=True, model_name="mine", fail_on_gate=True)
     assert facts_in(capsys.readouterr().out.splitlines()) == {"data_version": DATA}
     for name in ("validation", "training"):
         assert getattr(changed, name) == getattr(plain, name)
@@ -523,7 +655,6 @@ def test_settings_of_registration_do_not_change_those_of_training(
     assert plain.training["registry"] == {**store, "experiment": "streetseg", "run_name": "a"}
     scoring = {**store, "experiment": "streetseg", "model_name": "mine"}
     assert changed.evaluation["registry"] == scoring
-    assert changed.gate["registry"] == {**store, "experiment": "streetseg"}
     assert changed.registry["registry"]["auto_promote"]
-    unset = settle(overrides={}).gate["registry"]
+    unset = settle(overrides="").training["registry"]
     assert unset == {"experiment": "streetseg"}, "MLFLOW_TRACKING_URI says where"

@@ -7,6 +7,7 @@ import pytest
 from pipelines.cli.generic import read_inputs
 from pipelines.local.run import LocalRun, run_locally
 from pipelines.prepare import prepare_pipeline
+from streetseg.config.overrides import format_overrides
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.prepare import prepare
@@ -20,7 +21,7 @@ def run(source: Path, folder: Path, parts: int = 4) -> LocalRun:
         "prepare.size": [32, 64],
         "prepare.workers": 1,
     }
-    arguments = {"frames": str(source), "parts": parts, "overrides": settings}
+    arguments = {"frames": str(source), "parts": parts, "overrides": format_overrides(settings)}
     return run_locally(prepare_pipeline(), arguments, folder / "run", print)
 
 

@@ -192,12 +192,29 @@ def test_a_pipeline_leaves_a_champion_alone_that_it_has_not_compared_with(
         pipeline_run="run-1",
         pipeline_run_id="",
     )
-    assert registered == "2"
+    assert registered == ("2", "overtaken version 2 is challenger")
     printed = capsys.readouterr().out
     assert "not promoted, the version stays challenger: version 2" in printed
     assert facts_in(printed.splitlines()) == {"version": "overtaken 2"}
     assert find(client, "overtaken", "challenger").version == "2"
     assert find(client, "overtaken", "champion").version == "1"
+
+
+def test_a_pipeline_says_that_a_closed_gate_registers_nothing(
+    params: Params, trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = named(params, "closed-in-a-pipeline").override({"gate.miou_floor": 0.999})
+    registered = components.register.register.python_func(
+        model=Model(uri=str(trained.artifact)),
+        evaluation=Artifact(uri=str(trained.evaluation)),
+        settings=recipe.to_dict(),
+        pipeline_run="run-1",
+        pipeline_run_id="",
+    )
+    assert registered.version == ""
+    assert registered.outcome.startswith("not registered, the gate is closed: mean IoU")
+    assert registered.outcome in capsys.readouterr().out
+    assert not connect(recipe.registry).search_registered_models("name = 'closed-in-a-pipeline'")
 
 
 def test_a_closed_gate_registers_nothing(
