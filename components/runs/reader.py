@@ -169,7 +169,13 @@ class RunReader:
         return why_failed(step, one_line(error, 500))
 
     def outcome(self, run: Run) -> str:
-        """One line on how a run ended: which steps failed at which attempt, and why."""
+        """One line on how a run ended: which steps failed at which attempt, and why.
+
+        Of a canceled run, the step that was stopped: what failed later did so for that reason.
+        """
+        if run.state == "CANCELED":
+            stopped = f" at {run.failed[0].name}" if run.failed else ""
+            return f"run {run.id} was canceled{stopped}"
         parts = []
         for step in run.failed[:MAX_FAILURES]:
             number = f", attempt {step.attempt.number}" if step.attempt else ""

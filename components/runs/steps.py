@@ -1,7 +1,8 @@
 """The steps of a run, from the nodes of the Argo workflow that carries it out.
 
 Kubeflow makes of each step a driver pod, which resolves its inputs, and a group with the executor
-in it: a pod, several of them in a retry, or nothing if the outputs are cached.
+in it: a pod, several of them in a retry, or nothing if the outputs are cached. Each of these nodes
+may itself be a retry with its attempts below it, by the defaults that Kubeflow gives to Argo.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ STARTING = ("PodInitializing", "ContainerCreating")
 NO_MORE_RETRIES = "No more retries left"
 """Argo's message on a step whose last attempt failed, which says why."""
 NOT_TAKEN = "not taken"
+RETRY = re.compile(r"\(\d+\)(?=\.|$)")
+"""What Argo adds to the name of a node for each attempt. Kubeflow lets it try again every node that
+ends in an error, groups too; and a run that is retried has the old nodes beside the new ones."""
 BRANCH = re.compile(r"condition-\d+")
 """How Kubeflow calls a branch, whatever name it was given."""
 
@@ -117,22 +121,23 @@ def read_steps(workflow: Mapping[str, Any], branches: Mapping[str, str]) -> list
     Raises:
         StreetsegError: see :func:`read_nodes`.
     """
-    nodes = read_nodes(workflow.get("status") or {})
-    within: dict[str, list[dict]] = {}
-    for node in nodes.values():
-        within.setdefault(node.get("boundaryID", ""), []).append(node)
-    workflow_name = (workflow.get("metadata") or {}).get("name", "")
+    nodes = [
+        node
+        for node in read_nodes(workflow.get("status") or {}).values()
+        if node.get("phase") != "Omitted"
+    ]
+    name = (workflow.get("metadata") or {}).get("name", "")
+    by_path: dict[str, list[dict]] = {}
+    for node in sorted(nodes, key=lambda node: node.get("startedAt") or ""):
+        by_path.setdefault(RETRY.sub("", node.get("name") or ""), []).append(node)
     steps: dict[str, Step] = {}
-    for node in nodes.values():
-        if node.get("phase") == "Omitted":
-            continue
-        template, path = node.get("templateName") or "", node.get("name") or ""
-        if template.endswith("system-container-executor"):
-            steps[path] = _step(node, within.get(node.get("id", ""), []), workflow_name)
-        elif BRANCH.fullmatch(node.get("displayName") or ""):
-            steps[path] = _branch(node, branches)
-        elif path.endswith("-driver") and (step := _driver_step(node, nodes, workflow_name)):
-            steps.setdefault(path.removesuffix("-driver"), step)
+    for path, each in by_path.items():
+        if (each[0].get("templateName") or "").endswith("system-container-executor"):
+            steps[path] = _step(path, each, by_path.get(f"{path}.executor", []), name)
+        elif BRANCH.fullmatch(path.rpartition(".")[2]):
+            steps[path] = _branch(path, each, branches)
+        elif path.endswith("-driver") and (step := _driver_step(path, each, name, branches)):
+            steps.setdefault(step.path, step)
     return sorted(steps.values(), key=lambda step: (step.started or NEVER, step.path))
 
 
@@ -154,69 +159,84 @@ def parse_time(text: str | None) -> datetime | None:
     return time if time >= NEVER else None
 
 
-def _step(node: Mapping[str, Any], inside: list[dict], workflow: str) -> Step:
-    pods = [each for each in inside if each.get("type") == "Pod"]
-    attempts = tuple(
-        sorted((_attempt(pod, workflow) for pod in pods), key=lambda attempt: attempt.number)
-    )
-    state = STATES.get(node.get("phase") or "", "pending")
-    retry = next((each.get("message") or "" for each in inside if each.get("type") == "Retry"), "")
-    last = attempts[-1] if attempts else Attempt(1, "pending")
-    message = last.message
+def _step(path: str, groups: list[dict], inside: list[dict], workflow: str) -> Step:
+    group = _outermost(groups)
+    attempts = _attempts(inside, workflow)
+    start = group.get("startedAt") or ""
+    begun = [each for each in inside if (each.get("startedAt") or "") >= start]
+    now = [attempt for attempt in attempts if attempt.node in {each.get("id") for each in begun}]
+    last = now[-1] if now else Attempt(1, "pending")
+    told = [_message(each) for each in (group, *begun) if each.get("type") == "Retry"]
+    silent = ("", NO_MORE_RETRIES, last.message)
+    retry = "; ".join(dict.fromkeys(message for message in told if message not in silent))
+    state, message = STATES.get(group.get("phase") or "", "pending"), last.message
     if state == "running" and (last.state == "pending" or (last.state == "failed" and retry)):
         state, message = "pending", retry if last.state == "failed" else message
-    elif state == "succeeded" and not attempts:
+    elif state == "succeeded" and not now:
         state = "cached"
-    elif state == "failed" and retry not in ("", NO_MORE_RETRIES):
-        message = f"{retry}; {message}"
+    elif state == "failed" and retry:
+        message = f"{retry}; {message}" if message else retry
     return Step(
-        _name(node),
+        _name(path),
         state,
-        parse_time(node.get("startedAt")),
-        parse_time(node.get("finishedAt")),
+        parse_time(group.get("startedAt")),
+        parse_time(group.get("finishedAt")),
         message if state in ("pending", "failed") else "",
         attempts,
-        node.get("name") or "",
+        path,
     )
 
 
-def _branch(node: Mapping[str, Any], branches: Mapping[str, str]) -> Step:
-    given = branches.get(node.get("templateName") or "") or _name(node)
+def _branch(path: str, nodes: list[dict], branches: Mapping[str, str]) -> Step:
+    node = _outermost(nodes)
+    given = branches.get(node.get("templateName") or "") or _name(path)
     state = NOT_TAKEN if node.get("phase") == "Skipped" else "taken"
-    return Step(given, state, parse_time(node.get("startedAt")), path=node.get("name") or "")
+    return Step(given, state, parse_time(node.get("startedAt")), path=path)
 
 
-def _driver_step(node: Mapping[str, Any], nodes: Mapping[str, dict], workflow: str) -> Step | None:
+def _driver_step(
+    path: str, nodes: list[dict], workflow: str, branches: Mapping[str, str]
+) -> Step | None:
     """A step whose driver has failed or is at work; None once the driver is done."""
+    node, attempts = _outermost(nodes), _attempts(nodes, workflow, are_drivers=True)
     state = STATES.get(node.get("phase") or "", "pending")
+    message = _message(node) or (attempts[-1].message if attempts else "")
     of_step = node.get("templateName") == "system-container-driver"
-    if state == "succeeded" or not (of_step or state == "failed" or _message(node)):
+    if state == "succeeded" or not (of_step or state == "failed" or message):
         return None
-    pods = [node]
-    if node.get("type") == "Retry":
-        pods = [nodes[each] for each in node.get("children") or [] if each in nodes]
-    attempts = tuple(_attempt(pod, workflow, is_driver=True) for pod in pods)
+    of = _name(path).removesuffix("-driver")
     return Step(
-        _name(node).removesuffix("-driver"),
+        branches.get(f"comp-{of}", of),
         "failed" if state == "failed" else "pending",
         parse_time(node.get("startedAt")),
         parse_time(node.get("finishedAt")),
-        _message(node) or next((each.message for each in attempts[::-1]), ""),
+        message,
         attempts,
-        (node.get("name") or "").removesuffix("-driver"),
+        path.removesuffix("-driver"),
     )
 
 
-def _attempt(pod: Mapping[str, Any], workflow: str, is_driver: bool = False) -> Attempt:
-    retried = re.search(r"\((\d+)\)$", pod.get("displayName") or "")
-    node = pod.get("id") or ""
-    return Attempt(
-        int(retried[1]) + 1 if retried else 1,
-        STATES.get(pod.get("phase") or "", "pending"),
-        _message(pod),
-        f"{workflow}-{pod.get('templateName')}-{node.rpartition('-')[2]}",
-        node,
-        is_driver,
+def _outermost(nodes: list[dict]) -> dict[str, Any]:
+    """Of the nodes of one path, by start: the last that is no attempt within another."""
+    outer = [
+        node for node in nodes if not RETRY.search((node.get("name") or "").rpartition(".")[2])
+    ]
+    return (outer or nodes)[-1]
+
+
+def _attempts(nodes: list[dict], workflow: str, are_drivers: bool = False) -> tuple[Attempt, ...]:
+    """The pods among the nodes of one path, by start."""
+    pods = [node for node in nodes if node.get("type") == "Pod"]
+    return tuple(
+        Attempt(
+            number,
+            STATES.get(pod.get("phase") or "", "pending"),
+            _message(pod),
+            f"{workflow}-{pod.get('templateName')}-{(pod.get('id') or '').rpartition('-')[2]}",
+            pod.get("id") or "",
+            are_drivers,
+        )
+        for number, pod in enumerate(pods, 1)
     )
 
 
@@ -225,7 +245,7 @@ def _message(node: Mapping[str, Any]) -> str:
     return "" if message in STARTING else message
 
 
-def _name(node: Mapping[str, Any]) -> str:
-    """The name of a node, with the indices of the loops around it."""
-    indices = re.findall(r"\((\d+):[^)]*\)", node.get("name") or "")
-    return (node.get("displayName") or "?") + "".join(f"[{index}]" for index in indices)
+def _name(path: str) -> str:
+    """The name at the end of a path, with the indices of the loops on the way."""
+    indices = re.findall(r"\((\d+):[^)]*\)", path)
+    return (path.rpartition(".")[2] or "?") + "".join(f"[{index}]" for index in indices)

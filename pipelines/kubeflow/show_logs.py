@@ -45,7 +45,7 @@ def print_logs(
         )
     print(f"run {run_id} {run.state.lower()}: {client.run_url(run_id)}")
     for each in chosen:
-        print(f"\n{describe_step(run, each)}")
+        print(f"\n{describe_step(run, each)}{f'; log of attempt {attempt}:' if attempt else ''}")
         for pod in each.attempts:
             if pod.number == (attempt or len(each.attempts)) and pod.state != "pending":
                 for line in _lines(client, run_id, pod, whole):
