@@ -16,6 +16,8 @@ CACHED = {"fetch", "validate", "train", "train-job"}
 The others run each time: they ask for what may have changed (an alias or the champion in MLflow, a
 git revision, the images of a folder), or record something in MLflow.
 """
+LINKING = ("register", "report-outcome")
+"""Steps that write the run's URL in the UI: a tag of the version, a message of the webhook."""
 DATA_CACHE = "/mnt/data-cache"
 """Where the step ``fetch`` mounts the volume of ``cluster.data_cache``."""
 CHECKPOINTS = "/mnt/checkpoints"
@@ -101,6 +103,8 @@ class ClusterPods(StepSetup):
             self._set_up_training(task)
         if step in RESUMABLE and cluster.checkpoints != "pod":
             self._share_place(task)
+        if step in LINKING and cluster.ui_url:
+            task.set_env_variable("STREETSEG_KFP_UI", cluster.ui_url)
         if step == "fetch" and cluster.data_cache:
             task.set_env_variable("STREETSEG_DATA_CACHE", DATA_CACHE)
             kubernetes.mount_pvc(task, cluster.data_cache, DATA_CACHE)

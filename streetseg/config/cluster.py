@@ -110,9 +110,16 @@ def _label_value(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    if text and not re.fullmatch(r"https?://[^\s/]\S*", text):
+        raise ValueError("write an address with http:// or https://")
+    return text
+
+
 Cpu = Annotated[str, AfterValidator(check_cpu)]
 Memory = Annotated[str, AfterValidator(check_memory)]
 Name = Annotated[str, AfterValidator(_name)]
+Address = Annotated[str, AfterValidator(_address)]
 CpuRange = Annotated[tuple[Cpu, Cpu], AfterValidator(_ordered(in_cores))]
 MemoryRange = Annotated[tuple[Memory, Memory], AfterValidator(_ordered(in_bytes))]
 Variable = Annotated[str, AfterValidator(_variable)]
@@ -253,6 +260,7 @@ class Cluster(Section):
     secrets: Secrets = Secrets()
     data_cache: Name | None = None
     webhook_secret: Name | None = None
+    ui_url: Address = ""
 
     @field_validator("steps", mode="before")
     @classmethod

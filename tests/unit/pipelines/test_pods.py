@@ -488,6 +488,13 @@ def test_a_webhook_gets_the_outcome_of_the_run(compiled: Compile, name: str) -> 
     assert report["cachingOptions"] == {}
     assert pipeline.secrets("report-outcome") == {"hook": ["STREETSEG_WEBHOOK_URL"]}
     assert list(pipeline.tasks()).count("report-outcome") == 1
+    address = "https://kubeflow.example/pipeline"
+    linked = compiled("cluster.webhook_secret=hook", f"cluster.ui_url={address}", name=name)
+    containers = linked.containers()
+    for step in ("report-outcome", "register"):
+        assert {"name": "STREETSEG_KFP_UI", "value": address} in containers[step]["env"]
+    unlinked = pipeline.containers()["register"].get("env", [])
+    assert "STREETSEG_KFP_UI" not in {each["name"] for each in unlinked}
     assert pipeline.containers().keys() >= STEPS
     before = compiled(name=name).spec["root"]["inputDefinitions"]
     assert pipeline.spec["root"]["inputDefinitions"] == before
@@ -531,6 +538,7 @@ def test_the_scheduled_steps_get_pods_too(compiled: Compile) -> None:
         ("secrets.mlflow.name=My_Secret", "'My_Secret': write a name of Kubernetes"),
         ("secrets.storage.keys=[a-b]", "'a-b': write the name of an environment variable"),
         ("webhook_secret=https://example.org", "write a name of Kubernetes"),
+        ("ui_url=kubeflow.example", "write an address with http:// or https://"),
     ],
 )
 def test_a_wrong_setting_is_one_line(setting: str, message: str) -> None:
