@@ -253,7 +253,7 @@ def image(walk: Walk, seen: Seen) -> None:
 
 def gpus(walk: Walk, seen: Seen) -> None:
     """More GPUs than any node has: wait says so."""
-    run_id = walk.submit("", "cluster.gpu.count=64", seed=2)
+    run_id = walk.submit("--train-gpus 64", seed=2)
     waits_for(walk, seen, run_id, "no node has 64 nvidia.com/gpu", RUN_S)
 
 
