@@ -15,8 +15,12 @@ def segment(
     report: Output[HTML],
     metrics: Output[Metrics],
     workspace: str = "",
+    parts: list = [],  # noqa: B006 - kfp reads the default, nothing changes it
 ) -> None:
     """Write the masks and their table to the destination, or to the artifact if there is none.
+
+    Images that ``segment_part`` has segmented are kept. ``parts`` are its outputs, for which this
+    step waits.
 
     With a destination, a retried step resumes, and the artifact holds the table alone. Without, it
     resumes where attempts share a place (``cluster.checkpoints``).

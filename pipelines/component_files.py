@@ -1,4 +1,7 @@
-"""Every component as YAML, for pipelines of others."""
+"""Every component as YAML, for pipelines of others.
+
+It must not be called as another package: ``kfp dsl compile`` puts this folder first on the path.
+"""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -40,6 +43,6 @@ def _components() -> Iterator[BaseComponent]:
 
 
 if __name__ == "__main__":
-    from pipelines.cli.components import main
+    from pipelines.cli.component_files import main
 
     main(compile_components)

@@ -12,13 +12,12 @@ lists an image only once its mask is written.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,47 +29,27 @@ from streetseg.config.params import Evaluate
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.parallel import thread_map
 from streetseg.core.progress import track
+from streetseg.core.sampling import evenly_spaced
 from streetseg.core.storage import Storage
 from streetseg.data.labels import LabelSpace
 from streetseg.evaluation.windows import sliding
-from streetseg.images.decode import decode_image
+from streetseg.images.decode import decode_ids, decode_image
 from streetseg.images.encode import encode_palette_png
 from streetseg.images.errors import BadImageError
 from streetseg.images.paths import list_images, mask_name, printable
 from streetseg.inference.artifact import weights_sha256
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.windows import SlidingSegmenter
+from streetseg.prediction.batch_table import OF_PART, TABLE, ImageResult, Part, Table
 from streetseg.reports.drawing import overlay, shrink
 from streetseg.tracking.store import split_uri
 
-TABLE, SUMMARY = "summary.csv", "summary.json"
+SUMMARY = "summary.json"
 
 THREADS = 8
 """Concurrent reads or writes."""
-SAVE_EVERY_S = 10.0
-"""Seconds of work that a killed process loses at most."""
 MAX_EXAMPLES, EXAMPLE_WIDTH = 12, 448
 """Overlays for the report, and their width in pixels."""
-
-
-@dataclass(frozen=True)
-class ImageResult:
-    """The outcome for one image: a row of ``summary.csv``."""
-
-    path: str
-    """Relative to the source."""
-    bytes: int
-    """Size of the file; an image whose size has changed is segmented again."""
-    model: str
-    """The first digits of the SHA-256 of the weights, and the windows if there are any."""
-    width: int = 0
-    height: int = 0
-    shares: tuple[float, ...] = ()
-    """Fraction of each category, 0 to 1; empty if the image failed. Their sum is 1, or less where
-    the network does not see all of an image."""
-    seconds: float = 0.0
-    """From encoded image to encoded mask."""
-    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,6 +112,7 @@ def segment_folder(
     *,
     max_megapixels: float = 50.0,
     windows: Evaluate | None = None,
+    part: Part | None = None,
 ) -> BatchResult:
     """Segment all PNG, JPEG and WebP images below a folder or prefix.
 
@@ -140,6 +120,9 @@ def segment_folder(
     killed: it skips an image whose row names the same file size, weights and windows and whose mask
     exists. Failed images are tried again. Hidden files are ignored. Only one process at a time may
     write to a destination; a folder is locked, a prefix of an object store is not.
+
+    Of a ``part``, only the images are segmented that are its own. Several processes may do one part
+    each at the same time; the call without a part then does what is left, and makes the table.
 
     Args:
         source: folder, or URL such as ``s3://bucket/prefix``.
@@ -155,9 +138,10 @@ def segment_folder(
     """
     origin, target = Storage(source), Storage(destination)
     sizes = list_images(origin, target)
+    sizes = part.select(sizes) if part else sizes
     segmenter = sliding(Segmenter(artifact), windows or Evaluate())
-    with target.locked():
-        return _segment(origin, target, sizes, segmenter, name, int(max_megapixels * 1e6))
+    with nullcontext() if part else target.locked():
+        return _segment(origin, target, sizes, segmenter, name, int(max_megapixels * 1e6), part)
 
 
 def _segment(
@@ -167,14 +151,16 @@ def _segment(
     segmenter: Segmenter | SlidingSegmenter,
     name: str,
     max_pixels: int,
+    part: Part | None,
 ) -> BatchResult:
     """:func:`segment_folder` of the images in ``sizes``."""
     model = _describe(segmenter, name)
-    table = _Table(target, segmenter.labels, _key(segmenter, model))
+    table = Table(target, segmenter.labels, _key(segmenter, model), part)
     existing = target.files()
-    results = table.read(sizes, existing) if TABLE in existing else {}
+    results = table.read(sizes, existing)
     if SUMMARY in existing:
-        target.remove(SUMMARY)
+        with suppress(StreetsegError) if part else nullcontext():  # another part was faster
+            target.remove(SUMMARY)
     pending = [path for path in sizes if path not in results]
     worker = _Worker(segmenter, table.model, max_pixels)
 
@@ -207,8 +193,12 @@ def _segment(
         images=[results[path] for path in sizes],
         segmented=sum(not results[path].error for path in pending),
         seconds=time.monotonic() - start,
-        examples=worker.examples,
+        examples=worker.examples or _examples(origin, target, list(results), segmenter.labels),
     )
+    if part:
+        return batch
+    for name in filter(OF_PART.fullmatch, existing):
+        target.remove(name)
     if not batch.masks:
         first = batch.images[0]
         raise StreetsegError(
@@ -286,62 +276,19 @@ class _MaskWriter:
         self.results[path] = result
 
 
-class _Table:
-    """``summary.csv`` at the destination."""
-
-    def __init__(self, target: Storage, labels: LabelSpace, model: str) -> None:
-        self.target, self.model, self.categories = target, model, len(labels.names)
-        self.header = ["path", "bytes", "model", "width", "height"]
-        self.header += [*labels.names, "seconds", "error"]
-        self._saved_at = time.monotonic()
-        self._save_seconds = 0.0
-
-    @property
-    def due(self) -> bool:
-        """Whether to write the table again; a slow write makes it rarer."""
-        age = time.monotonic() - self._saved_at
-        return age >= max(SAVE_EVERY_S, 20 * self._save_seconds)
-
-    def write(self, results: Mapping[str, ImageResult]) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.header)
-        for image in (results[path] for path in sorted(results)):
-            shares = [f"{share:.6f}" for share in image.shares] or [""] * self.categories
-            start = [image.path, image.bytes, image.model, image.width or "", image.height or ""]
-            writer.writerow([*start, *shares, f"{image.seconds:.4f}", image.error])
-        began = time.monotonic()
-        self.target.write(TABLE, text.getvalue().encode())
-        self._saved_at = time.monotonic()
-        self._save_seconds = self._saved_at - began
-
-    def read(self, sizes: Mapping[str, int], existing: Mapping[str, int]) -> dict[str, ImageResult]:
-        """The results that are still valid: same file size, same model, and a mask."""
-        return {
-            image.path: image
-            for image in self._rows()
-            if sizes.get(image.path) == image.bytes
-            and image.model == self.model
-            and mask_name(image.path) in existing
-        }
-
-    def _rows(self) -> Iterator[ImageResult]:
-        """The well-formed rows without an error."""
-        text = self.target.read(TABLE).decode(errors="replace")
+def _examples(
+    origin: Storage, target: Storage, paths: Sequence[str], labels: LabelSpace
+) -> list[tuple[str, np.ndarray]]:
+    """Overlays of masks that were there already."""
+    examples = []
+    for path in (paths[row] for row in evenly_spaced(len(paths), MAX_EXAMPLES)):
         try:
-            header, *lines = csv.reader(io.StringIO(text))
-        except (csv.Error, ValueError):
-            return
-        for line in lines if header == self.header else []:
-            try:
-                path, size, model, width, height, *shares, seconds, error = line
-                if not error:
-                    yield ImageResult(
-                        path, int(size), model, int(width), int(height),
-                        tuple(map(float, shares)), float(seconds),
-                    )  # fmt: skip
-            except ValueError:
-                continue
+            rgb = decode_image(origin.read(path))
+            categories = decode_ids(target.read(mask_name(path)))
+        except (StreetsegError, BadImageError):
+            continue  # without a mask, or larger than images usually are
+        examples.append((path, shrink(overlay(rgb, categories, labels), EXAMPLE_WIDTH)))
+    return examples
 
 
 def _describe(segmenter: Segmenter | SlidingSegmenter, uri: str) -> dict[str, Any]:

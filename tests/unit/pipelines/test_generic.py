@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from components.fetch_model import fetch_model
 from pipelines.batch import batch_pipeline
+from pipelines.batch_parts import batch_parts_pipeline
 from pipelines.cli.generic import main, read_inputs
 from pipelines.cli.training import app
 from pipelines.evaluation import evaluation_pipeline
@@ -43,7 +44,7 @@ from tests.support.repositories import fill_remote
 
 NAME = "in-pipelines"
 CHAMPION = f"models:/{NAME}@champion"
-PIPELINES = (batch_pipeline, evaluation_pipeline, prepare_pipeline)
+PIPELINES = (batch_pipeline, evaluation_pipeline, prepare_pipeline, batch_parts_pipeline)
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +208,9 @@ def call(
     return run
 
 
-@pytest.mark.parametrize("factory", PIPELINES, ids=["batch", "evaluation", "prepare"])
+@pytest.mark.parametrize(
+    "factory", PIPELINES, ids=["batch", "evaluation", "prepare", "batch_parts"]
+)
 def test_every_input_has_a_description(call: Callable[..., str], factory: PipelineFactory) -> None:
     printed = call(factory, "compile", "--out", "pipeline.yaml")
     assert printed.startswith("pipeline.yaml: components run on the image")
@@ -239,6 +242,21 @@ def test_a_run_resumes_at_its_destination(
     assert {path.name for path in left.iterdir()} == {"summary.csv", "summary.json"}
     assert again.metadata("masks")["destination"] == where
     assert "frames_per_second" not in again.metadata("metrics"), "nothing was left to do"
+
+
+@pytest.mark.slow
+def test_parts_of_a_batch_make_one_table_and_one_page(
+    call: Callable[..., str], champion: Params, frames: Path
+) -> None:
+    store = f"registry.tracking_uri={champion.registry.tracking_uri}"
+    arguments = (f"images={frames}", "output=masks", "parts=2", f"model={CHAMPION}")
+    printed = call(batch_parts_pipeline, "run", *arguments, "--set", store, "--folder", "out")
+    assert f"model: models:/{NAME}/1" in printed
+    left = {path.name for path in Path("masks").iterdir()}
+    assert left == {"summary.csv", "summary.json", *(f"{n}.png_mask.png" for n in "abc")}
+    assert json.loads(Path("masks/summary.json").read_text())["failed"] == 1
+    (page,) = Path("out").rglob("report")
+    assert page.read_text().count("data:image/jpeg") == 3
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from components.configure import configure
 from components.runs.facts import facts_in
 from components.trainjob.manifest import TrainJobSpec
 from pipelines.batch import batch_pipeline
+from pipelines.batch_parts import batch_parts_pipeline
 from pipelines.check import check_pipeline
 from pipelines.cli.training import main
 from pipelines.compile import compile_pipeline, read_cluster
@@ -39,6 +40,7 @@ PIPELINES: dict[str, PipelineFactory] = {
     "evaluation": evaluation_pipeline,
     "prepare": prepare_pipeline,
     "check": check_pipeline,
+    "batch_parts": batch_parts_pipeline,
 }
 DATA = f"{'1' * 32}.dir"
 COMMITTED = Path("pipelines/street-segmentation-training.yaml")
@@ -187,7 +189,8 @@ def test_the_required_field_comes_first_in_the_form(compiled: Compile, name: str
     """The UI sorts the fields by name."""
     fields = compiled(name=name).spec["root"]["inputDefinitions"]["parameters"]
     required = [field for field, entry in fields.items() if "defaultValue" not in entry]
-    assert min(fields) == {"batch": "images", "prepare": "frames"}.get(name, "data_version")
+    first = {"batch": "images", "batch_parts": "images", "prepare": "frames"}
+    assert min(fields) == first.get(name, "data_version")
     assert required == ([] if name == "scheduled" else [min(fields)])
     assert fields["overrides"] == {
         "defaultValue": "",

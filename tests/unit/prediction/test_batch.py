@@ -29,6 +29,7 @@ from streetseg.inference.segmenter import Segmenter
 from streetseg.prediction import batch
 from streetseg.prediction.batch import BatchResult, segment_folder
 from streetseg.prediction.batch_report import write_batch_page
+from streetseg.prediction.batch_table import Part
 from tests.conftest import Trained
 from tests.support.s3_server import s3_server
 
@@ -254,8 +255,9 @@ def test_a_killed_call_loses_only_the_work_since_the_last_save(
     for at in range(400):
         (pictures / f"{at:03}.png").write_bytes(make_image(at))
     script = (
-        "import sys\nfrom pathlib import Path\nfrom streetseg.prediction import batch\n"
-        "batch.SAVE_EVERY_S = 0.05\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from streetseg.prediction import batch, batch_table\n"
+        "batch_table.SAVE_EVERY_S = 0.05\n"
         "batch.segment_folder(sys.argv[1], sys.argv[2], Path(sys.argv[3]))\n"
     )
     command = [sys.executable, "-c", script, str(pictures), str(out), str(trained.artifact)]
@@ -389,3 +391,57 @@ def test_the_command_reports_masks_and_failures(
     assert "5 of them were there already" in run()
     assert json.loads(run("--json"))["failed"] == len(BAD)
     assert Path("masks", batch.TABLE).is_file()
+
+
+@pytest.mark.parametrize("kind", ["folder", pytest.param("bucket", marks=pytest.mark.slow)])
+def test_parts_make_the_masks_and_the_table_of_one_call(
+    kind: str, source: Path, trained: Trained, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    there = str(tmp_path / "all")
+    if kind == "bucket":
+        request.getfixturevalue("s3")
+        there = f"s3://{BUCKET}/parts"
+    one = segment_folder(str(source), str(tmp_path / "one"), trained.artifact, **LIMIT)
+    parts = [Part(number, 3) for number in range(3)]
+    of_parts = [
+        segment_folder(str(source), there, trained.artifact, part=part, **LIMIT) for part in parts
+    ]
+    assert sorted(image.path for part in of_parts for image in part.images) == [
+        image.path for image in one.images
+    ]
+    assert "summary.csv" not in Storage(there).files()
+    joined = segment_folder(str(source), there, trained.artifact, **LIMIT)
+    assert joined.segmented == 0
+    assert joined.shares == pytest.approx(one.shares, abs=1e-6)
+    assert {name for name, _ in joined.examples} == {name for name, _ in one.examples}
+    assert joined.failed == one.failed
+    expected, files = Storage(str(tmp_path / "one")), Storage(there).files()
+    assert files.keys() == expected.files().keys()
+    for name in files.keys() - {"summary.csv", "summary.json"}:
+        assert Storage(there).read(name) == expected.read(name)
+
+
+def test_a_part_does_its_images_alone_and_the_last_call_what_is_left(
+    source: Path, trained: Trained, tmp_path: Path
+) -> None:
+    masks = str(tmp_path / "masks")
+    part = segment_folder(str(source), masks, trained.artifact, part=Part(0, 2), **LIMIT)
+    again = segment_folder(str(source), masks, trained.artifact, part=Part(0, 2), **LIMIT)
+    assert again.segmented == 0
+    rest = segment_folder(str(source), masks, trained.artifact, **LIMIT)
+    assert rest.segmented == len(GOOD) - part.segmented > 0
+    assert [image.path for image in rest.images] == sorted([*GOOD, *BAD])
+    empty = next(
+        part for part in (Part(number, 50) for number in range(50)) if not part.select(sizes(rest))
+    )
+    assert segment_folder(str(source), masks, trained.artifact, part=empty, **LIMIT).images == []
+
+
+def sizes(result: BatchResult) -> dict[str, int]:
+    return {image.path: image.bytes for image in result.images}
+
+
+@pytest.mark.parametrize("text", ["4/4", "1", "-1/4", "a/b"])
+def test_nonsense_is_no_part(text: str) -> None:
+    with pytest.raises(StreetsegError, match="is no part: write one such as 0/4"):
+        Part.parse(text)
