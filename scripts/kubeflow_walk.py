@@ -241,7 +241,7 @@ def secret(walk: Walk, seen: Seen) -> None:
 
 def claim(walk: Walk, seen: Seen) -> None:
     """A volume that nobody made: wait names it."""
-    run_id = walk.submit("", f"cluster.data_cache={MISSING}")
+    run_id = walk.submit("--no-cache fetch", f"cluster.data_cache={MISSING}")
     waits_for(walk, seen, run_id, f"claim {MISSING} is missing")
 
 
