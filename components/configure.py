@@ -16,7 +16,7 @@ def configure(
     model_name: str = "",
     promote: bool = False,
     train_cpus: str = "",
-    train_gpus: int = 0,
+    train_gpus: str = "0",
     train_memory: str = "",
     cpu_request: str = "",
     memory_request: str = "",

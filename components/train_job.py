@@ -10,7 +10,7 @@ def train_job(
     dataset: Input[Dataset],
     settings: dict,
     nodes: int,
-    gpus: int,
+    gpus: str,
     runtime: str,
     claim: str,
     mount: str,
@@ -29,7 +29,7 @@ def train_job(
     from streetseg.core.errors import exit_on_error
 
     params = Params.model_validate(settings)
-    job = TrainJobSpec(claim, nodes, gpus, runtime, mount, cpus, memory)
+    job = TrainJobSpec(claim, nodes, int(gpus), runtime, mount, cpus, memory)
     with exit_on_error():
         trained = train_on_cluster(params, checked(dataset), Path(model.path), job)
     model.metadata["run_id"] = trained.run_id

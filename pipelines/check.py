@@ -23,7 +23,7 @@ def check_pipeline(set_up: StepSetup = no_pods) -> Any:
     )
     def street_segmentation_check(
         data_version: str,
-        gpus: int = set_up.cluster.gpu.count,
+        gpus: str = str(set_up.cluster.gpu.count),  # text, as train_gpus of the training
         overrides: str = "",
         recipe: str = "default",
     ) -> None:

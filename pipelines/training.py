@@ -58,7 +58,7 @@ def training_pipeline(set_up: StepSetup = no_pods, job: TrainJobSpec | None = No
         promote: bool = False,
         recipe: str = "default",
         train_cpus: str = cpus,
-        train_gpus: int = gpus,
+        train_gpus: str = str(gpus),  # Kubeflow ignores a number as a pod's resource
         train_memory: str = memory,
     ) -> TrainingOutputs:
         """Train a street-scene segmentation model.

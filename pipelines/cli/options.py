@@ -152,7 +152,9 @@ class TrainingInputs:
 
         load_recipe(self.recipe or "default", overrides)
         read_form(train_cpus=self.train_cpus or "", train_memory=self.train_memory or "")
-        values = asdict(self) | {"settings": None, "overrides": format_overrides(overrides) or None}
+        gpus = None if self.train_gpus is None else str(self.train_gpus)
+        texts = {"overrides": format_overrides(overrides) or None, "train_gpus": gpus}
+        values = asdict(self) | {"settings": None} | texts
         given = (key for key, value in values.items() if value is not None and value is not False)
         return {key: values[key] for key in given}
 

@@ -215,13 +215,13 @@ def test_the_step_prints_the_table_and_fails_if_something_is_missing(
     }
     report = Markdown(uri=str(tmp_path / "report.md"))
     gpus = torch.cuda.device_count()
-    check.python_func(dataset.version, "default", settings, gpus, report)
+    check.python_func(dataset.version, "default", settings, str(gpus), report)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ok ")]
     names = ["git", "data", "MLflow", "GPUs", "shared memory", "CPUs", "memory", "clock"]
     assert [line.split("  ")[3].strip() for line in lines] == names
 
     with pytest.raises(SystemExit, match=r"error: 2 of 8 are missing: data, GPUs"):
-        check.python_func(DATA, "default", settings, gpus + 1, report)
+        check.python_func(DATA, "default", settings, str(gpus + 1), report)
     out = capsys.readouterr().out
     assert "MISSING  data           data version 1111" in out
     assert "way out: --set data.remote=s3://BUCKET/PREFIX" in out
@@ -261,7 +261,7 @@ def test_the_pod_is_like_that_of_the_training(tmp_path: Path) -> None:
     assert resources["resourceMemoryLimit"] == "20Gi"
     asked = "{{$.inputs.parameters['pipelinechannel--gpus']}}"
     assert resources["accelerator"]["resourceCount"] == asked
-    assert spec["root"]["inputDefinitions"]["parameters"]["gpus"]["defaultValue"] == 2
+    assert spec["root"]["inputDefinitions"]["parameters"]["gpus"]["defaultValue"] == "2"
     pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-check"]
     secrets = {each["secretName"] for each in pod["secretAsEnv"]}
     assert secrets == {"streetseg-mlflow", "streetseg-s3", "streetseg-git"}

@@ -162,7 +162,7 @@ def test_the_component_trains_through_a_job_and_takes_the_model_back(
     from components.train_job import train_job
     from pipelines.local.run import run_locally
 
-    spec = asdict(TrainJobSpec("training-claim", gpus=0, mount=str(volume)))
+    spec = asdict(TrainJobSpec("training-claim", mount=str(volume))) | {"gpus": "0"}
     tree = one_epoch.to_dict()
 
     @dsl.pipeline(name="training-alone")
@@ -424,7 +424,7 @@ def test_the_compiled_step_has_its_image_its_arguments_and_the_volume(compiled: 
     }
     assert inputs["gpus"] == {"componentInputParameter": "train_gpus"}
     fields = pipeline["root"]["inputDefinitions"]["parameters"]
-    assert fields["train_gpus"]["defaultValue"] == 4
+    assert fields["train_gpus"]["defaultValue"] == "4"
     assert constants == {
         "nodes": 2,
         "runtime": "torch-distributed",

@@ -66,7 +66,7 @@ def test_only_what_is_given_is_set(kubeflow: FakeKubeflow, call: Callable[..., C
         "fail_on_gate": True,
         "overrides": 'train.batch_size=16\nmodel.encoder="resnet18"',
         "train_cpus": "4",
-        "train_gpus": 0,
+        "train_gpus": "0",
         "train_memory": "8Gi",
     }
     names = [each["display_name"] for each in kubeflow.experiments.values()]
@@ -82,7 +82,7 @@ def test_a_setting_of_the_pods_changes_the_package_and_is_no_parameter(
     assert run["runtime_config"]["parameters"] == {"data_version": DATA}
     (package,) = kubeflow.packages.values()
     spec, _ = yaml.safe_load_all(package)
-    assert spec["root"]["inputDefinitions"]["parameters"]["train_gpus"]["defaultValue"] == 2
+    assert spec["root"]["inputDefinitions"]["parameters"]["train_gpus"]["defaultValue"] == "2"
 
     (tmp_path / "mine.yaml").write_text(package)
     done = call("submit", "--data-version", DATA, "--package", str(tmp_path / "mine.yaml"), *gpu)

@@ -151,12 +151,12 @@ def test_a_run_says_what_training_gets(compiled: Compile) -> None:
             name: pipeline.default(name) for name in ("train_cpus", "train_gpus", "train_memory")
         }
 
-    assert fields(compiled()) == {"train_cpus": "8", "train_gpus": 0, "train_memory": "16Gi"}
+    assert fields(compiled()) == {"train_cpus": "8", "train_gpus": "0", "train_memory": "16Gi"}
     pipeline = compiled(
         "cluster.steps.train={cpu: [1500m, 32], memory: [9Gi, 64Gi]}",
         "cluster.gpu={type: amd.com/gpu, count: 2}",
     )
-    assert fields(pipeline) == {"train_cpus": "32", "train_gpus": 2, "train_memory": "64Gi"}
+    assert fields(pipeline) == {"train_cpus": "32", "train_gpus": "2", "train_memory": "64Gi"}
     given = pipeline.tasks()["train"]["inputs"]["parameters"]
 
     def source(placeholder: str) -> dict:
@@ -178,7 +178,7 @@ def test_a_run_says_what_training_gets(compiled: Compile) -> None:
     assert configured["memory_request"] == {"runtimeValue": {"constant": "9Gi"}}
 
     job = compiled(volume=True)
-    assert fields(job) == {"train_cpus": "", "train_gpus": 4, "train_memory": ""}
+    assert fields(job) == {"train_cpus": "", "train_gpus": "4", "train_memory": ""}
     given = job.tasks()["train-job"]["inputs"]["parameters"]
     for name, field in (("cpus", "train_cpus"), ("gpus", "train_gpus"), ("memory", "train_memory")):
         assert given[name] == {"componentInputParameter": field}
@@ -508,7 +508,7 @@ def test_the_scheduled_steps_get_pods_too(compiled: Compile) -> None:
     assert pipeline.secrets("data-changed").keys() == {"streetseg-mlflow", "streetseg-git"}
     assert pipeline.resources("data-changed") == resources(("0.5", "2"), ("1Gi", "4Gi"))
     assert (
-        pipeline.spec["root"]["inputDefinitions"]["parameters"]["train_gpus"]["defaultValue"] == 1
+        pipeline.spec["root"]["inputDefinitions"]["parameters"]["train_gpus"]["defaultValue"] == "1"
     )
 
 
@@ -566,7 +566,7 @@ def test_compile_reads_a_params_file_and_overrides(
     assert not call(*options, "--set", "cluster.node_selector={accelerator: a100}")
     pipeline = Compiled(out.read_text())
     assert (
-        pipeline.spec["root"]["inputDefinitions"]["parameters"]["train_gpus"]["defaultValue"] == 1
+        pipeline.spec["root"]["inputDefinitions"]["parameters"]["train_gpus"]["defaultValue"] == "1"
     )
     assert pipeline.pod("train")["nodeSelector"] == {"labels": {"accelerator": "a100"}}
     assert call("--set", "train.epochs=5") == (
