@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from streetseg.config.params import Registry
 from streetseg.tracking.read import (
     EXPERIMENT,
-    KUBEFLOW_RUN,
     PARENT,
     find_run,
     search_everywhere,
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 RUN_ID = "MLFLOW_RUN_ID"
-KUBEFLOW_URL = "kfp.pipeline_run_url"
-"""Tag of the parent of the prepared runs, beside ``KUBEFLOW_RUN``."""
+KUBEFLOW_RUN, KUBEFLOW_URL = "kfp.pipeline_run_id", "kfp.pipeline_run_url"
+"""Tags of the run of a pipeline run. The runs of its graphs, and of the steps, are below it."""
 
 
 def open_run(
@@ -73,9 +72,10 @@ def kubeflow_run_url(client: MlflowClient) -> str:
     Raises:
         MlflowException: the store does not answer.
     """
-    prepared = _prepared_run(client)
-    parent = find_run(client, prepared.data.tags.get(PARENT, "")) if prepared else None
-    return parent.data.tags.get(KUBEFLOW_URL, "") if parent else ""
+    run = _prepared_run(client)
+    while run and KUBEFLOW_URL not in run.data.tags:
+        run = find_run(client, run.data.tags.get(PARENT, ""))
+    return run.data.tags[KUBEFLOW_URL] if run else ""
 
 
 def runs_of_kubeflow_run(client: MlflowClient, kubeflow_run: str) -> list[Run]:
@@ -84,12 +84,14 @@ def runs_of_kubeflow_run(client: MlflowClient, kubeflow_run: str) -> list[Run]:
     Raises:
         MlflowException: the store does not answer.
     """
-    return [
-        run
-        for parent in search_everywhere(client, f"tags.`{KUBEFLOW_RUN}` = '{kubeflow_run}'")
-        for run in search_everywhere(client, f"tags.`{PARENT}` = '{parent.info.run_id}'")
-        if "data_version" in run.data.tags
-    ]
+    found, level = [], list(search_everywhere(client, f"tags.`{KUBEFLOW_RUN}` = '{kubeflow_run}'"))
+    while level:
+        run = level.pop()
+        if "data_version" in run.data.tags:
+            found.append(run)
+        elif EXPERIMENT not in run.data.tags:  # of a graph or a step, not of a search
+            level += search_everywhere(client, f"tags.`{PARENT}` = '{run.info.run_id}'")
+    return found
 
 
 def _prepared_run(client: MlflowClient) -> Run | None:

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 EXPERIMENT = "experiment"
 """Tag of a run in an experiment of Kubeflow's: the name of the one in which it would be else."""
 PARENT = "mlflow.parentRunId"
-KUBEFLOW_RUN = "kfp.pipeline_run_id"
-"""Tag that Kubeflow's MLflow plugin gives to the parent of the runs that it opens for the steps."""
 MIN_PREFIX_LENGTH = 6
 GONE = "gone"
 """Status of a run that MLflow does not have (any more)."""
@@ -156,12 +154,14 @@ def trained_on(params: Registry, data_version: str) -> str | None:
 
 
 def _is_trial(client: MlflowClient, run: Run) -> bool:
-    """Whether a run is one of a search; Kubeflow's plugin gives its runs a parent too."""
+    """Whether a run is one of a search; the runs of Kubeflow's plugin have a parent too."""
     parent_id = run.data.tags.get(PARENT)
     if parent_id is None:
         return False
+    if EXPERIMENT not in run.data.tags:
+        return True
     parent = find_run(client, parent_id)
-    return parent is None or KUBEFLOW_RUN not in parent.data.tags
+    return parent is None or EXPERIMENT in parent.data.tags
 
 
 def _is_complete(client: MlflowClient, run: Run) -> bool:

@@ -66,7 +66,9 @@ class Plugin:
         )
         self.page = f"{UI}/#/runs/details/{self.run_id}"
         tags = {"kfp.pipeline_run_id": self.run_id, "kfp.pipeline_run_url": self.page}
-        self.parent = self.client.create_run(self.experiment, tags=tags, run_name="a run").info
+        root = self.client.create_run(self.experiment, tags=tags, run_name="a run").info
+        below = {"mlflow.parentRunId": root.run_id}  # each graph in the pipeline has a run too
+        self.parent = self.client.create_run(self.experiment, tags=below, run_name="graph").info
 
     @contextmanager
     def step(self, name: str, inputs: Mapping[str, Any]) -> Iterator[Metrics]:
@@ -160,7 +162,7 @@ def test_a_training_is_one_run_which_all_that_reads_runs_finds(
 
     (run,) = _runs(client, f"tags.data_version = '{version}'")
     assert (run.info.run_id, run.info.experiment_id) == (plugin.steps["train"], plugin.experiment)
-    assert len(_runs(client)) == 1 + len(plugin.steps), "of the plugin, and none beside them"
+    assert len(_runs(client)) == 2 + len(plugin.steps), "of the plugin, and none beside them"
     assert (run.info.run_name, run.info.status) == ("try", "FINISHED")
     assert run.data.tags["experiment"] == recipe.registry.experiment
     assert json.loads(run.data.params["settings"])["train"]["epochs"] == recipe.train.epochs
@@ -201,7 +203,8 @@ def test_a_schedule_knows_what_was_trained_on_in_any_experiment_by_its_recipe(
         return data_changed.python_func(data, "default", settings)[0]
 
     def add(experiment: str, parent: str, **tags: str) -> str:
-        judged = {"data_version": data, "gate": "failed", "mlflow.parentRunId": parent} | tags
+        judged = {"data_version": data, "gate": "failed", "experiment": "streetseg"}
+        judged |= {"mlflow.parentRunId": parent} | tags
         run = plugin.client.create_run(experiment, tags=judged)
         plugin.client.set_terminated(run.info.run_id)
         return run.info.run_id
