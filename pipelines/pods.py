@@ -10,7 +10,7 @@ from components import attempts
 from components.report_outcome import report_outcome
 from streetseg.config.cluster import Cluster, Secret, Toleration
 
-CACHED = {"fetch", "validate", "train", "train-job"}
+CACHED = {"fetch", "validate", "train", "train-job", "score-set"}
 """Steps whose outputs depend on their inputs alone.
 
 The others run each time: they ask for what may have changed (an alias or the champion in MLflow, a
@@ -19,7 +19,9 @@ git revision, the images of a folder), or record something in MLflow.
 LINKING = ("register", "report-outcome")
 """Steps that write the run's URL in the UI: a tag of the version, a message of the webhook."""
 DATA_CACHE = "/mnt/data-cache"
-"""Where the step ``fetch`` mounts the volume of ``cluster.data_cache``."""
+"""Where steps mount the volume of ``cluster.data_cache``."""
+FETCHING = {"fetch", "score-set"}
+"""Steps that use ``cluster.data_cache``."""
 CHECKPOINTS = "/mnt/checkpoints"
 """Where steps mount the claim of ``cluster.checkpoints``."""
 RESUMABLE = {"train", "segment"}
@@ -105,7 +107,7 @@ class ClusterPods(StepSetup):
             self._share_place(task)
         if step in LINKING and cluster.ui_url:
             task.set_env_variable("STREETSEG_KFP_UI", cluster.ui_url)
-        if step == "fetch" and cluster.data_cache:
+        if step in FETCHING and cluster.data_cache:
             task.set_env_variable("STREETSEG_DATA_CACHE", DATA_CACHE)
             kubernetes.mount_pvc(task, cluster.data_cache, DATA_CACHE)
         return task

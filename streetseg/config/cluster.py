@@ -33,6 +33,9 @@ SECRETS_OF: dict[str, tuple[str, ...]] = {
     "plan-parts": ("storage",),
     "prepare-part": ("storage",),
     "join-parts": ("storage",),
+    "list-sets": ("mlflow", "git"),
+    "score-set": ("mlflow", "storage"),
+    "join-sets": (),
     "report-outcome": (),
 }
 """Every step of the pipelines, and which of ``cluster.secrets`` it gets.
@@ -169,6 +172,7 @@ STEPS: dict[StepName, Step] = {
     "plan-parts": Step(cpu=("1", "4"), memory=("2Gi", "8Gi"), timeout_minutes=DAY, retries=3),
     "prepare-part": Step(cpu=("2", "8"), memory=("4Gi", "8Gi"), timeout_minutes=WEEK, retries=5),
     "join-parts": Step(cpu=("1", "4"), memory=("2Gi", "8Gi"), timeout_minutes=DAY, retries=3),
+    "score-set": Step(cpu=("2", "8"), memory=("4Gi", "12Gi"), timeout_minutes=DAY, retries=2),
 }
 
 

@@ -41,6 +41,10 @@ class WorstFrame:
     """``data:`` URLs of the frame, its truth, its prediction and its errors."""
 
 
+Worst = list[tuple[Group, list[WorstFrame]]]
+"""The worst frames of each group that is shown."""
+
+
 def cross_evaluate(
     artifact: Path, params: Params, destination: Path, split: str = EVALUATED
 ) -> Evaluation:
@@ -56,19 +60,24 @@ def cross_evaluate(
     model = Segmenter(artifact)
     dataset = prepare_for_model(model, params, destination / "prepared", split)
     evaluation = evaluate(model, dataset, params, destination / "evaluation", split=split)
-    files = destination / "cross.csv", destination / "cross.html"
-    for path in files:
+    table, page = destination / "cross.csv", destination / "cross.html"
+    for path in (table, page):
         path.unlink(missing_ok=True)  # of the scores before
-    table = scores_by_group(evaluation)
-    page = render_page(
+    write_cross(evaluation, worst_frames(model, dataset, evaluation), table, page)
+    return evaluation
+
+
+def write_cross(evaluation: Evaluation, worst: Worst, table: Path, page: Path) -> None:
+    """Write the scores by group as CSV, and the page; StreetsegError if one cannot be written."""
+    rows = scores_by_group(evaluation)
+    html = render_page(
         "cross.html.j2",
         evaluation=evaluation,
-        rows=table.to_dict("records"),
+        rows=rows.to_dict("records"),
         categories=evaluation.scores.categories,
-        worst=_worst_frames(model, dataset, evaluation),
+        worst=worst,
     )
-    write_new(dict(zip(files, (table.to_csv(index=False), page), strict=True)))
-    return evaluation
+    write_new({table: rows.to_csv(index=False), page: html})
 
 
 def scores_by_group(evaluation: Evaluation) -> pd.DataFrame:
@@ -93,9 +102,7 @@ def scores_by_group(evaluation: Evaluation) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna(np.nan)
 
 
-def _worst_frames(
-    model: Segmenter, dataset: PreparedDataset, evaluation: Evaluation
-) -> list[tuple[Group, list[WorstFrame]]]:
+def worst_frames(model: Segmenter, dataset: PreparedDataset, evaluation: Evaluation) -> Worst:
     """The worst frame of the weakest categories of each group, the most specific groups."""
     counts = evaluation.counts
     assert counts is not None, "an evaluation made just now has counts"

@@ -93,6 +93,7 @@ def evaluate(
         metrics=join_results(metrics),
         counts=confusion.counts,
         drives=confusion.drives,
+        confusion=confusion.total,
         graph_precision=model.precision,
     )
     ranked = RankedFrames(model, dataset, rows[ranking], evaluation.frames)

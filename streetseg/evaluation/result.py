@@ -113,6 +113,8 @@ class Evaluation:
     """int64[F, C, C] (truth, prediction), in index order; None if read without champion scores."""
     drives: np.ndarray | None = field(default=None, repr=False, compare=False)
     """The drive of each frame, str[F], in index order; empty where it is not known."""
+    confusion: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """int64[256, 256], the confusion of label ids of all frames together; None if read."""
     graph_precision: str = "float32"
     """Of the graph that was scored, ``float32`` or ``int8``; early releases did not tell."""
 

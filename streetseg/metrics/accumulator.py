@@ -37,6 +37,11 @@ class ConfusionAccumulator:
         self._drives.append(frame.drive)
 
     @property
+    def total(self) -> np.ndarray:
+        """Confusion of label ids (truth, prediction) of all frames: int64[256, 256]."""
+        return self._total
+
+    @property
     def scores(self) -> Scores:
         """The scores of all frames together."""
         return score(self._total, self.labels)

@@ -31,7 +31,12 @@ from tests.conftest import Trained
 from tests.support.repositories import fill_remote
 
 GONE = "the artifact of {} is gone from the store{}: submit again with --no-cache"
-STEPS = {"dataset": "fetch", "model": "train", "evaluation": "evaluate"}
+STEPS = {
+    "dataset": "fetch",
+    "model": "train",
+    "evaluation": "evaluate",
+    "evaluations": "score-set",
+}
 
 
 def inputs_of_components() -> Iterator[Any]:
@@ -51,6 +56,7 @@ def artifacts(dataset: PreparedDataset, trained: Trained, tmp_path: Path) -> dic
         "dataset": (Dataset, dataset.path),
         "model": (Model, trained.artifact),
         "evaluation": (Artifact, trained.evaluation),
+        "evaluations": (Artifact, trained.evaluation),
     }
     made = {}
     for name, (kind, folder) in folders.items():
@@ -68,6 +74,8 @@ def arguments_of(component: Any, artifacts: dict[str, Artifact], params: Params,
         if name in artifacts and is_Input_Output_artifact_annotation(kind):
             own = type(artifacts[name])(uri=str(out / name))
             values[name] = artifacts[name] if "Input" in repr(kind) else own
+            if "List" in repr(kind):
+                values[name] = [values[name]]
         elif is_Input_Output_artifact_annotation(kind):
             values[name] = Artifact(uri=str(out / name))
         else:
@@ -111,8 +119,8 @@ def test_a_step_whose_input_is_gone_ends_with_one_line(
 
 def test_each_component_that_takes_artifacts_is_among_them() -> None:
     taken = {param.id for param in inputs_of_components()}
-    assert {"validate-dataset", "train-dataset", "train_job-dataset", "segment-model"} <= taken
-    assert {"evaluate-model", "gate-evaluation", "register-model"} <= taken
+    assert {"train-dataset", "train_job-dataset", "segment-model", "join_sets-evaluations"} <= taken
+    assert {"evaluate-model", "register-model", "register-evaluation"} <= taken
 
 
 def test_numbers_come_back_from_kubeflow_as_floats(tmp_path: Path) -> None:

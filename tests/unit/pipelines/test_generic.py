@@ -21,6 +21,7 @@ from pipelines.batch import batch_pipeline
 from pipelines.batch_parts import batch_parts_pipeline
 from pipelines.cli.generic import main, read_inputs
 from pipelines.cli.training import app
+from pipelines.cross_evaluation import cross_evaluation_pipeline
 from pipelines.evaluation import evaluation_pipeline
 from pipelines.local.run import LocalRun, run_locally
 from pipelines.pods import PipelineFactory, no_pods
@@ -44,7 +45,13 @@ from tests.support.repositories import fill_remote
 
 NAME = "in-pipelines"
 CHAMPION = f"models:/{NAME}@champion"
-PIPELINES = (batch_pipeline, evaluation_pipeline, prepare_pipeline, batch_parts_pipeline)
+PIPELINES = {
+    "batch": batch_pipeline,
+    "evaluation": evaluation_pipeline,
+    "prepare": prepare_pipeline,
+    "batch_parts": batch_parts_pipeline,
+    "cross_evaluation": cross_evaluation_pipeline,
+}
 
 
 @pytest.fixture(scope="module")
@@ -208,9 +215,7 @@ def call(
     return run
 
 
-@pytest.mark.parametrize(
-    "factory", PIPELINES, ids=["batch", "evaluation", "prepare", "batch_parts"]
-)
+@pytest.mark.parametrize("factory", PIPELINES.values(), ids=PIPELINES)
 def test_every_input_has_a_description(call: Callable[..., str], factory: PipelineFactory) -> None:
     printed = call(factory, "compile", "--out", "pipeline.yaml")
     assert printed.startswith("pipeline.yaml: components run on the image")

@@ -21,6 +21,7 @@ from pipelines.batch_parts import batch_parts_pipeline
 from pipelines.check import check_pipeline
 from pipelines.cli.training import main
 from pipelines.compile import compile_pipeline, read_cluster
+from pipelines.cross_evaluation import cross_evaluation_pipeline
 from pipelines.evaluation import evaluation_pipeline
 from pipelines.pods import PipelineFactory
 from pipelines.prepare import prepare_pipeline
@@ -41,6 +42,7 @@ PIPELINES: dict[str, PipelineFactory] = {
     "prepare": prepare_pipeline,
     "check": check_pipeline,
     "batch_parts": batch_parts_pipeline,
+    "cross_evaluation": cross_evaluation_pipeline,
 }
 DATA = f"{'1' * 32}.dir"
 COMMITTED = Path("pipelines/street-segmentation-training.yaml")
@@ -189,7 +191,12 @@ def test_the_required_field_comes_first_in_the_form(compiled: Compile, name: str
     """The UI sorts the fields by name."""
     fields = compiled(name=name).spec["root"]["inputDefinitions"]["parameters"]
     required = [field for field, entry in fields.items() if "defaultValue" not in entry]
-    first = {"batch": "images", "batch_parts": "images", "prepare": "frames"}
+    first = {
+        "batch": "images",
+        "batch_parts": "images",
+        "prepare": "frames",
+        "cross_evaluation": "data_versions",
+    }
     assert min(fields) == first.get(name, "data_version")
     assert required == ([] if name == "scheduled" else [min(fields)])
     assert fields["overrides"] == {
