@@ -29,6 +29,7 @@ def configure(
         ("training", dict),
         ("evaluation", dict),
         ("registry", dict),
+        ("search", dict),
         ("cpu_request", str),
         ("memory_request", str),
     ],
@@ -79,9 +80,15 @@ def configure(
         return {key: value for key, value in tree[section].items() if key in keys}
 
     data = {"remote": params.data.remote}
+    training = {
+        "model": tree["model"],
+        "train": tree["train"],
+        "registry": some("registry", "tracking_uri", "experiment", "run_name"),
+    }
     Settings = namedtuple(
         "Settings",
-        "data_version remote validation training evaluation registry cpu_request memory_request",
+        "data_version remote validation training evaluation registry search cpu_request "
+        "memory_request",
     )
     return Settings(
         data_version=version,
@@ -91,11 +98,7 @@ def configure(
             "data": data,
             "gate": some("gate", "iou_floors", "allow_never_predicted", "protected"),
         },
-        training={
-            "model": tree["model"],
-            "train": tree["train"],
-            "registry": some("registry", "tracking_uri", "experiment", "run_name"),
-        },
+        training=training,
         evaluation={
             "evaluate": tree["evaluate"],
             "gate": tree["gate"],
@@ -103,6 +106,7 @@ def configure(
         },
         # Registration judges again, an int8 graph too.
         registry={"registry": tree["registry"], "gate": tree["gate"], "data": data},
+        search=training | {"tune": tree["tune"]},
         cpu_request=form.requests[0],
         memory_request=form.requests[1],
     )

@@ -101,7 +101,7 @@ class ClusterPods(StepSetup):
         self._set_up_pod(task)
         for secret in cluster.secrets_of(step):
             _add_secret(task, secret)
-        if step in ("train", "check"):
+        if step in ("train", "check", "search"):
             self._set_up_training(task)
         if step in RESUMABLE and cluster.checkpoints != "pod":
             self._share_place(task)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import os
 import re
 import sys
 import threading
@@ -98,7 +99,9 @@ def _run(
     show = show or (lambda line: terminal.write(f"{line}\n") and terminal.flush())
     cache = VerifiedCache(str(cache_root), lambda line: show(f"  {line}"))
     run = LocalRun()
+    studies = {"OPTUNA_STORAGE": f"sqlite:///{folder.resolve() / 'studies.db'}"}
     with (
+        mock.patch.dict(os.environ, studies | os.environ),
         (folder / "log.txt").open("w") as log,
         _observed(_Observer(run, log, show)),
         mock.patch("kfp.local.cache.get_local_cache", return_value=cache),

@@ -36,12 +36,16 @@ SECRETS_OF: dict[str, tuple[str, ...]] = {
     "list-sets": ("mlflow", "git"),
     "score-set": ("mlflow", "storage"),
     "join-sets": (),
+    "plan-search": ("mlflow", "optuna"),
+    "search": ("mlflow", "storage", "optuna"),
+    "report-search": ("optuna",),
     "report-outcome": (),
 }
 """Every step of the pipelines, and which of ``cluster.secrets`` it gets.
 
 ``mlflow`` is for steps that call MLflow, ``storage`` for those that read the DVC remote or MLflow's
-files, which may be in the same kind of store, ``git`` for those that look up a revision.
+files, which may be in the same kind of store, ``git`` for those that look up a revision, ``optuna``
+for those that call the database of a search.
 """
 
 if TYPE_CHECKING:
@@ -156,6 +160,8 @@ class Step(Section):
     retries: CountOrZero | None = None
 
 
+LIKE_TRAIN = ("check", "search")
+"""Steps whose pods are those of ``train``, where they have no settings of their own."""
 DAY, WEEK = 24 * 60, 7 * 24 * 60
 STEPS: dict[StepName, Step] = {
     "default": Step(**Pod().model_dump()),
@@ -173,6 +179,9 @@ STEPS: dict[StepName, Step] = {
     "prepare-part": Step(cpu=("2", "8"), memory=("4Gi", "8Gi"), timeout_minutes=WEEK, retries=5),
     "join-parts": Step(cpu=("1", "4"), memory=("2Gi", "8Gi"), timeout_minutes=DAY, retries=3),
     "score-set": Step(cpu=("2", "8"), memory=("4Gi", "12Gi"), timeout_minutes=DAY, retries=2),
+    "plan-search": Step(retries=3),
+    "search": Step(timeout_minutes=WEEK, retries=5),
+    "report-search": Step(retries=3),
 }
 
 
@@ -232,6 +241,7 @@ class Secrets(Section):
         ],
     )
     git: Secret = Secret(name="streetseg-git", keys=["GIT_USERNAME", "GIT_TOKEN"])
+    optuna: Secret = Secret(name="streetseg-optuna", keys=["OPTUNA_STORAGE"])
 
 
 class Workspace(Section):
@@ -291,8 +301,8 @@ class Cluster(Section):
         return self
 
     def pod(self, step: str) -> Pod:
-        """The pod of a step; that of ``check`` gets the CPUs and memory of ``train``."""
-        names = ("default", "train", step) if step == "check" else ("default", step)
+        """The pod of a step; ``check`` and ``search`` get the CPUs and memory of ``train``."""
+        names = ("default", "train", step) if step in LIKE_TRAIN else ("default", step)
         chosen = [self.steps[name] for name in names if name in self.steps]
         settings = [each.model_dump(exclude_none=True) for each in chosen]
         return Pod.model_validate({key: value for each in settings for key, value in each.items()})

@@ -44,4 +44,4 @@ class Search:
     recipe: Path
     page: Path
     run_id: str
-    """The MLflow run whose children the trials are."""
+    """The MLflow run whose children the trials are; empty for a search in many pods."""

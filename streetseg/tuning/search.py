@@ -92,9 +92,9 @@ def tune(params: Params, dataset: PreparedDataset, folder: Path) -> Search:
                         f"{trial.reason}; run the same command to resume"
                     )
                 if best_miou(study) >= 0:
-                    _write_results(study, params, folder)
+                    write_results(study, params, folder)
         shutil.rmtree(folder / "trials", ignore_errors=True)
-        return _write_results(study, params, folder)
+        return write_results(study, params, folder)
 
 
 def _run_trial(
@@ -121,10 +121,11 @@ def _run_trial(
             replace_folder(workspace / "model", folder / "best")
         finished = study.tell(trial, trained.selection_miou)
     shutil.rmtree(workspace, ignore_errors=True)
-    return _trial_result(finished, params.tune.space)
+    return trial_result(finished, params.tune.space)
 
 
-def _trial_result(trial: FrozenTrial, space: SearchSpace) -> Trial:
+def trial_result(trial: FrozenTrial, space: SearchSpace) -> Trial:
+    """A finished trial of a study."""
     return Trial(
         number=trial.number,
         state=STATES[trial.state],
@@ -135,13 +136,19 @@ def _trial_result(trial: FrozenTrial, space: SearchSpace) -> Trial:
     )
 
 
-def _write_results(study: optuna.Study, params: Params, folder: Path) -> Search:
-    finished = study.get_trials(False, tuple(STATES))
-    trials = [_trial_result(trial, params.tune.space) for trial in finished]
+def write_results(study: optuna.Study, params: Params, folder: Path) -> Search:
+    """Write ``best.yaml`` and ``tune.html`` of a study with a complete trial.
+
+    Trials that ended before their settings were drawn are left out.
+    """
+    trials = [
+        trial_result(trial, params.tune.space)
+        for trial in study.get_trials(False, tuple(STATES))
+        if trial.params.keys() >= params.tune.space.keys()
+    ]
     best = next(trial for trial in trials if trial.number == study.best_trial.number)
-    search = Search(
-        trials, best, folder / "best.yaml", folder / "tune.html", study.user_attrs["run_id"]
-    )
+    run_id = study.user_attrs.get("run_id", "")
+    search = Search(trials, best, folder / "best.yaml", folder / "tune.html", run_id)
     recipe = params.override({**best.settings, "registry.run_name": None}).differences()
     comment = f"# Trial {best.number}, the best of {len(trials)}: held-out mIoU {best.miou:.3f}\n"
     write_atomic(search.recipe, comment + yaml.safe_dump(recipe, sort_keys=False))

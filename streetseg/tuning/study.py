@@ -34,38 +34,60 @@ def open_study(params: Params, dataset: PreparedDataset, folder: Path) -> optuna
             storage=f"sqlite:///{path}",
             study_name="streetseg",
             direction="maximize",
-            pruner=optuna.pruners.MedianPruner(
-                params.tune.n_startup_trials, params.tune.n_warmup_steps + 1
-            ),
+            pruner=median_pruner(params),
             load_if_exists=True,
         )
-        stored = study.user_attrs.get("recipe")
+        begin_or_resume(study, params, dataset.version, str(folder), "folder")
+    except StreetsegError:
+        raise
     except Exception as error:  # SQLAlchemy, Optuna and the system fail in many ways
         raise StreetsegError(f"cannot open the study {path}: {one_line(error)}") from None
-    recipe = _relevant_part(params)
+    return study
+
+
+def median_pruner(params: Params) -> optuna.pruners.MedianPruner:
+    """Ends a trial below the median of the complete ones at the same epoch."""
+    return optuna.pruners.MedianPruner(params.tune.n_startup_trials, params.tune.n_warmup_steps + 1)
+
+
+def begin_or_resume(
+    study: optuna.Study, params: Params, data_version: str, place: str, kind: str
+) -> None:
+    """Give a new study the recipe as its first trial; check that one that has begun is the same.
+
+    Args:
+        study: the study.
+        params: the recipe.
+        data_version: of the dataset.
+        place: what holds the study, for messages.
+        kind: what to choose another one of, for messages.
+
+    Raises:
+        StreetsegError: it belongs to another recipe, space or data version.
+    """
+    recipe, stored = _relevant_part(params), study.user_attrs.get("recipe")
     if stored is None:
         if point := recipe_point(params):
             study.enqueue_trial(point, skip_if_exists=True)
-        study.set_user_attr("data_version", dataset.version)
+        study.set_user_attr("data_version", data_version)
         study.set_user_attr("recipe", recipe.to_dict())
-        return study
+        return
     try:
-        begun_with = validated(TypeAdapter(Params), stored, str(path))
+        begun_with = validated(TypeAdapter(Params), stored, place)
     except StreetsegError:
         raise StreetsegError(
-            f"{folder} holds a search of another release: finish it with that release, or choose "
-            "another folder"
+            f"{place} holds a search of another release: finish it with that release, or choose "
+            f"another {kind}"
         ) from None
     changed = recipe.differences(begun_with)
-    if dataset.version != study.user_attrs["data_version"]:
-        changed["data_version"] = dataset.version
+    if data_version != study.user_attrs["data_version"]:
+        changed["data_version"] = data_version
     if changed:
         now = yaml.safe_dump(changed, default_flow_style=True, width=math.inf).strip()
         raise StreetsegError(
-            f"{folder} holds a search with other settings or data, so scores would not be "
-            f"comparable: undo {now}, or choose another folder"
+            f"{place} holds a search with other settings or data, so scores would not be "
+            f"comparable: undo {now}, or choose another {kind}"
         )
-    return study
 
 
 def _relevant_part(params: Params) -> Params:
@@ -85,12 +107,18 @@ def next_trial(study: optuna.Study, seed: int) -> optuna.Trial:
     trials = study.get_trials(deepcopy=False)
     interrupted = [trial for trial in trials if trial.state == TrialState.RUNNING]
     number = interrupted[0].number if interrupted else len(trials)
-    sampler_seed = int(np.random.default_rng([seed, number]).integers(2**32))
-    study.sampler = optuna.samplers.TPESampler(seed=sampler_seed)
+    study.sampler = sampler(seed, number)
     if not interrupted:
         return study.ask()
     print(f"resuming trial {number}", file=sys.stderr)
     return optuna.Trial(study, interrupted[0]._trial_id)
+
+
+def sampler(seed: int, number: int) -> optuna.samplers.TPESampler:
+    """Draws the trial of this number: another one than other trials that run at the same time."""
+    return optuna.samplers.TPESampler(
+        seed=int(np.random.default_rng([seed, number]).integers(2**32)), constant_liar=True
+    )
 
 
 def report_and_prune(trial: optuna.Trial) -> Callable[[int, float], None]:

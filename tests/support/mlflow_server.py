@@ -52,6 +52,13 @@ def mlflow_server(log: Path) -> Iterator[str]:
         yield url
 
 
+@contextmanager
+def postgres(log: Path) -> Iterator[str]:
+    """The address of a new database; skipped or failed as :func:`mlflow_server`."""
+    with _postgres(_binaries(), log) as database:
+        yield database
+
+
 class KillableServer:
     """A server on SQLite that is killed and started again at the same address."""
 

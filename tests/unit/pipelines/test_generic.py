@@ -26,6 +26,7 @@ from pipelines.evaluation import evaluation_pipeline
 from pipelines.local.run import LocalRun, run_locally
 from pipelines.pods import PipelineFactory, no_pods
 from pipelines.prepare import prepare_pipeline
+from pipelines.tune import tune_pipeline
 from streetseg.config.overrides import format_overrides, parse_overrides
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
@@ -51,6 +52,7 @@ PIPELINES = {
     "prepare": prepare_pipeline,
     "batch_parts": batch_parts_pipeline,
     "cross_evaluation": cross_evaluation_pipeline,
+    "tune": tune_pipeline,
 }
 
 
@@ -262,6 +264,34 @@ def test_parts_of_a_batch_make_one_table_and_one_page(
     assert json.loads(Path("masks/summary.json").read_text())["failed"] == 1
     (page,) = Path("out").rglob("report")
     assert page.read_text().count("data:image/jpeg") == 3
+
+
+@pytest.mark.slow
+def test_workers_search_together(
+    params: Params, remote: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPTUNA_STORAGE", raising=False)
+    address, version = remote
+    settings = {
+        "data.remote": address,
+        "registry.tracking_uri": f"sqlite:///{tmp_path / 'mlflow.db'}",
+        "model.architecture": params.model.architecture,
+        "model.encoder_weights": "none",
+        "train.epochs": 1,
+        "train.batch_size": 4,
+        "tune.trials": 2,
+        "tune.space": {"train.learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}},
+    }
+    arguments = {
+        "data_version": version,
+        "overrides": format_overrides(settings),
+        "workers": 2,
+    }
+    done = run_locally(tune_pipeline(), arguments, tmp_path / "run", print)
+    assert done.succeeded, done.error
+    assert 1e-5 <= parse_overrides([done.outputs["best"]])["train.learning_rate"] <= 1e-2
+    assert "2 trials" in Path(done.outputs["report"].path).read_text()
+    assert (tmp_path / "run/studies.db").is_file()
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from pipelines.pods import PipelineFactory
 from pipelines.prepare import prepare_pipeline
 from pipelines.scheduled import scheduled_pipeline
 from pipelines.training import training_pipeline
+from pipelines.tune import tune_pipeline
 from streetseg import __version__
 from streetseg.config.cluster import Cluster, Pod
 from streetseg.config.params import PARAMS, load_params
@@ -43,6 +44,7 @@ PIPELINES: dict[str, PipelineFactory] = {
     "check": check_pipeline,
     "batch_parts": batch_parts_pipeline,
     "cross_evaluation": cross_evaluation_pipeline,
+    "tune": tune_pipeline,
 }
 DATA = f"{'1' * 32}.dir"
 COMMITTED = Path("pipelines/street-segmentation-training.yaml")
@@ -337,7 +339,7 @@ def test_every_pod_gets_image_settings_nodes_labels_and_a_time_limit(
             "labels": {"example.org/cost-centre": "vision"},
             "annotations": {"sidecar.istio.io/inject": "false"},
         }
-        for_training = step in ("train", "check")
+        for_training = step in ("train", "check", "search")
         disk, tainted = ("nvme", ["batch", "gpu"]) if for_training else ("ssd", ["batch"])
         assert pod["nodeSelector"] == {"labels": {"pool": "batch", "disk": disk}}
         assert [each["key"] for each in pod["tolerations"]] == tainted
@@ -380,6 +382,21 @@ def test_a_step_gets_only_the_secrets_that_it_needs(compiled: Compile) -> None:
 
     pipeline = compiled("cluster.secrets.storage={name: gcs, keys: [GOOGLE_API_KEY]}")
     assert pipeline.secrets("fetch") == {"gcs": ["GOOGLE_API_KEY"]}
+
+
+def test_pods_of_a_search_train_and_know_the_database(compiled: Compile) -> None:
+    pipeline = compiled(
+        "cluster.gpu.count=2", "cluster.steps.train.memory=[9Gi, 20Gi]", name="tune"
+    )
+    database = {"streetseg-optuna": ["OPTUNA_STORAGE"]}
+    for step in ("plan-search", "search", "report-search"):
+        assert database.items() <= pipeline.secrets(step).items()
+    resources = pipeline.containers()["search"]["resources"]
+    assert resources["resourceMemoryLimit"] == "20Gi"
+    gpus = pipeline.spec["root"]["inputDefinitions"]["parameters"]["gpus"]
+    assert gpus["defaultValue"] == "2"
+    assert "resourceCount" in resources["accelerator"]
+    assert [each["mountPath"] for each in pipeline.pod("search")["emptyDirMounts"]] == ["/dev/shm"]
 
 
 def test_the_data_cache_is_a_volume_of_the_step_that_fetches(compiled: Compile) -> None:
