@@ -17,7 +17,7 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.data.drafting.draft import draft
 from streetseg.data.drafting.measure import measure
 from streetseg.data.prepare import prepare
-from streetseg.data_quality.draft_page import write_draft_page
+from streetseg.data_quality.draft_page import draft_page
 from streetseg.data_quality.explore import explore
 from streetseg.data_quality.validation import validate
 from streetseg.evaluation.cross import cross_evaluate
@@ -65,7 +65,7 @@ def of_eight_categories(
     validate(dataset, strict.validation, out / "validation-failed.html")
     explore(dataset, params, out / "explore.html")
     drafted = draft(Path(str(params.data.root)), 20)
-    write_draft_page(drafted, *measure(drafted), out / "init.html")
+    (out / "init.html").write_text(draft_page(drafted, *measure(drafted)))
     images = out / "images"
     images.mkdir()
     for number, frame in enumerate((Path(str(params.data.root)) / "leftImg8bit").rglob("*.png")):

@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
+import s3fs
 from botocore.config import Config
 
 from scripts.servers import free_port
@@ -34,6 +35,7 @@ def s3_server(bucket: str) -> Iterator[Any]:
         url = f"http://127.0.0.1:{port}"
         for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": url}.items():
             environment.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # of a server before this one
         patient = Config(retries={"mode": "standard", "max_attempts": 12})
         try:
             client = boto3.client("s3", endpoint_url=url, config=patient)

@@ -19,7 +19,7 @@ from streetseg.evaluation.result import ChampionScores, read_evaluation, write_e
 from streetseg.inference.artifact import GRAPHS, weights_sha256
 from streetseg.inference.segmenter import Segmenter
 from streetseg.models.quantization import CALIBRATION_FRAMES, calibration_frames, quantize_onnx
-from streetseg.registry.register import register
+from streetseg.registry.register import PipelineRun, register
 from streetseg.registry.versions import ModelVersion, download, find
 from streetseg.tracking.store import connect
 from tests.conftest import Trained
@@ -37,7 +37,7 @@ def recipe_of(params: Params, name: str, **gate: float) -> Params:
 def registered(recipe: Params, dataset: PreparedDataset | None, trained: Trained) -> ModelVersion:
     evaluation = read_evaluation(trained.evaluation)
     verdict = judge(evaluation, recipe.gate)
-    return register(trained.artifact, evaluation, verdict, recipe, "run-1", dataset)
+    return register(trained.artifact, evaluation, verdict, recipe, PipelineRun("run-1"), dataset)
 
 
 @pytest.fixture(scope="module")
