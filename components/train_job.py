@@ -29,9 +29,10 @@ def train_job(
     from streetseg.core.errors import exit_on_error
 
     params = Params.model_validate(settings)
-    job = TrainJobSpec(claim, nodes, int(gpus), runtime, mount, cpus, memory)
     with exit_on_error():
-        trained = train_on_cluster(params, checked(dataset), Path(model.path), job)
+        data = checked(dataset)
+        job = TrainJobSpec(claim, nodes, int(gpus), runtime, mount, cpus, memory)
+        trained = train_on_cluster(params, data, Path(model.path), job)
     model.metadata["run_id"] = trained.run_id
     seal(model, "train-job")
     scores = {"IoU mean of the holdout": trained.selection_miou, "best epoch": trained.best_epoch}
