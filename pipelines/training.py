@@ -9,8 +9,8 @@ from kfp import dsl, kubernetes
 from components.configure import configure
 from components.evaluate import evaluate
 from components.fetch import fetch
+from components.gate import gate
 from components.register import register
-from components.report_closed_gate import report_closed_gate
 from components.train import train
 from components.train_job import train_job
 from components.trainjob.manifest import TrainJobSpec
@@ -120,10 +120,13 @@ def training_pipeline(set_up: StepSetup = no_pods, job: TrainJobSpec | None = No
                 pipeline_run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             )
         )
-        with dsl.If(evaluated["passed"] == False, name="gate-closed"):  # noqa: E712
-            set_up(
-                report_closed_gate(reasons=evaluated["reasons"], settings=settings["evaluation"])
+        set_up(
+            gate(
+                passed=evaluated["passed"],
+                reasons=evaluated["reasons"],
+                settings=settings["evaluation"],
             )
+        )
         return TrainingOutputs(
             data_version=version,
             validation=validated.outputs["report"],

@@ -26,7 +26,7 @@ SECRETS_OF: dict[str, tuple[str, ...]] = {
     "train-job": ("mlflow", "storage"),
     "evaluate": ("mlflow", "storage"),
     "register": ("mlflow", "storage"),
-    "report-closed-gate": (),
+    "gate": (),
     "segment": ("storage",),
     "list-parts": (),
     "segment-part": ("storage",),

@@ -50,7 +50,7 @@ DATA = f"{'1' * 32}.dir"
 COMMITTED = Path("pipelines/street-segmentation-training.yaml")
 STEPS = {
     *("configure", "fetch", "validate", "train", "evaluate", "register"),
-    "report-closed-gate",
+    "gate",
 }
 
 
@@ -142,7 +142,7 @@ def test_every_step_has_requests_and_limits(compiled: Compile) -> None:
     pipeline = compiled()
     assert pipeline.containers().keys() == STEPS
     assert pipeline.resources("evaluate") == resources(("2", "8"), ("4Gi", "12Gi"))
-    for step in ("configure", "register", "report-closed-gate"):
+    for step in ("configure", "register", "gate"):
         assert pipeline.resources(step) == resources(("0.5", "2"), ("1Gi", "4Gi"))
 
     pipeline = compiled("cluster.steps.configure={cpu: [1, 1], memory: [512Mi, 1G]}")
@@ -230,10 +230,7 @@ def levels(pipeline: Compiled, graph: dict | None = None) -> int:
 
 def test_few_pods_follow_each_other(compiled: Compile) -> None:
     """Argo takes ten seconds or more for each; 0.1.0 had 17, of which the gate took two."""
-    assert levels(compiled()) == 12, "with a closed gate, which has a branch"
-    opened = Compiled(compiled().text)
-    del opened.spec["root"]["dag"]["tasks"]["condition-1"]
-    assert levels(opened) == 11
+    assert levels(compiled()) == 11
     assert levels(compiled(name="evaluation")) == 7
     assert levels(compiled(name="batch")) == 5
 
@@ -376,7 +373,7 @@ def test_a_step_gets_only_the_secrets_that_it_needs(compiled: Compile) -> None:
         "train": {"streetseg-mlflow", "streetseg-s3"},
         "evaluate": {"streetseg-mlflow", "streetseg-s3"},
         "register": {"streetseg-mlflow", "streetseg-s3"},
-        "report-closed-gate": set(),
+        "gate": set(),
     }
     assert pipeline.secrets("train")["streetseg-mlflow"] == Cluster().secrets.mlflow.keys
 
