@@ -18,7 +18,6 @@ RENAMED = {
     "tune.startup": "tune.n_startup_trials",
     "tune.warmup": "tune.n_warmup_steps",
     "cluster.steps.moved": "cluster.steps.data-changed",
-    "cluster.steps.gate": "cluster.steps.evaluate",
 }
 """Old key path to new key path. The error about an old name in a file gives the new one."""
 

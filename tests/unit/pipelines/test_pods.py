@@ -546,7 +546,6 @@ def test_the_scheduled_steps_get_pods_too(compiled: Compile) -> None:
             "steps.moved={cpu: [1, 2], memory: [1Gi, 2Gi]}",
             "'cluster.steps.moved' is now called 'cluster.steps.data-changed'",
         ),
-        ("steps.gate.retries=1", "'cluster.steps.gate' is now called 'cluster.steps.evaluate'"),
         ("steps.register.timeout_minutes=0", "timeout_minutes = 0: input should be greater than 0"),
         ("pods.labels={-a: b}", "'-a': write up to 63 letters"),
         ("pods.labels={a: b c}", "'b c': write up to 63 letters, digits"),
