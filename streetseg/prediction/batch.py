@@ -37,12 +37,11 @@ from streetseg.images.decode import decode_ids, decode_image
 from streetseg.images.encode import encode_palette_png
 from streetseg.images.errors import BadImageError
 from streetseg.images.paths import list_images, mask_name, printable
-from streetseg.inference.artifact import weights_sha256
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.windows import SlidingSegmenter
 from streetseg.prediction.batch_table import OF_PART, TABLE, ImageResult, Part, Table
+from streetseg.registry.versions import describe
 from streetseg.reports.drawing import overlay, shrink
-from streetseg.tracking.store import split_uri
 
 SUMMARY = "summary.json"
 
@@ -154,7 +153,7 @@ def _segment(
     part: Part | None,
 ) -> BatchResult:
     """:func:`segment_folder` of the images in ``sizes``."""
-    model = _describe(segmenter, name)
+    model = describe(segmenter.artifact, name)
     table = Table(target, segmenter.labels, _key(segmenter, model), part)
     existing = target.files()
     results = table.read(sizes, existing)
@@ -289,20 +288,6 @@ def _examples(
             continue  # without a mask, or larger than images usually are
         examples.append((path, shrink(overlay(rgb, categories, labels), EXAMPLE_WIDTH)))
     return examples
-
-
-def _describe(segmenter: Segmenter | SlidingSegmenter, uri: str) -> dict[str, Any]:
-    artifact = segmenter.artifact
-    name, version = uri or str(artifact), None
-    if uri.startswith("models:/"):
-        name, _, version = split_uri(uri)
-    return {
-        "name": name,
-        "version": version,
-        "run_id": segmenter.info["run_id"],
-        "data_version": segmenter.info["data_version"],
-        "weights_sha256": weights_sha256(artifact),
-    }
 
 
 def _key(segmenter: Segmenter | SlidingSegmenter, model: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from streetseg.config.params import Registry
 from streetseg.config.renamed import with_current_names
 from streetseg.core.credentials import redact
 from streetseg.core.errors import NoSuchVersionError, StreetsegError
+from streetseg.inference.artifact import read_config, weights_sha256
 from streetseg.tracking.store import connect, is_reference, split_uri, translate_errors
 
 if TYPE_CHECKING:
@@ -234,6 +235,24 @@ def locate(model: str, params: Registry | None = None) -> tuple[str, Path]:
     client = connect(params or Registry())
     version = find_uri(client, model)
     return version.uri, download_version(client, version)
+
+
+def describe(artifact: Path, uri: str = "") -> dict[str, Any]:
+    """Which model an artifact is: name, version, run_id, data_version and weights_sha256.
+
+    ``uri`` is as :func:`locate` returns it; by default the folder, which has no version.
+    """
+    name, version = uri or str(artifact), None
+    if is_reference(name):
+        name, _, version = split_uri(name)
+    info = read_config(artifact)
+    return {
+        "name": name,
+        "version": version,
+        "run_id": info["run_id"],
+        "data_version": info["data_version"],
+        "weights_sha256": weights_sha256(artifact),
+    }
 
 
 def resolve_alias(model: str, params: Registry) -> str:
