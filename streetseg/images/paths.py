@@ -19,8 +19,8 @@ def list_images(source: Storage, destination: Storage) -> dict[str, int]:
     """
     if source.overlaps(destination):
         raise StreetsegError(
-            f"masks in {destination.url} would lie among the images of {source.url}: name a "
-            "destination outside"
+            f"{destination.url} would lie among the images of {source.url}: name a destination "
+            "outside"
         )
     images = {path: size for path, size in source.files().items() if is_image(path)}
     if not images:
