@@ -21,6 +21,7 @@ class _Object(TypedDict):
     label: str
     polygon: list[tuple[Number, Number]]
     deleted: NotRequired[bool | int]
+    user: NotRequired[object]
 
 
 class _File(TypedDict):
@@ -44,4 +45,7 @@ def read(data: bytes, path: Path) -> Export:
         else:
             shapes.append(Shape(each["label"], "polygon", Polygon((points(each["polygon"]),))))
     size = tree["imgHeight"], tree["imgWidth"]
-    return Export((Picture(path.name, size, tuple(shapes), dropped),))
+    users = (each.get("user") for each in tree["objects"])
+    annotators = tuple(sorted({user for user in users if user and isinstance(user, str)}))
+    picture = Picture(path.name, size, tuple(shapes), dropped, annotators=annotators)
+    return Export((picture,))

@@ -38,10 +38,20 @@ def read(data: bytes, path: Path) -> Export:
             else ""
         )
         raise StreetsegError(f"{path} is not a label file of CVAT: its root is <{root.tag}>{hint}")
-    return Export(tuple(_picture(image, path) for image in root.iter("image")))
+    annotators = _annotators(root)
+    return Export(tuple(_picture(image, path, annotators) for image in root.iter("image")))
 
 
-def _picture(image: Element, path: Path) -> Picture:
+def _annotators(root: Element) -> tuple[str, ...]:
+    """To whom the task or its jobs are assigned, or else who owns the task."""
+    for role in ("assignee", "owner"):
+        names = (each.findtext("username") or each.text or "" for each in root.iter(role))
+        if found := sorted({name.strip() for name in names if name.strip()}):
+            return tuple(found)
+    return ()
+
+
+def _picture(image: Element, path: Path, annotators: tuple[str, ...]) -> Picture:
     shapes: list[tuple[int, Shape]] = []
     dropped = Counter[str]()
     try:
@@ -61,7 +71,8 @@ def _picture(image: Element, path: Path) -> Picture:
         where = image.attrib.get("name", "without a name")
         raise StreetsegError(f"{path}: the image {where} cannot be read: {reason}") from None
     shapes.sort(key=lambda shape: shape[0])
-    return Picture(name, size, tuple(shape for _, shape in shapes), dropped)
+    drawn = tuple(shape for _, shape in shapes)
+    return Picture(name, size, drawn, dropped, annotators=annotators)
 
 
 def _geometry(element: Element) -> Geometry:

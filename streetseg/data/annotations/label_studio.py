@@ -20,7 +20,15 @@ from typing_extensions import TypedDict
 from streetseg.core.errors import StreetsegError
 from streetseg.data.annotations.files import Number, Pixels, parse_json, points
 from streetseg.data.annotations.masks import BrushRle
-from streetseg.data.annotations.shapes import Ellipse, Export, Geometry, Picture, Polygon, Shape
+from streetseg.data.annotations.shapes import (
+    Ellipse,
+    Export,
+    Geometry,
+    Picture,
+    Polygon,
+    Shape,
+    Unfinished,
+)
 
 DECIMALS = 6
 """Of pixels: what is left of a coordinate after the way to per cent and back."""
@@ -46,6 +54,7 @@ class _Annotation(TypedDict):
     result: list[_Region]
     was_cancelled: NotRequired[bool | None]
     ground_truth: NotRequired[bool | None]
+    completed_by: NotRequired[int | dict[str, Any] | None]
 
 
 class _Task(TypedDict):
@@ -133,14 +142,9 @@ def _picture(task: _Task) -> Picture:
     finished = [each for each in task["annotations"] if not each.get("was_cancelled")]
     chosen = [each for each in finished if each.get("ground_truth")] or finished
     if len(chosen) != 1:
-        reason = (
-            f"has {len(chosen)} annotations: mark one as ground truth there, or delete the others"
-            if chosen
-            else "was skipped"
-            if task["annotations"]
-            else "has no annotation"
-        )
-        return Picture(name, error=f"task {task['id']} of Label Studio {reason}")
+        reason, unfinished = _unfinished(len(chosen), bool(task["annotations"]))
+        error = f"task {task['id']} of Label Studio {reason}"
+        return Picture(name, error=error, unfinished=unfinished)
     regions = [each for each in chosen[0]["result"] if "original_width" in each]
     sizes = {(each["original_height"], each["original_width"]) for each in regions}
     shapes, dropped = [], Counter[str]()
@@ -162,7 +166,27 @@ def _picture(task: _Task) -> Picture:
                 shapes.append(Shape(_label(each, number), KINDS[kind], geometry))
     except _UnusableError as error:
         return Picture(name, error=f"task {task['id']} of Label Studio {error}")
-    return Picture(name, next(iter(sizes), None), tuple(shapes), dropped)
+    size, annotators = next(iter(sizes), None), _annotators(chosen[0])
+    return Picture(name, size, tuple(shapes), dropped, annotators=annotators)
+
+
+def _unfinished(annotations: int, some: bool) -> tuple[str, Unfinished]:
+    """What a task has that has no single annotation, or ``some`` that were cancelled."""
+    if annotations:
+        reason = (
+            f"has {annotations} annotations: mark one as ground truth there, or delete the others"
+        )
+        return reason, "conflicting"
+    return ("was skipped", "skipped") if some else ("has no annotation", "untouched")
+
+
+def _annotators(annotation: _Annotation) -> tuple[str, ...]:
+    match annotation.get("completed_by"):
+        case {"email": str(email)}:
+            return (email,)
+        case {"id": number} | int(number):
+            return (f"user {number}",)
+    return ()
 
 
 def _kind(region: _Region) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xxhash
@@ -92,6 +92,9 @@ class Shape:
     geometry: Geometry
 
 
+Unfinished = Literal["untouched", "skipped", "conflicting"]
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
     """The annotation of an image."""
@@ -108,6 +111,10 @@ class Picture:
     """The panoptic PNG of its segments."""
     error: str = ""
     """Why the picture cannot be used; empty if it can."""
+    unfinished: Unfinished | None = None
+    """What kind of error that is, if nobody has finished the picture, or more than one has."""
+    annotators: tuple[str, ...] = ()
+    """Who annotated it, where the file tells it."""
 
     @cached_property
     def content_hash(self) -> str:
