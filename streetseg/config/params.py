@@ -231,6 +231,7 @@ class Gate(Section):
     confidence: Confidence = 0.95
     protected: list[str] = ["human", "vehicle"]
     tolerance: Fraction = 0.01
+    source_tolerance: Fraction = 0.01
     protected_confidence: Confidence = 0.8
     fail_on_gate: bool = False
 

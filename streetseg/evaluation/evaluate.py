@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from streetseg.evaluation.metrics import METRICS, Subject, benchmark, join_resul
 from streetseg.evaluation.ranked_frames import RankedFrames
 from streetseg.evaluation.report import write_report
 from streetseg.evaluation.result import Evaluation, FrameScore, write_evaluation
+from streetseg.evaluation.sources import scores_by_source
 from streetseg.evaluation.windows import window_scores
 from streetseg.inference.segmenter import Segmenter, softmax
 from streetseg.inference.self_check import check_onnx
@@ -93,9 +95,12 @@ def evaluate(
         metrics=join_results(metrics),
         counts=confusion.counts,
         drives=confusion.drives,
+        sources=index["source"].to_numpy(np.str_) if "source" in index else None,
         confusion=confusion.total,
         graph_precision=model.precision,
     )
+    by_source = [each.to_dict() for each in scores_by_source(evaluation)]
+    evaluation = replace(evaluation, metrics=evaluation.metrics | {"sources": by_source or None})
     ranked = RankedFrames(model, dataset, rows[ranking], evaluation.frames)
     with atomic_folder(destination, "evaluation.json") as folder:
         write_evaluation(evaluation, folder, names)

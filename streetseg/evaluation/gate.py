@@ -20,6 +20,7 @@ from streetseg.evaluation.floors import (
     title_of,
 )
 from streetseg.evaluation.result import ChampionScores, Evaluation
+from streetseg.evaluation.sources import SourceScore, scores_by_source
 from streetseg.evaluation.verdict import Condition, Verdict
 from streetseg.metrics.confusion import against_rest, mean_iou
 from streetseg.metrics.jackknife import FEW_DRIVES, Drives, Estimate, Jackknife
@@ -206,6 +207,7 @@ def _paired(
 def _compare(evaluation: Evaluation, champion: ChampionScores, params: Gate) -> Iterator[Condition]:
     gains = _paired(evaluation, champion)
     yield _better(evaluation, champion, params.confidence, gains)
+    yield from _no_worse_on_sources(evaluation, params)
     names = evaluation.scores.categories
     for category in params.protected:
         if columns_of(category, names):
@@ -288,6 +290,60 @@ def _no_worse(
         if iou < champion_iou - params.tolerance
         else f"These frames cannot rule out that {category} got worse: evaluate on more drives "
         "that show it."
+    )
+    return Condition(name, probability, required, passed, sentence, advice)
+
+
+def _no_worse_on_sources(evaluation: Evaluation, params: Gate) -> Iterator[Condition]:
+    """The old and the new frames, each for themselves, if the data have several sources."""
+    groups = evaluation.metrics.get("groups") or []
+    if evaluation.sources is None and len({group["source"] for group in groups}) > 1:
+        raise StreetsegError(
+            "the evaluation of several sources does not hold the source of each frame, as those "
+            "of an earlier build: run 'streetseg evaluate' again"
+        )
+    for source in scores_by_source(evaluation):
+        yield _no_worse_on(source, params)
+
+
+def _no_worse_on(source: SourceScore, params: Gate) -> Condition:
+    name, required = (
+        f"probability that it is no worse on {source.name}",
+        params.protected_confidence,
+    )
+    gain, tolerance = source.difference, params.source_tolerance
+    scores = (
+        f"on {source.name}: {source.miou:.3f} (champion {source.champion_miou:.3f}, "
+        f"{gain.value:+.3f})"
+    )
+    if math.isnan(gain.value):
+        scores = f"on {source.name}: no labelled pixel"
+    sample = _sample(source.frames, gain, source.drives)
+    if tolerance == 1:
+        sentence = f"{scores}, on {sample}; gate.source_tolerance = 1 allows any loss"
+        return Condition(name, None, None, None, sentence)
+    probability = gain.probability_above(-tolerance - ROUNDING)
+    if probability is None:
+        return Condition(
+            name,
+            None,
+            required,
+            False,
+            f"{scores}: nobody can say whether it got worse on other drives than this {sample}",
+            f"Evaluate on several drives of {source.name}, or allow any loss there "
+            "(`gate.source_tolerance=1`).",
+        )
+    passed = probability >= required
+    sentence = (
+        f"{scores}, {_sure(passed, probability, required)} no more than {tolerance:g} worse there, "
+        f"on {sample}"
+    )
+    advice = (
+        f"It lost on {source.name}: train on more of its frames or longer, or allow for it "
+        "(`gate.source_tolerance`)."
+        if gain.value < -tolerance
+        else f"These frames cannot rule out that it got worse on {source.name}: evaluate on more "
+        "drives of it."
     )
     return Condition(name, probability, required, passed, sentence, advice)
 

@@ -113,6 +113,8 @@ class Evaluation:
     """int64[F, C, C] (truth, prediction), in index order; None if read without champion scores."""
     drives: np.ndarray | None = field(default=None, repr=False, compare=False)
     """The drive of each frame, str[F], in index order; empty where it is not known."""
+    sources: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """The source of each frame, str[F], in index order; None if the data have one."""
     confusion: np.ndarray | None = field(default=None, repr=False, compare=False)
     """int64[256, 256], the confusion of label ids of all frames together; None if read."""
     graph_precision: str = "float32"
@@ -212,6 +214,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path, frames: Sequence[str]
     }
     if evaluation.drives is not None:
         arrays["drives"] = evaluation.drives
+    if evaluation.sources is not None:
+        arrays["sources"] = evaluation.sources
     if evaluation.champion and evaluation.champion.counts is not None:
         arrays["champion_counts"] = evaluation.champion.counts
     np.savez_compressed(folder / COUNTS_FILE, allow_pickle=False, **arrays)
@@ -235,7 +239,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     try:
         with np.load(path) as arrays:
             counts, champion_counts = arrays["counts"], arrays["champion_counts"]
-            drives = arrays.get("drives")
+            drives, sources = arrays.get("drives"), arrays.get("sources")
             names = arrays.get("frames", np.full(len(counts), ""))
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         raise StreetsegError(
@@ -248,4 +252,4 @@ def read_evaluation(folder: Path) -> Evaluation:
     champion = replace(champion, counts=champion_counts)
     if drives is None:  # of an early release
         drives = np.array([drive_of(name) for name in names.tolist()])
-    return replace(evaluation, counts=counts, drives=drives, champion=champion)
+    return replace(evaluation, counts=counts, drives=drives, sources=sources, champion=champion)

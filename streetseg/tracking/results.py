@@ -11,6 +11,7 @@ from streetseg.core.credentials import redact
 from streetseg.core.errors import StreetsegError
 from streetseg.data.splits import EVALUATED
 from streetseg.evaluation.result import Evaluation
+from streetseg.evaluation.sources import source_metrics
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import read_config
 from streetseg.tracking.prepared_run import open_run
@@ -36,7 +37,7 @@ def record_evaluation(
     client = connect(params, create=True)
     with translate_errors(f"cannot record the evaluation of run {evaluation.run_id}"):
         run_id = ensure_run(client, params, evaluation.run_id, artifact)
-        for name, value in evaluation.headline().items():
+        for name, value in (evaluation.headline() | source_metrics(evaluation)).items():
             client.log_metric(run_id, name, value)
         client.log_artifacts(run_id, str(folder), "evaluation")
 
@@ -92,7 +93,7 @@ def record_scoring(
         translate_errors(f"cannot record the evaluation of {model or subject}"),
         open_run(client, scorings, title, tags) as run,
     ):
-        mlflow.log_metrics(evaluation.headline())
+        mlflow.log_metrics(evaluation.headline() | source_metrics(evaluation))
         mlflow.log_artifacts(str(folder), "evaluation")
     return run.info.run_id
 

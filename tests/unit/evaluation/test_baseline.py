@@ -26,6 +26,7 @@ from streetseg.metrics.jackknife import Drives
 from streetseg.registry.champion import find_champion
 from streetseg.registry.promotion import promote
 from streetseg.registry.register import register
+from streetseg.tracking.results import record_scoring
 from streetseg.tracking.store import connect
 from tests.conftest import Command, Trained
 
@@ -112,6 +113,46 @@ def test_the_page_says_who_is_better_and_by_how_much(folder: Path) -> None:
     assert "Comparison with the champion" in page
     assert f"This model is <b>{outcome}</b>:\n{mean.value:+.3f} in mean IoU" in page
     assert f"{low:+.3f} to {high:+.3f}" in page
+
+
+def test_both_models_are_scored_on_each_source(
+    trained: Trained,
+    dataset: PreparedDataset,
+    params: Params,
+    weak: Champion,
+    tmp_path: Path,
+    folder: Path,
+) -> None:
+    copy = PreparedDataset(dataset.path)
+    rows = copy.rows("val")
+    new = rows[-2:]
+    copy.index["source"] = ["new city" if row in new else "cityscapes" for row in copy.index.index]
+    out = tmp_path / "evaluation"
+    evaluate(trained.artifact, copy, params, out, weak)
+    scored = read_evaluation(out)
+    with np.load(folder / "frames.npz") as alone:
+        counts, champion_counts = alone["counts"], alone["champion_counts"]
+    assert scored.sources is not None
+    assert scored.sources.tolist() == ["cityscapes"] * (len(rows) - 2) + ["new city"] * 2
+    by_source = scored.metrics["sources"]
+    for each, chosen in zip(by_source, (slice(-2), slice(-2, None)), strict=True):
+        miou = category_miou(counts[chosen].sum(axis=0))
+        of_champion = category_miou(champion_counts[chosen].sum(axis=0))
+        assert each["miou"] == pytest.approx(miou, abs=1e-6)
+        assert each["champion_miou"] == pytest.approx(of_champion, abs=1e-6)
+        assert each["difference"] == pytest.approx(miou - of_champion, abs=1e-6)
+    page = (out / "report.html").read_text()
+    assert "<h3>By source</h3>" in page
+    assert (
+        f"<td>{by_source[1]['champion_miou']:.3f}</td><td>{by_source[1]['miou']:.3f}</td>" in page
+    )
+    assert "By source" not in (folder / "report.html").read_text()
+
+    registry = params.override({"registry.experiment": "by-source"}).registry
+    run_id = record_scoring(registry, None, scored, out)
+    metrics = connect(registry).get_run(run_id).data.metrics
+    assert metrics["miou_on_new city"] == pytest.approx(by_source[1]["miou"])
+    assert metrics["champion_miou_on_cityscapes"] == pytest.approx(by_source[0]["champion_miou"])
 
 
 def test_a_difference_is_paired_by_frame() -> None:

@@ -263,6 +263,59 @@ def test_the_order_of_the_frames_changes_nothing(seed: int) -> None:
     assert compare(ours, champion) == compare(ours[order], champion[order])
 
 
+# Old and new frames
+
+
+def on_two_sources(old_hits: float, new_hits: float, drives: int = 12) -> Evaluation:
+    """24 frames of Cityscapes and 12 of a new city; the champion has 0.8 hits on all."""
+    ours = np.concatenate([counts(24, hits=old_hits), counts(12, seed=1, hits=new_hits)])
+    champion = np.concatenate([counts(24), counts(12, seed=1)])
+    names = [f"old{number}" for number in range(24)]
+    names += [f"new{number % drives}" for number in range(12)]
+    scored = replace(beside(ours, champion), drives=np.array(names))
+    return replace(scored, sources=np.array(["cityscapes"] * 24 + ["newcity"] * 12))
+
+
+def test_it_says_where_a_model_gained_and_lost() -> None:
+    verdict = judge(on_two_sources(0.8, 0.9), LOW)
+    assert verdict.passed
+    assert verdict.reasons[2:4] == [
+        "on cityscapes: 0.666 (champion 0.666, +0.000), 99.99 % sure to be no more than 0.01 "
+        "worse there, on 24 frames of 24 drives",
+        "on newcity: 0.818 (champion 0.666, +0.151), 99.99 % sure to be no more than 0.01 worse "
+        "there, on 12 frames of 12 drives",
+    ]
+    assert "probability that it is no worse on cityscapes" in verdict.to_markdown()
+
+
+def test_a_gain_on_new_frames_does_not_pay_for_a_loss_on_old_ones() -> None:
+    scored = on_two_sources(0.78, 0.95)
+    verdict = judge(scored, Gate(miou_floor=0, protected=[]))
+    assert not verdict.passed
+    assert verdict.probability is not None
+    assert verdict.probability > 0.95, "better in the mean of all frames"
+    (reason,) = verdict.reasons
+    assert reason.startswith("on cityscapes: 0.639 (champion 0.666, -0.027), only 0.01 % sure")
+    assert "It lost on cityscapes" in verdict.to_markdown()
+    assert judge(scored, Gate(miou_floor=0, protected=[], source_tolerance=0.03)).passed
+
+
+def test_a_source_of_one_drive_cannot_be_judged_unless_any_loss_is_allowed() -> None:
+    scored = on_two_sources(0.85, 0.9, drives=1)
+    (reason,) = judge(scored, LOW).reasons
+    assert "on newcity: 0.818 (champion 0.666, +0.151): nobody can say whether" in reason
+    any_loss = judge(scored, Gate(miou_floor=0, source_tolerance=1))
+    assert any_loss.passed
+    assert named(any_loss, "probability that it is no worse on newcity").passed is None
+
+
+def test_the_evaluation_of_several_sources_by_an_earlier_build_is_refused() -> None:
+    groups = [{"source": name, "condition": "", "miou": 0.5} for name in ("cityscapes", "acdc")]
+    scored = beside(counts(hits=0.9), counts())
+    with pytest.raises(StreetsegError, match=r"source of each frame.*run 'streetseg evalu"):
+        judge(replace(scored, metrics={"groups": groups}), LOW)
+
+
 # A champion that is no yardstick
 
 
