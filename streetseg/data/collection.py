@@ -13,6 +13,7 @@ from streetseg.config.params import Data
 from streetseg.config.yaml_files import is_yaml
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
+from streetseg.data.places import KnownPlaces, read_origins
 from streetseg.data.sources import Frame, Source, load_source
 
 
@@ -93,9 +94,14 @@ class Collection:
         """Like :meth:`find`, and how many frames each split has that nothing uses."""
         frames: list[Frame] = []
         unused: Counter[str] = Counter()
+        known = KnownPlaces()
         for member in self.members:
             found, left_out = member.source.find_with_unused(root / member.folder, images_needed)
             unused += left_out
+            if member.source.joins_splits:
+                found = [*known.join(found, read_origins(member.source.provenance))]
+            if any(other.source.joins_splits for other in self.members):
+                known.add(found, member.source.places)
             frames += [self._of_member(frame, member) for frame in found]
         if self.several:
             frames.sort(key=lambda frame: (frame.split, frame.city))

@@ -35,6 +35,9 @@ LAYOUTS = Path(__file__).parent / "layouts"
 DRAWN = ("cityscapes", "cityscapes-19")
 """Sources in whose layout 'streetseg synth' draws scenes."""
 
+PROVENANCE = "provenance.json"
+"""What an import of labels tells of its frames."""
+
 PLACEHOLDER = re.compile(r"{(\w+)}")
 PLACEHOLDERS = {
     "split": "[^/]+",
@@ -142,6 +145,10 @@ class Source(SplitRules):
     ``label_colors.txt`` says otherwise."""
     places: bool = True
     """Whether cities are real places, so that none should be in two splits."""
+    joins_splits: bool = False
+    """Whether frames of a drive or city that an earlier source of ``data.sources`` has join its
+    split, as frames of a fleet that were labelled later. What ``provenance.json`` beside this file
+    says of their origin counts too."""
     city_from_name: Annotated[int, Field(ge=0)] = 0
     """Without ``{city}``: the number of leading characters of the name that serve as city, to bound
     the size of shards."""
@@ -198,8 +205,14 @@ class Source(SplitRules):
 
     @property
     def lists(self) -> list[Path]:
-        """The files of ``split_files``."""
-        return [self._folder / name for name in self.split_files.values()]
+        """The files that say which frame is in which split."""
+        lists = [self._folder / name for name in self.split_files.values()]
+        return lists + ([self.provenance] if self.joins_splits and self.provenance.exists() else [])
+
+    @property
+    def provenance(self) -> Path:
+        """The file that may tell the origin of its frames."""
+        return self._folder / PROVENANCE
 
     @property
     def file(self) -> str:

@@ -24,6 +24,7 @@ from streetseg.data.parts.join import join
 from streetseg.data.parts.part import prepare_part
 from streetseg.data.parts.plan import plan
 from streetseg.data.versions import fetch, fetch_index, locked_version, resolve
+from streetseg.images.encode import encode_png
 from tests.conftest import Command
 from tests.support.cityscapes_layout import image_path, label_path, put, write_frames
 from tests.support.repositories import dvc, git, run
@@ -165,6 +166,40 @@ def test_a_changed_image_adds_only_its_citys_images_to_the_cache(
     differ = {name for name in new if new[name] != old[name]}
     assert differ == {"index.parquet", "train/bochum/images.npy"}
     assert cached(second) - cached(first[0]) == {after, *(new[name] for name in differ)}
+
+
+def test_frames_that_were_labelled_later_make_the_next_version(
+    first: tuple[Path, str], project: Path
+) -> None:
+    before = version_of(project)
+    old = PreparedDataset(project / "data/prepared").index
+    later = project / "data/raw/later"
+    for number in range(5):
+        photo = np.random.default_rng(number).integers(0, 255, (64, 128, 3), np.uint8)
+        name = "munster_000000_000008" if number == 4 else f"north_{number:06}_000000"
+        for kind, pixels in (("rgb", photo), ("ids", photo[..., 0] % 34)):
+            (later / kind).mkdir(parents=True, exist_ok=True)
+            (later / kind / f"{name}.png").write_bytes(encode_png(pixels))
+    pairs = [{"images": "rgb/{name}.png", "labels": "ids/{name}.png"}]
+    source = {"name": "later", "label_space": "cityscapes", "pairs": pairs, "joins_splits": True}
+    (later / "source.yaml").write_text(yaml.safe_dump(source))
+    sources = [
+        {"source": "cityscapes", "folder": "."},
+        {"source": "data/raw/later/source.yaml", "folder": "later"},
+    ]
+    set_params(project, data={"sources": sources})
+    output = dvc(project, "repro")
+    assert "12 frames in data/prepared, version" in output
+    new = PreparedDataset(project / "data/prepared").index
+    assert version_of(project) != before
+    assert new["source"].value_counts().to_dict() == {"cityscapes": 7, "later": 5}
+    of_old = new[new["source"] == "cityscapes"].sort_values("image_hash")
+    old = old.sort_values("image_hash")
+    assert of_old["image_hash"].tolist() == old["image_hash"].tolist()
+    assert of_old["split"].tolist() == old["split"].tolist(), "the evaluation split is kept"
+    (joined,) = new[new["frame"] == "later_munster_000000_000008"].to_dict("records")
+    assert joined["split"] == "val", "its drive is val in Cityscapes"
+    assert "didn't change, skipping" in dvc(project, "repro")
 
 
 def test_dvc_diff_names_the_files_that_changed(second: Path) -> None:
