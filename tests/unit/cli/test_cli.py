@@ -36,6 +36,7 @@ COMMANDS = (
     "diff",
     "trace",
     "pull",
+    "webhook",
     "predict",
     "batch",
     "ask",
