@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import kfp_server_api as api
@@ -19,7 +20,16 @@ from components.runs.connection import RefusedError, UnreachableError, connect
 from components.runs.logs import error_line
 from components.runs.reasons import why_failed, why_waiting
 from components.runs.spec import branch_names, devices, step_names
-from components.runs.steps import BRANCH, NEVER, NOT_TAKEN, Attempt, Step, parse_time, read_steps
+from components.runs.steps import (
+    BRANCH,
+    NEVER,
+    NOT_TAKEN,
+    Attempt,
+    Step,
+    parse_time,
+    read_steps,
+    was_terminated,
+)
 from streetseg.core.errors import StreetsegError, one_line
 
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
@@ -34,6 +44,8 @@ ENDED = {
     "SKIPPED": "was skipped",
 }
 """The final states of a run, in words."""
+STOPPED = {"PENDING": "CANCELING", "RUNNING": "CANCELING", "FAILED": "CANCELED"}
+"""What the states that Kubeflow gives of a terminated run mean."""
 GROUP = re.compile(r"root|exit-handler-\d+|condition-branches-\d+")
 """Kubeflow's own groups of steps among the rows of the v2 API."""
 MAX_FAILURES = 3
@@ -98,14 +110,20 @@ class RunReader:
         Raises:
             StreetsegError: there is no such run.
         """
-        told = self.details(run_id)
-        spec = self._spec(told)
-        if workflow := self._workflow(run_id):
-            steps = read_steps(workflow, branch_names(spec))
+        told, workflow = self.details(run_id), self._workflow(run_id)
+        spec, state = self._spec(told), state_of(told, workflow)
+        if workflow:
+            is_canceled = state in ("CANCELING", "CANCELED")
+            steps = read_steps(workflow, branch_names(spec), is_canceled)
         else:
             steps = _steps_of_rows(told, spec)
         parameters = (told.runtime_config and told.runtime_config.parameters) or {}
-        return Run(run_id, state_of(told), steps, devices(spec, parameters))
+        return Run(run_id, state, steps, devices(spec, parameters))
+
+    def state(self, told: api.V2beta1Run) -> str:
+        """The state of a run; see :func:`state_of`."""
+        state = state_of(told)
+        return state_of(told, self._workflow(told.run_id)) if state == "FAILED" else state
 
     def details(self, run_id: str) -> api.V2beta1Run:
         """A run as the v2 API has it.
@@ -217,11 +235,21 @@ class RunReader:
         return self._specs[version_id]
 
 
-def state_of(run: api.V2beta1Run) -> str:
-    """The state of a run; Kubeflow says FAILED of one that was terminated, and we CANCELED."""
-    history = [each.state for each in run.state_history or [] if each.state != "FAILED"]
-    was_canceled = run.state == "FAILED" and history[-1:] == ["CANCELING"]
-    return "CANCELED" if was_canceled else run.state or "PENDING"
+def state_of(run: api.V2beta1Run, workflow: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """The state of a run; Kubeflow says FAILED of one that was terminated, and we CANCELED.
+
+    Its history has CANCELING then, but not if it was terminated before Kubeflow had seen it begin:
+    the Argo workflow tells it of all of them.
+    """
+    history = [each.state for each in run.state_history or []]
+    while history[-1:] == [run.state]:
+        history.pop()
+    while "FAILED" in history:  # before a retry
+        history = history[history.index("FAILED") + 1 :]
+    state = run.state or "PENDING"
+    if was_terminated(workflow) or "CANCELING" in history:
+        return STOPPED.get(state, state)
+    return state
 
 
 def _failure_in(text: str) -> str:

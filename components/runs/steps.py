@@ -109,7 +109,19 @@ def read_nodes(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         raise StreetsegError(f"the nodes of the run are damaged: {error}") from None
 
 
-def read_steps(workflow: Mapping[str, Any], branches: Mapping[str, str]) -> list[Step]:
+def was_terminated(workflow: Mapping[str, Any]) -> bool:
+    """Whether a run was stopped from outside.
+
+    Kubeflow gives its workflow a deadline of 0 s, which a retry lifts again; Argo's own commands
+    name a strategy.
+    """
+    spec = workflow.get("spec") or {}
+    return spec.get("activeDeadlineSeconds") == 0 or bool(spec.get("shutdown"))
+
+
+def read_steps(
+    workflow: Mapping[str, Any], branches: Mapping[str, str], is_canceled: bool = False
+) -> list[Step]:
     """The steps and branches that have begun, in the order in which they began.
 
     What was left out because something before it failed is no step.
@@ -117,6 +129,8 @@ def read_steps(workflow: Mapping[str, Any], branches: Mapping[str, str]) -> list
     Args:
         workflow: the Argo workflow, with ``metadata`` and ``status``.
         branches: the name that each branch was given, by that of its component.
+        is_canceled: whether the run was terminated. The driver of a group that was stopped with it
+            says nothing of the group, and with Argo's retries it may be one that began over again.
 
     Raises:
         StreetsegError: see :func:`read_nodes`.
@@ -136,7 +150,11 @@ def read_steps(workflow: Mapping[str, Any], branches: Mapping[str, str]) -> list
             steps[path] = _step(path, each, by_path.get(f"{path}.executor", []), name)
         elif BRANCH.fullmatch(path.rpartition(".")[2]):
             steps[path] = _branch(path, each, branches)
-        elif path.endswith("-driver") and (step := _driver_step(path, each, name, branches)):
+        elif (
+            path.endswith("-driver")
+            and not (is_canceled and _is_of_group(each))
+            and (step := _driver_step(path, each, name, branches))
+        ):
             steps.setdefault(step.path, step)
     return sorted(steps.values(), key=lambda step: (step.started or NEVER, step.path))
 
@@ -201,8 +219,7 @@ def _driver_step(
     node, attempts = _outermost(nodes), _attempts(nodes, workflow, are_drivers=True)
     state = STATES.get(node.get("phase") or "", "pending")
     message = _message(node) or (attempts[-1].message if attempts else "")
-    of_step = node.get("templateName") == "system-container-driver"
-    if state == "succeeded" or not (of_step or state == "failed" or message):
+    if state == "succeeded" or (_is_of_group(nodes) and state != "failed" and not message):
         return None
     of = _name(path).removesuffix("-driver")
     return Step(
@@ -214,6 +231,11 @@ def _driver_step(
         attempts,
         path.removesuffix("-driver"),
     )
+
+
+def _is_of_group(drivers: list[dict]) -> bool:
+    """Whether the drivers of one path are those of a group of steps, not of a step."""
+    return drivers[0].get("templateName") != "system-container-driver"
 
 
 def _outermost(nodes: list[dict]) -> dict[str, Any]:

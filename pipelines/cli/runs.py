@@ -32,7 +32,6 @@ def list_runs(
     """The last runs on Kubeflow, the newest first."""
     from rich.markup import escape
 
-    from components.runs.reader import state_of
     from components.runs.steps import duration_of
 
     client = connection.client()
@@ -45,7 +44,7 @@ def list_runs(
         parameters = (run.runtime_config and run.runtime_config.parameters) or {}
         table.add_row(
             escape(run.display_name or "-"),
-            state_of(run).lower(),
+            client.state(run).lower(),
             f"{run.created_at.astimezone():%Y-%m-%d %H:%M}" if run.created_at else "-",
             str(duration_of(run.created_at, run.finished_at) or "-"),
             escape(str(parameters.get("data_version", "-"))),

@@ -12,7 +12,7 @@ from typing import Any
 import kfp_server_api as api
 
 from components.runs.connection import RefusedError
-from components.runs.reader import ENDED, RunReader, state_of
+from components.runs.reader import ENDED, RunReader
 from streetseg.core.errors import StreetsegError
 
 PAGE = 100
@@ -90,7 +90,7 @@ class KubeflowClient(RunReader):
         Raises:
             StreetsegError: there is no such run, or it has ended.
         """
-        state = state_of(self.details(run_id))
+        state = self.state(self.details(run_id))
         if state in ENDED:
             raise StreetsegError(f"run {run_id} has ended: it {ENDED[state]}")
         self._runs.run_service_terminate_run(run_id)
@@ -101,7 +101,7 @@ class KubeflowClient(RunReader):
         Raises:
             StreetsegError: there is no such run, or it did not fail.
         """
-        state = state_of(self.details(run_id))
+        state = self.state(self.details(run_id))
         if state not in ("FAILED", "CANCELED"):
             ended = ENDED.get(state, "has not ended")
             raise StreetsegError(f"run {run_id} {ended}: only what failed can be done again")

@@ -159,7 +159,7 @@ class FakeKubeflow:
             run = self.recorded[run_id].get("v1beta1") or run
             workflow = (run.get("pipeline_runtime") or {}).get("workflow_manifest")
         else:
-            workflow = self.workflows[run_id]
+            workflow = self.workflows.get(run_id)
         if workflow:
             run = {**run, "pipeline_runtime": {"workflow_manifest": json.dumps(workflow)}}
         return json.dumps(run)

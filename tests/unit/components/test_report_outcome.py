@@ -190,6 +190,23 @@ def test_the_state_is_the_true_one_whatever_status_kubeflow_gives(
     assert posted["text"].endswith(posted["url"])
 
 
+def test_a_run_terminated_before_kubeflow_saw_it_begin_is_reported_as_canceled(
+    report: Callable[..., dict],
+) -> None:
+    kubeflow = report.kubeflow  # type: ignore[attr-defined]
+    record = kubeflow.record
+
+    def record_with_deadline(name: str, **changes: Any) -> str:
+        run_id = record(name, **changes)
+        runtime = kubeflow.recorded[run_id]["v1beta1"]["pipeline_runtime"]
+        runtime["workflow_manifest"]["spec"] = {"activeDeadlineSeconds": 0}
+        return run_id
+
+    kubeflow.record = record_with_deadline
+    posted = report("terminated", "RUNNING", **UNDER_WAY)
+    assert (posted["state"], posted["step"], posted["error"]) == ("CANCELED", "train", "")
+
+
 def test_the_text_holds_nothing_that_chat_programs_take_for_markup(
     report: Callable[..., dict],
 ) -> None:

@@ -372,6 +372,77 @@ def test_a_run_that_failed_after_a_retry_of_a_canceled_one_has_failed(
     assert f"error: run {run_id} failed at train" in call("wait", run_id).err
 
 
+def terminated_early(kubeflow: FakeKubeflow) -> str:
+    """The recorded run, had it been terminated before Kubeflow saw it begin; returns its id."""
+    history = [{"state": each} for each in ("PENDING", "RUNNING", "FAILED")]
+    run_id = serve(kubeflow, "terminated", state_history=history)
+    workflow = kubeflow.recorded[run_id]["v1beta1"]["pipeline_runtime"]["workflow_manifest"]
+    workflow["spec"] = {"activeDeadlineSeconds": 0}
+    nodes = workflow["status"]["nodes"]
+    (driver,) = (node for node in nodes.values() if node["name"].endswith(".root-driver"))
+    driver |= {"phase": "Failed", "message": "Step exceeded its deadline"}
+    workflow["status"]["nodes"] = {driver["id"]: driver}
+    return run_id
+
+
+@pytest.mark.parametrize("spec", [{"activeDeadlineSeconds": 0}, {"shutdown": "Terminate"}])
+def test_a_run_terminated_in_its_first_second_was_canceled(
+    kubeflow: FakeKubeflow, call: Callable[..., Called], spec: dict[str, Any]
+) -> None:
+    run_id = terminated_early(kubeflow)
+    workflow = kubeflow.recorded[run_id]["v1beta1"]["pipeline_runtime"]["workflow_manifest"]
+    workflow["spec"] = spec
+    logs = f"'python -m pipelines.training logs {run_id}'"
+    done = call("wait", run_id)
+    assert (done.status, done.out) == (1, "")
+    assert done.err == f"error: run {run_id} was canceled; see {logs}\n"
+    assert call("logs", run_id).out.startswith(f"run {run_id} canceled: ")
+    assert call("cancel", run_id).err == f"error: run {run_id} has ended: it was canceled\n"
+    workflow["spec"] = {"activeDeadlineSeconds": 3600}  # its own, not Kubeflow's
+    assert f"error: run {run_id} failed at root, attempt 1: its driver: Step exceeded" in (
+        call("wait", run_id).err
+    )
+
+
+def test_a_canceled_run_has_no_row_of_a_group_that_argo_began_over_again(
+    kubeflow: FakeKubeflow, call: Callable[..., Called]
+) -> None:
+    run_id = serve(kubeflow, "retries-by-default", state="FAILED", state_history=[])
+    workflow = kubeflow.recorded[run_id]["v1beta1"]["pipeline_runtime"]["workflow_manifest"]
+    workflow["spec"] = {"activeDeadlineSeconds": 0}
+    nodes = workflow["status"]["nodes"]
+    for node in nodes.values():
+        if node["phase"] in ("Running", "Pending"):
+            node |= {"phase": "Failed", "message": "Step exceeded its deadline"}
+    again = [node for node in nodes.values() if "(0).root-driver" in node["name"]]
+    for number, node in enumerate(again):
+        name = node["name"].replace("(0).root-driver", "(1).root-driver")
+        times = {"startedAt": "2026-11-30T14:48:00Z", "finishedAt": "2026-11-30T14:48:00Z"}
+        ended = {"phase": "Failed", "message": "Step exceeded its deadline"}
+        nodes[f"again-{number}"] = node | times | ended | {"id": f"again-{number}", "name": name}
+    assert len(again) == 2
+    done = call("wait", run_id)
+    lines = [line.partition(" (")[0] for line in done.out.splitlines()]
+    assert lines == [
+        *(line.partition(" (")[0] for line in RETRIED_BY_DEFAULT[:7]),
+        "register failed, attempt 1",
+        "condition-3 not taken",
+    ]
+    assert done.err.startswith(f"error: run {run_id} was canceled at register; see")
+
+
+def test_a_run_whose_cancelation_kubeflow_has_forgotten_is_being_canceled(
+    kubeflow: FakeKubeflow, call: Callable[..., Called]
+) -> None:
+    client = KubeflowClient(kubeflow.url, "", None)
+    history = [{"state": each} for each in ("RUNNING", "CANCELING", "RUNNING")]
+    run_id = serve(kubeflow, "terminated", state="RUNNING", state_history=history)
+    assert client.run(run_id).state == "CANCELING"
+    history += [{"state": each} for each in ("FAILED", "RUNNING")]  # by a retry
+    kubeflow.recorded[run_id]["v2beta1"]["state_history"] = history
+    assert client.run(run_id).state == "RUNNING"
+
+
 def test_nodes_are_decompressed_up_to_a_limit(
     kubeflow: FakeKubeflow, call: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
 ) -> None:

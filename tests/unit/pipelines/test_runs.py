@@ -217,6 +217,10 @@ def test_a_terminated_run_is_listed_as_canceled_and_one_without_anything_too(
         "state_history": [{"state": each} for each in ("RUNNING", "CANCELING", "FAILED")],
     }
     assert " canceled " in call("list").out
+    kubeflow.runs[submitted]["state_history"] = [{"state": "RUNNING"}, {"state": "FAILED"}]
+    assert " failed " in call("list").out
+    kubeflow.workflows[submitted] = {"spec": {"activeDeadlineSeconds": 0}}
+    assert " canceled " in call("list").out
     for key in ("state", "display_name", "created_at", "finished_at", "runtime_config"):
         kubeflow.runs[submitted].pop(key, None)
     (_, row) = call("list").out.splitlines()
