@@ -58,16 +58,26 @@ def checked(artifact: Artifact) -> Path:
     path = Path(artifact.path)
     found = Contents.of(path)
     step = artifact.metadata.get("step") or f"the step that wrote '{artifact.name or path.name}'"
-    # Numbers of the metadata come back from Kubeflow as floats.
-    written = Contents(*(int(artifact.metadata.get(key, -1)) for key in Contents._fields))
-    if found.files and (written.files < 0 or found == written):
+    written = _sealed(artifact)
+    if found.files and (written is None or found == written):
         return path
-    part = f" in part ({found.files} of {written.files} files are left, {found.bytes} of "
-    part += f"{written.bytes} bytes)"
+    part = ""
+    if found.files and written:
+        part = f" in part ({found.files} of {written.files} files are left, {found.bytes} of "
+        part += f"{written.bytes} bytes)"
     raise StreetsegError(
-        f"the artifact of {step} is gone from the store{part if found.files else ''}: submit again "
-        "with --no-cache"
+        f"the artifact of {step} is gone from the store{part}: submit again with --no-cache"
     )
+
+
+def _sealed(artifact: Artifact) -> Contents | None:
+    """What :func:`seal` has recorded; None of an artifact of another component."""
+    if "step" not in artifact.metadata:
+        return None
+    try:  # Numbers of the metadata come back from Kubeflow as floats.
+        return Contents(*(int(artifact.metadata[key]) for key in Contents._fields))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def log_metrics(metrics: Metrics, values: Mapping[str, float]) -> None:

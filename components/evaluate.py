@@ -45,7 +45,7 @@ def evaluate(
 
     from components.artifacts import checked, log_confusion, log_metrics, seal
     from components.runs.facts import tell
-    from streetseg.config.params import Params
+    from streetseg.config.params import read_settings
     from streetseg.core.errors import exit_on_error
     from streetseg.data.dataset import PreparedDataset
     from streetseg.evaluation.evaluate import evaluate as evaluate_model
@@ -53,9 +53,9 @@ def evaluate(
     from streetseg.registry.champion import find_champion
     from streetseg.tracking.results import record_scores, record_scoring, record_verdict
 
-    params = Params.model_validate(settings)
     folder = Path(evaluation.path)
     with exit_on_error():
+        params = read_settings(settings)
         prepared, artifact = PreparedDataset(checked(dataset)), checked(model)
         champion = find_champion(params.registry)
         scored = evaluate_model(artifact, prepared, params, folder, champion)

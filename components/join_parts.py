@@ -9,7 +9,7 @@ from components import component
 def join_parts(parts: list, frames: list, summary: Output[Markdown]) -> str:
     """Publish the data version in the DVC remote, and return it.
 
-    ``frames`` has the number of frames of each part: this step waits for all of them.
+    ``frames`` are the outputs of ``prepare-part``: this step waits for all of them.
     """
     from pathlib import Path
 
@@ -19,7 +19,8 @@ def join_parts(parts: list, frames: list, summary: Output[Markdown]) -> str:
     with exit_on_error():
         joined = join(parts)
     Path(summary.path).write_text(joined.to_markdown())
-    print(f"{sum(map(int, frames))} frames of {len(frames)} parts: data version {joined.version}")
+    count = sum(joined.frames.values())
+    print(f"{count} frames of {len(parts)} parts: data version {joined.version}")
     for note in joined.notes:
         print(f"warning: {note}")
     return joined.version

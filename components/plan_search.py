@@ -9,7 +9,7 @@ def plan_search(settings: dict, data_version: str, study: str, run: str, workers
 
     Returns its name, which is ``study`` or else ``run``, once for each worker.
     """
-    from streetseg.config.params import Params
+    from streetseg.config.params import read_settings
     from streetseg.core.errors import StreetsegError, exit_on_error
     from streetseg.tuning.shared import begin_search
 
@@ -17,5 +17,5 @@ def plan_search(settings: dict, data_version: str, study: str, run: str, workers
     with exit_on_error():
         if workers < 1:
             raise StreetsegError(f"workers={workers}: at least 1 is needed")
-        begin_search(Params.model_validate(settings), data_version, name)
+        begin_search(read_settings(settings), data_version, name)
     return [name] * workers

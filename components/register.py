@@ -32,7 +32,7 @@ def register(
 
     from components.artifacts import checked
     from components.runs.facts import tell
-    from streetseg.config.params import Params
+    from streetseg.config.params import read_settings
     from streetseg.core.errors import exit_on_error
     from streetseg.data.dataset import PreparedDataset
     from streetseg.data.versions import fetch
@@ -43,11 +43,11 @@ def register(
     from streetseg.registry.register import register as register_model
 
     Registration = namedtuple("Registration", ["version", "outcome"])
-    params = Params.model_validate(settings)
     ui = os.environ.get("STREETSEG_KFP_UI")
     url = f"{ui.rstrip('/')}/#/runs/details/{pipeline_run_id}" if ui else ""
     origin = PipelineRun(pipeline_run, pipeline_run_id, url)
     with exit_on_error(), tempfile.TemporaryDirectory() as scratch:
+        params = read_settings(settings)
         trained = checked(model)
         scored = read_evaluation(checked(evaluation))
         verdict = judge(scored, params.gate)

@@ -22,10 +22,12 @@ def report_search(
 
     from components.artifacts import log_metrics
     from streetseg.config.overrides import format_overrides
-    from streetseg.core.errors import exit_on_error
+    from streetseg.core.errors import StreetsegError, exit_on_error
     from streetseg.tuning.shared import finish_search
 
     with exit_on_error(), tempfile.TemporaryDirectory() as scratch:
+        if not studies:
+            raise StreetsegError("no study is named: give the output of plan-search")
         found = finish_search(studies[0], Path(scratch))
         Path(report.path).write_text(found.page.read_text())
     states = Counter(trial.state for trial in found.trials)

@@ -14,10 +14,12 @@ def list_sets(data_versions: str, model: str, recipe: str, overrides: str) -> li
     The model is named by its number, which no promotion moves, and by its run, which tells
     registries apart, so that a cached score is never that of another model.
     """
+    from dataclasses import asdict
+
     from streetseg.config.params import load_recipe
     from streetseg.core.errors import exit_on_error
     from streetseg.data.versions import resolve
-    from streetseg.evaluation.scored_sets import parse_sets
+    from streetseg.evaluation.scored_sets import SetToScore, parse_sets
     from streetseg.registry.versions import find_uri
     from streetseg.tracking.store import connect
 
@@ -33,8 +35,10 @@ def list_sets(data_versions: str, model: str, recipe: str, overrides: str) -> li
         "registry": {"tracking_uri": tree["registry"].get("tracking_uri")},
     }
     print(f"{model} is {chosen.uri}")
-    of_all = {"model": chosen.uri, "run": chosen.run_id, "settings": settings}
-    return [{"name": name, "data_version": each, **of_all} for name, each in versions.items()]
+    return [
+        asdict(SetToScore(name, version, chosen.uri, chosen.run_id, settings))
+        for name, version in versions.items()
+    ]
 
 
 @component
@@ -50,27 +54,33 @@ def score_set(part: dict, evaluation: Output[Artifact], report: Output[HTML]) ->
     from pathlib import Path
 
     from components.artifacts import seal
-    from streetseg.config.params import Params
+    from streetseg.config.params import read_settings
     from streetseg.core.errors import StreetsegError, exit_on_error
     from streetseg.data.cache import fetch_through
     from streetseg.data.dataset import PreparedDataset
+    from streetseg.evaluation.scored_sets import SetToScore
     from streetseg.evaluation.scored_sets import score_set as score
     from streetseg.registry.versions import locate
 
-    params, cache = Params.model_validate(part["settings"]), os.environ.get("STREETSEG_DATA_CACHE")
-    name, version, folder = part["name"], part["data_version"], Path(evaluation.path)
+    cache, folder = os.environ.get("STREETSEG_DATA_CACHE"), Path(evaluation.path)
     with exit_on_error(), tempfile.TemporaryDirectory() as scratch:
+        chosen = SetToScore.from_dict(part)
+        version, data = chosen.data_version, Path(scratch) / "data"
         try:
-            _, artifact = locate(part["model"], params.registry)
-            data = Path(scratch) / "data"
+            params = read_settings(chosen.settings)
+            _, artifact = locate(chosen.model, params.registry)
             fetch_through(Path(cache) if cache else None, version, params.data.remote, data)
-            scored = score(name, artifact, PreparedDataset(data), params, folder)
+            scored = score(chosen.name, artifact, PreparedDataset(data), params, folder)
         except StreetsegError as error:
-            raise StreetsegError(f"set '{name}': {error}") from None
+            raise StreetsegError(f"set '{chosen.name}': {error}") from None
     shutil.copy(folder / "report.html", report.path)
-    evaluation.metadata |= {"set": name, "data_version": version, "registered": part["model"]}
+    evaluation.metadata |= {
+        "set": chosen.name,
+        "data_version": version,
+        "registered": chosen.model,
+    }
     seal(evaluation, "score-set")
-    print(f"{name}: mIoU {scored.scores.miou:.3f} on {len(scored.frames)} frames")
+    print(f"{chosen.name}: mIoU {scored.scores.miou:.3f} on {len(scored.frames)} frames")
 
 
 @component

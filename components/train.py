@@ -22,16 +22,16 @@ def train(
 
     from components.artifacts import checked, log_metrics, seal
     from components.attempts import shared_place
-    from streetseg.config.params import Params
+    from streetseg.config.params import read_settings
     from streetseg.core.errors import exit_on_error
     from streetseg.data.dataset import PreparedDataset
     from streetseg.training.train import train as train_model
 
-    params = Params.model_validate(settings)
-    place = shared_place("train", [settings, dataset.uri], workspace)
-    if place:
-        params = params.override({"train.checkpoint": f"{place}/training.checkpoint"})
     with exit_on_error():
+        params = read_settings(settings)
+        place = shared_place("train", [settings, dataset.uri], workspace)
+        if place:
+            params = params.override({"train.checkpoint": f"{place}/training.checkpoint"})
         prepared = PreparedDataset(checked(dataset))
         trained = train_model(params, prepared, Path(model.path), keep_checkpoint=bool(place))
     model.metadata["run_id"] = trained.run_id

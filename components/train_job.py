@@ -25,13 +25,17 @@ def train_job(
     from components.artifacts import checked, log_metrics, seal
     from components.trainjob.manifest import TrainJobSpec
     from components.trainjob.run import train_on_cluster
-    from streetseg.config.params import Params
-    from streetseg.core.errors import exit_on_error
+    from streetseg.config.form import read_form
+    from streetseg.config.params import read_settings
+    from streetseg.core.errors import StreetsegError, exit_on_error
 
-    params = Params.model_validate(settings)
     with exit_on_error():
+        params = read_settings(settings)
         data = checked(dataset)
-        job = TrainJobSpec(claim, nodes, int(gpus), runtime, mount, cpus, memory)
+        each = read_form(train_cpus=cpus, train_gpus=gpus, train_memory=memory)
+        if nodes < 1:
+            raise StreetsegError(f"nodes={nodes}: at least 1 is needed")
+        job = TrainJobSpec(claim, nodes, each.train_gpus, runtime, mount, cpus, memory)
         trained = train_on_cluster(params, data, Path(model.path), job)
     model.metadata["run_id"] = trained.run_id
     seal(model, "train-job")

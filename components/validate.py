@@ -15,17 +15,16 @@ def validate(data_version: str, settings: dict, report: Output[HTML]) -> list:
     import tempfile
     from pathlib import Path
 
-    from streetseg.config.params import Params
+    from streetseg.config.params import read_settings
     from streetseg.core.errors import exit_on_error
     from streetseg.data.dataset import PreparedDataset
     from streetseg.data.versions import fetch, reference
     from streetseg.data_quality.validation import validate as validate_data
     from streetseg.evaluation.gate import check_categories
 
-    params = Params.model_validate(settings)
     with (
         exit_on_error(),
-        reference(params) as expected,
+        reference(params := read_settings(settings)) as expected,
         tempfile.TemporaryDirectory() as scratch,
     ):
         folder = Path(scratch) / "prepared"

@@ -363,6 +363,17 @@ def load_recipe(name: str, overrides: Iterable[str] | Mapping[str, Any]) -> Para
     return load_params(recipes[name], overrides)
 
 
+def read_settings(settings: Any) -> Params:
+    """Read settings as one step of a pipeline hands them to another.
+
+    Raises:
+        StreetsegError: no mapping, an unknown key, or an invalid value.
+    """
+    if not isinstance(settings, Mapping):
+        raise StreetsegError("settings is no mapping: give it those of the step configure")
+    return validated(TypeAdapter(Params), {**settings}, "settings")
+
+
 def _set(tree: dict[str, Any], key: str, value: Any, origin: str) -> None:
     *sections, leaf = key.split(".")
     for section in sections:

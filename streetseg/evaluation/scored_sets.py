@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from streetseg.config.params import Params
+from streetseg.config.yaml_files import validated
 from streetseg.core.atomic_files import write_new
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
@@ -26,6 +28,24 @@ from streetseg.metrics.groups import Group
 SET_FILE = "set.json"
 MAX_SETS = 100
 """Kubeflow passes all of them with their settings on a command line, of at most 125 kB."""
+
+
+@dataclass(frozen=True)
+class SetToScore:
+    """A set, and all that its score depends on."""
+
+    name: str
+    data_version: str
+    model: str
+    """By its number in the registry, ``models:/<name>/<version>``."""
+    run: str
+    """Of the model: its id in MLflow, which tells registries apart."""
+    settings: dict[str, Any]
+
+    @classmethod
+    def from_dict(cls, plain: Any) -> SetToScore:
+        """Take what the step ``list-sets`` lists; StreetsegError if it is something else."""
+        return validated(TypeAdapter(cls), plain, "the set, an entry of list-sets")
 
 
 @dataclass(frozen=True)

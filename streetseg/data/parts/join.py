@@ -53,6 +53,8 @@ def join(parts: Sequence[str]) -> Joined:
     Raises:
         StreetsegError: a part is not finished, no frame can be used, or storage fails.
     """
+    if not parts:
+        raise StreetsegError("no part is named: give those that the step plan-parts has")
     staging, part = Staging.of_part(parts[0])
     common = staging.read_plan(part)
     rows: Rows = []

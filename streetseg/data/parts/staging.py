@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from streetseg.core.errors import StreetsegError
 from streetseg.core.storage import Storage
@@ -143,4 +143,10 @@ def _to_json(kind: Any, value: Any) -> bytes:
 
 
 def _from_json(kind: Any, text: bytes) -> Any:
-    return TypeAdapter(kind).validate_json(text)
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError:
+        raise StreetsegError(
+            f"a note below {FOLDER}/ of the DVC remote is damaged, or of another version: remove "
+            "that folder, and run the pipeline again"
+        ) from None
