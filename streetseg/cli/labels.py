@@ -122,9 +122,12 @@ def import_(
     Example: streetseg labels import task_7.xml --prelabels outputs/to-label --out data/raw/week-48
     """
     from streetseg.labelling.imports import SOURCE, import_labels
-    from streetseg.registry.corrections import record_corrections
+    from streetseg.labelling.prelabels import read_prelabels
+    from streetseg.registry.corrections import find_recordable, record_corrections
 
     settings = load(params, set_)
+    if flags.record:  # before anything is written
+        find_recordable(settings.registry, read_prelabels(prelabels).prelabels.model)
     imported = import_labels(export, prelabels, out, partial=flags.partial, split=flags.split)
     if flags.record:
         frames = imported.counts["labelled"]
