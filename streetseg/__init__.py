@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from streetseg.config.params import Registry
-    from streetseg.inference.segmenter import Segmenter
+    from streetseg.core.errors import StreetsegError
+    from streetseg.prediction.model import Model
 
 __version__ = "0.2.0"
+__all__ = ["Model", "StreetsegError", "load"]
 
 
-def load(model: str, registry: Registry | None = None) -> Segmenter:
+def load(model: str | Path, registry: Registry | None = None) -> Model:
     """Open a model for prediction.
 
     Args:
@@ -22,8 +26,19 @@ def load(model: str, registry: Registry | None = None) -> Segmenter:
     Raises:
         StreetsegError: no such model.
     """
-    from streetseg.inference.segmenter import Segmenter
-    from streetseg.registry.versions import locate
+    from streetseg.prediction.model import open_model
 
-    _, artifact = locate(model, registry)
-    return Segmenter(artifact)
+    return open_model(model, registry)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a class when it is asked for, so that ``import streetseg`` stays fast."""
+    if name == "Model":
+        from streetseg.prediction.model import Model
+
+        return Model
+    if name == "StreetsegError":
+        from streetseg.core.errors import StreetsegError
+
+        return StreetsegError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -86,46 +86,49 @@ def register(
 
 @app.command()
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Images: PNG, JPEG or WebP.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE|FOLDER...", help="PNG, JPEG or WebP; folders of them."),
+    ],
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
     model: ModelUri = None,
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("outputs/predictions"),
+    out: Annotated[
+        Path, typer.Option(help="Folder to write to, not inside a folder of images.")
+    ] = Path("outputs/predictions"),
+    overlay: Annotated[
+        bool, typer.Option(help="Also write PATH_overlay.png: the image, and the colours on it.")
+    ] = True,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities",
+            help="Also write PATH_probabilities.npz: float16 of 0 to 1 for category, row, column.",
+        ),
+    ] = False,
 ) -> None:
-    """Segment images: writes NAME_mask.png (category ids) and NAME_overlay.png for each.
+    """Segment images and folders, into one folder that is easy to look at.
 
-    With evaluate.window, images larger than it are segmented in overlapping windows.
+    Writes PATH_mask.png for each image (category ids, in the colours of the categories), as 'batch'
+    does: PATH is the name of a file, or the path of an image below a folder. An unusable image is
+    reported and skipped. With evaluate.window, images larger than it are segmented in overlapping
+    windows.
+
+    For many images, or a bucket, 'batch' resumes and keeps a table.
     """
     import streetseg
-    from streetseg.core.atomic_files import write_atomic
-    from streetseg.core.progress import track
     from streetseg.evaluation.windows import sliding
-    from streetseg.images.decode import read_image
-    from streetseg.images.encode import encode_palette_png, encode_png
-    from streetseg.images.resize import blend
-    from streetseg.reports.drawing import colorize
+    from streetseg.images.paths import printable
+    from streetseg.prediction.files import find_images, predict_files
 
-    stems = [path.stem for path in images]
-    if duplicate := next((stem for stem in stems if stems.count(stem) > 1), None):
-        raise StreetsegError(
-            f"several images would be written to {duplicate}_mask.png: give each its own --out, "
-            "or let 'streetseg batch' segment their folder"
-        )
+    found = find_images(images, out)
     settings = load(params, set_)
     loaded = streetseg.load(model_or_champion(model, settings), settings.registry)
     segmenter = sliding(loaded, settings.evaluate)
-    out.mkdir(parents=True, exist_ok=True)
-    for path in track(images, total=len(images), description="predict"):
-        rgb = read_image(path)
-        categories = segmenter.predict(rgb)
-        mask = encode_palette_png(categories, segmenter.labels.palette)
-        overlay = encode_png(blend(rgb, colorize(categories, segmenter.labels)))
-        try:
-            write_atomic(out / f"{path.stem}_mask.png", mask)
-            write_atomic(out / f"{path.stem}_overlay.png", overlay)
-        except OSError as error:
-            raise StreetsegError(f"cannot write to {out}: {error.strerror}") from None
-    print(f"{2 * len(images)} files in {out}")
+    failed = predict_files(found, out, segmenter, overlay=overlay, probabilities=probabilities)
+    print(f"{len(found) - len(failed)} masks in {out}")
+    for path, reason in failed.items():
+        print(printable(f"no mask of {path}: {reason}"))
 
 
 @app.command()

@@ -22,9 +22,9 @@ from streetseg.evaluation.report import write_report
 from streetseg.evaluation.result import Evaluation, FrameScore, write_evaluation
 from streetseg.evaluation.sources import scores_by_source
 from streetseg.evaluation.windows import window_scores
-from streetseg.inference.segmenter import Segmenter, softmax
+from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.self_check import check_onnx
-from streetseg.inference.upsampling import categories_at, shown_part
+from streetseg.inference.upsampling import categories_at, shown_part, softmax
 from streetseg.metrics.accumulator import ConfusionAccumulator
 from streetseg.metrics.confusion import category_miou
 from streetseg.metrics.metric import ScoredFrame

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from streetseg.images.resize import resize_rgb
-from streetseg.inference.segmenter import Segmenter, softmax
-from streetseg.inference.upsampling import categories_at, shown_part
+from streetseg.inference.segmenter import Segmenter
+from streetseg.inference.upsampling import categories_at, shown_part, softmax
 from streetseg.metrics.accumulator import ConfusionAccumulator
 from streetseg.metrics.confusion import plain_numbers
 from streetseg.metrics.metric import ScoredFrame

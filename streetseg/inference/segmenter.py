@@ -11,7 +11,7 @@ from streetseg.core.errors import StreetsegError, one_line
 from streetseg.core.parallel import cores
 from streetseg.images.resize import Fit, Placement, fit_rgb, place
 from streetseg.inference.artifact import GRAPHS, read_config, read_labels
-from streetseg.inference.upsampling import frame_categories
+from streetseg.inference.upsampling import frame_categories, frame_probabilities
 
 CPU = "CPUExecutionProvider"
 
@@ -84,6 +84,16 @@ class Segmenter:
         logits = self.logits(self.network_input(rgb)[None])[0]
         return frame_categories(logits, frame, self.placement(frame))
 
+    def probabilities(self, rgb: np.ndarray) -> np.ndarray:
+        """Probabilities float32[C, H, W] of an image uint8[H, W, 3], at the image's own size.
+
+        They are the softmax of the interpolated logits: 0 to 1, with a sum of 1 at each pixel. With
+        the fit ``crop`` they are 0 outside the part that the network sees.
+        """
+        frame = rgb.shape[0], rgb.shape[1]
+        logits = self.logits(self.network_input(rgb)[None])[0]
+        return frame_probabilities(logits, frame, self.placement(frame))
+
     def network_input(self, rgb: np.ndarray) -> np.ndarray:
         """An image uint8[H, W, 3] as the network sees it: uint8[height, width, 3]."""
         return fit_rgb(rgb, self.size, self.fit)
@@ -95,9 +105,3 @@ class Segmenter:
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Logits float32[N, C, height, width] of uint8[N, height, width, 3] at ``self.size``."""
         return self._session.run(["logits"], {"images": images})[0]
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities float32[C, h, w] of logits float32[C, h, w]."""
-    exponentials = np.exp(logits - logits.max(axis=0))
-    return exponentials / exponentials.sum(axis=0)

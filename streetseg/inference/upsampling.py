@@ -1,4 +1,4 @@
-"""Upsampling of logits at the network's size to category ids at the image's size."""
+"""Upsampling of logits at the network's size to ids or probabilities at the image's size."""
 
 from __future__ import annotations
 
@@ -63,17 +63,53 @@ def frame_categories(
     return categories
 
 
+def frame_probabilities(
+    logits: np.ndarray, frame: tuple[int, int], placement: Placement
+) -> np.ndarray:
+    """Probabilities float32[C, H, W] of a frame, from what :func:`frame_categories` takes.
+
+    Their largest is the category there, but for ties of rounding. What the network did not see
+    is 0.
+    """
+    seen = size_of(placement.source, frame)
+    probabilities = probabilities_at(shown_part(logits, placement), seen)
+    if seen == frame:
+        return probabilities
+    everywhere = np.zeros((len(logits), *frame), np.float32)
+    everywhere[:, *placement.source] = probabilities
+    return everywhere
+
+
+def probabilities_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Probabilities float32[C, height, width]: the softmax of bilinearly interpolated logits."""
+    if logits.shape[1:] == tuple(size):
+        return softmax(logits)
+    wide = _widened(logits, size[1])
+    top, bottom, down = _neighbours(logits.shape[1], size[0])
+    probabilities = np.empty((len(logits), *size), np.float32)
+    for start in range(0, size[0], BAND_ROWS):
+        band = slice(start, start + BAND_ROWS)
+        for plane, rows in zip(wide, probabilities[:, band], strict=True):
+            rows[:] = _mix(plane[top[band]], plane[bottom[band]], down[band])
+        probabilities[:, band] = softmax(probabilities[:, band])
+    return probabilities
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities float32[C, h, w] of logits float32[C, h, w]."""
+    exponentials = np.exp(logits - logits.max(axis=0))
+    return exponentials / exponentials.sum(axis=0)
+
+
 def shown_part(logits: np.ndarray, placement: Placement) -> np.ndarray:
     """The logits float32[C, h, w] of the pixels of an input that show the frame."""
     return logits[:, *placement.target]
 
 
 def _interpolate_all(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    (categories, rows, _), (height, width) = logits.shape, size
-    wide = np.empty((categories, rows, width), logits.dtype)
-    for plane, widened in zip(logits, wide, strict=True):
-        cv2.resize(plane, (width, rows), dst=widened)
-    top, bottom, down = _neighbours(rows, height)
+    height, width = size
+    wide = _widened(logits, width)
+    top, bottom, down = _neighbours(logits.shape[1], height)
     ids = np.zeros(size, np.uint8)
     for start in range(0, height, BAND_ROWS):
         band = slice(start, start + BAND_ROWS)
@@ -84,6 +120,15 @@ def _interpolate_all(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
             np.copyto(band_ids, category, where=interpolated > largest)
             np.maximum(largest, interpolated, out=largest)
     return ids
+
+
+def _widened(logits: np.ndarray, width: int) -> np.ndarray:
+    """Logits float32[C, h, w] interpolated along their rows: float32[C, h, width]."""
+    categories, rows, _ = logits.shape
+    wide = np.empty((categories, rows, width), logits.dtype)
+    for plane, widened in zip(logits, wide, strict=True):
+        cv2.resize(plane, (width, rows), dst=widened)
+    return wide
 
 
 def _neighbours(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

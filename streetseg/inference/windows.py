@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from streetseg.data.labels import LabelSpace
-from streetseg.inference.segmenter import Segmenter, softmax
+from streetseg.inference.segmenter import Segmenter
+from streetseg.inference.upsampling import softmax
 
 
 class SlidingSegmenter:
@@ -62,8 +63,11 @@ class SlidingSegmenter:
     def probabilities(self, rgb: np.ndarray) -> np.ndarray:
         """Mean probabilities float32[C, H, W] of all windows of an image uint8[H, W, 3].
 
-        A side that is shorter than the window is padded with black.
+        A side that is shorter than the window is padded with black. A covered frame has the
+        probabilities that it has without windows.
         """
+        if self.covers((rgb.shape[0], rgb.shape[1])):
+            return self.whole.probabilities(rgb)
         (height, width), window = rgb.shape[:2], self.size
         size = max(height, window[0]), max(width, window[1])
         frame = np.zeros((*size, 3), np.uint8)

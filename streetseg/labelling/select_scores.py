@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from streetseg.inference.segmenter import softmax
+from streetseg.inference.upsampling import softmax
 
 CHUNK = 1024
 """Frames that are compared with all others at a time."""

@@ -28,8 +28,12 @@ class Legend:
         """The image uint8[H, W, 3] with the strip below it: uint8[H + strip height, W, 3]."""
         if not (self.labels or self.text):
             return rgb
+        return np.concatenate([rgb, self.strip(categories)])
+
+    def strip(self, categories: np.ndarray | None = None) -> np.ndarray:
+        """The strip alone, uint8[h, width, 3], with the fractions of category ids uint8[H, W]."""
         strip = self._empty.copy()
-        if self.labels:
+        if self.labels and categories is not None:
             draw = ImageDraw.Draw(strip)
             names = self.labels.names
             counts = np.bincount(categories.ravel(), minlength=len(names))
@@ -38,7 +42,12 @@ class Legend:
                 percentage = f"{100 * counts[number] / categories.size:.0f} %"
                 right = left + self.font.getlength(name) + 2 * self.size
                 draw.text((right, middle), percentage, FAINT, self.font, anchor="lm")
-        return np.concatenate([rgb, np.asarray(strip)])
+        return np.array(strip)
+
+    @property
+    def min_width(self) -> int:
+        """The width in pixels below which names are cut."""
+        return self._cell_width + self.size
 
     @cached_property
     def _cell_width(self) -> int:

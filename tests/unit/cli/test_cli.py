@@ -129,10 +129,10 @@ def test_wrong_usage_is_status_2(streetseg: Command) -> None:
         (("evaluate", "--model", "nowhere"), "nowhere holds no model artifact"),
         (("gate", "--evaluation", "nowhere"), "streetseg evaluate"),
         (
-            ("predict", "a.png", "--set", "registry.tracking_uri=sqlite:///nowhere.db"),
+            ("predict", "params.yaml", "--set", "registry.tracking_uri=sqlite:///nowhere.db"),
             "there is no registry at",
         ),
-        (("predict", "a/1.png", "b/1.jpg"), "several images would be written to 1_mask.png"),
+        (("predict", "nowhere.png"), "there is no image or folder nowhere.png"),
         (("train", "--params", "nowhere.yaml"), "cannot read nowhere.yaml"),
         (("train", "--set", "prepare.size=[96, 96]"), "ask for cityscapes of [96, 96]"),
         (("params", "trian"), "no section 'trian' in params.yaml: choose one of data, synth"),
@@ -222,8 +222,8 @@ def test_predict_writes_masks_and_overlays(
         "predict", frame, "--model", trained.artifact, "--out", "predicted", cwd=project
     )
     assert done.returncode == 0, done.stderr
-    mask = cv2.imread(str(project / "predicted" / f"{frame.stem}_mask.png"))
-    overlay = cv2.imread(str(project / "predicted" / f"{frame.stem}_overlay.png"))
+    mask = cv2.imread(str(project / "predicted" / f"{frame.name}_mask.png"))
+    overlay = cv2.imread(str(project / "predicted" / f"{frame.name}_overlay.png"))
     assert mask.shape == overlay.shape == cv2.imread(str(frame)).shape
 
 

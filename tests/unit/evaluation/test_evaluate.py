@@ -17,7 +17,8 @@ from streetseg.data.sources import load_source
 from streetseg.evaluation.evaluate import evaluate
 from streetseg.evaluation.masks import score_folders
 from streetseg.images.encode import encode_png
-from streetseg.inference.segmenter import Segmenter, softmax
+from streetseg.inference.segmenter import Segmenter
+from streetseg.inference.upsampling import softmax
 from streetseg.metrics.calibration import Calibration
 from streetseg.metrics.confusion import category_miou
 from tests.conftest import Trained

@@ -6,7 +6,8 @@ import torch
 
 from streetseg.data.dataset import PreparedDataset
 from streetseg.evaluation.tta import augmented_predictors, scaled_size
-from streetseg.inference.segmenter import Segmenter, softmax
+from streetseg.inference.segmenter import Segmenter
+from streetseg.inference.upsampling import softmax
 from streetseg.models.load import load_torch
 from tests.conftest import Trained
 

@@ -20,7 +20,8 @@ from streetseg.data.sources import load_source
 from streetseg.evaluation.evaluate import evaluate
 from streetseg.evaluation.windows import WindowScores, sliding
 from streetseg.images.decode import decode_ids, read_image
-from streetseg.inference.segmenter import Segmenter, softmax
+from streetseg.inference.segmenter import Segmenter
+from streetseg.inference.upsampling import softmax
 from streetseg.inference.windows import SlidingSegmenter, starts
 from streetseg.metrics.cityscapes import CityscapesScores
 from streetseg.metrics.confusion import confusion_of_categories, score
@@ -69,6 +70,7 @@ def test_a_window_that_covers_the_frame_changes_no_bit(
     assert isinstance(covering, SlidingSegmenter)
     for rgb in frames.values():
         np.testing.assert_array_equal(covering.predict(rgb), model.predict(rgb))
+        np.testing.assert_array_equal(covering.probabilities(rgb), model.probabilities(rgb))
 
 
 def test_without_overlap_each_window_is_a_frame_of_its_own(
@@ -271,7 +273,7 @@ def test_predict_and_batch_use_the_same_windows(
 
     done = streetseg("predict", image, *chosen, *setting, "--out", tmp_path / "predicted")
     assert done.returncode == 0, done.stderr
-    predicted = read_image(tmp_path / "predicted" / "a_mask.png", decode_ids)
+    predicted = read_image(tmp_path / "predicted" / "a.png_mask.png", decode_ids)
     np.testing.assert_array_equal(predicted, windows)
 
     for settings, expected in (((), plain), (setting, windows), (setting, windows)):

@@ -72,8 +72,8 @@ def test_batch_predict_video_and_service_see_one_frame(
         out = tmp_path / name
         done = streetseg("predict", folder / name, "--model", trained.artifact, "--out", out)
         assert done.returncode == 0, done.stderr
-        mask = decode_ids((out / f"{Path(name).stem}_mask.png").read_bytes())
-        overlay = decode_image((out / f"{Path(name).stem}_overlay.png").read_bytes())
+        mask = decode_ids((out / f"{name}_mask.png").read_bytes())
+        overlay = decode_image((out / f"{name}_overlay.png").read_bytes())
         assert mask.shape == (HEIGHT, WIDTH)
         assert overlay.shape == UPRIGHT.shape
         by_batch = decode_ids((tmp_path / "masks" / f"{name}_mask.png").read_bytes())

@@ -15,7 +15,8 @@ import xxhash
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.images.decode import decode_image
-from streetseg.inference.segmenter import Segmenter, softmax
+from streetseg.inference.segmenter import Segmenter
+from streetseg.inference.upsampling import softmax
 from streetseg.labelling import select_measure
 from streetseg.labelling.select import SelectOptions, refuse_other_files, select_frames, unique_stem
 from streetseg.labelling.select_result import Selection

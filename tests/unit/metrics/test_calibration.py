@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from streetseg.data.labels import IGNORE, LabelSpace
-from streetseg.inference.segmenter import softmax
+from streetseg.inference.upsampling import softmax
 from streetseg.metrics.calibration import BINS, Calibration
 from streetseg.metrics.metric import ScoredFrame
 from tests.support.scored_frames import scored_frame

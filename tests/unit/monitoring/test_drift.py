@@ -16,7 +16,8 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.data.labels import LabelSpace
 from streetseg.images.resize import resize_rgb
 from streetseg.inference.artifact import read_labels
-from streetseg.inference.segmenter import Segmenter, softmax
+from streetseg.inference.segmenter import Segmenter
+from streetseg.inference.upsampling import softmax
 from streetseg.monitoring.drift import (
     DRIFTED,
     MINIMUM,
