@@ -36,6 +36,8 @@ def configure(
 ):
     """Resolve the recipe and the data version, and hand each step the settings it depends on.
 
+    A run whose MLflow does not answer ends here, not when it trains.
+
     A step gets no other settings, so that a change of one does not make it run again. What the
     training pod is promised (``cpu_request``, ``memory_request``) is lowered to its limits.
     """
@@ -49,6 +51,7 @@ def configure(
     from streetseg.core.errors import StreetsegError, exit_on_error
     from streetseg.data.versions import resolve, resolve_reference
     from streetseg.registry.versions import resolve_alias
+    from streetseg.tracking.writable import require_store
 
     with exit_on_error():
         form = read_form(
@@ -73,6 +76,7 @@ def configure(
             tree["validate"]["reference"] = reference
         if start := params.model.init_from:
             tree["model"]["init_from"] = resolve_alias(start, params.registry)
+        require_store(params.registry)
 
     tell(data_version=version)
 

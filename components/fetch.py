@@ -21,5 +21,5 @@ def fetch(data_version: str, remote: str, dataset: Output[Dataset]) -> None:
     cache = os.environ.get("STREETSEG_DATA_CACHE")
     with exit_on_error():
         fetch_through(Path(cache) if cache else None, data_version, remote, Path(dataset.path))
-    dataset.metadata["data_version"] = data_version
+    dataset.metadata |= {"data_version": data_version, "remote": remote}
     seal(dataset, "fetch")

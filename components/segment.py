@@ -36,10 +36,13 @@ def segment(
     from streetseg.prediction.batch_report import write_batch_page
 
     name = model.metadata.get("registered", "")
-    place = shared_place("segment", [source, name, overrides], workspace)
-    written = destination or place or masks.path
     with exit_on_error():
         params = load_params(overrides=overrides)
+        remote = params.data.remote or ""
+        place = None
+        if not destination:
+            place = shared_place("segment", [source, name, overrides], workspace, remote)
+        written = destination or place or masks.path
         batch = segment_folder(
             source,
             written,

@@ -29,7 +29,8 @@ def train(
 
     with exit_on_error():
         params = read_settings(settings)
-        place = shared_place("train", [settings, dataset.uri], workspace)
+        remote = dataset.metadata.get("remote", "")
+        place = shared_place("train", [settings, dataset.uri], workspace, remote)
         if place:
             params = params.override({"train.checkpoint": f"{place}/training.checkpoint"})
         prepared = PreparedDataset(checked(dataset))

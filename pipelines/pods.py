@@ -176,7 +176,7 @@ class ClusterPods(StepSetup):
         place = self.cluster.checkpoints
         if place == "workspace":
             return
-        if "://" not in place:
+        if place != attempts.REMOTE and "://" not in place:
             kubernetes.mount_pvc(task, place, CHECKPOINTS)
             place = CHECKPOINTS
         task.set_env_variable(attempts.CHECKPOINTS, place)

@@ -136,7 +136,7 @@ LabelKey = Annotated[str, AfterValidator(_label_key)]
 LabelValue = Annotated[str, AfterValidator(_label_value)]
 Labels = dict[LabelKey, LabelValue]
 Checkpoints = Annotated[str, AfterValidator(_place)]
-"""``pod``, ``workspace``, the name of a persistent volume claim, or a URL."""
+"""``remote``, ``pod``, ``workspace``, the name of a persistent volume claim, or a URL."""
 
 
 class Pod(Section):
@@ -272,7 +272,7 @@ class Cluster(Section):
     node_selector: Labels = {}
     tolerations: list[Toleration] = []
     shared_memory: Memory = "8Gi"
-    checkpoints: Checkpoints = "pod"
+    checkpoints: Checkpoints = "remote"
     workspace: Workspace = Workspace()
     secrets: Secrets = Secrets()
     data_cache: Name | None = None

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,17 @@ class Storage:
             if path.startswith(prefix)
         }
         return dict(sorted(stamps.items()))
+
+    def times(self) -> dict[str, datetime]:
+        """When each file was last written, keyed by its path relative to ``url``."""
+        with self._translate_errors("list"):
+            listing = self._files.find(self._root, detail=True)
+            prefix = f"{self._root}/"
+            return {
+                path.removeprefix(prefix): _time(details)
+                for path, details in listing.items()
+                if path.startswith(prefix)
+            }
 
     def upload(self, file: Path, path: str) -> None:
         """Copy a file to ``path`` completely, or leave the file there as it was."""
@@ -155,5 +167,17 @@ class Storage:
 def _stamp(details: Mapping[str, Any]) -> str:
     """Of a file, from what a file system or object store lists of it."""
     tag = details.get("ETag") or details.get("etag")
-    changed = details.get("mtime") or details.get("LastModified") or details.get("updated")
-    return str(tag or f"{details['size']} {changed}")
+    return str(tag or f"{details['size']} {_changed(details)}")
+
+
+def _changed(details: Mapping[str, Any]) -> Any:
+    return details.get("mtime") or details.get("LastModified") or details.get("updated")
+
+
+def _time(details: Mapping[str, Any]) -> datetime:
+    changed = _changed(details)
+    if isinstance(changed, datetime):
+        return changed
+    if isinstance(changed, str):
+        return datetime.fromisoformat(changed)
+    return datetime.fromtimestamp(changed, UTC)

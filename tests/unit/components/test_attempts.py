@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -229,14 +230,32 @@ def test_steps_that_share_no_place_start_over(monkeypatch: pytest.MonkeyPatch) -
     assert shared_place("train", {}) is None
 
 
-def test_each_task_of_each_run_has_a_place_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_by_default_attempts_share_the_bucket_of_the_data(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(CHECKPOINTS, "s3://bucket/prefix/")
+    monkeypatch.setenv(CHECKPOINTS, "remote")
+    monkeypatch.setenv(WORKFLOW, "run-1")
+    assert shared_place("train", {}, remote="data/remote") is None
+    assert shared_place("train", {}) is None
+    place = shared_place("train", {}, remote=f"{bucket}/dvc")
+    assert place
+    assert place.startswith(f"{bucket}/dvc/streetseg-attempts/run-1/train-")
+    assert shared_place("train", {}, remote="s3://no-such-bucket/dvc") is None
+    said = capsys.readouterr().out
+    assert said.startswith("warning: a lost attempt starts over: cannot write run-1/started to s3:")
+    monkeypatch.setenv(CHECKPOINTS, "s3://no-such-bucket/dvc")
+    with pytest.raises(StreetsegError, match="cannot write run-1/started to"):
+        shared_place("train", {})
+
+
+def test_each_task_of_each_run_has_a_place_of_its_own(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(CHECKPOINTS, f"{bucket}/prefix/")
     monkeypatch.setenv(WORKFLOW, "run-1")
     first = shared_place("train", {"a": 1, "b": 2})
     assert first
-    assert first.startswith("s3://bucket/prefix/streetseg-attempts/run-1/train-")
+    assert first.startswith(f"{bucket}/prefix/streetseg-attempts/run-1/train-")
     assert shared_place("train", {"b": 2, "a": 1}) == first
     in_workspace = shared_place("train", {"a": 1, "b": 2}, str(tmp_path))
     assert in_workspace
@@ -263,3 +282,27 @@ def test_what_other_runs_left_on_a_volume_is_removed_after_a_week(
     monkeypatch.setenv(WORKFLOW, "mine")
     shared_place("train", {})
     assert sorted(path.name for path in root.iterdir()) == ["mine", "recent"]
+
+
+def test_what_other_runs_left_in_a_bucket_is_removed_after_a_week(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{bucket}/old-runs"
+    monkeypatch.setenv(CHECKPOINTS, url)
+    for run in ("old", "recent", "mine"):
+        monkeypatch.setenv(WORKFLOW, run)
+        place = shared_place("train", {})
+        Storage(str(place)).write("training.checkpoint", b"1")
+    times = Storage.times
+    ages = {"old/started": 9, "old/train": 8, "recent/started": 9, "recent/train": 6}
+
+    def aged(storage: Storage) -> dict[str, datetime]:
+        return {
+            path: time - timedelta(days=ages.get(path.partition("-")[0], 0))
+            for path, time in times(storage).items()
+        }
+
+    monkeypatch.setattr(Storage, "times", aged)
+    shared_place("train", {})
+    left = {path.split("/")[1] for path in Storage(url).files()}
+    assert left == {"mine", "recent"}

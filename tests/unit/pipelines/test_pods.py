@@ -28,6 +28,7 @@ from pipelines.prepare import prepare_pipeline
 from pipelines.scheduled import scheduled_pipeline
 from pipelines.training import training_pipeline
 from pipelines.tune import tune_pipeline
+from scripts.servers import free_port
 from streetseg import __version__
 from streetseg.config.cluster import Cluster, Pod
 from streetseg.config.params import PARAMS, load_params
@@ -438,12 +439,16 @@ def test_attempts_share_a_place_that_is_no_input_of_the_cache(
     def inputs(pipeline: Compiled) -> dict:
         return pipeline.tasks()[step]["inputs"]
 
-    plain = compiled(name=name)
+    plain = compiled("cluster.checkpoints=pod", name=name)
     assert "env" not in plain.containers()[step]
     assert "fieldPathAsEnv" not in plain.pod(step)
 
-    for place, mounted in (("work-claim", "/mnt/checkpoints"), ("s3://bucket/a", "s3://bucket/a")):
-        pipeline = compiled(f"cluster.checkpoints={place}", name=name)
+    for place, mounted in (
+        ("", "remote"),
+        ("work-claim", "/mnt/checkpoints"),
+        ("s3://bucket/a", "s3://bucket/a"),
+    ):
+        pipeline = compiled(*([f"cluster.checkpoints={place}"] if place else []), name=name)
         assert inputs(pipeline) == inputs(plain)
         variables = {each["name"]: each["value"] for each in pipeline.containers()[step]["env"]}
         assert variables == {"STREETSEG_CHECKPOINTS": mounted}
@@ -654,6 +659,29 @@ def test_a_form_may_hold_texts_as_recurring_runs_of_the_kfp_cli_do() -> None:
     assert texts.evaluation["gate"]["miou_floor"] == 0.7
     assert texts.evaluation["gate"]["fail_on_gate"] is False
     assert texts.registry["registry"]["auto_promote"] is True
+
+
+def test_a_run_whose_mlflow_does_not_answer_fails_the_first_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    address = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(SystemExit) as ended:
+        settle(overrides=f"registry.tracking_uri={address}")
+    told = str(ended.value)
+    assert told.startswith(
+        f"error: cannot record a training: cannot reach the MLflow store {address}: "
+    )
+    assert told.endswith(": set MLFLOW_TRACKING_URI")
+    assert "\n" not in told
+
+
+@pytest.mark.skipif(os.access("/proc/1/environ", os.R_OK), reason="root may write everywhere")
+def test_a_run_without_a_store_that_can_be_written_fails_the_first_step() -> None:
+    with pytest.raises(
+        SystemExit, match=r"the MLflow store /proc/1/a.db cannot be written: set ML"
+    ):
+        settle(overrides="registry.tracking_uri=sqlite:////proc/1/a.db")
 
 
 def test_overrides_are_separated_by_blanks_and_lines() -> None:
