@@ -116,7 +116,7 @@ def select_frames(
                 "images: the same command goes on"
             ) from None
         pool = Table.of(ledger.read(stamps), len(stamps))
-        choice = _Choice(pool, known, data, network, options)
+        choice = Choice(pool, known, data, network, options)
         picks, duplicates = choose(
             choice.candidates,
             by,
@@ -165,7 +165,7 @@ def refuse_other_files(destination: Path) -> None:
         )
 
 
-class _Choice:
+class Choice:
     """The candidates among the frames of a pool, and what is told about the chosen ones."""
 
     def __init__(
@@ -176,6 +176,11 @@ class _Choice:
         network: ScoringNetwork,
         options: SelectOptions,
     ) -> None:
+        """Leave out what is known, and score the rest.
+
+        Raises:
+            StreetsegError: nothing is left.
+        """
         self.pool, self.known = pool, known
         self.left_out: dict[str, int] = {}
         self.notes: list[str] = []

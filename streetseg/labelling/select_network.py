@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ENCODER = "/network/encoder/"
 """How PyTorch's exporter names the tensors of ``SegmentationModel.network.encoder``."""
+CONVOLUTIONS = ("Conv", "BatchNormalization", "Relu")
+"""Nodes whose results are feature maps, in a network without an encoder."""
 MAX_DIMENSIONS = 256
 """Longer embeddings are projected at random, which keeps distances: 100,000 frames take 51 MB."""
 
@@ -56,16 +58,16 @@ class ScoringNetwork:
             model = onnx.load(graph)
         except ImportError:
             self.without_embeddings = "the package onnx is not installed (streetseg[train])"
-            self._session = _open(str(graph), threads)
+            self._session = _open(str(graph), graph, threads)
             return
         except Exception as error:
             raise StreetsegError(f"cannot open {graph}: {one_line(error)}") from None
         candidates = encoder_outputs(model) or deepest_maps(model)
-        self._session = _open(_with_outputs(model, candidates), threads)
+        self._session = _open(_with_outputs(model, candidates), graph, threads)
         found = self._try(candidates)
         if found is None:
             self.without_embeddings = "no feature map of an encoder was found in its ONNX graph"
-        self._session = _open(_with_outputs(model, [found] if found else []), threads)
+        self._session = _open(_with_outputs(model, [found] if found else []), graph, threads)
         self._feature = found or ""
 
     def _try(self, candidates: list[str]) -> str | None:
@@ -127,7 +129,7 @@ def encoder_outputs(model: ModelProto) -> list[str]:
 def deepest_maps(model: ModelProto) -> list[str]:
     """The feature maps with the fewest positions, more than one: for networks without an encoder.
 
-    Maps whose size ONNX cannot infer are left out.
+    Maps whose size ONNX cannot infer are left out, and so is what no convolution makes.
     """
     from onnx import shape_inference
 
@@ -136,9 +138,10 @@ def deepest_maps(model: ModelProto) -> list[str]:
         sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
         if len(sides) == 4 and min(sides[2:]) > 1:
             positions[value.name] = sides[2] * sides[3]
-    fewest = min(positions.values(), default=0)
-    produced = [output for node in model.graph.node for output in node.output]
-    return [name for name in produced if positions.get(name) == fewest]
+    nodes = (node for node in model.graph.node if node.op_type in CONVOLUTIONS)
+    maps = [node.output[0] for node in nodes if node.output[0] in positions]
+    fewest = min((positions[name] for name in maps), default=0)
+    return [name for name in maps if positions[name] == fewest]
 
 
 def _with_outputs(model: ModelProto, names: list[str]) -> bytes:
@@ -151,7 +154,7 @@ def _with_outputs(model: ModelProto, names: list[str]) -> bytes:
     return changed.SerializeToString()
 
 
-def _open(graph: str | bytes, threads: int) -> Any:
+def _open(graph: str | bytes, name: Path, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -164,7 +167,7 @@ def _open(graph: str | bytes, threads: int) -> Any:
     try:
         return onnxruntime.InferenceSession(graph, options, providers=providers)
     except Exception as error:
-        raise StreetsegError(f"cannot open the model's graph: {one_line(error)}") from None
+        raise StreetsegError(f"cannot open {name}: {one_line(error)}") from None
 
 
 def _pooled(features: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streetseg.core.errors import StreetsegError
-from streetseg.labelling.select_scores import bits_to_nearest, distance_of
+from streetseg.labelling.select_scores import distance_of
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,8 @@ def choose(
         free[row] = False
         if vectors is not None:
             gaps = np.minimum(gaps, distance_of(vectors @ vectors[row]))
-        rows = np.flatnonzero(free)
-        bits = bits_to_nearest(candidates.hashes[rows], candidates.hashes[[row]])
-        alike = rows[bits <= duplicate_bits]
+        unequal = np.bitwise_count(candidates.hashes ^ candidates.hashes[row]).sum(axis=1)
+        alike = free & (unequal.astype(int) <= duplicate_bits)
         free[alike] = False
-        duplicates += len(alike)
+        duplicates += int(alike.sum())
     return picks, duplicates

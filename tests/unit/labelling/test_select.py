@@ -21,6 +21,7 @@ from streetseg.labelling import select_measure
 from streetseg.labelling.select import SelectOptions, refuse_other_files, select_frames, unique_stem
 from streetseg.labelling.select_result import Selection
 from tests.conftest import Command, Trained
+from tests.support.s3_server import s3_server
 
 NEW = 12
 
@@ -249,6 +250,20 @@ def test_a_folder_in_which_somebody_has_worked_is_not_replaced(
 )
 def test_names_that_splits_go_by_stay_and_others_get_a_hash(stem: str, expected: str) -> None:
     assert unique_stem(stem, "0123456789abcdef", {"taken_000001_000019"}) == expected
+
+
+def test_a_bucket_gives_the_same_choice_as_a_folder(
+    trained: Trained, pool: Path, dataset: PreparedDataset, result: Selection, tmp_path: Path
+) -> None:
+    with s3_server("street") as client:
+        for path in filter(Path.is_file, pool.rglob("*")):
+            key = f"drive/{path.relative_to(pool)}"
+            client.put_object(Bucket="street", Key=key, Body=path.read_bytes())
+        found = select_frames(
+            "s3://street/drive", tmp_path / "out", trained.artifact, count=5, data=dataset
+        )
+    assert found.chosen == result.chosen
+    assert (found.seen, found.left_out) == (result.seen, result.left_out)
 
 
 def test_the_command_tells_what_it_did(
