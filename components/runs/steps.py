@@ -13,7 +13,7 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -156,7 +156,8 @@ def read_steps(
             and (step := _driver_step(path, each, name, branches))
         ):
             steps.setdefault(step.path, step)
-    return sorted(steps.values(), key=lambda step: (step.started or NEVER, step.path))
+    closed = (_close(step, workflow.get("status") or {}) for step in steps.values())
+    return sorted(closed, key=lambda step: (step.started or NEVER, step.path))
 
 
 def duration_of(start: datetime | None, end: datetime | None) -> timedelta | None:
@@ -205,6 +206,18 @@ def _step(path: str, groups: list[dict], inside: list[dict], workflow: str) -> S
     )
 
 
+def _close(step: Step, status: Mapping[str, Any]) -> Step:
+    """The step; failed if the workflow has ended and Argo has left it open."""
+    if STATES.get(status.get("phase") or "") not in ("succeeded", "failed"):
+        return step
+    if step.state not in ("running", "pending"):
+        return step
+    message = step.message or "stopped with the run"
+    return replace(
+        step, state="failed", finished=parse_time(status.get("finishedAt")), message=message
+    )
+
+
 def _branch(path: str, nodes: list[dict], branches: Mapping[str, str]) -> Step:
     node = _outermost(nodes)
     given = branches.get(node.get("templateName") or "") or _name(path)
@@ -221,7 +234,7 @@ def _driver_step(
     message = _message(node) or (attempts[-1].message if attempts else "")
     if state == "succeeded" or (_is_of_group(nodes) and state != "failed" and not message):
         return None
-    of = _name(path).removesuffix("-driver")
+    of = _name(path.removesuffix("-driver"))
     return Step(
         branches.get(f"comp-{of}", of),
         "failed" if state == "failed" else "pending",

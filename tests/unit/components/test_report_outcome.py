@@ -169,6 +169,7 @@ def test_a_registration_is_reported_with_scores_and_version(report: Callable[...
         ("pod-deleted", "RUNNING", UNDER_WAY, ("FAILED", "train", 1, "pod deleted")),
         ("terminated", "RUNNING", CANCELING, ("CANCELED", "train", 1, "")),
         ("terminated", "FAILED", {}, ("CANCELED", "train", 1, "")),
+        ("terminated-at-once", "RUNNING", UNDER_WAY, ("CANCELED", "", None, "")),
         ("closed-gate-cached", "COMPLETE", UNDER_WAY, ("SUCCEEDED", "", None, "")),
         ("training-under-way", "RUNNING", {}, ("UNKNOWN", "", None, "")),
         ("training-under-way", "FAILED", {}, ("FAILED", "", None, "")),
@@ -188,23 +189,6 @@ def test_the_state_is_the_true_one_whatever_status_kubeflow_gives(
     text = f"{PIPELINE} 'demo' {state}" + (f" at {step}, attempt {attempt}" if step else "")
     assert posted["text"].startswith(f"{text}; {error}" if error else text)
     assert posted["text"].endswith(posted["url"])
-
-
-def test_a_run_terminated_before_kubeflow_saw_it_begin_is_reported_as_canceled(
-    report: Callable[..., dict],
-) -> None:
-    kubeflow = report.kubeflow  # type: ignore[attr-defined]
-    record = kubeflow.record
-
-    def record_with_deadline(name: str, **changes: Any) -> str:
-        run_id = record(name, **changes)
-        runtime = kubeflow.recorded[run_id]["v1beta1"]["pipeline_runtime"]
-        runtime["workflow_manifest"]["spec"] = {"activeDeadlineSeconds": 0}
-        return run_id
-
-    kubeflow.record = record_with_deadline
-    posted = report("terminated", "RUNNING", **UNDER_WAY)
-    assert (posted["state"], posted["step"], posted["error"]) == ("CANCELED", "train", "")
 
 
 def test_the_text_holds_nothing_that_chat_programs_take_for_markup(
