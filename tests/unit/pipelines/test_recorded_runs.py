@@ -345,6 +345,7 @@ def test_a_pause_before_the_next_attempt_is_told(
 ) -> None:
     run_id = serve(kubeflow, "fetch-failed-four-times", state="RUNNING", state_history=[])
     manifest = kubeflow.recorded[run_id]["v1beta1"]["pipeline_runtime"]["workflow_manifest"]
+    manifest["status"]["phase"] = "Running"
     nodes = manifest["status"]["nodes"]
     for node in nodes.values():
         if node["name"].endswith(".fetch"):
@@ -363,6 +364,7 @@ def test_a_pod_that_starts_is_no_news(
 ) -> None:
     run_id = serve(kubeflow, "scheduled-nothing-moved", state="RUNNING", state_history=[])
     manifest = kubeflow.recorded[run_id]["v1beta1"]["pipeline_runtime"]["workflow_manifest"]
+    manifest["status"]["phase"] = "Running"
     nodes = manifest["status"]["nodes"]
     for key in [key for key in nodes if key.endswith("-3508786859")]:
         del nodes[key]  # the branch
