@@ -22,6 +22,10 @@ DATA_CACHE = "/mnt/data-cache"
 """Where steps mount the volume of ``cluster.data_cache``."""
 FETCHING = {"fetch", "score-set"}
 """Steps that use ``cluster.data_cache``."""
+RAW_DATA = "/mnt/raw-data"
+"""Where steps mount the claim of ``cluster.raw_data``."""
+READING = {"plan-parts", "prepare-part", "segment", "segment-part"}
+"""Steps that use ``cluster.raw_data``."""
 CHECKPOINTS = "/mnt/checkpoints"
 """Where steps mount the claim of ``cluster.checkpoints``."""
 RESUMABLE = {"train", "segment"}
@@ -110,6 +114,8 @@ class ClusterPods(StepSetup):
         if step in FETCHING and cluster.data_cache:
             task.set_env_variable("STREETSEG_DATA_CACHE", DATA_CACHE)
             kubernetes.mount_pvc(task, cluster.data_cache, DATA_CACHE)
+        if step in READING and cluster.raw_data:
+            kubernetes.mount_pvc(task, cluster.raw_data, RAW_DATA)
         return task
 
     def size(self, task: dsl.PipelineTask, cpu: Range, memory: Range, gpus: Any) -> None:

@@ -276,6 +276,7 @@ class Cluster(Section):
     workspace: Workspace = Workspace()
     secrets: Secrets = Secrets()
     data_cache: Name | None = None
+    raw_data: Name | None = None
     webhook_secret: Name | None = None
     ui_url: Address = ""
 

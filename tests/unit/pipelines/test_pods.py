@@ -407,6 +407,26 @@ def test_the_data_cache_is_a_volume_of_the_step_that_fetches(compiled: Compile) 
     assert [step for step in STEPS if "pvcMount" in pipeline.pod(step)] == ["fetch"]
 
 
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("prepare", {"plan-parts", "prepare-part"}),
+        ("batch_parts", {"segment", "segment-part"}),
+        ("batch", {"segment"}),
+        ("training", set()),
+    ],
+)
+def test_raw_frames_are_a_volume_of_the_steps_that_read_them(
+    compiled: Compile, name: str, steps: set[str]
+) -> None:
+    pipeline = compiled("cluster.raw_data=street-raw", name=name)
+    mounts = {step: pipeline.pod(step).get("pvcMount", []) for step in pipeline.containers()}
+    assert {step for step, each in mounts.items() if each} == steps
+    for (mounted,) in filter(None, mounts.values()):
+        assert mounted["pvcNameParameter"]["runtimeValue"]["constant"] == "street-raw"
+        assert mounted["mountPath"] == "/mnt/raw-data"
+
+
 def test_what_is_long_is_retried_for_a_week(compiled: Compile) -> None:
     """Kubeflow counts the maximum from the first attempt's start, and kills what then runs."""
 
