@@ -19,6 +19,23 @@ class BatchOutputs(NamedTuple):
     metrics: dsl.Metrics
 
 
+def segment_all(set_up: StepSetup, fetched: dsl.PipelineTask, **inputs: Any) -> BatchOutputs:
+    """Add the last step, which segments what is left, to the fetched model of a pipeline.
+
+    Args:
+        set_up: as of the pipeline.
+        fetched: the step ``fetch-model``.
+        inputs: of the step ``segment``, beside the model.
+    """
+    segmented = set_up(segment(model=fetched.outputs["artifact"], **inputs))
+    return BatchOutputs(
+        model=fetched.outputs["Output"],
+        masks=segmented.outputs["masks"],
+        report=segmented.outputs["report"],
+        metrics=segmented.outputs["metrics"],
+    )
+
+
 def batch_pipeline(set_up: StepSetup = no_pods) -> Any:
     """Build the pipeline.
 
@@ -49,20 +66,13 @@ def batch_pipeline(set_up: StepSetup = no_pods) -> Any:
                 between them.
         """
         fetched = set_up(fetch_model(model=model, recipe="default", overrides=overrides))
-        segmented = set_up(
-            segment(
-                model=fetched.outputs["artifact"],
-                source=images,
-                destination=output,
-                overrides=overrides,
-                workspace=set_up.workspace,
-            )
-        )
-        return BatchOutputs(
-            model=fetched.outputs["Output"],
-            masks=segmented.outputs["masks"],
-            report=segmented.outputs["report"],
-            metrics=segmented.outputs["metrics"],
+        return segment_all(
+            set_up,
+            fetched,
+            source=images,
+            destination=output,
+            overrides=overrides,
+            workspace=set_up.workspace,
         )
 
     return street_segmentation_batch

@@ -5,9 +5,8 @@ from typing import Any
 from kfp import dsl
 
 from components.fetch_model import fetch_model
-from components.segment import segment
 from components.segment_part import list_parts, segment_part
-from pipelines.batch import BatchOutputs
+from pipelines.batch import BatchOutputs, segment_all
 from pipelines.compile import offer
 from pipelines.pods import StepSetup, no_pods
 
@@ -54,20 +53,13 @@ def batch_parts_pipeline(set_up: StepSetup = no_pods) -> Any:
                     part=part,
                 )
             ).output
-        segmented = set_up(
-            segment(
-                model=fetched.outputs["artifact"],
-                source=images,
-                destination=output,
-                overrides=overrides,
-                parts=dsl.Collected(masks),
-            )
-        )
-        return BatchOutputs(
-            model=fetched.outputs["Output"],
-            masks=segmented.outputs["masks"],
-            report=segmented.outputs["report"],
-            metrics=segmented.outputs["metrics"],
+        return segment_all(
+            set_up,
+            fetched,
+            source=images,
+            destination=output,
+            overrides=overrides,
+            parts=dsl.Collected(masks),
         )
 
     return street_segmentation_batch_parts
