@@ -44,9 +44,16 @@ def read_config(artifact: Path) -> dict[str, Any]:
 
 
 def weights_sha256(artifact: Path) -> str:
-    """The SHA-256 of the weights, 64 hexadecimal digits: equal for equal weights."""
-    with (Path(artifact) / WEIGHTS).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The SHA-256 of the weights, 64 hexadecimal digits: equal for equal weights.
+
+    Raises:
+        StreetsegError: the folder holds none, as the copy that a service keeps.
+    """
+    try:
+        with (Path(artifact) / WEIGHTS).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        raise _no_artifact(artifact, WEIGHTS) from None
 
 
 def read_labels(artifact: Path) -> LabelSpace:
@@ -66,5 +73,9 @@ def _read_json(artifact: Path, name: str) -> dict[str, Any]:
     except (OSError, ValueError):
         content = None
     if not isinstance(content, dict):
-        raise StreetsegError(f"{artifact} holds no model artifact ({name})")
+        raise _no_artifact(artifact, name)
     return content
+
+
+def _no_artifact(artifact: Path, missing: str) -> StreetsegError:
+    return StreetsegError(f"{artifact} holds no model artifact ({missing})")

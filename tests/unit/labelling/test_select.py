@@ -289,6 +289,8 @@ def test_a_mistake_gives_one_line(
     empty, bad, out = tmp_path / "empty", tmp_path / "bad", tmp_path / "out"
     empty.mkdir()
     bad.mkdir()
+    served = tmp_path / "served"
+    shutil.copytree(trained.artifact, served, ignore=shutil.ignore_patterns("weights*"))
     (bad / "a.png").write_bytes(b"no image")
     cases = {
         "holds no images (.png, .jpg, .jpeg, .webp)": (empty, trained.artifact, out),
@@ -296,6 +298,7 @@ def test_a_mistake_gives_one_line(
             bad, trained.artifact, out,
         ),
         "holds no model artifact (config.json)": (pool, tmp_path, out),
+        "holds no model artifact (weights.safetensors)": (pool, served, out),
         "would lie among the images of": (pool, trained.artifact, pool / "out"),
     }  # fmt: skip
     for message, (source, model, folder) in cases.items():
