@@ -92,7 +92,10 @@ class ImportFlags:
     ] = False
     split: Annotated[
         Literal["train", "val"] | None,
-        typer.Option(help="Split of all frames. Default: by val_share, as in other sources."),
+        typer.Option(
+            help="Split of all frames. Default: that of their drive or city in earlier sources, "
+            "else by val_share."
+        ),
     ] = None
     record: Annotated[
         bool,

@@ -130,6 +130,8 @@ def export_masks(
                 origins.get(path, path),
             )
             (folder / image).parent.mkdir(parents=True, exist_ok=True)
+            if (folder / image).exists():
+                raise StreetsegError(f"{path} and another image would both be {image}: rename one")
             (folder / image).write_bytes(data)
             categories = predict(path, rgb)
             (folder / frame.mask).write_bytes(encode_palette_png(categories, labels.palette))

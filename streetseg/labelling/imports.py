@@ -110,7 +110,8 @@ def import_labels(
         destination: a folder that does not exist, or holds an earlier import of the same
             pre-labels, which is replaced.
         partial: leave out frames that are not finished, instead of refusing the export.
-        split: of all frames; None divides them as :class:`streetseg.data.splits.SplitRules` does.
+        split: of all frames. None: that of the drive or city in an earlier source of
+            ``data.sources``, else as :class:`streetseg.data.splits.SplitRules` divides them.
 
     Raises:
         StreetsegError: the export is unusable, not finished or of other frames, or a label is
@@ -333,7 +334,9 @@ def _source(
         | ({"split": split} if split else {})
         for suffix in suffixes
     ]
-    tree = {"name": name, "label_space": LABELS, "pairs": pairs}
+    tree: dict[str, Any] = {"name": name, "label_space": LABELS, "pairs": pairs}
+    if not split:
+        tree["joins_splits"] = True
     return yaml.safe_dump(tree, sort_keys=False)
 
 

@@ -136,7 +136,7 @@ class _FrameFinder:
         if len(by_hash) == 1:
             self.matched["sha256"] += 1
             return next(iter(by_hash.values()))
-        for name in (stem, plain, UPLOADED.sub("", stem, count=1)):
+        for name in (*stems, UPLOADED.sub("", stem, count=1)):
             if name in self._by_name:
                 self.matched["name"] += 1
                 return self._by_name[name]

@@ -76,14 +76,14 @@ class Writer:
     """How a format is written."""
 
     images: str
-    """Path of an image below the export, by its ``{name}`` and ``{suffix}``."""
+    """Path of an image below the export, by its ``{name}`` or ``{plain}`` name and ``{suffix}``."""
     rasterizer: Rasterizer
     write: Callable[[Path, Sequence[Drawing], Header], None]
     """Write the label files to a folder that holds the images."""
 
     def image(self, name: str, suffix: str) -> str:
         """The path of an image below the export."""
-        return self.images.format(name=name, suffix=suffix)
+        return self.images.format(name=name, plain=plain_name(name), suffix=suffix)
 
     def shown(self, regions: Sequence[Region], size: tuple[int, int]) -> np.ndarray:
         """Category ids uint8[height, width] of regions as the tool draws them."""
@@ -273,7 +273,9 @@ def _write_labelme(folder: Path, drawings: Sequence[Drawing], header: Header) ->
 
 
 def _write_cityscapes(folder: Path, drawings: Sequence[Drawing], header: Header) -> None:
-    """Polygons of Cityscapes, and the label ids that its scripts draw of them.
+    """Polygons of Cityscapes, and the images that its scripts draw of them.
+
+    Instance ids are label ids, as of objects that are not told apart.
 
     Its tools know the names of labels, not of categories: a region has the name of the label that
     stands for its category. Source: cityscapesScripts, helpers/annotation.py.
@@ -300,9 +302,17 @@ def _write_cityscapes(folder: Path, drawings: Sequence[Drawing], header: Header)
         ]
         height, width = drawing.size
         tree = {"imgHeight": height, "imgWidth": width, "objects": objects}
-        _write_json(target / f"{drawing.name}_gtFine_polygons.json", tree)
-        shown = WRITERS["cityscapes"].shown(drawing.regions, drawing.size)
-        (target / f"{drawing.name}_gtFine_labelIds.png").write_bytes(encode_png(table[shown]))
+        name = plain_name(drawing.name)
+        _write_json(target / f"{name}_gtFine_polygons.json", tree)
+        shown = table[WRITERS["cityscapes"].shown(drawing.regions, drawing.size)]
+        (target / f"{name}_gtFine_labelIds.png").write_bytes(encode_png(shown))
+        instances = encode_png(shown.astype(np.uint16))
+        (target / f"{name}_gtFine_instanceIds.png").write_bytes(instances)
+
+
+def plain_name(name: str) -> str:
+    """The name of a frame without what Cityscapes writes after the names of images."""
+    return name.removesuffix("_leftImg8bit")
 
 
 def _iso(header: Header) -> str:
@@ -319,6 +329,6 @@ WRITERS: dict[ExportFormat, Writer] = {
     "labelme": Writer("images/{name}{suffix}", "labelme", _write_labelme),
     "label-studio": Writer("images/{name}{suffix}", "pycocotools", _write_label_studio),
     "cityscapes": Writer(
-        "leftImg8bit/default/{name}_leftImg8bit{suffix}", "pillow", _write_cityscapes
+        "leftImg8bit/default/{plain}_leftImg8bit{suffix}", "pillow", _write_cityscapes
     ),
 }

@@ -9,9 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from cityscapesscripts.helpers.annotation import Annotation
+from cityscapesscripts.preparation.json2labelImg import createLabelImage
+from pycocotools.coco import COCO
 
 from streetseg.config.params import load_params
 from streetseg.data.annotations.formats import FORMATS
+from streetseg.data.collection import load_sources
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.labels import LabelSpace
 from streetseg.data.prepare import prepare
@@ -113,10 +117,10 @@ def test_what_a_person_changed_is_told_of_the_model(
             '"contributor": "street-segmenter version 3"',
         ),
         ("label-studio", "tasks.json", '"model_version": "street-segmenter version 3"'),
-        ("labelme", "images/{}.json", '"description": "street-segmenter version 3, 20'),
+        ("labelme", "images/*.json", '"description": "street-segmenter version 3, 20'),
         (
             "cityscapes",
-            "gtFine/default/{}_gtFine_polygons.json",
+            "gtFine/default/*_polygons.json",
             '"user": "street-segmenter version 3"',
         ),
     ],
@@ -125,7 +129,7 @@ def test_the_model_is_named_inside_and_beside(
     format: ExportFormat, file: str, text: str, frames: Path, masks: Masks, tmp_path: Path
 ) -> None:
     export(frames, masks, tmp_path / "out", format)
-    assert text in (tmp_path / "out" / file.format(next(iter(masks)))).read_text()
+    assert text in min((tmp_path / "out").glob(file)).read_text()
     manifest = json.loads((tmp_path / "out" / "prelabels.json").read_text())
     assert manifest["model"] == MODEL
     assert manifest["tolerance"] == 0.75
@@ -145,6 +149,57 @@ def test_coco_needs_no_drawing_order(frames: Path, masks: Masks, tmp_path: Path)
     names = {each["file_name"] for each in tree["images"]}
     (picture, *_) = FORMATS["coco"].read(path.read_bytes(), path).pictures
     assert picture.name in names
+
+
+def test_pycocotools_draws_the_exported_coco(frames: Path, masks: Masks, tmp_path: Path) -> None:
+    export(frames, masks, tmp_path / "out", "coco")
+    coco = COCO(tmp_path / "out" / "annotations" / "instances_default.json")
+    for image in coco.imgs.values():
+        drawn = np.zeros(SIZE, np.uint8)
+        times = np.zeros(SIZE, np.uint8)
+        for annotation in coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]])):
+            mask = coco.annToMask(annotation)
+            assert annotation["area"] == mask.sum()
+            drawn[mask > 0] = annotation["category_id"] - 1
+            times += mask
+        assert (times == 1).mean() > 0.999  # a hole is no part of what is around it
+        assert (drawn == masks[Path(image["file_name"]).stem]).mean() > 0.995
+
+
+def test_the_scripts_of_cityscapes_draw_the_exported_polygons(
+    frames: Path, masks: Masks, tmp_path: Path
+) -> None:
+    export(frames, masks, tmp_path / "out", "cityscapes")
+    for path in tmp_path.glob("out/gtFine/default/*_polygons.json"):
+        annotation = Annotation()
+        annotation.fromJsonFile(str(path))
+        drawn = np.array(createLabelImage(annotation, "ids"))
+        beside = str(path).replace("polygons.json", "labelIds.png")
+        assert (drawn == read_image(Path(beside), decode_ids)).all()
+        name = path.name.replace("gtFine_polygons.json", "leftImg8bit")
+        assert (LABELS.category_of[drawn] == masks[name]).mean() > 0.995
+
+
+def test_new_frames_join_the_split_of_their_drive(
+    cityscapes: Path, masks: Masks, frames: Path, tmp_path: Path
+) -> None:
+    (known,) = [*cityscapes.glob("leftImg8bit/val/*/*.png")][:1]
+    drawn = masks_of(cityscapes, [known])
+    (tmp_path / "frames").mkdir()
+    shutil.copy(known, tmp_path / "frames")
+    shutil.copy(min(frames.iterdir()), tmp_path / "frames")
+    export(tmp_path / "frames", masks | drawn, tmp_path / "out")
+    import_labels(tmp_path / "out", tmp_path / "out", tmp_path / "raw" / "new")
+    (tmp_path / "raw" / "city").symlink_to(cityscapes)
+    sources = [
+        {"source": "cityscapes", "folder": "city"},
+        {"source": str(tmp_path / "raw" / "new" / "source.yaml"), "folder": "new"},
+    ]
+    data = load_params(overrides={"data.sources": sources, "data.root": str(tmp_path / "raw")}).data
+    collection = load_sources(data)
+    assert collection.labels == LABELS
+    of_new = [frame for frame in collection.find(tmp_path / "raw") if frame.source == "new"]
+    assert {frame.split for frame in of_new if known.stem in frame.name} == {"val"}
 
 
 def test_prepare_takes_the_imported_source_as_it_is(
