@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -313,3 +314,11 @@ def test_the_names_of_the_package_are_those_it_lists() -> None:
     assert streetseg.StreetsegError is StreetsegError
     with pytest.raises(AttributeError, match="has no attribute 'segment'"):
         _ = streetseg.segment
+
+
+def test_threads_may_share_a_model(model: streetseg.Model) -> None:
+    images = [make_image(number, size) for number in range(4) for size in SIZES]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(model.predict, images))
+    for mask, alone in zip(together, model.predict(images), strict=True):
+        np.testing.assert_array_equal(mask, alone)
