@@ -21,7 +21,8 @@ app = typer.Typer(
     "prepare, validate, train or tune, evaluate, compare, gate, register, promote. Each reads "
     "params.yaml, and writes its result where the next command expects it.\n\n"
     "predict, batch and video segment images with a model; ask sends them to a running service. "
-    "list, history, diff and trace show what is registered.",
+    "list, history, diff and trace show what is registered. select chooses frames to label, and "
+    "labels takes them to a labelling tool and back.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -12,13 +12,11 @@ import pandas as pd
 from streetseg.config.params import Validate
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
+from streetseg.data.near_duplicates import nearest_hashes, read_hashes
 from streetseg.data.splits import SPLITS
 
 SMALL_SHARE = 0.001
 """Tolerance beyond the reference's range of a fraction, for a few stray pixels."""
-
-CHUNK = 128
-"""Frames that are compared with all training frames at a time."""
 
 CRITICAL, WARNING = "critical", "warning"
 
@@ -159,21 +157,18 @@ def near_duplicates(index: pd.DataFrame, bits: int) -> pd.DataFrame:
     columns = ["name", "row", "other", "bits"]
     if bits < 0:
         return pd.DataFrame(columns=columns)
-    hashes = np.frombuffer(bytes.fromhex("".join(index["phash"])), np.uint8)
-    signs = np.unpackbits(hashes.reshape(len(index), -1), axis=1).astype(np.float32) * 2 - 1
+    hashes = read_hashes(index["phash"])
     split, content = index["split"].to_numpy(), index["image_hash"].to_numpy()
     images = index["image"].to_numpy()
     train, others = np.flatnonzero(split == "train"), np.flatnonzero(split != "train")
-    signs_of_train = signs[train].T
-    duplicates = []
-    for rows in np.split(others, range(CHUNK, len(others), CHUNK)) if train.size else ():
-        similarity = signs[rows] @ signs_of_train  # equal bits minus unequal bits
-        nearest = similarity.argmax(axis=1)
-        distances = (signs.shape[1] - similarity[np.arange(len(rows)), nearest]) / 2
-        for row, other, distance in zip(rows, train[nearest], distances, strict=True):
-            if distance <= bits and content[other] != content[row]:
-                name = f"{images[row]} and {images[other]}"
-                duplicates.append((name, row, other, int(distance)))
+    if not train.size:
+        return pd.DataFrame(columns=columns)
+    nearest, distances = nearest_hashes(hashes[others], hashes[train])
+    duplicates = [
+        (f"{images[row]} and {images[other]}", row, other, int(distance))
+        for row, other, distance in zip(others, train[nearest], distances, strict=True)
+        if distance <= bits and content[other] != content[row]
+    ]
     return pd.DataFrame(duplicates, columns=columns)
 
 

@@ -26,6 +26,7 @@ from streetseg.core.storage import Storage
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.drives import drive_of
 from streetseg.data.labels import LabelSpace
+from streetseg.data.near_duplicates import nearest_hashes, read_hashes
 from streetseg.images.paths import list_images
 from streetseg.inference.artifact import read_trained_on
 from streetseg.labelling.select_ledger import Ledger, Table
@@ -43,7 +44,7 @@ from streetseg.labelling.select_result import (
     Selection,
     write_selection,
 )
-from streetseg.labelling.select_scores import bits_to_nearest, nearest, rarity, unit_vectors
+from streetseg.labelling.select_scores import nearest, rarity, unit_vectors
 from streetseg.labelling.select_strategies import STRATEGIES, Candidates, Pick, choose, ranks
 from streetseg.registry.versions import describe
 
@@ -215,12 +216,12 @@ class Choice:
             )
         else:
             index = data.index
-            phashes = np.frombuffer(bytes.fromhex("".join(index["phash"])), np.uint8)
-            phashes = phashes.reshape(len(index), -1)
+            phashes = read_hashes(index["phash"])
             trained_on = (index["split"] == "train").to_numpy()
             for found, frames in ((known, trained_on), (evaluated, ~trained_on)):
                 found |= np.isin(hashes, index["image_hash"][frames])
-                found |= bits_to_nearest(self.pool.phashes, phashes[frames]) <= bits
+                if frames.any():
+                    found |= nearest_hashes(self.pool.phashes, phashes[frames])[1] <= bits
         known &= ~evaluated
         self.left_out = {EVALUATION: int(evaluated.sum()), KNOWN: int(known.sum())}
         return np.flatnonzero(~evaluated & ~known)

@@ -76,23 +76,5 @@ def distance_of(cosines: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(2 - 2 * cosines, 0))
 
 
-def bits_to_nearest(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Unequal bits of perceptual hashes uint8[N, B] and the nearest of others[M, B]: int64[N].
-
-    Without others, more bits than a hash has.
-    """
-    bits = 8 * hashes.shape[1]
-    found = np.full(len(hashes), bits + 1, np.int64)
-    signs = _signs(others).T
-    for part in _chunks(len(hashes)) if len(others) else ():
-        equal_minus_unequal = (_signs(hashes[part]) @ signs).max(axis=1)
-        found[part] = (bits - equal_minus_unequal) // 2
-    return found
-
-
-def _signs(hashes: np.ndarray) -> np.ndarray:
-    return np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1
-
-
 def _chunks(count: int) -> Iterator[slice]:
     return (slice(start, start + CHUNK) for start in range(0, count, CHUNK))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from streetseg.core.errors import StreetsegError
+from streetseg.data.near_duplicates import nearest_hashes, read_hashes
 from streetseg.labelling.select_scores import (
-    bits_to_nearest,
     category_fractions,
     nearest,
     rarity,
@@ -58,8 +58,10 @@ def test_distances_are_euclidean_between_directions_from_the_centre() -> None:
 def test_bits_to_the_nearest_hash() -> None:
     hashes = np.array([[0b1111_0000, 0], [0, 1]], np.uint8)
     others = np.array([[0b1111_0001, 1], [0b1000_0000, 1]], np.uint8)
-    assert bits_to_nearest(hashes, others).tolist() == [2, 1]
-    assert bits_to_nearest(hashes, others[:0]).tolist() == [17, 17]
+    numbers, bits = nearest_hashes(hashes, others)
+    assert (numbers.tolist(), bits.tolist()) == ([0, 1], [2, 1])
+    assert read_hashes(["00" * 31 + "ff"]).tolist() == [[0] * 31 + [255]]
+    assert read_hashes([]).shape == (0, 32)
 
 
 def test_equal_values_have_equal_ranks() -> None:
