@@ -26,7 +26,7 @@ from streetseg.core.progress import track
 from streetseg.data.annotations.draw import draw, undefined_names
 from streetseg.data.annotations.formats import FORMATS, Format, FormatName
 from streetseg.data.annotations.shapes import Ellipse, Geometry, Picture, Polygon, Rectangle
-from streetseg.data.label_names import LabelNames, name_key
+from streetseg.data.label_names import BACKGROUND, LabelNames, name_key
 from streetseg.data.labels import IGNORE, Label, LabelSpace
 from streetseg.images.encode import encode_png
 from streetseg.images.errors import BadImageError
@@ -157,6 +157,7 @@ class _Drawer:
     def __init__(self, space: LabelSpace, format: Format) -> None:
         self.names, self._format = _ShapeNames(space), format
         self._blank, self._known = _blank(space), space.known
+        self._has_background = any(name_key(each.name) == BACKGROUND[0] for each in space.drawn)
 
     def undefined(self, picture: Picture) -> list[str]:
         """The labels of a picture that are neither a category nor a label."""
@@ -165,7 +166,10 @@ class _Drawer:
     def draw(
         self, picture: Picture, frame: PrelabelledFrame, export: Path
     ) -> tuple[np.ndarray, dict[str, int], float]:
-        """Label ids uint8[H, W], counts of shapes, and the fraction that nobody labelled."""
+        """Label ids uint8[H, W], counts of shapes, and the fraction that nobody labelled.
+
+        What is not drawn has been labelled if there is a label ``background``.
+        """
         _refuse_other_size(picture, frame, export)
         for shape in picture.shapes:
             if _outside(shape.geometry, frame.size):
@@ -181,7 +185,7 @@ class _Drawer:
             ) from None
         nobody = ids == IGNORE
         ids[nobody] = self._blank
-        unlabelled = float(nobody.mean())
+        unlabelled = 0.0 if self._has_background else float(nobody.mean())
         if nobody.any() and not self._known[self._blank] and unlabelled <= MAX_UNLABELLED:
             raise StreetsegError(
                 f"{export}: {np.count_nonzero(nobody)} pixels of {frame.name} have no label, and "
