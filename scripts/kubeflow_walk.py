@@ -247,7 +247,8 @@ def claim(walk: Walk, seen: Seen) -> None:
 
 def image(walk: Walk, seen: Seen) -> None:
     """An image that cannot be pulled: wait names it."""
-    run_id = walk.submit(STREETSEG_IMAGE=IMAGE)
+    soon = "cluster.steps.report-outcome.timeout_minutes=1"  # its image is missing too
+    run_id = walk.submit("", soon, STREETSEG_IMAGE=IMAGE)
     waits_for(walk, seen, run_id, f"image {IMAGE} cannot be pulled")
 
 

@@ -182,6 +182,7 @@ STEPS: dict[StepName, Step] = {
     "plan-search": Step(retries=3),
     "search": Step(timeout_minutes=WEEK, retries=5),
     "report-search": Step(retries=3),
+    "report-outcome": Step(timeout_minutes=10),
 }
 
 
