@@ -8,46 +8,97 @@ other sizes. When that is fixed, use it and delete :func:`_pooling_by_matmul`.
 
 from __future__ import annotations
 
+import io
+import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.layers import Format
 from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
 from torch.onnx import register_custom_op_symbolic, symbolic_helper, unregister_custom_op_symbolic
 
+from streetseg import __version__
 from streetseg.models.build import SegmentationModel
+from streetseg.models.onnx_folding import fold_constants
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 OPSET = 17
 POOLING = "aten::adaptive_avg_pool2d"
 
 
-def export_onnx(model: SegmentationModel, size: tuple[int, int], path: Path) -> None:
+def export_onnx(
+    model: SegmentationModel,
+    size: tuple[int, int],
+    path: Path,
+    description: Mapping[str, Any] | None = None,
+) -> None:
     """Write ``model`` for RGB uint8[N, height, width, 3] of one size and any N.
 
-    A vision transformer accepts only this size afterwards, in PyTorch too.
+    A vision transformer accepts only this size afterwards, in PyTorch too. ``description`` becomes
+    the graph's ``metadata_props``.
     """
+    import onnx
+
+    example = torch.zeros(1, *size, 3, dtype=torch.uint8)
+    fix_input_size(model, size)
+    graph = to_onnx(model, example)
+    add_metadata(graph, description or {})
+    onnx.save(graph, path)
+
+
+def fix_input_size(model: SegmentationModel, size: tuple[int, int]) -> None:
+    """Let vision transformers accept only images of (height, width), as a traced graph does."""
     for layer in model.modules():
         if isinstance(layer, VisionTransformer):
             layer.set_input_size(model.padded(size))
             layer.dynamic_img_size = False  # type: ignore[misc]  # final only for TorchScript
             layer.patch_embed.output_fmt, layer.patch_embed.flatten = Format.NCHW, True
+
+
+def to_onnx(model: nn.Module, example: Tensor) -> ModelProto:
+    """A folded graph of the input ``images``, like ``example`` but any N, and output ``logits``."""
+    import onnx
+
     batch = {0: "batch"}
+    exported = io.BytesIO()
     with warnings.catch_warnings(), _pooling_by_matmul():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             model,
-            (torch.zeros(1, *size, 3, dtype=torch.uint8),),
-            path,
+            (example,),
+            exported,
             input_names=["images"],
             output_names=["logits"],
             dynamic_axes={"images": batch, "logits": batch},
             opset_version=OPSET,
             dynamo=False,
         )
+    graph = fold_constants(onnx.load_from_string(exported.getvalue()))
+    with torch.inference_mode():
+        shape = model(example).shape
+    declared = graph.graph.output[0].type.tensor_type.shape
+    for side, length in zip(declared.dim[1:], shape[1:], strict=True):
+        side.dim_value = length  # the exporter writes names, of which some are wrong
+    return graph
+
+
+def add_metadata(graph: ModelProto, description: Mapping[str, Any]) -> None:
+    """Write who made the graph, and ``description``: text as it is, other values as JSON."""
+    import onnx
+
+    graph.producer_name, graph.producer_version = "streetseg", __version__
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in description.items()
+    }
+    onnx.helper.set_model_props(graph, texts)
 
 
 @contextmanager

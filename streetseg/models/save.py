@@ -24,9 +24,11 @@ from streetseg.inference.artifact import (
     TRAINED_ON,
     WEIGHTS,
     read_config,
+    read_labels,
 )
 from streetseg.inference.self_check import EXAMPLE, check_onnx, read_example
 from streetseg.models.build import SegmentationModel, check_size
+from streetseg.models.description import describe
 from streetseg.models.load import load_torch
 from streetseg.models.onnx_export import export_onnx
 
@@ -68,7 +70,7 @@ def save_artifact(
             (folder / TRAINED_ON).write_text(hashes)
         weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
         (folder / WEIGHTS).write_bytes(save(weights))
-        export_onnx(model, dataset.size, folder / "model.onnx")
+        export_onnx(model, dataset.size, folder / "model.onnx", describe(config, dataset.labels))
         save_example(model, dataset.image(int(dataset.rows("train")[0])), folder)
         check_onnx(folder)
     return destination
@@ -80,11 +82,11 @@ def resize_artifact(artifact: Path, size: tuple[int, int], folder: Path) -> Path
     Raises:
         StreetsegError: the network cannot take this size, or the exported graph gives other logits.
     """
-    model, config = load_torch(artifact), read_config(artifact)
+    model, config = load_torch(artifact), read_config(artifact) | {"size": list(size)}
     check_size(model, size)
-    _write_json(folder / "config.json", config | {"size": list(size)})
+    _write_json(folder / "config.json", config)
     shutil.copyfile(artifact / "labels.json", folder / "labels.json")
-    export_onnx(model, size, folder / GRAPHS["float32"])
+    export_onnx(model, size, folder / GRAPHS["float32"], describe(config, read_labels(artifact)))
     save_example(model, resize_rgb(read_example(artifact), size), folder)
     check_onnx(folder)
     return folder
