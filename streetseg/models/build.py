@@ -47,13 +47,20 @@ class SegmentationModel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits of a batch of images."""
         # Permuting leaves the batch in memory format channels_last, which is the fastest.
-        pixels = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        height, width = (int(side) for side in images.shape[1:3])
+        return self.from_planes(images.permute(0, 3, 1, 2).float())
+
+    def from_planes(self, planes: Tensor) -> Tensor:
+        """Logits of RGB float32[N, 3, H, W] on 0..255."""
+        pixels = (planes - self.mean) / self.std
+        height, width = (int(side) for side in planes.shape[2:])
         lower, wider = self.padded((height, width))
         if (lower, wider) == (height, width):
-            return self.network(pixels).float()
-        pixels = F.pad(pixels, (0, wider - width, 0, lower - height))
-        return self.network(pixels)[..., :height, :width].float()
+            logits = self.network(pixels)
+        else:
+            pixels = F.pad(pixels, (0, wider - width, 0, lower - height))
+            logits = self.network(pixels)[..., :height, :width]
+        # From float32, a cast would still be a node of the exported graph.
+        return logits if logits.dtype == torch.float32 else logits.float()
 
     def padded(self, size: tuple[int, int]) -> tuple[int, int]:
         """The (height, width) that the network gets for images of ``size``."""

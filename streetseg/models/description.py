@@ -36,7 +36,9 @@ def describe(config: Mapping[str, Any], labels: LabelSpace) -> dict[str, Any]:
     fit = config.get("fit", "stretch")
     return {
         "streetseg_version": __version__,
-        "network": network_name(Model(**config["model"] | {"encoder_weights": "none", "init_from": None})),
+        "network": network_name(
+            Model(**config["model"] | {"encoder_weights": "none", "init_from": None})
+        ),
         "run_id": config["run_id"],
         "git_revision": config["git_revision"],
         "data_version": config["data_version"],

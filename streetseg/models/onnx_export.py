@@ -8,10 +8,10 @@ other sizes. When that is fixed, use it and delete :func:`_pooling_by_matmul`.
 
 from __future__ import annotations
 
-import io
 import json
+import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,6 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.onnx import register_custom_op_symbolic, symbolic_helper, unregister_custom_op_symbolic
 
-from streetseg import __version__
 from streetseg.models.build import SegmentationModel
 from streetseg.models.onnx_folding import fold_constants
 
@@ -67,33 +66,44 @@ def to_onnx(model: nn.Module, example: Tensor) -> ModelProto:
     import onnx
 
     batch = {0: "batch"}
-    exported = io.BytesIO()
-    with warnings.catch_warnings(), _pooling_by_matmul():
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        warnings.catch_warnings(),
+        _pooling_by_matmul(),
+    ):
         warnings.simplefilter("ignore")
+        path = Path(folder) / "exported.onnx"
         torch.onnx.export(
             model,
             (example,),
-            exported,
+            path,
             input_names=["images"],
             output_names=["logits"],
             dynamic_axes={"images": batch, "logits": batch},
             opset_version=OPSET,
             dynamo=False,
         )
-    graph = fold_constants(onnx.load_from_string(exported.getvalue()))
+        graph = fold_constants(onnx.load(path))
     with torch.inference_mode():
         shape = model(example).shape
-    declared = graph.graph.output[0].type.tensor_type.shape
-    for side, length in zip(declared.dim[1:], shape[1:], strict=True):
-        side.dim_value = length  # the exporter writes names, of which some are wrong
+    declare_sides(graph, shape[1:])  # the exporter writes names, of which some are wrong
     return graph
 
 
+def declare_sides(graph: ModelProto, sides: Sequence[int]) -> None:
+    """Declare that the output has the shape [batch, *sides]."""
+    declared = graph.graph.output[0].type.tensor_type.shape.dim
+    for dimension, side in zip(declared, ["batch", *sides], strict=True):
+        if isinstance(side, str):
+            dimension.dim_param = side
+        else:
+            dimension.dim_value = side
+
+
 def add_metadata(graph: ModelProto, description: Mapping[str, Any]) -> None:
-    """Write who made the graph, and ``description``: text as it is, other values as JSON."""
+    """Add ``description`` to the graph: text as it is, other values as JSON."""
     import onnx
 
-    graph.producer_name, graph.producer_version = "streetseg", __version__
     texts = {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in description.items()

@@ -36,7 +36,9 @@ def graphs() -> tuple[onnx.ModelProto, onnx.ModelProto]:
 
 def unet(encoder: str) -> SegmentationModel:
     torch.manual_seed(0)
-    return build_model(Model(architecture="Unet", encoder=encoder, encoder_weights="none"), 3).eval()
+    return build_model(
+        Model(architecture="Unet", encoder=encoder, encoder_weights="none"), 3
+    ).eval()
 
 
 def run(graph: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
