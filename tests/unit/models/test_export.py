@@ -262,7 +262,10 @@ def test_openvino_gives_the_same_categories(
     ("arguments", "message"),
     [
         (["--format=onnx", "--size=512"], "--size 512: give height x width in pixels"),
-        (["--format=onnx", "--size=0x64"], "--size 0x64: give height x width in pixels, 32 to 4096 each"),
+        (
+            ["--format=onnx", "--size=0x64"],
+            "--size 0x64: give height x width in pixels, 32 to 4096 each",
+        ),
         (["--format=onnx", "--size=64x5000"], "--size 64x5000: give height x width"),
         (["--format=hf"], "MiniUnet is streetseg's own network"),
         (["--format=hf", "--size=64x64"], "--format hf does not take --size"),
