@@ -58,6 +58,18 @@ class LabelNames:
         return next(iter(ids))
 
 
+def unlabelled_id(labels: LabelSpace) -> int:
+    """The label id for pixels that nobody annotated, as a label image has it.
+
+    It is that of :attr:`LabelNames.blank`, else of a label that training ignores; ``IGNORE`` if
+    there is none.
+    """
+    blank = LabelNames(labels).blank
+    if blank != IGNORE or labels.known[IGNORE]:
+        return blank
+    return next((label.id for label in labels.drawn if label.category is None), IGNORE)
+
+
 @lru_cache(maxsize=8)
 def label_names(labels: LabelSpace) -> LabelNames:
     """The labels of a label space by name."""

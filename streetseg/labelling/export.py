@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -39,6 +40,7 @@ from streetseg.labelling.prelabels import (
     PrelabelledFrame,
     Prelabels,
     read_prelabels,
+    refuse_edited,
 )
 from streetseg.labelling.writers import WRITERS, Drawing, Header
 from streetseg.registry.versions import describe
@@ -68,7 +70,8 @@ def export_labels(
 
     Args:
         images: folder, or URL such as ``s3://bucket/prefix``.
-        destination: a folder that does not exist, or holds an earlier export, which is replaced.
+        destination: a folder that does not exist, or holds an earlier export, which is replaced
+            unless somebody has edited it.
         name: the model's URI, as :func:`streetseg.registry.versions.locate` returns it.
         tolerance: see :func:`streetseg.labelling.outlines.outlines`.
         windows: settings whose ``window`` and ``overlap`` apply to larger images.
@@ -110,6 +113,7 @@ def export_masks(
     """
     origin, created = Storage(images), datetime.now(UTC).replace(microsecond=0)
     paths = [*list_images(origin, Storage(str(destination)))]
+    refuse_edited(destination)
     origins, writer, names = _origins(origin), WRITERS[format], unique_names(paths)
     frames, drawings, left_out = list[PrelabelledFrame](), list[Drawing](), dict[str, str]()
     with atomic_folder(destination, MANIFEST) as folder:
@@ -117,6 +121,8 @@ def export_masks(
         for path in track(paths, total=len(paths), description="pre-label"):
             data = origin.read(path)
             try:
+                if not path.isprintable():
+                    raise BadImageError("has a name that is not printable UTF-8: rename the file")
                 rgb = decode_image(data, max_pixels=int(max_megapixels * 1e6))
             except BadImageError as error:
                 left_out[printable(path)] = error.reason
@@ -144,8 +150,12 @@ def export_masks(
                 f"none of the {len(paths)} images in {origin.url} can be used; the first, {first}, "
                 f"{reason}"
             )
-        prelabels = Prelabels(model, created, format, tolerance, labels, tuple(frames), left_out)
+        known = {frame.image for frame in frames}
+        prelabels = Prelabels(
+            model, created, format, tolerance, labels, tuple(frames), {}, left_out
+        )
         writer.write(folder, drawings, Header(labels, prelabels.title, created))
+        prelabels = replace(prelabels, files=_hashes(folder, known))
         (folder / MANIFEST).write_text(prelabels.to_json())
     return prelabels
 
@@ -187,6 +197,16 @@ def unique_names(paths: Iterable[str]) -> dict[str, str]:
     if twice := [name for name, count in Counter(names.values()).items() if count > 1]:
         raise StreetsegError(f"several images would be called '{twice[0]}': rename them")
     return names
+
+
+def _hashes(folder: Path, images: Set[str]) -> dict[str, str]:
+    """SHA-256 of the files of an export but for images and masks, by their path."""
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in paths.items()
+        if path.is_file() and name not in images and not name.startswith(f"{MASKS}/")
+    }
 
 
 def _origins(origin: Storage) -> dict[str, str]:

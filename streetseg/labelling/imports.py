@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -23,21 +23,17 @@ import yaml
 from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.errors import StreetsegError
 from streetseg.core.progress import track
-from streetseg.data.annotations.draw import draw, undefined_names
-from streetseg.data.annotations.formats import FORMATS, Format, FormatName
-from streetseg.data.annotations.shapes import Ellipse, Geometry, Picture, Polygon, Rectangle
-from streetseg.data.label_names import BACKGROUND, LabelNames, name_key
-from streetseg.data.labels import IGNORE, Label, LabelSpace
+from streetseg.data.annotations.formats import FORMATS, FormatName
+from streetseg.data.label_names import unlabelled_id
+from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.images.encode import encode_png
-from streetseg.images.errors import BadImageError
+from streetseg.labelling.frame_drawer import MAX_UNLABELLED, FrameDrawer
 from streetseg.labelling.outlines import outlines
 from streetseg.labelling.prelabels import PrelabelledFrame, ReadPrelabels, read_prelabels
 from streetseg.labelling.returned import Returned, read_returned
 from streetseg.labelling.writers import WRITERS
 
 PROVENANCE, SOURCE, LABELS = "provenance.json", "source.yaml", "labels.yaml"
-MAX_UNLABELLED = 0.5
-"""Fraction of pixels without a label above which a frame counts as half labelled."""
 TOOLS: dict[FormatName, str] = {
     "cityscapes": "Cityscapes polygons",
     "coco": "COCO",
@@ -122,7 +118,7 @@ def import_labels(
     frames = known.prelabels.frames
     returned = read_returned(export, frames)
     space = known.prelabels.labels
-    drawer = _Drawer(space, FORMATS[returned.format])
+    drawer = FrameDrawer(space, FORMATS[returned.format])
     _refuse_unknown_labels(returned, drawer, frames)
     with atomic_folder(destination, PROVENANCE) as folder:
         (folder / "images").mkdir()
@@ -151,90 +147,6 @@ def import_labels(
     return imported
 
 
-class _Drawer:
-    """Draws pictures to the label ids of a model's label space."""
-
-    def __init__(self, space: LabelSpace, format: Format) -> None:
-        self.names, self._format = _ShapeNames(space), format
-        self._blank, self._known = _blank(space), space.known
-        self._has_background = any(name_key(each.name) == BACKGROUND[0] for each in space.drawn)
-
-    def undefined(self, picture: Picture) -> list[str]:
-        """The labels of a picture that are neither a category nor a label."""
-        return undefined_names(picture, self.names, self._format)
-
-    def draw(
-        self, picture: Picture, frame: PrelabelledFrame, export: Path
-    ) -> tuple[np.ndarray, dict[str, int], float]:
-        """Label ids uint8[H, W], counts of shapes, and the fraction that nobody labelled.
-
-        What is not drawn has been labelled if there is a label ``background``.
-        """
-        _refuse_other_size(picture, frame, export)
-        for shape in picture.shapes:
-            if _outside(shape.geometry, frame.size):
-                raise StreetsegError(
-                    f"{export}: a shape '{shape.label}' of {frame.name} lies outside the picture "
-                    f"of {frame.size[1]}x{frame.size[0]}: delete it there, and export again"
-                )
-        try:
-            ids, counts = draw(picture, self.names, self._format, frame.size)
-        except BadImageError as error:
-            raise StreetsegError(
-                f"{export}: the annotation of {frame.name} {error.reason}"
-            ) from None
-        nobody = ids == IGNORE
-        ids[nobody] = self._blank
-        unlabelled = 0.0 if self._has_background else float(nobody.mean())
-        if nobody.any() and not self._known[self._blank] and unlabelled <= MAX_UNLABELLED:
-            raise StreetsegError(
-                f"{export}: {np.count_nonzero(nobody)} pixels of {frame.name} have no label, and "
-                f"none of the model's labels is for such pixels: label them"
-            )
-        return ids, counts, unlabelled
-
-
-class _ShapeNames(LabelNames):
-    """The names of shapes: categories, as they were exported, and labels of the label space."""
-
-    @property
-    def blank(self) -> int:
-        """What is told from every label until it is known how much nobody labelled."""
-        return IGNORE
-
-    def __init__(self, space: LabelSpace) -> None:
-        self.categories = space.names
-        categories = {name_key(name) for name in space.names}
-        representatives = zip(space.representative_ids.tolist(), space.names, strict=True)
-        labels = [Label(label_id, name) for label_id, name in representatives]
-        labels += [label for label in space.labels if name_key(label.name) not in categories]
-        super().__init__(replace(space, labels=tuple(labels)))
-
-
-def _blank(space: LabelSpace) -> int:
-    """The label id of what nobody labelled: of background, or a label without a category."""
-    names = LabelNames(space)
-    if names.blank != IGNORE or space.known[IGNORE]:
-        return names.blank
-    ignored = [label.id for label in space.drawn if label.category is None]
-    return ignored[0] if ignored else IGNORE
-
-
-def _outside(geometry: Geometry, size: tuple[int, int]) -> bool:
-    """Whether a shape with an outline has no part inside a picture of (height, width)."""
-    match geometry:
-        case Polygon(rings):
-            points = np.concatenate(rings)
-        case Rectangle():
-            points = geometry.ring
-        case Ellipse(x, y, across, down):
-            reach = max(across, down)
-            points = np.array([(x - reach, y - reach), (x + reach, y + reach)])
-        case _:
-            return False
-    return bool((points.max(axis=0) < 0).any() or (points.min(axis=0) > size[::-1]).any())
-
-
 def _compare(
     known: ReadPrelabels,
     frame: PrelabelledFrame,
@@ -248,7 +160,7 @@ def _compare(
     regions = outlines(known.mask(frame), prelabels.tolerance)
     shown = WRITERS[prelabels.export_format].shown(regions, frame.size)
     categories = prelabels.labels.category_of[ids]
-    nothing = prelabels.labels.category_of[_blank(prelabels.labels)]
+    nothing = prelabels.labels.category_of[unlabelled_id(prelabels.labels)]
     changed = (categories != shown) & ~((shown == IGNORE) & (categories == nothing))
     count = len(prelabels.labels.names)
     return FrameChanges(
@@ -368,7 +280,7 @@ def _refuse_other_import(destination: Path, known: ReadPrelabels) -> None:
 
 
 def _refuse_unknown_labels(
-    returned: Returned, drawer: _Drawer, frames: Iterable[PrelabelledFrame]
+    returned: Returned, drawer: FrameDrawer, frames: Iterable[PrelabelledFrame]
 ) -> None:
     where: dict[str, str] = {}
     for frame in frames:
@@ -381,22 +293,6 @@ def _refuse_unknown_labels(
             f"the export has labels that the model does not know: {listed}: give these shapes "
             f"one of {', '.join(drawer.names.categories)}"
         )
-
-
-def _refuse_other_size(picture: Picture, frame: PrelabelledFrame, export: Path) -> None:
-    if picture.size in (None, frame.size):
-        return
-    assert picture.size
-    turned = picture.size == frame.size[::-1]
-    hint = (
-        "the tool did not turn it by its Exif orientation: turn the image itself, and export again"
-        if turned
-        else "it is another image, or the tool resized it"
-    )
-    raise StreetsegError(
-        f"{export}: {frame.name} is {picture.size[1]}x{picture.size[0]} there, but was exported as "
-        f"{frame.size[1]}x{frame.size[0]}: {hint}"
-    )
 
 
 def _refuse_unfinished(

@@ -58,6 +58,8 @@ class Prelabels:
     """Pixels."""
     labels: LabelSpace
     frames: tuple[PrelabelledFrame, ...]
+    files: dict[str, str]
+    """SHA-256 of what was written for the tool besides the images, by the path below the export."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Why images were left out, by their path."""
     format: int = FORMAT
@@ -104,6 +106,24 @@ class ReadPrelabels:
         if hashlib.sha256(data).hexdigest() != frame.sha256:
             raise StreetsegError(f"{path} is not the image that was exported: bring that back")
         return data
+
+
+def refuse_edited(folder: Path) -> None:
+    """Refuse to replace an export in which somebody has worked: StreetsegError if so."""
+    if not (folder / MANIFEST).exists():
+        return
+    prelabels = read_prelabels(folder).prelabels
+    ours = {MANIFEST, *(each.image for each in prelabels.frames)}
+    ours |= {each.mask for each in prelabels.frames}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir() or name in ours:
+            continue
+        if prelabels.files.get(name) != hashlib.sha256(path.read_bytes()).hexdigest():
+            raise StreetsegError(
+                f"{path} was not written by the export that is there, or edited since: import it, "
+                "or choose another folder"
+            )
 
 
 def read_prelabels(folder: Path) -> ReadPrelabels:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
@@ -29,6 +30,7 @@ import numpy as np
 
 from streetseg.data.annotations.rasterize import Rasterizer, rasterize
 from streetseg.data.annotations.shapes import Polygon
+from streetseg.data.label_names import unlabelled_id
 from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.images.encode import encode_png
 from streetseg.labelling.outlines import Region
@@ -226,7 +228,7 @@ def _write_label_studio(folder: Path, drawings: Sequence[Drawing], header: Heade
         tasks.append(
             {
                 "id": number,
-                "data": {"image": f"/data/local-files/?d={drawing.image}"},
+                "data": {"image": f"/data/local-files/?d={quote(drawing.image)}"},
                 "meta": {"model": header.author, "created": _iso(header)},
                 "annotations": [finished] if header.by_person else [],
                 "predictions": [] if header.by_person else [prediction],
@@ -283,7 +285,8 @@ def _write_cityscapes(folder: Path, drawings: Sequence[Drawing], header: Header)
     ids = header.labels.representative_ids
     by_id = {label.id: label for label in header.labels.drawn}
     names = [by_id[label_id].name for label_id in ids.tolist()]
-    table = np.append(ids, np.full(256 - len(ids), header.labels.representative_ids[0], np.uint8))
+    table = np.full(256, unlabelled_id(header.labels), np.uint8)
+    table[: len(ids)] = ids
     target = folder / "gtFine" / "default"
     target.mkdir(parents=True, exist_ok=True)
     for drawing in drawings:

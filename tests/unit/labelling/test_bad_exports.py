@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ import pytest
 from PIL import Image
 
 from streetseg.core.errors import StreetsegError
+from streetseg.data.label_files import decode_labels
+from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.images.decode import decode_ids, read_image
+from streetseg.labelling.export import export_masks
 from streetseg.labelling.imports import import_labels
 from streetseg.labelling.prelabels import ExportFormat
-from tests.unit.labelling.exports import LABELS, accepted, export
+from tests.unit.labelling.exports import LABELS, MODEL, accepted, export
 
 SIZE = (48, 64)
 NAMES = ("a", "b", "c")
@@ -293,3 +297,85 @@ def test_a_damaged_manifest_is_refused(frames: Path) -> None:
     manifest.unlink()
     with pytest.raises(StreetsegError, match="name the folder that 'streetseg labels export'"):
         import_labels(returned, out, frames.parent / "new")
+
+
+def test_an_export_that_somebody_has_edited_is_not_replaced(frames: Path) -> None:
+    out, masks = frames.parent / "out", {name: mask() for name in NAMES}
+    export(frames, masks, out, "labelme")
+    export(frames, masks, out, "labelme")  # nobody has
+    edited = out / "images" / "b.json"
+    text = edited.read_text().replace('"sky"', '"nature"')
+    edited.write_text(text)
+    with pytest.raises(StreetsegError, match=r"images/b\.json was not written by the export"):
+        export(frames, masks, out, "labelme")
+    assert edited.read_text() == text
+    imported = import_labels(out, out, frames.parent / "new")
+    assert imported.provenance["frames"]["b"]["corrected"] == 0.5
+
+
+def test_an_interrupted_export_leaves_nothing(frames: Path) -> None:
+    def interrupt(path: str, _: np.ndarray) -> np.ndarray:
+        if path == "b.png":
+            raise KeyboardInterrupt
+        return mask()
+
+    with pytest.raises(KeyboardInterrupt):
+        export_masks(str(frames), frames.parent / "out", interrupt, LABELS, MODEL)
+    assert [path.name for path in frames.parent.iterdir()] == ["frames"]
+
+
+def test_names_that_addresses_and_xml_write_otherwise(frames: Path) -> None:
+    strange = "a&b <50%+1> ü"
+    (frames / "a.png").rename(frames / f"{strange}.png")
+    masks = {name: mask() for name in (strange, "b", "c")}
+    for format in ("cvat", "label-studio"):
+        out = frames.parent / format
+        export(frames, masks, out, format)  # type: ignore[arg-type]
+        returned = accepted(out, frames.parent / f"{format}-returned")
+        import_labels(returned, out, frames.parent / f"{format}-new")
+        assert (frames.parent / f"{format}-new" / "labels" / f"{strange}.png").exists()
+
+
+def test_cvats_assignee_is_the_annotator(frames: Path) -> None:
+    def assign(root: ElementTree.Element) -> None:
+        (task,) = root.iter("task")
+        for role, name in (("owner", "boss"), ("assignee", "ada")):
+            person = ElementTree.SubElement(task, role)
+            ElementTree.SubElement(person, "username").text = name
+
+    out, returned = exported(frames, "cvat", assign)
+    imported = import_labels(returned, out, frames.parent / "new")
+    assert imported.provenance["annotators"] == ["ada"]
+
+
+@pytest.mark.parametrize("encoding", ["ids", "red", "colors"])
+def test_label_images_have_the_encoding_of_the_label_space(encoding: str, frames: Path) -> None:
+    labels = LabelSpace.from_dict(
+        {
+            "name": "two",
+            "encoding": encoding,
+            "categories": [
+                {"name": "low", "color": [1, 2, 3]},
+                {"name": "high", "color": [4, 5, 6]},
+            ],
+            "labels": [
+                {"id": 7, "name": "low", "category": "low", "color": [1, 2, 3]},
+                {"id": 9, "name": "high", "category": "high", "color": [4, 5, 6]},
+                {"id": 0, "name": "ego", "color": [0, 0, 0]},
+            ],
+        }
+    )
+    categories = np.zeros(SIZE, np.uint8)
+    categories[24:] = 1
+    categories[:, 60:] = IGNORE  # nothing is drawn there
+    out, new = frames.parent / "out", frames.parent / "new"
+    export_masks(str(frames), out, lambda *_: categories, labels, MODEL, format="cityscapes")
+    imported = import_labels(out, out, new)
+    ids = read_image(new / "labels" / "a.png", partial(decode_labels, labels=labels))
+    expected = np.array([7, 9])[np.where(categories == 1, 1, 0)]
+    expected[:, 60:] = 0
+    assert (ids == expected).all()
+    beside = read_image(out / "gtFine" / "default" / "a_gtFine_labelIds.png", decode_ids)
+    assert (beside == expected).all()
+    assert imported.corrected == 0
+    assert imported.provenance["frames"]["a"]["unlabelled"] == 4 / 64
