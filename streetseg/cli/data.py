@@ -25,6 +25,7 @@ def synth(params: ParamsFile = PARAMS, set_: Overrides = None) -> None:
         cities=settings.synth.cities,
         size=settings.synth.size,
         seed=settings.synth.seed,
+        region=settings.synth.region,
         workers=settings.prepare.workers,
     )
     print(f"{len(frames)} frames in {settings.data.root}")

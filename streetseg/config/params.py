@@ -70,6 +70,7 @@ class Synth(Section):
     size: tuple[Count, Count] = (512, 1024)
     frames: dict[Literal["train", "val", "test"], Count] = {"train": 96, "val": 24}
     cities: Count = 4
+    region: Literal["temperate", "desert"] = "temperate"
     seed: Seed = 0
 
 
@@ -264,6 +265,7 @@ class Serve(Section):
     drift_window: Count = Field(1000, ge=200)
     hard_frames: Path | None = None
     hard_confidence: Fraction = 0.7
+    hard_frames_pause: NonNegative = 10.0
     hard_frames_megabytes: Megabytes = 1000
 
 

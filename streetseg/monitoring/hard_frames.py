@@ -20,9 +20,6 @@ from streetseg.core.errors import StreetsegError
 from streetseg.images.headers import image_format
 from streetseg.monitoring.drift import Observation
 
-PAUSE = 10.0
-"""Seconds between two images that are kept: neighbouring frames of a video are alike."""
-
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
 
 LOG = logging.getLogger(__name__)
@@ -33,8 +30,8 @@ class HardFrames:
 
     An image is stored unchanged under its hash (the ``image_hash`` of the prepared index), beside a
     ``.json`` with the time, the model version and the observation. All processes together keep at
-    most one image in ``PAUSE`` seconds. A full folder takes no more images and deletes none, as
-    someone may be working with them; moving images out makes room.
+    most one image in ``serve.hard_frames_pause`` seconds. A full folder takes no more images and
+    deletes none, as someone may be working with them; moving images out makes room.
     """
 
     def __init__(self, serve: Serve, categories: Sequence[str], version: str) -> None:
@@ -62,7 +59,7 @@ class HardFrames:
         try:
             if path.exists():
                 return False
-            self._not_before = now + PAUSE
+            self._not_before = now + self._serve.hard_frames_pause
             folder.mkdir(parents=True, exist_ok=True)
             with lock_folder(folder, folder):
                 return self._keep(path, image, self._describe(observation))
@@ -74,7 +71,8 @@ class HardFrames:
 
     def _keep(self, path: Path, image: bytes, description: str) -> bool:
         files = [file.stat() for file in path.parent.iterdir()]
-        if any(0 <= time.time() - file.st_mtime < PAUSE for file in files):
+        pause = self._serve.hard_frames_pause
+        if any(0 <= time.time() - file.st_mtime < pause for file in files):
             return False
         limit = self._serve.hard_frames_megabytes
         size = sum(file.st_size for file in files) + len(image) + len(description)

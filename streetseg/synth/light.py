@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 GAMMA = 1 / 2.2
+DUSK = 0.10
+"""The usual chance of dusk."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,11 @@ class Light:
         return np.asarray(street + (sky - street) * np.clip(up * 5 + 0.1, 0, 1))
 
 
-def random_light(rng: np.random.Generator, overcast: float) -> Light:
-    """The light of a random hour and weather; ``overcast`` is the chance of a grey sky."""
+def random_light(rng: np.random.Generator, overcast: float, dusk: float = DUSK) -> Light:
+    """The light of a random hour and weather.
+
+    ``overcast`` is the chance of a grey sky, ``dusk`` that of a low light after sunset.
+    """
     azimuth = rng.uniform(0, 2 * np.pi)
     kind = rng.random()
     if kind < overcast:
@@ -72,7 +77,7 @@ def random_light(rng: np.random.Generator, overcast: float) -> Light:
         zenith = np.array([0.74, 0.77, 0.81]) * rng.uniform(0.8, 1.1)
         horizon = np.array([0.86, 0.87, 0.88]) * rng.uniform(0.9, 1.05)
         clouds, warm = rng.uniform(0.8, 1.0), 0.0
-    elif kind < overcast + 0.10:
+    elif kind < overcast + dusk:
         altitude, sun_power, ambient, dark = 0.1, 0.0, rng.uniform(0.22, 0.34), True
         zenith = np.array([0.30, 0.36, 0.50]) * rng.uniform(0.8, 1.2)
         horizon = np.array([0.72, 0.58, 0.52]) * rng.uniform(0.8, 1.1)

@@ -64,7 +64,7 @@ def render_scene(
         roll=rng.normal(0, 0.008),
     )
     canvas = Canvas(camera)
-    light = random_light(rng, style.overcast)
+    light = random_light(rng, style.overcast, style.dusk)
     street = plan_street(rng, style)
     special = rng.random()
     along = rng.uniform(38, 80)

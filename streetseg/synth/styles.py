@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
+from streetseg.synth.light import DUSK
 from streetseg.synth.noise import SHARED_COLORS, Rgb, vary
 
 
@@ -28,6 +30,8 @@ class CityStyle:
     """Fraction of streets with rails."""
     overcast: float
     """Fraction of grey days."""
+    dusk: float
+    """Fraction of scenes after sunset."""
     asphalt: Rgb
     paving: Rgb
     cobbles: float
@@ -64,6 +68,7 @@ def random_style(rng: np.random.Generator) -> CityStyle:
         leaves=vary(rng, LEAVES[rng.choice(len(LEAVES), p=[0.32, 0.3, 0.2, 0.1, 0.08])], 0.08),
         trams=rng.uniform(0.05, 0.3),
         overcast=rng.uniform(0.15, 0.45),
+        dusk=DUSK,
         asphalt=vary(rng, (grey, grey, grey * 1.02), 0.03),
         paving=vary(
             rng, ((0.55, 0.54, 0.52), (0.60, 0.55, 0.48), (0.5, 0.5, 0.52))[rng.integers(3)]
@@ -78,3 +83,41 @@ def random_style(rng: np.random.Generator) -> CityStyle:
         else None,
         border=bool(rng.random() < 0.75),
     )
+
+
+Region = Literal["temperate", "desert"]
+
+SAND: tuple[Rgb, ...] = (
+    (0.83, 0.70, 0.50),
+    (0.76, 0.60, 0.40),
+    (0.88, 0.80, 0.64),
+    (0.70, 0.52, 0.36),
+)
+
+
+def desert_style(rng: np.random.Generator) -> CityStyle:
+    """The style of an invented city of another region: low houses and roads of the colour of sand,
+    palms' dull green, and mostly dusk."""
+    sand = SAND[rng.integers(len(SAND))]
+    return replace(
+        random_style(rng),
+        facades=SAND,
+        walls=("plaster", "plaster", "stone"),
+        floors=rng.uniform(1.5, 2.5),
+        trees=rng.uniform(0.1, 0.3),
+        leaves=vary(rng, (0.42, 0.44, 0.26), 0.05),
+        trams=0.0,
+        overcast=0.05,
+        dusk=0.6,
+        asphalt=vary(rng, (0.62, 0.54, 0.43), 0.03),
+        paving=vary(rng, sand, 0.05),
+        cobbles=0.5,
+        camera_height=rng.uniform(1.9, 2.2),
+        focal=rng.uniform(0.75, 0.85),
+        bonnet=None,
+        border=False,
+    )
+
+
+STYLES = {"temperate": random_style, "desert": desert_style}
+"""By region, how the style of a city is drawn."""

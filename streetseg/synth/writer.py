@@ -18,7 +18,7 @@ from streetseg.core.atomic_files import lock_folder
 from streetseg.core.errors import StreetsegError
 from streetseg.core.parallel import parallel_map
 from streetseg.synth.scene import render_scene
-from streetseg.synth.styles import CityStyle, random_style
+from streetseg.synth.styles import STYLES, CityStyle, Region
 
 SETTINGS = "synth.json"
 """File in the root of a folder with the settings of its scenes."""
@@ -51,6 +51,7 @@ class Frame:
     size: tuple[int, int]
     entropy: tuple[int, ...]
     """The values that the seed of the scene is derived from: seed, split, city and index."""
+    region: Region = "temperate"
 
     @property
     def image(self) -> Path:
@@ -75,6 +76,7 @@ def write_cityscapes(
     cities: int,
     size: tuple[int, int],
     seed: int,
+    region: Region = "temperate",
     workers: int = 0,
 ) -> list[Path]:
     """Write scenes of invented cities in the layout of Cityscapes.
@@ -89,6 +91,7 @@ def write_cityscapes(
         cities: the number of cities of each split; no two splits share a city.
         size: rows and columns of an image.
         seed: of all scenes.
+        region: of the cities, which look alike: a key of ``STYLES``.
         workers: number of processes; 0 means one per core.
 
     Returns:
@@ -106,8 +109,9 @@ def write_cityscapes(
         "cities": cities,
         "size": list(size),
         "seed": seed,
+        **({} if region == "temperate" else {"region": region}),
     }
-    plan = plan_frames(root, frames=frames, cities=cities, size=size, seed=seed)
+    plan = plan_frames(root, frames=frames, cities=cities, size=size, seed=seed, region=region)
     with _locked_folder(root):
         _begin(root, settings)
         missing = [
@@ -123,7 +127,13 @@ def write_cityscapes(
 
 
 def plan_frames(
-    root: Path, *, frames: Mapping[str, int], cities: int, size: tuple[int, int], seed: int
+    root: Path,
+    *,
+    frames: Mapping[str, int],
+    cities: int,
+    size: tuple[int, int],
+    seed: int,
+    region: Region = "temperate",
 ) -> list[Frame]:
     """The frames that :func:`write_cityscapes` writes, in order."""
     names = _city_names(seed, len(frames) * cities)
@@ -134,7 +144,7 @@ def plan_frames(
         for city, city_count in zip(split_cities, counts, strict=True):
             entropy = (seed, *split.encode(), 0, *city.encode(), 0)
             plan += [
-                Frame(root, split, city, index, size, (*entropy, index))
+                Frame(root, split, city, index, size, (*entropy, index), region)
                 for index in range(city_count)
             ]
     return plan
@@ -156,14 +166,14 @@ def _city_names(seed: int, count: int) -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def _style(entropy: tuple[int, ...]) -> CityStyle:
+def _style(entropy: tuple[int, ...], region: Region) -> CityStyle:
     """The style of a city, from a frame's entropy without its index."""
-    return random_style(np.random.default_rng(np.random.SeedSequence(entropy)))
+    return STYLES[region](np.random.default_rng(np.random.SeedSequence(entropy)))
 
 
 def _write_frame(frame: Frame) -> None:
     scene_seed = int(np.random.SeedSequence(frame.entropy).generate_state(1, np.uint64)[0])
-    rgb, ids = render_scene(scene_seed, *frame.size, style=_style(frame.entropy[:-1]))
+    rgb, ids = render_scene(scene_seed, *frame.size, style=_style(frame.entropy[:-1], frame.region))
     if frame.split in UNLABELED_SPLITS:
         ids = np.zeros_like(ids)
     _write_png(frame.image, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))

@@ -18,7 +18,6 @@ import xxhash
 from streetseg.config.params import Serve
 from streetseg.images.encode import encode_png
 from streetseg.images.headers import SIGNATURES
-from streetseg.monitoring import hard_frames
 from streetseg.monitoring.drift import Observation
 from streetseg.monitoring.hard_frames import HardFrames
 
@@ -29,6 +28,7 @@ def seen(confidence: float) -> Observation:
     return Observation(np.array([0.25, 0.75]), 100.0, 200.0, confidence)
 
 
+DEFAULTS: dict[str, float] = {}
 HARD, EASY = seen(0.4), seen(0.9)
 
 
@@ -40,7 +40,7 @@ def picture(seed: int) -> bytes:
 
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hard_frames, "PAUSE", 0)
+    monkeypatch.setitem(DEFAULTS, "hard_frames_pause", 0)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def keeper(folder: Path | None, **settings: float) -> HardFrames:
-    return HardFrames(Serve(hard_frames=folder, **settings), CATEGORIES, "7")
+    return HardFrames(Serve(hard_frames=folder, **DEFAULTS | settings), CATEGORIES, "7")
 
 
 def kept(folder: Path) -> list[Path]:
@@ -110,7 +110,7 @@ def test_a_bad_camera_does_not_fill_the_folder(folder: Path) -> None:
     frames = keeper(folder)
     assert [frames.offer(picture(each), HARD) for each in range(20)] == [True] + [False] * 19
     assert not keeper(folder).offer(picture(20), HARD), "nor with several processes"
-    before = kept(folder)[0].stat().st_mtime - hard_frames.PAUSE
+    before = kept(folder)[0].stat().st_mtime - Serve().hard_frames_pause
     for path in folder.iterdir():
         os.utime(path, (before, before))
     assert keeper(folder).offer(picture(20), HARD)
@@ -187,8 +187,7 @@ def test_threads_keep_whole_pictures(folder: Path, no_pause: None) -> None:
 
 def _offer_all(folder: Path, first: int) -> None:
     logging.disable()
-    hard_frames.PAUSE = 0
-    frames = keeper(folder, hard_frames_megabytes=0.1)
+    frames = keeper(folder, hard_frames_megabytes=0.1, hard_frames_pause=0)
     for each in range(first, first + 20):
         frames.offer(picture(each), HARD)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -195,3 +196,21 @@ def test_there_are_names_for_a_thousand_cities(tmp_path, cities, taken):
     with pytest.raises(StreetsegError, match=f"{cities} cities in each of 2 splits.*most 1000"):
         write_cityscapes(tmp_path / "x", frames=frames, cities=cities, size=(64, 128), seed=0)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_city_of_another_region_looks_otherwise(folder: Path, tmp_path: Path) -> None:
+    """Warm roads instead of grey ones, and labels of the same kind."""
+    settings = {"frames": {"train": 4}, "cities": 1, "size": (64, 128), "seed": 7, "workers": 1}
+    desert = write_cityscapes(tmp_path / "desert", **settings, region="desert")
+    temperate = write_cityscapes(tmp_path / "temperate", **settings)
+    warmth = []
+    for images in (desert, temperate):
+        blue, _, red = np.concatenate(
+            [cv2.imread(str(path))[cv2.imread(str(label_path(path)), -1) == 7] for path in images]
+        ).mean(axis=0)
+        warmth.append(red / blue)
+    assert warmth[0] > 1.25 > 1.1 > warmth[1]
+    assert json.loads((tmp_path / "desert" / "synth.json").read_text())["region"] == "desert"
+    assert "region" not in json.loads((folder / "synth.json").read_text()), "as earlier releases"
+    with pytest.raises(StreetsegError, match="region"):
+        write_cityscapes(tmp_path / "desert", **settings)
