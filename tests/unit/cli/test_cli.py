@@ -37,6 +37,7 @@ COMMANDS = (
     "trace",
     "pull",
     "webhook",
+    "loop",
     "predict",
     "batch",
     "ask",
