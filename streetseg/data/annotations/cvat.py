@@ -44,8 +44,10 @@ def read(data: bytes, path: Path) -> Export:
 
 def _annotators(root: Element) -> tuple[str, ...]:
     """To whom the task or its jobs are assigned, or else who owns the task."""
+    if (meta := root.find("meta")) is None:
+        return ()
     for role in ("assignee", "owner"):
-        names = (each.findtext("username") or each.text or "" for each in root.iter(role))
+        names = (each.findtext("username") or each.text or "" for each in meta.iter(role))
         if found := sorted({name.strip() for name in names if name.strip()}):
             return tuple(found)
     return ()
