@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -22,7 +24,11 @@ from streetseg.images.decode import decode_ids, read_image
 
 
 class IdMasks:
-    """Reads the masks of a folder, and remembers which ids were taken for label ids untold."""
+    """Reads the masks of a folder.
+
+    Attributes:
+        numberings: of the masks read so far.
+    """
 
     def __init__(
         self,
@@ -35,33 +41,23 @@ class IdMasks:
         """Read by the numbering ``ids``, or by what a mask says; ``setting`` is ``--ids {}``."""
         self._folder, self._root = folder, _root_of(folder)
         self._labels, self._ids, self._setting, self._predicted = labels, ids, setting, predicted
+        self.numberings: set[str] = set()
         self._assumed = np.zeros(256, bool)
-        self._numberings: set[str] = set()
         self._warned = False
 
-    @property
-    def numbering(self) -> str:
-        """The numberings of the masks so far."""
-        return ", ".join(sorted(self._numberings))
-
-    @property
-    def by_category(self) -> bool:
-        """Whether category ids are among them."""
-        return "category" in self._numberings
-
-    def read(self, path: Path) -> np.ndarray:
-        """The label ids uint8[H, W] in a file; ``IGNORE`` where it has no label.
+    def read(self, paths: Iterable[Path]) -> Iterator[np.ndarray]:
+        """The label ids uint8[H, W] of each file; ``IGNORE`` where it has no label.
 
         Raises:
-            StreetsegError: the file is unusable, or holds an undefined id.
+            StreetsegError: a file is unusable, or holds an undefined id. After the last file: ids
+                were taken for label ids, but another numbering fits all of them better.
         """
-        return read_image(path, lambda data: self._decode(data, path))
+        for path in paths:
+            yield read_image(path, partial(self._decode, path=path))
+        self._refuse_improbable()
 
-    def refuse_improbable(self) -> None:
-        """Raise StreetsegError if another numbering fits the ids better than that of label ids.
-
-        Ground truth without any category gets a warning: it gives no score, so no wrong one.
-        """
+    def _refuse_improbable(self) -> None:
+        """Ground truth without any category gets a warning: it gives no score, so no wrong one."""
         kind = "predictions" if self._predicted else "label images"
         masks = f"the {kind} in {self._folder}"
         has_category = (self._labels.category_of[self._assumed] != IGNORE).any()
@@ -72,7 +68,7 @@ class IdMasks:
         values = decode_ids(data)
         present = ids_in(values)
         meaning = self._numbering_of(data, path, present)
-        self._numberings.add(meaning.name)
+        self.numberings.add(meaning.name)
         table = meaning.label_ids
         if self._predicted and meaning.name != "label":
             table = np.where(table == IGNORE, _void_id(self._labels), table)

@@ -120,19 +120,20 @@ def score_masks(predictions: Path, truth: Truth, ids: Ids | None = None) -> Mask
     is_cityscapes = bool(tables_of(labels, by_category=False))
     instances = [mask.instances for mask in truth.masks if mask.instances]
     has_instances = is_cityscapes and len(instances) == len(truth.masks) and all_exist(instances)
-    predicted_masks = IdMasks(predictions, labels, ids, "--ids {}", predicted=True)
+    masks = IdMasks(predictions, labels, ids, "--ids {}", predicted=True)
+    predicted = masks.read(path for _, path in pairs)
     total, benchmark = np.zeros((256, 256), np.int64), CityscapesScores()
     frames: list[tuple[str, Scores, dict[str, ScoreTable]]] = []
-    for mask, predicted_path in track(pairs, total=len(pairs), description="score"):
-        true_ids, predicted_ids = truth.read(mask), predicted_masks.read(predicted_path)
+    tracked = track(pairs, total=len(pairs), description="score")
+    for (mask, path), true_ids, predicted_ids in zip(tracked, truth.read(), predicted, strict=True):
         if true_ids.shape != predicted_ids.shape:
             raise StreetsegError(
-                f"{predicted_path} is {predicted_ids.shape[1]}x{predicted_ids.shape[0]} but its "
+                f"{path} is {predicted_ids.shape[1]}x{predicted_ids.shape[0]} but its "
                 f"truth is {true_ids.shape[1]}x{true_ids.shape[0]}: scores are taken at the size "
                 "of the truth"
             )
         confusion, objects = confusion_matrix(true_ids, predicted_ids), None
-        if has_instances and mask.instances and truth.numbering == "label":
+        if has_instances and mask.instances and truth.numberings == {"label"}:
             objects = Objects.of(
                 read_instances(mask.instances, true_ids.shape, labels), predicted_ids
             )
@@ -141,14 +142,15 @@ def score_masks(predictions: Path, truth: Truth, ids: Ids | None = None) -> Mask
         for each in (benchmark, frame):
             each.count(confusion, objects)
         frames.append((mask.name, score(confusion, labels), frame.tables))
-    truth.refuse_improbable()
-    predicted_masks.refuse_improbable()
-    fitting = tables_of(labels, truth.by_category or predicted_masks.by_category)
+    fitting = tables_of(labels, by_category="category" in truth.numberings | masks.numberings)
     return MaskScores(
         score(total, labels),
         _only(fitting, benchmark.tables),
         [_row(name, scores, _only(fitting, tables)) for name, scores, tables in frames],
-        {"truth": truth.numbering, "predictions": predicted_masks.numbering},
+        {
+            "truth": ", ".join(sorted(truth.numberings)),
+            "predictions": ", ".join(sorted(masks.numberings)),
+        },
     )
 
 

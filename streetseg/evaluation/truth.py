@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -50,19 +50,16 @@ class Truth(Protocol):
     others: Sequence[TrueMask]
     """Those of other splits, whose predictions are left out."""
 
-    def read(self, mask: TrueMask) -> np.ndarray:
-        """The label ids uint8[H, W] of a frame; ``IGNORE`` where it has no label."""
+    numberings: set[str]
+    """How the files read so far are numbered or encoded."""
 
-    @property
-    def numbering(self) -> str:
-        """How the files read so far are numbered or encoded."""
+    def read(self) -> Iterator[np.ndarray]:
+        """The label ids uint8[H, W] of each of ``masks``; ``IGNORE`` where there is no label.
 
-    @property
-    def by_category(self) -> bool:
-        """Whether category ids are among them, which do not tell the classes."""
-
-    def refuse_improbable(self) -> None:
-        """Raise StreetsegError if another numbering fits the files read so far better."""
+        Raises:
+            StreetsegError: a file is unusable; or, after the last, another numbering than the
+                assumed one fits the files better.
+        """
 
 
 class LabelIdFiles:
@@ -82,25 +79,12 @@ class LabelIdFiles:
                 f"{folder} holds no *{TRUTH}: for labels in another layout, say which by --source"
             )
         self.masks: Sequence[TrueMask] = [_label_id_file(path, folder) for path in paths]
-        self._masks = IdMasks(folder, labels, ids, "--truth-ids {}")
+        self._files = IdMasks(folder, labels, ids, "--truth-ids {}")
+        self.numberings = self._files.numberings
 
-    def read(self, mask: TrueMask) -> np.ndarray:
-        """The label ids; StreetsegError if the file is unusable."""
-        return self._masks.read(mask.path)
-
-    @property
-    def numbering(self) -> str:
-        """label, train or category, or the path of a ``label_colors.txt``."""
-        return self._masks.numbering
-
-    @property
-    def by_category(self) -> bool:
-        """Whether category ids are among them."""
-        return self._masks.by_category
-
-    def refuse_improbable(self) -> None:
-        """Raise StreetsegError if another numbering fits the ids better."""
-        self._masks.refuse_improbable()
+    def read(self) -> Iterator[np.ndarray]:
+        """The label ids, as :meth:`Truth.read` says."""
+        return self._files.read(mask.path for mask in self.masks)
 
 
 class SourceLabels:
@@ -126,34 +110,23 @@ class SourceLabels:
         for name, source in self._sources.items():
             members = [frame for frame in frames if frame.source == name]
             refuse_improbable_ids(source, members, root)
-        self._frames = {frame.name: frame for frame in frames}
+        self._frames = frames
         self.masks: Sequence[TrueMask] = [_labelled(frame, root) for frame in frames]
         left_out = [frame for frame in found if frame.split != split]
         self.others: Sequence[TrueMask] = [_labelled(frame, root) for frame in left_out]
-        self._numberings: set[str] = set()
+        self.numberings: set[str] = set()
 
-    def read(self, mask: TrueMask) -> np.ndarray:
-        """The label ids of the target; StreetsegError if the file is unusable."""
-        frame = self._frames[mask.name]
+    def read(self) -> Iterator[np.ndarray]:
+        """The label ids of the target; StreetsegError if a file is unusable."""
+        return map(self._read, self._frames)
+
+    def _read(self, frame: Frame) -> np.ndarray:
         source = self._sources[frame.source]
         size = read_image(frame.image).shape[:2] if frame.format and frame.image.exists() else None
         label = read_label(frame, source.file_labels, source.ids, self._root, size)
         encoding = frame.format or source.file_labels.encoding
-        self._numberings.add(label.numbering.name if encoding == "ids" else encoding)
+        self.numberings.add(label.numbering.name if encoding == "ids" else encoding)
         return label.onto(label_ids_in(self.labels, source.file_labels)).label_ids
-
-    @property
-    def numbering(self) -> str:
-        """Those of the label images, or how other files store labels."""
-        return ", ".join(sorted(self._numberings))
-
-    @property
-    def by_category(self) -> bool:
-        """Whether category ids are among them."""
-        return "category" in self._numberings
-
-    def refuse_improbable(self) -> None:
-        """Nothing: it was looked at when the labels were found."""
 
 
 def suffixes(path: Path) -> tuple[str, ...]:

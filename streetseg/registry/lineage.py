@@ -40,7 +40,7 @@ from streetseg.tracking.read import (
     runs_of,
     search_everywhere,
 )
-from streetseg.tracking.store import connect, is_reference, translate_errors
+from streetseg.tracking.store import connect, translate_errors
 from streetseg.tracking.training_runs import ORIGINAL_RUN
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def trace(params: Params, subject: str) -> Trace:
             return _trace_kubeflow_run(client, kubeflow_run[1], params.data.repository)
         if subject.startswith("runs:/"):
             subject = subject.removeprefix("runs:/").partition("/")[0]
-        if is_reference(subject):
+        if subject.startswith("models:/"):
             return _trace_version(find_uri(client, subject), client, params)
         # A version has fewer digits than the shortest prefix of a run's id.
         is_number = subject.isdecimal() and len(subject) < MIN_PREFIX_LENGTH

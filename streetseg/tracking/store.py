@@ -62,13 +62,15 @@ def is_reference(model: str) -> bool:
     """Whether a model is a reference into a registry, not a path.
 
     Raises:
-        StreetsegError: it is a reference to the files of a run.
+        StreetsegError: it is a reference to the files of a run, or lacks its ``models:/``.
     """
     if model.startswith("runs:/"):
         raise StreetsegError(
             f"'{model}' is a file of a run, not a version: write models:/NAME/VERSION; 'streetseg "
             "trace RUN' names the versions of a run"
         )
+    if re.fullmatch(r"[^/@]+(@[^/@]+|/\d+)", model) and not Path(model).exists():
+        raise StreetsegError(f"there is no folder '{model}': a registered model is models:/{model}")
     return model.startswith("models:/")
 
 

@@ -86,6 +86,8 @@ def test_each_reference_leads_to_its_version(
             f"runs:/{'0' * 32}/model",
             "is a file of a run, not a version: write models:/NAME/VERSION",
         ),
+        (f"{NAME}@champion", f"a registered model is models:/{NAME}@champion"),
+        (f"{NAME}/3", f"there is no folder '{NAME}/3': a registered model is models:/{NAME}/3"),
     ],
 )
 def test_what_names_no_version_is_one_true_line(
