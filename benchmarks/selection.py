@@ -40,10 +40,11 @@ from streetseg.models.build import SegmentationModel, build_model
 from streetseg.models.save import save_artifact
 from streetseg.synth import write_cityscapes
 
-STRATEGIES = ("weighted", "spread", "entropy", "rarity")
+STRATEGIES = ("weighted", "spread", "cover", "weighted-cover", "entropy")
 CHOSEN, BATCH = 8, 8
 BASE_STEPS, STEPS = 150, 100
-HELD_OUT = 32
+HELD_OUT, PAIRS = 32, 1
+"""Frames that are scored, and pairs of cities; drawing takes the most time."""
 RANDOM_DRAWS = 2
 """Per seed, whose mean stands for random."""
 DRAWN = {"train": 33}, {"train": 96}
@@ -80,15 +81,17 @@ def prepared(root: Path, folder: Path, size: tuple[int, int]) -> tuple[PreparedD
 
 
 def drawn_task(seed: int, scratch: Path) -> Task:
-    """Two invented cities; frames of the new one are in the pool or scored."""
+    """Two invented cities; a third of the frames of the new one is scored, the rest the pool."""
     roots = scratch / "base", scratch / "new"
+    block, pair = divmod(seed, PAIRS)
     for number, (root, count) in enumerate(zip(roots, DRAWN, strict=True)):
-        drawn = OUT / "selection" / f"drawn-{seed}" / root.name
+        drawn = OUT / "selection" / f"drawn-{pair}" / root.name
         write_cityscapes(
-            drawn, frames=count, cities=1, size=(64, 128), seed=2 * seed + number, workers=1
+            drawn, frames=count, cities=1, size=(64, 128), seed=2 * pair + number, workers=1
         )
         images = sorted((drawn / "leftImg8bit" / "train").rglob("*.png"))
-        scored = set(images[-HELD_OUT:]) if number else set(images[:1])  # the base's is not used
+        rolled = np.roll(np.array(images), block * HELD_OUT).tolist()
+        scored = set(rolled[-HELD_OUT:]) if number else set(images[:1])  # the base's is not used
         for image in images:
             _link(image, root, "val" if image in scored else "train")
     return _task(roots, scratch, (64, 128))
@@ -192,9 +195,8 @@ def chosen_rows(
     pool = Table.of(pool_ledger.read(stamps), len(stamps))
     choice = Choice(pool, known, task.base, network, SelectOptions())
     row_of = {name: row for row, name in enumerate(task.new.index["image_hash"])}
-    names = [*strategies, *(f"random {draw}" for draw in range(RANDOM_DRAWS))]
     chosen = {}
-    for name in names:
+    for name in strategies:
         by, _, draw = name.partition(" ")
         picks, _ = choose(choice.candidates, by, CHOSEN, duplicate_bits=32, seed=int(draw or 0))
         hashes = [pool.image_hashes[choice.rows[pick.row]] for pick in picks]
@@ -202,8 +204,13 @@ def chosen_rows(
     return chosen
 
 
-def scores_of(task: Task, seed: int, scratch: Path, strategies: list[str]) -> dict[str, float]:
-    """The mean IoU by strategy; ``none`` is before, ``all`` after labelling the whole pool."""
+def scores_of(
+    task: Task, seed: int, scratch: Path, strategies: list[str], again: bool
+) -> dict[str, float]:
+    """The mean IoU by strategy; ``none`` is before, ``all`` after labelling the whole pool.
+
+    ``again`` measures the strategies alone.
+    """
     names = task.base.labels.names
     torch.manual_seed(seed)
     base = frames(task.base, task.base.rows("train"))
@@ -214,28 +221,33 @@ def scores_of(task: Task, seed: int, scratch: Path, strategies: list[str]) -> di
         copy.deepcopy(model), task.base, task.params, scratch / "model", run_id="", epoch=0
     )
     pool = task.new.rows("train")
-    chosen = chosen_rows(task, artifact, scratch, strategies) | {"all": pool}
+    draws = [] if again else [f"random {draw}" for draw in range(RANDOM_DRAWS)]
+    chosen = chosen_rows(task, artifact, scratch, [*strategies, *draws])
+    if not again:
+        chosen["all"] = pool
     scores = {"none": miou(model, scored, names)}
     for name, rows in chosen.items():
         tuned = copy.deepcopy(model)
         learn(tuned, [base, frames(task.new, rows)], STEPS, 2e-3, seed + 1)
         scores[name] = miou(tuned, scored, names)
         print(f"  {name}: {scores[name]:.2f}", flush=True)
-    draws = [scores.pop(f"random {draw}") for draw in range(RANDOM_DRAWS)]
-    return scores | {"random": float(np.mean(draws))}
+    drawn = [scores.pop(name) for name in draws]
+    return scores | ({"random": float(np.mean(drawn))} if drawn else {})
 
 
 def run(kind: str, seed: int, real: Path | None, strategies: list[str]) -> dict[str, float]:
     """The scores of a seed, from an earlier call if there was one."""
     path = OUT / "selection" / f"{kind}-{seed}.json"
-    if path.exists():
-        return json.loads(path.read_text())
+    known = json.loads(path.read_text()) if path.exists() else {}
+    missing = [name for name in strategies if name not in known]
+    if known and not missing:
+        return known
     path.parent.mkdir(parents=True, exist_ok=True)
     print(f"{kind} {seed}", flush=True)
     with tempfile.TemporaryDirectory(dir=OUT) as folder:
         scratch = Path(folder)
         task = real_task(real, seed, scratch) if real else drawn_task(seed, scratch)
-        scores = scores_of(task, seed, scratch, strategies)
+        scores = known | scores_of(task, seed, scratch, missing, bool(known))
     path.write_text(json.dumps(scores) + "\n")
     return scores
 
@@ -271,7 +283,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
-    kinds = {"drawn streets": None} | ({"photographs": options.real} if options.real else {})
+    kinds = ({"photographs": options.real} if options.real else {}) | {"drawn streets": None}
     results: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
     for seed in range(options.seeds):
         for kind, real in kinds.items():

@@ -23,7 +23,15 @@ from streetseg.cli.options import (
 )
 
 By = Literal[
-    "weighted", "spread", "entropy", "margin", "disagreement", "rarity", "distance", "random"
+    "weighted",
+    "spread",
+    "cover",
+    "entropy",
+    "margin",
+    "disagreement",
+    "rarity",
+    "distance",
+    "random",
 ]
 """As in ``streetseg.labelling.select_strategies``, which is slow to import for ``--help``."""
 
@@ -37,6 +45,7 @@ class SelectFlags:
         By,
         typer.Option(
             help="weighted: uncertain, rare and unlike all others; spread: unlike all others; "
+            "cover: so that each frame of SOURCE has a chosen one like it; "
             "entropy, margin, disagreement (with the mirror image), rarity (of the categories), "
             "distance (from the training frames): the highest score; random: a fair draw."
         ),

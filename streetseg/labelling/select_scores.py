@@ -64,7 +64,7 @@ def nearest(vectors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.nda
     Returns its number int64[N] and the Euclidean distance float32[N], 0 to 2.
     """
     numbers, distances = np.empty(len(vectors), np.int64), np.empty(len(vectors), np.float32)
-    for part in _chunks(len(vectors)):
+    for part in chunks(len(vectors)):
         cosines = vectors[part] @ others.T
         numbers[part] = cosines.argmax(axis=1)
         distances[part] = distance_of(cosines.max(axis=1))
@@ -76,5 +76,6 @@ def distance_of(cosines: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(2 - 2 * cosines, 0))
 
 
-def _chunks(count: int) -> Iterator[slice]:
+def chunks(count: int) -> Iterator[slice]:
+    """So many rows, ``CHUNK`` at a time."""
     return (slice(start, start + CHUNK) for start in range(0, count, CHUNK))
