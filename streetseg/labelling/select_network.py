@@ -115,15 +115,16 @@ class ScoringNetwork:
 
 
 def encoder_outputs(model: ModelProto) -> list[str]:
-    """The tensors that an encoder hands to the rest of the network, in the order of the graph."""
+    """The tensors that an encoder hands to the rest of the network, the deepest last."""
     outside = {
         name
         for node in model.graph.node
         if not any(output.startswith(ENCODER) for output in node.output)
         for name in node.input
     }
-    produced = (output for node in model.graph.node for output in node.output)
-    return [name for name in produced if name.startswith(ENCODER) and name in outside]
+    depths = _depths(model)
+    handed = [name for name in depths if name.startswith(ENCODER) and name in outside]
+    return sorted(handed, key=lambda name: depths[name])
 
 
 def deepest_maps(model: ModelProto) -> list[str]:
@@ -142,6 +143,15 @@ def deepest_maps(model: ModelProto) -> list[str]:
     maps = [node.output[0] for node in nodes if node.output[0] in positions]
     fewest = min((positions[name] for name in maps), default=0)
     return [name for name in maps if positions[name] == fewest]
+
+
+def _depths(model: ModelProto) -> dict[str, int]:
+    """How many nodes lead to each tensor, by the longest way."""
+    depths: dict[str, int] = {}
+    for node in model.graph.node:  # a node comes after its inputs, but equal depths in any order
+        depth = 1 + max((depths.get(name, 0) for name in node.input), default=0)
+        depths |= dict.fromkeys(node.output, depth)
+    return depths
 
 
 def _with_outputs(model: ModelProto, names: list[str]) -> bytes:

@@ -43,13 +43,20 @@ def in_torch(model: SegmentationModel, rgb: np.ndarray) -> np.ndarray:
     pixels = torch.from_numpy(rgb[None]).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
         features = model.encoder((pixels - model.mean) / model.std)
+    if isinstance(features, tuple):  # of a vision transformer, beside its class tokens
+        features = features[0]
     means = features[-1][0].mean(dim=(1, 2)).numpy()
     return means / np.linalg.norm(means)
 
 
 @pytest.mark.parametrize(
     ("architecture", "encoder"),
-    [("Unet", "tu-tf_efficientnet_lite0"), ("Segformer", "mit_b0"), ("PSPNet", "resnet18")],
+    [
+        ("Unet", "tu-tf_efficientnet_lite0"),
+        ("Segformer", "mit_b0"),
+        ("PSPNet", "resnet18"),
+        ("DPT", "tu-vit_tiny_patch16_224"),
+    ],
 )
 def test_the_embedding_is_the_mean_of_the_encoders_deepest_features(
     architecture: str, encoder: str, trained: Trained, tmp_path: Path
