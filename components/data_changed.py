@@ -1,15 +1,15 @@
 """Component: has the data changed since the last training?"""
 
-from typing import NamedTuple
-
 from components import component
 
 
 @component
-def data_changed(data_version: str, recipe: str, overrides: str) -> NamedTuple(  # type: ignore[valid-type]
-    "Data", [("changed", bool), ("data_version", str)]
-):
-    """Resolve the data version, and ask MLflow whether a model of it has been judged already."""
+def data_changed(data_version: str, recipe: str, overrides: str) -> str:
+    """Resolve the data version, and ask MLflow whether a model of it has been judged already.
+
+    Returns the data version, or an empty text if there is such a model. It is one output because
+    ``kfp.local`` takes no branch on a named one.
+    """
     from components.runs.facts import tell
     from streetseg.config.params import load_recipe
     from streetseg.core.errors import exit_on_error
@@ -22,4 +22,4 @@ def data_changed(data_version: str, recipe: str, overrides: str) -> NamedTuple( 
         run = trained_on(params.registry, version)
     print(f"data version {version}: {f'trained on in run {run}' if run else 'new'}")
     tell(data_version=version, changed=run is None)
-    return (run is None, version)
+    return "" if run else version

@@ -26,9 +26,9 @@ def scheduled_pipeline(training: PipelineFactory, set_up: StepSetup = no_pods) -
     def scheduled(*values: Any) -> None:
         inputs = dict(zip(fields, values, strict=True))
         looked_up = {name: inputs[name] for name in ("data_version", "recipe", "overrides")}
-        data = set_up(data_changed(**looked_up)).outputs
-        with dsl.If(data["changed"] == True, name="data-changed"):  # noqa: E712
-            train(**(inputs | {"data_version": data["data_version"]}))
+        version = set_up(data_changed(**looked_up)).output
+        with dsl.If(version != "", name="data-changed"):
+            train(**(inputs | {"data_version": version}))
 
     signature = inspect.Signature([*fields.values()])
     scheduled.__signature__, scheduled.__doc__ = signature, function.__doc__  # type: ignore[attr-defined]

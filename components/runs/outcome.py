@@ -13,7 +13,10 @@ from components.runs.reader import Run, RunReader
 from streetseg.core.errors import StreetsegError, one_line
 
 SUCCEEDED, FAILED = ("COMPLETE", "SUCCEEDED"), ("FAILED",)
-"""The final statuses of Kubeflow's that are true; it says RUNNING of a lost or terminated run."""
+"""The final statuses of Kubeflow's that are true; it says RUNNING of a lost or terminated run, and
+of one with a branch that was not taken."""
+ON_EXIT = ".onExit."
+"""In the path of the exit task: Argo begins it when all other steps have ended."""
 POLLS, POLL_S = 6, 5.0
 """How often, and seconds apart, the API is asked until it tells why the run did not succeed: it
 learns of the end of a step a little later than the next step begins."""
@@ -67,10 +70,10 @@ def read_outcome(
 
 
 def _settled(reader: RunReader, run_id: str, state: str) -> Run:
-    """The run, once the API tells why it did not succeed, or after the last poll."""
+    """The run, once the API tells how its steps ended, or after the last poll."""
     for _ in range(POLLS - 1):
         run = reader.run(run_id)
-        if state == "SUCCEEDED" or run.failed or _was_canceled(run):
+        if state == "SUCCEEDED" or run.failed or _was_canceled(run) or _is_complete(run):
             return run
         time.sleep(POLL_S)
     return reader.run(run_id)
@@ -80,12 +83,25 @@ def _was_canceled(run: Run) -> bool:
     return run.state in ("CANCELING", "CANCELED")
 
 
+def _is_complete(run: Run) -> bool:
+    """Whether all steps before the exit task have ended, and none has failed.
+
+    Kubeflow gives the final status RUNNING too if a branch was not taken.
+    """
+    exits = [step for step in run.steps if ON_EXIT in step.path]
+    others = [step for step in run.steps if step not in exits]
+    has_ended = all(step.state not in ("pending", "running", "failed") for step in others)
+    return bool(exits) and has_ended
+
+
 def _end_of(reader: RunReader, run: Run, state: str) -> dict[str, Any]:
     """State, step, attempt and error."""
     if _was_canceled(run):
         state = "CANCELED"
     elif run.failed and state != "SUCCEEDED":
         state = "FAILED"
+    elif state == "UNKNOWN" and _is_complete(run):
+        state = "SUCCEEDED"
     if state == "SUCCEEDED" or not run.failed:
         return {"state": state}
     step = run.failed[0]

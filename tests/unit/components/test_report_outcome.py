@@ -171,6 +171,7 @@ def test_a_registration_is_reported_with_scores_and_version(report: Callable[...
         ("terminated", "FAILED", {}, ("CANCELED", "train", 1, "")),
         ("terminated-at-once", "RUNNING", UNDER_WAY, ("CANCELED", "", None, "")),
         ("closed-gate-cached", "COMPLETE", UNDER_WAY, ("SUCCEEDED", "", None, "")),
+        ("unchanged-data-reported", "RUNNING", {}, ("SUCCEEDED", "", None, "")),
         ("training-under-way", "RUNNING", {}, ("UNKNOWN", "", None, "")),
         ("training-under-way", "FAILED", {}, ("FAILED", "", None, "")),
     ],

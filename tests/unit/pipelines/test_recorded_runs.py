@@ -124,6 +124,14 @@ ENDED: dict[str, tuple[list[str], str]] = {
         ["moved succeeded, attempt 1 (0:00:10)", "data-moved not taken"],
         "",
     ),
+    "unchanged-data-reported": (
+        [
+            "data-changed succeeded, attempt 1 (0:00:06)",
+            "data-changed not taken",
+            "report-outcome pending, attempt 1",
+        ],
+        "",
+    ),
     "terminated": (
         [
             *START,
