@@ -28,8 +28,8 @@ $(SYNCED): requirements.lock pyproject.toml
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $@
 
-demo: $(SYNCED) ## The complete workflow: DATA=/path/to/cityscapes SOURCE=my/source.yaml SET="a.b=c d.e=f"
-	@$(BIN)/python -m scripts.demo $(if $(DATA),--data "$(DATA)") $(if $(SOURCE),--source "$(SOURCE)") $(foreach s,$(SET),--set "$(s)")
+demo: $(SYNCED) ## The complete workflow: DATA=/path/to/cityscapes SOURCE=my/source.yaml SET="a.b=c d.e=f"; LOOP=1: the loop
+	@$(BIN)/python -m scripts.$(if $(LOOP),demo_loop,demo) $(if $(DATA),--data "$(DATA)") $(if $(SOURCE),--source "$(SOURCE)") $(foreach s,$(SET),--set "$(s)")
 
 test: $(SYNCED) ## Lint, types and tests
 	@$(MAKE) --no-print-directory lint

@@ -57,8 +57,8 @@ TOOLS = Path(sys.executable).parent
 SERVE = ["bentoml", "serve", "service:StreetSegmenter", "--host", "127.0.0.1", "--port", "PORT"]
 
 
-def main() -> None:
-    """Run the demo; status 1 with one clear line where something is wrong."""
+def main(kind: type[Demo] | None = None, out: Path = Path("outputs/demo")) -> None:
+    """Run a kind of demo; status 1 with one clear line where something is wrong."""
     set_up_environment()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a folder in the Cityscapes layout")
@@ -67,13 +67,15 @@ def main() -> None:
         help="a YAML file of your own, in the folder of its frames; or a name and --data",
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--out", type=Path, default=Path("outputs/demo"))
+    parser.add_argument("--out", type=Path, default=out)
     arguments = parser.parse_args()
     out = arguments.out.resolve()
     try:
         with exit_on_error():
             data, source = arguments.data, arguments.source
-            demo = Demo(out, data, parse_overrides(arguments.set) | source_settings(source))
+            demo = (kind or Demo)(
+                out, data, parse_overrides(arguments.set) | source_settings(source)
+            )
             out.mkdir(parents=True, exist_ok=True)
             with lock_folder(out, out):
                 demo.run()
@@ -115,7 +117,7 @@ class Demo:
 
     def run(self) -> None:
         """Run every step in turn."""
-        os.environ["PATH"] = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
+        self.find_tools()
         self.check_champion()
         self.make_workspace()
         if not self.data:
@@ -127,6 +129,7 @@ class Demo:
                     cities=synth.cities,
                     size=synth.size,
                     seed=synth.seed,
+                    region=synth.region,
                 )
         with self.step("prepare", "dvc repro: labels to categories, resize, version"):
             self.call("dvc", "repro", "--quiet")
@@ -145,6 +148,11 @@ class Demo:
         self.write(summary, pipeline)
         if not pipeline.succeeded:
             raise StreetsegError(pipeline.error)
+
+    @staticmethod
+    def find_tools() -> None:
+        """Let commands be found beside this Python."""
+        os.environ["PATH"] = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
 
     def check_champion(self) -> None:
         """Refuse to replace a champion that the demo has not trained.
@@ -284,16 +292,15 @@ class Demo:
         yield
         self.seconds[name] = time.monotonic() - began
 
-    def call(self, *command: str) -> None:
-        """Run a command in the workspace; its error becomes ours.
+    def call(self, *command: str, folder: Path | None = None) -> None:
+        """Run a command in a folder, by default the workspace; its error becomes ours.
 
         Raises:
             StreetsegError: it fails.
         """
-        why = f"'{' '.join(command)}' failed in {_short(self.workspace)}"
-        with subprocess.Popen(
-            command, cwd=self.workspace, stderr=subprocess.PIPE, text=True
-        ) as running:
+        folder = folder or self.workspace
+        why = f"'{' '.join(command)}' failed in {_short(folder)}"
+        with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as running:
             for line in running.stderr or ():
                 if line.startswith("error: "):
                     why = line.removeprefix("error: ").strip()
