@@ -124,14 +124,6 @@ ENDED: dict[str, tuple[list[str], str]] = {
         ["moved succeeded, attempt 1 (0:00:10)", "data-moved not taken"],
         "",
     ),
-    "unchanged-data-reported": (
-        [
-            "data-changed succeeded, attempt 1 (0:00:06)",
-            "data-changed not taken",
-            "report-outcome pending, attempt 1",
-        ],
-        "",
-    ),
     "terminated": (
         [
             *START,
@@ -184,6 +176,7 @@ RETRIED_BY_DEFAULT = [
 ]
 """``retries-by-default``: Kubeflow's own settings of Argo make a retry of every node."""
 WITHOUT_WORKFLOW = ["training-under-way"]
+UNDER_WAY = ["retries-by-default", "unchanged-data-reported"]
 
 
 def serve(kubeflow: FakeKubeflow, name: str, **changes: Any) -> str:
@@ -200,7 +193,7 @@ def serve(kubeflow: FakeKubeflow, name: str, **changes: Any) -> str:
 
 
 def test_every_recording_has_a_test() -> None:
-    assert sorted([*ENDED, *WAITING, *WITHOUT_WORKFLOW, "retries-by-default"]) == NAMES
+    assert sorted([*ENDED, *WAITING, *WITHOUT_WORKFLOW, *UNDER_WAY]) == NAMES
 
 
 @pytest.mark.parametrize("name", ENDED)
@@ -222,6 +215,20 @@ def test_a_run_that_has_ended(
     else:
         assert (done.status, done.err) == (0, "")
         assert done.out.splitlines() == [*lines, f"run {run_id} succeeded"]
+
+
+def test_an_exit_task_is_a_step_like_others(
+    kubeflow: FakeKubeflow, call: Callable[..., Called]
+) -> None:
+    done = call("wait", serve(kubeflow, "unchanged-data-reported"), "--timeout", "1")
+    assert (done.status, done.out.splitlines()) == (
+        124,
+        [
+            "data-changed succeeded, attempt 1 (0:00:06)",
+            "report-outcome pending, attempt 1",
+            "data-moved not taken",
+        ],
+    )
 
 
 @pytest.mark.parametrize("name", WAITING)
