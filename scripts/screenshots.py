@@ -39,8 +39,8 @@ UNCHANGED_S = 0.5
 """A page that has not changed for so many seconds is complete."""
 COLORS = 128
 """In an image's palette: enough for MLflow's pages, and a quarter of the bytes."""
-COLUMNS = ("metrics.`miou`", "tags.`data_version`", "tags.`encoder`", "params.`train.seed`")
-CURVES = ("loss", "selection_miou", "learning_rate")
+COLUMNS = ("metrics.`val/miou`", "tags.`data_version`", "tags.`encoder`", "params.`train.seed`")
+CURVES = ("held-out/loss", "held-out/miou", "held-out/iou/", "train/loss", "train/lr")
 LOCAL_STORAGE = {
     "mlflow.workflowType_v1": "machine_learning",
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,
@@ -122,7 +122,7 @@ def pages_of(store: str) -> tuple[str, list[Page]]:
     champion = find(client, registry.model_name, CHAMPION)
     with translate_errors(f"cannot read the run of version {champion.version}"):
         run = client.get_run(champion.run_id).info
-        scored = client.search_runs([run.experiment_id], "metrics.miou > 0")
+        scored = client.search_runs([run.experiment_id], "metrics.`val/miou` > 0")
         predictions = client.list_artifacts(run.run_id, "predictions")
     others = [each.info.run_id for each in scored if each.info.run_id != run.run_id]
     if not others or not predictions:

@@ -19,6 +19,7 @@ from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.inference.artifact import read_config
+from streetseg.tracking.metric_names import BEST_MIOU
 from streetseg.tracking.results import read_metric
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def train_on_cluster(
     origin = read_config(model)
     with atomic_folder(destination, "config.json") as copy:
         shutil.copytree(model, copy, dirs_exist_ok=True, copy_function=shutil.copyfile)
-    miou = read_metric(params.registry, origin["run_id"], "best_selection_miou")
+    miou = read_metric(params.registry, origin["run_id"], BEST_MIOU)
     shutil.rmtree(folder / "prepared", ignore_errors=True)
     return TrainedModel(destination, origin["run_id"], origin["epoch"], miou)
 

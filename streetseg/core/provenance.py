@@ -8,6 +8,8 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+from streetseg.core.credentials import redact
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The checkout of streetseg, where it is not an installed package."""
 
@@ -28,6 +30,26 @@ def git_revision() -> str:
         return f"{head}-dirty" if _git("status", "--porcelain", "--untracked-files=no") else head
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def git_source() -> dict[str, str]:
+    """The checkout of this code by MLflow's tags: commit, branch and address of its remote.
+
+    The address is without credentials. What is not known is left out: an image knows the commit.
+    """
+    revision = git_revision()
+    if revision == "unknown":
+        return {}
+    known = {"mlflow.source.git.commit": revision.removesuffix("-dirty")}
+    if "STREETSEG_GIT_REVISION" in os.environ:
+        return known
+    for key, command in (
+        ("branch", ("symbolic-ref", "--short", "HEAD")),
+        ("repoURL", ("remote", "get-url", "origin")),
+    ):
+        with suppress(OSError, subprocess.CalledProcessError):
+            known[f"mlflow.source.git.{key}"] = redact(_git(*command))
+    return known
 
 
 def name_nameless_user() -> None:

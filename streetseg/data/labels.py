@@ -93,7 +93,7 @@ class LabelSpace:
         if space.encoding == "colors" and len(space.drawn) < len(space.labels):
             raise StreetsegError(f"{path}: labels that are drawn as colours have ids of 0 to 255")
         for category in space.names:
-            metric = f"iou_{category}"
+            metric = f"held-out/iou/{category}"
             if not CATEGORY_NAME.fullmatch(category) or posixpath.normpath(metric) != metric:
                 raise StreetsegError(
                     f"{path}: the category '{category}' cannot name a metric in MLflow: use "

@@ -21,6 +21,7 @@ from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.errors import StreetsegError, one_line
 from streetseg.inference.artifact import read_config
 from streetseg.registry.versions import ModelVersion, download_version, find_uri
+from streetseg.tracking.metric_names import read_iou, read_scores
 from streetseg.tracking.read import find_run
 from streetseg.tracking.store import connect, is_reference, translate_errors
 
@@ -93,6 +94,8 @@ def _describe(
             run_id,
         )
     metrics = run.data.metrics if run else {}
+    iou = {f"iou_{category}": value for category, value in read_iou(metrics).items()}
+    scores = read_scores(metrics) | iou
     return VersionInfo(
         name=version.name,
         version=version.version,
@@ -101,11 +104,7 @@ def _describe(
         git_revision=version.tags.get("git_revision", config["git_revision"]),
         pipeline_run=version.tags.get("pipeline_run"),
         run_gone=run is None,
-        metrics={
-            name: value
-            for name, value in metrics.items()
-            if name.startswith(("miou", "iou_")) and math.isfinite(value)
-        },
+        metrics={name: value for name, value in scores.items() if math.isfinite(value)},
     )
 
 

@@ -28,6 +28,7 @@ from streetseg.inference.self_check import check_onnx, read_example
 from streetseg.registry.model_card import CARD, describe_model, shorten
 from streetseg.registry.versions import CHALLENGER, PIPELINE_RUN_ID, ModelVersion, read_version
 from streetseg.tracking.prepared_run import kubeflow_run_url
+from streetseg.tracking.results import evaluation_metrics
 from streetseg.tracking.store import connect, translate_errors
 from streetseg.tracking.training_runs import ORIGINAL_RUN, ensure_run
 
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run, model_registry
 
+ABOUT = (
+    "Street-scene segmentation networks, registered by streetseg. `challenger` is the version "
+    "registered last, `champion` the one in service; the description of a version is its model "
+    "card, and its tags lead to data version, git revision and run."
+)
+"""The description of a registered model that has none."""
 PACKAGE = Path(streetseg.__file__).parent
 INFERENCE_FILES = """
 import sys
@@ -181,9 +188,9 @@ def _scored_run(
     run_id = run.info.run_id
     if (
         ORIGINAL_RUN in run.data.tags
-        and not evaluation.headline().keys() <= run.data.metrics.keys()
+        and not evaluation_metrics(evaluation).keys() <= run.data.metrics.keys()
     ):
-        for name, value in evaluation.headline().items():
+        for name, value in evaluation_metrics(evaluation).items():
             client.log_metric(run_id, name, value)
         content = json.dumps(evaluation.to_dict(), indent=1)
         client.log_text(run_id, content, f"evaluation/{SCORES_FILE}")
@@ -244,6 +251,8 @@ def _complete(client: MlflowClient, name: str, versions: list[str], card: str) -
     version, *duplicates = sorted(versions, key=int)
     for duplicate in duplicates:
         client.delete_model_version(name, duplicate)
+    if not client.get_registered_model(name).description:
+        client.update_registered_model(name, ABOUT)
     client.set_registered_model_alias(name, CHALLENGER, version)
     # The description comes last: it marks a complete version.
     client.update_model_version(name, version, shorten(card))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,13 @@ from streetseg.config.params import Registry
 from streetseg.config.renamed import RENAMED
 from streetseg.core.credentials import redact
 from streetseg.core.errors import NoRegistryError, StreetsegError
+from streetseg.tracking.metric_names import (
+    FORMER,
+    HELD_OUT_MIOU,
+    TRAIN_LOSS,
+    read_iou,
+    read_scores,
+)
 from streetseg.tracking.store import (
     connect,
     find_experiment,
@@ -30,6 +38,7 @@ EXPERIMENT = "experiment"
 """Tag of a run in an experiment of Kubeflow's: the name of the one in which it would be else."""
 PARENT = "mlflow.parentRunId"
 MIN_PREFIX_LENGTH = 6
+DATA_AND_DATE = re.compile(r", [^,]+ [0-9a-f]{8}, \d{4}-\d\d-\d\d \d\d:\d\d$")
 GONE = "gone"
 """Status of a run that MLflow does not have (any more)."""
 MAX_SUGGESTIONS = 5
@@ -42,6 +51,7 @@ class RunRecord:
 
     id: str
     name: str
+    """Without data and date."""
     started: datetime
     """With a time zone."""
     status: str
@@ -74,8 +84,8 @@ class RunRecord:
 def read_runs(params: Registry, names: Sequence[str] = (), last: int = 5) -> list[RunRecord]:
     """Read runs of the experiment ``params.experiment``.
 
-    Each of ``names`` is a run's id, the first six or more characters of it, or a run's name.
-    Without names, the ``last`` runs are read, the newest first.
+    Each of ``names`` is a run's id, the first six or more characters of it, or a run's name,
+    with or without data and date. Without names, the ``last`` runs are read, the newest first.
 
     Raises:
         StreetsegError: the store does not answer or has no runs, or a name matches none or several.
@@ -106,6 +116,11 @@ def read_run(client: MlflowClient, run_id: str) -> RunRecord | None:
     with translate_errors(f"cannot read run {run_id}"):
         run = find_run(client, run_id)
         return _read(client, run) if run else None
+
+
+def short_name(name: str) -> str:
+    """A run's name without the data and date that a training adds to it."""
+    return DATA_AND_DATE.sub("", name)
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run | None:
@@ -187,7 +202,9 @@ def choose(text: str, runs: Sequence[Run]) -> Run:
             f"{len(matching)} runs have an id that begins with '{text}': "
             + ", ".join(f"{run.info.run_id} of {_started(run):%Y-%m-%d %H:%M}" for run in matching)
         )
-    latest = [f"{run.info.run_id[:8]} ({run.info.run_name})" for run in runs[:MAX_SUGGESTIONS]]
+    latest = [
+        f"{run.info.run_id[:8]} ({short_name(run.info.run_name)})" for run in runs[:MAX_SUGGESTIONS]
+    ]
     raise StreetsegError(
         f"no run has the name '{text}' or an id that begins with it ({MIN_PREFIX_LENGTH} "
         f"characters or more): the latest are {', '.join(latest)}"
@@ -195,7 +212,11 @@ def choose(text: str, runs: Sequence[Run]) -> Run:
 
 
 def _matching(text: str, runs: Sequence[Run]) -> list[Run]:
-    named = [run for run in runs if text in (run.info.run_id, run.info.run_name)][:1]
+    named = [
+        run
+        for run in runs
+        if text in (run.info.run_id, run.info.run_name, short_name(run.info.run_name or ""))
+    ][:1]
     with_prefix = [run for run in runs if run.info.run_id.startswith(text)]
     return named or (with_prefix if len(text) >= MIN_PREFIX_LENGTH else [])
 
@@ -263,19 +284,15 @@ def _read(client: MlflowClient, run: Run) -> RunRecord:
     run_id, metrics = run.info.run_id, run.data.metrics
     return RunRecord(
         id=run_id,
-        name=run.info.run_name or "",
+        name=short_name(run.info.run_name or ""),
         started=_started(run),
         status=run.info.status.lower(),
         data_version=run.data.tags.get("data_version"),
         settings={RENAMED.get(key, key): value for key, value in run.data.params.items()},
-        loss=_curve(client, run_id, "loss"),
-        selection_miou=_curve(client, run_id, "selection_miou"),
-        scores={name: metrics[name] for name in ("miou", "miou_official") if name in metrics},
-        iou={
-            name.removeprefix("iou_"): value
-            for name, value in metrics.items()
-            if name.startswith("iou_")
-        },
+        loss=_curve(client, run_id, TRAIN_LOSS),
+        selection_miou=_curve(client, run_id, HELD_OUT_MIOU),
+        scores=read_scores(metrics),
+        iou=read_iou(metrics),
         evaluation=_evaluation(client, run_id),
     )
 
@@ -285,7 +302,10 @@ def _curve(client: MlflowClient, run_id: str, name: str) -> dict[int, float]:
 
     Kubeflow's MLflow plugin adds the metrics of the step to its run, as step 0.
     """
-    points = sorted(client.get_metric_history(run_id, name), key=lambda p: (p.step, p.timestamp))
+    former = client.get_metric_history(run_id, FORMER[name])  # a resumed training has both
+    points = sorted(
+        [*former, *client.get_metric_history(run_id, name)], key=lambda p: (p.step, p.timestamp)
+    )
     return {
         point.step: point.value
         for point in points

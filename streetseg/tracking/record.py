@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from streetseg.config.params import Params
+from streetseg.core.credentials import redact
 from streetseg.core.errors import StoppedError, StreetsegError
-from streetseg.core.provenance import git_revision
+from streetseg.core.provenance import git_revision, git_source
 from streetseg.data.dataset import PreparedDataset
 from streetseg.tracking.prepared_run import open_run
 from streetseg.tracking.store import connect, reason, translate_errors
@@ -22,6 +25,12 @@ from streetseg.tracking.training_runs import flatten
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+METRICS = (
+    "By epoch: `held-out` (train frames that choose the best epoch) and `train`. At the end: "
+    "`val`, the scores of the evaluation."
+)
+"""What a run's description says of its metrics."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -29,12 +38,12 @@ class Run:
 
     id: str
 
-    def log(self, step: int, **values: float) -> None:
-        """Log one point of each metric."""
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Log one point of each metric; see :mod:`streetseg.tracking.metric_names`."""
         import mlflow
 
         with translate_errors(f"cannot log to run {self.id}"):
-            mlflow.log_metrics(values, step=step, run_id=self.id)
+            mlflow.log_metrics(dict(values), step=step, run_id=self.id)
 
     def log_image(self, name: str, rgb: np.ndarray) -> None:
         """Log uint8[H, W, 3] as ``predictions/<name>.png``."""
@@ -50,8 +59,9 @@ def training_run(
 ) -> Iterator[Run]:
     """Open a run with the settings, tags and dataset of a training; it ends with the block.
 
-    Its name is ``registry.run_name``, else that of the network. Inside :func:`search_run` it is a
-    child of that run. ``run_id`` is a run to resume, if the store has it.
+    Its name tells ``registry.run_name`` (else the network), data and date. Inside
+    :func:`search_run` it is a child of that run, without data and date. ``run_id`` is a run to
+    resume, if the store has it.
 
     Raises:
         StreetsegError: the store does not answer, or accepts no more.
@@ -65,15 +75,12 @@ def _training_run(params: Params, dataset: PreparedDataset, run_id: str | None) 
     import mlflow
     from mlflow.data.pandas_dataset import from_pandas
 
-    from streetseg.models.build import network_name
-
     client = connect(params.registry, create=True)
     if run_id and _is_active(client, run_id):
         with mlflow.start_run(run_id=run_id, nested=True, log_system_metrics=False):
             yield Run(run_id)
         return
-    name = params.registry.run_name or network_name(params.model)
-    with open_run(client, params.registry, name) as active:
+    with open_run(client, params.registry, _run_name(params, dataset)) as active:
         settings = params.to_dict()
         mlflow.log_params(flatten({key: settings[key] for key in ("prepare", "model", "train")}))
         mlflow.set_tags(_tags(params, dataset))
@@ -82,7 +89,7 @@ def _training_run(params: Params, dataset: PreparedDataset, run_id: str | None) 
             warnings.simplefilter("ignore", UserWarning)  # hints on schemas of served tables
             source = from_pandas(
                 train_frames,
-                source=str(dataset.path),
+                source=_data_source(params, dataset),
                 name=dataset.name or dataset.source,
                 digest=dataset.version,
             )
@@ -90,9 +97,36 @@ def _training_run(params: Params, dataset: PreparedDataset, run_id: str | None) 
         yield Run(active.info.run_id)
 
 
+def _run_name(params: Params, dataset: PreparedDataset) -> str:
+    import mlflow
+
+    from streetseg.models.build import network_name
+
+    recipe = params.registry.run_name or network_name(params.model)
+    if mlflow.active_run():  # of a search, whose trials share data and day
+        return recipe
+    now = datetime.now().astimezone()
+    return f"{recipe}, {dataset.name or dataset.source} {dataset.version[:8]}, {now:%Y-%m-%d %H:%M}"
+
+
+def _data_source(params: Params, dataset: PreparedDataset) -> str:
+    """Where the listing of the data version is in the DVC remote; the folder if it is not there.
+
+    A bucket is not asked: it may need other credentials than the training has.
+    """
+    remote, version = params.data.remote.rstrip("/"), dataset.version
+    address = f"{remote}/files/md5/{version[:2]}/{version[2:]}"
+    if remote.startswith("s3://"):
+        return redact(address)
+    return str(Path(address).resolve() if Path(address).is_file() else dataset.path.resolve())
+
+
 def _tags(params: Params, dataset: PreparedDataset) -> dict[str, str]:
     frames = dataset.index["split"].value_counts()
     return {
+        **git_source(),
+        "mlflow.source.name": "streetseg train",
+        "mlflow.note.content": _description(params, dataset),
         "data_version": dataset.version,
         "git_revision": git_revision(),
         "source": dataset.source,
@@ -103,6 +137,19 @@ def _tags(params: Params, dataset: PreparedDataset) -> dict[str, str]:
         **{f"frames_{split}": str(count) for split, count in frames.items()},
         **({"max_frames": str(limit)} if (limit := params.train.max_frames) else {}),
     }
+
+
+def _description(params: Params, dataset: PreparedDataset) -> str:
+    from streetseg.models.build import network_name
+
+    splits = dataset.index["split"].value_counts()
+    frames = ", ".join(f"{count} {split}" for split, count in splits.items())
+    height, width = dataset.size
+    return (
+        f"{network_name(params.model)}, {params.train.epochs} epochs at {width}x{height} on "
+        f"**{dataset.name or dataset.source}** ({frames} frames; data version "
+        f"`{dataset.version}`).\n\n{METRICS}"
+    )
 
 
 @contextmanager

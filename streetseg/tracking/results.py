@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from streetseg.config.params import Registry
 from streetseg.core.credentials import redact
@@ -14,6 +16,7 @@ from streetseg.evaluation.result import Evaluation
 from streetseg.evaluation.sources import source_metrics
 from streetseg.evaluation.verdict import Verdict
 from streetseg.inference.artifact import read_config
+from streetseg.tracking import metric_names
 from streetseg.tracking.prepared_run import open_run
 from streetseg.tracking.store import (
     connect,
@@ -22,6 +25,18 @@ from streetseg.tracking.store import (
     translate_errors,
 )
 from streetseg.tracking.training_runs import active_run, ensure_run
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+
+BY_NAME = re.compile(r"^((?:(?:class|category)_)?i?iou|(?:champion_)?miou_on)_(?=.)", re.DOTALL)
+
+
+def evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """The scores of an evaluation by metric, such as ``val/miou`` and ``val/class_iou/road``."""
+    scores = evaluation.headline() | source_metrics(evaluation)
+    sections = {name: BY_NAME.sub(r"\1/", name) for name in scores}
+    return {f"{evaluation.split}/{sections[name]}": value for name, value in scores.items()}
 
 
 def record_evaluation(
@@ -37,9 +52,28 @@ def record_evaluation(
     client = connect(params, create=True)
     with translate_errors(f"cannot record the evaluation of run {evaluation.run_id}"):
         run_id = ensure_run(client, params, evaluation.run_id, artifact)
-        for name, value in (evaluation.headline() | source_metrics(evaluation)).items():
+        for name, value in evaluation_metrics(evaluation).items():
             client.log_metric(run_id, name, value)
+        client.log_inputs(run_id, [_evaluated_data(evaluation)])
         client.log_artifacts(run_id, str(folder), "evaluation")
+
+
+def _evaluated_data(evaluation: Evaluation) -> DatasetInput:
+    """The frames of an evaluation as MLflow's dataset, with the role ``evaluation``."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    version, split = evaluation.data_version, evaluation.split
+    source = {"data_version": version, "split": split}
+    profile = {"num_rows": len(evaluation.frames)}
+    dataset = Dataset(
+        f"{evaluation.label_space} {split}",
+        version,
+        "dvc",
+        json.dumps(source),
+        None,
+        json.dumps(profile),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])
 
 
 def record_scores(
@@ -93,7 +127,8 @@ def record_scoring(
         translate_errors(f"cannot record the evaluation of {model or subject}"),
         open_run(client, scorings, title, tags) as run,
     ):
-        mlflow.log_metrics(evaluation.headline() | source_metrics(evaluation))
+        mlflow.log_metrics(evaluation_metrics(evaluation))
+        client.log_inputs(run.info.run_id, [_evaluated_data(evaluation)])
         mlflow.log_artifacts(str(folder), "evaluation")
     return run.info.run_id
 
@@ -143,7 +178,7 @@ def record_verdict(params: Registry, evaluation: Evaluation, verdict: Verdict) -
 
 
 def read_metric(params: Registry, run_id: str, name: str) -> float:
-    """The last value of a metric of a run.
+    """The last value of a metric of a run, under its name or its former one.
 
     Raises:
         StreetsegError: the store does not answer, or has no such run or metric.
@@ -152,6 +187,9 @@ def read_metric(params: Registry, run_id: str, name: str) -> float:
 
     client = connect(params)
     try:
-        return client.get_run(run_id).data.metrics[name]
-    except (MlflowException, KeyError) as error:
+        value = metric_names.read_metric(client.get_run(run_id).data.metrics, name)
+    except MlflowException as error:
         raise StreetsegError(f"cannot read {name} of run {run_id}: {reason(error)}") from None
+    if value is None:
+        raise StreetsegError(f"cannot read {name} of run {run_id}: it has no such metric")
+    return value

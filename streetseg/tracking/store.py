@@ -25,6 +25,14 @@ DEFAULT_STORE = "sqlite:///outputs/mlflow.db"
 SQLITE = re.compile(
     r"(?P<before>sqlite(\+\w+)?:///(file:)?)(?P<file>[^?]+)(?P<options>(\?.*)?)", re.DOTALL
 )
+EXPERIMENT_TAGS = {
+    "mlflow.note.content": (
+        "Street-scene segmentation by streetseg. Each run is a training or an evaluation; its "
+        "tags lead to data, code and registered version."
+    ).replace("[streetseg]", "streetseg"),
+    "mlflow.experimentKind": "custom_model_development",
+}
+"""Description of an experiment, and the kind that opens on its runs, not on traces of GenAI."""
 ADVICE = "set MLFLOW_TRACKING_URI"
 PROXY_ADVICE = (
     "name an http:// proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or list the host in NO_PROXY; "
@@ -151,7 +159,7 @@ def experiment_id(client: MlflowClient, params: Registry) -> str:
         return experiment.experiment_id
     path = sqlite_path(store_of(params))
     files = (path.parent / "mlartifacts").resolve().as_uri() if path else None
-    return client.create_experiment(params.experiment, artifact_location=files)
+    return client.create_experiment(params.experiment, files, {**EXPERIMENT_TAGS})
 
 
 @contextmanager

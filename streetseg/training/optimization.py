@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -101,12 +101,18 @@ def build_average(model: nn.Module, decay: float) -> AveragedModel | None:
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
-def optimizer_step(state: TrainingState, settings: Train) -> None:
-    """Clip the gradients, update weights, learning rate and average, and clear the gradients."""
+def optimizer_step(state: TrainingState, settings: Train) -> Tensor:
+    """Clip the gradients, update weights, learning rate and average, and clear the gradients.
+
+    Returns the Euclidean norm of all gradients before they are clipped: float[].
+    """
+    parameters = [*state.model.parameters()]
+    norm = nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
     if settings.gradient_clip:
-        nn.utils.clip_grad_norm_(state.model.parameters(), settings.gradient_clip)
+        nn.utils.clip_grads_with_norm_(parameters, settings.gradient_clip, norm)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     state.schedule.step()
     if state.average:
         state.average.update_parameters(state.model)
+    return norm

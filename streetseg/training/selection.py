@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from streetseg.config.params import Train
 from streetseg.core.errors import StreetsegError
 from streetseg.core.sampling import evenly_spaced
 from streetseg.data.dataset import PreparedDataset
-from streetseg.metrics.confusion import category_miou, confusion_matrix
+from streetseg.metrics.confusion import category_iou, confusion_matrix, mean_iou
 from streetseg.models.build import SegmentationModel
 from streetseg.training.device import with_autocast
 from streetseg.training.distributed import ALONE, World
@@ -49,29 +54,58 @@ def split_for_selection(
     return rows, held_out_rows
 
 
-def selection_miou(
+@dataclass(frozen=True)
+class HeldOutScores:
+    """How well a network does on the held-out frames, at prepared size."""
+
+    loss: float
+    """Mean over the frames, by the loss of the training; without augmentation."""
+    miou: float
+    """Mean over the categories that occur, 0 to 1; 0 if no pixel is labelled."""
+    iou: dict[str, float]
+    """IoU by category, 0 to 1; NaN for one that does not occur."""
+
+    @property
+    def known_iou(self) -> dict[str, float]:
+        """The IoU of the categories that occur."""
+        return {name: iou for name, iou in self.iou.items() if not math.isnan(iou)}
+
+
+def score_held_out(
     model: SegmentationModel,
     dataset: PreparedDataset,
     rows: np.ndarray,
     settings: Train,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
     world: World = ALONE,
-) -> float:
-    """Mean IoU over the categories, 0 to 1, on ``rows`` int64[n]; 0 if no pixel is labelled.
+) -> HeldOutScores:
+    """Score a network on ``rows`` int64[n], and leave it in eval mode.
 
-    At prepared size, over all processes, each of which predicts its part. The model is left in eval
-    mode.
+    Each process predicts its part of every batch. ``loss_of`` takes logits float[N, C, H, W] and
+    categories int64[N, H, W] of the own part and returns the loss of the whole batch: float[].
     """
     world.broadcast(*model.buffers())
-    rows = rows[world.rank :: world.size]
     device = model.mean.device
-    categories = len(dataset.labels.categories)
-    confusion = np.zeros((categories, categories), np.int64)
+    n_categories = len(dataset.labels.names)
+    confusion = np.zeros((n_categories, n_categories), np.int64)
+    total = torch.zeros((), device=device)
     predict = with_autocast(model.eval(), settings, device)
     with torch.inference_mode():
         for start in range(0, len(rows), settings.batch_size):
             batch = rows[start : start + settings.batch_size]
-            images = torch.from_numpy(np.stack([dataset.image(row) for row in batch]))
-            predicted = predict(images.to(device)).argmax(dim=1).to(torch.uint8).cpu().numpy()
-            truth = np.stack([dataset.categories(row) for row in batch])
-            confusion += confusion_matrix(truth, predicted)[:categories, :categories]  # no IGNORE
-    return float(np.nan_to_num(category_miou(world.sum(confusion))))
+            own = batch[world.rank :: world.size]
+            truth = np.array([dataset.categories(row) for row in own], np.uint8)
+            truth = truth.reshape(-1, *dataset.size)
+            logits = torch.zeros(0, n_categories, *dataset.size, device=device)
+            if len(own):
+                images = torch.from_numpy(np.stack([dataset.image(row) for row in own]))
+                logits = predict(images.to(device))
+            total += len(batch) * loss_of(logits, torch.from_numpy(truth).to(device).long())
+            predicted = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
+            confusion += confusion_matrix(truth, predicted)[:n_categories, :n_categories]
+    iou = category_iou(world.sum(confusion))
+    return HeldOutScores(
+        loss=float(total) / len(rows),
+        miou=float(np.nan_to_num(mean_iou(iou))),
+        iou=dict(zip(dataset.labels.names, iou.tolist(), strict=True)),
+    )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -19,6 +18,7 @@ from streetseg.core.progress import Throughput, track
 from streetseg.core.signals import stop_requests
 from streetseg.data.dataset import PreparedDataset
 from streetseg.models.save import images_trained_on, save_artifact
+from streetseg.tracking.metric_names import BEST_MIOU
 from streetseg.tracking.record import Run, training_run
 from streetseg.training.augmentation import augment_on_device
 from streetseg.training.batch import Batch
@@ -29,8 +29,15 @@ from streetseg.training.initial_state import initial_state
 from streetseg.training.loader import EpochBatches, training_loader
 from streetseg.training.losses import category_weights, segmentation_loss
 from streetseg.training.optimization import freeze_encoder, optimizer_step
-from streetseg.training.preview import prediction_panel
-from streetseg.training.selection import selection_miou, split_for_selection
+from streetseg.training.reporting import (
+    category_table,
+    held_out_line,
+    log_epoch,
+    log_predictions,
+    print_best,
+    status_line,
+)
+from streetseg.training.selection import HeldOutScores, score_held_out, split_for_selection
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,8 @@ def _train(
     settled = {"prepare.size": list(dataset.size), "prepare.fit": dataset.fit}
     params = params.override(settled | {"model.init_from": state.init_from})
     first_epoch = state.epoch
+    scores: HeldOutScores | None = None
+    best_scores: HeldOutScores | None = None
     total = Throughput(settings.epochs * len(loader), (first_epoch - 1) * len(loader) + state.step)
 
     with (
@@ -125,8 +134,9 @@ def _train(
             batches.begin(epoch, state.step)
             speed = Throughput(len(loader), state.step)
             status = partial(status_line, state, speed, total, settings.batch_size)
+            gradient_norms = []
 
-            for batch in progress_bar(loader, state, settings, status, world):
+            for batch in progress_bar(loader, state, settings, status, scores, world):
                 images, categories = augment_on_device(batch, device)
                 loss = segmentation_loss(forward(images), categories, settings.loss, weights)
                 (loss / batches_in_step(state.step, len(loader), settings)).backward()
@@ -134,18 +144,23 @@ def _train(
                 state.step += 1
                 speed.done, total.done = state.step, total.done + 1
                 if state.step % settings.accumulation_steps == 0 or state.step == len(loader):
-                    optimizer_step(state, settings)
+                    gradient_norms.append(optimizer_step(state, settings))
                     checkpoint_if_due(checkpoint, state, requests, batches, dataset)
 
             require_finite(state, batches, dataset)
             speed.stop()
-            state.miou = selection_miou(state.eval_model, dataset, held_out, settings, world)
-            world.print(f"epoch {epoch}/{settings.epochs}  {status()}")
+            loss_of = partial(segmentation_loss, params=settings.loss, weights=weights)
+            scores = score_held_out(state.eval_model, dataset, held_out, settings, loss_of, world)
+            state.miou = scores.miou
+            world.print(f"epoch {epoch}/{settings.epochs}  {status()}\n{held_out_line(scores)}")
             with checkpoint.save_on_error(state):
                 if run:
-                    log_epoch(run, state, speed.rate * settings.batch_size, dataset, held_out[:3])
+                    frames_per_second = speed.rate * settings.batch_size
+                    log_epoch(run, state, scores, gradient_norms, frames_per_second)
+                    log_predictions(run, state, dataset, held_out[:3])
             if state.improved:
                 state.keep_best()
+                best_scores = scores
             if on_epoch:
                 on_epoch(epoch, state.miou)
             state.begin_next_epoch()
@@ -153,11 +168,12 @@ def _train(
 
         with checkpoint.save_on_error(state):
             if run:
-                run.log(state.best_epoch, best_selection_miou=state.best_miou)
+                run.log(state.best_epoch, {BEST_MIOU: state.best_miou})
         if keep_checkpoint:
             checkpoint.save(state)
         if run:
             save_best(state, dataset, params, destination)
+            print_best(best_scores, state.best_epoch)
             if not keep_checkpoint:
                 checkpoint.remove()
     run_id, *_ = world.gather(state.run_id)  # waits for the artifact
@@ -196,25 +212,21 @@ def progress_bar(
     state: TrainingState,
     settings: Train,
     status: Callable[[], str],
+    scores: HeldOutScores | None,
     world: World,
 ) -> Iterator[Batch]:
-    """The batches of an epoch that are not done yet, with a progress bar in the main process."""
+    """The batches of an epoch that are not done yet, with a progress bar in the main process.
+
+    Below the bar stand the ``scores`` of the epoch before.
+    """
     return track(
         loader,
         total=len(loader) - state.step,
         description=f"epoch {state.epoch}/{settings.epochs}",
         transient=True,
         status=status,
+        below=category_table(scores),
         shown=world.is_main_process,
-    )
-
-
-def status_line(state: TrainingState, speed: Throughput, total: Throughput, batch_size: int) -> str:
-    """Loss, score, speed and time left, for the terminal."""
-    miou = f"{state.miou:.3f}" if state.miou >= 0 else "-"
-    return (
-        f"loss {state.mean_loss:.3f}  held-out mIoU {miou}  "
-        f"{speed.rate * batch_size:.1f} frames/s  {total.left} left"
     )
 
 
@@ -222,26 +234,6 @@ def batches_in_step(done: int, batches: int, settings: Train) -> int:
     """The number of batches in the optimizer step in progress; the last step may have fewer."""
     first = done - done % settings.accumulation_steps
     return min(settings.accumulation_steps, batches - first)
-
-
-def log_epoch(
-    run: Run,
-    state: TrainingState,
-    frames_per_second: float,
-    dataset: PreparedDataset,
-    panel_rows: np.ndarray,
-) -> None:
-    """Log the metrics of the epoch, and predictions on ``panel_rows`` if it is the best so far."""
-    run.log(
-        state.epoch,
-        loss=state.mean_loss,
-        selection_miou=state.miou,
-        learning_rate=float(state.schedule.get_last_lr()[-1]),
-        frames_per_second=frames_per_second,
-    )
-    if state.improved:
-        panel = prediction_panel(state.eval_model, dataset, panel_rows)
-        run.log_image(f"epoch_{state.epoch:03d}", panel)
 
 
 def checkpoint_if_due(

@@ -30,6 +30,7 @@ from streetseg.core.atomic_files import (
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.signals import stop_requests
 from streetseg.data.dataset import PreparedDataset
+from streetseg.tracking.metric_names import BEST_MIOU
 from streetseg.tracking.record import search_run
 from streetseg.training.train import train
 from streetseg.tuning.report import write_report
@@ -83,7 +84,7 @@ def tune(params: Params, dataset: PreparedDataset, folder: Path) -> Search:
                     )
                 trial = _run_trial(study, params, dataset, folder, requests)
                 if trial.state == "complete":
-                    run.log(trial.number, best_selection_miou=study.best_value)
+                    run.log(trial.number, {BEST_MIOU: study.best_value})
                 print(trial.describe(best_miou(study)), file=sys.stderr)
                 failures = failures + 1 if trial.state == "failed" else 0
                 if failures == MAX_FAILURES:

@@ -25,6 +25,7 @@ from streetseg.core.credentials import redact
 from streetseg.core.errors import StoppedError, StreetsegError, one_line
 from streetseg.core.signals import stop_requests
 from streetseg.data.dataset import PreparedDataset
+from streetseg.tracking.metric_names import BEST_MIOU
 from streetseg.tracking.record import search_run
 from streetseg.tracking.store import connect, experiment_id, translate_errors
 from streetseg.training.train import train
@@ -115,7 +116,7 @@ def join_search(dataset: PreparedDataset, name: str, scratch: Path) -> int:
                         objective, n_trials=1, catch=(StreetsegError,), callbacks=[report]
                     )
                     if own and own[-1].value is not None:
-                        run.log(own[-1].number, best_selection_miou=max(best_miou(study), 0.0))
+                        run.log(own[-1].number, {BEST_MIOU: max(best_miou(study), 0.0)})
                 else:
                     _fail_lost(study)
                     time.sleep(POLL_S)

@@ -27,7 +27,7 @@ from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
 from streetseg.registry.lineage import trace
 from streetseg.registry.versions import versions
-from streetseg.tracking.read import read_runs, trained_on
+from streetseg.tracking.read import read_runs, short_name, trained_on
 from streetseg.tracking.store import connect
 from tests.conftest import Command
 from tests.support.mlflow_server import KillableServer
@@ -85,7 +85,7 @@ class Plugin:
             environment.setenv("MLFLOW_EXPERIMENT_ID", self.experiment)
             yield metrics
         # The last one is what the step train of older images calls the score of its best epoch.
-        logged = metrics.metadata | ({"selection_miou": 1.0} if name == "train" else {})
+        logged = metrics.metadata | ({"held-out/miou": 1.0} if name == "train" else {})
         self.client.log_batch(
             run_id,
             metrics=[Metric(key, value, 0, 0) for key, value in logged.items()],
@@ -163,11 +163,11 @@ def test_a_training_is_one_run_which_all_that_reads_runs_finds(
     (run,) = _runs(client, f"tags.data_version = '{version}'")
     assert (run.info.run_id, run.info.experiment_id) == (plugin.steps["train"], plugin.experiment)
     assert len(_runs(client)) == 2 + len(plugin.steps), "of the plugin, and none beside them"
-    assert (run.info.run_name, run.info.status) == ("try", "FINISHED")
+    assert (short_name(run.info.run_name), run.info.status) == ("try", "FINISHED")
     assert run.data.tags["experiment"] == recipe.registry.experiment
     assert json.loads(run.data.params["settings"])["train"]["epochs"] == recipe.train.epochs
     assert run.data.params["train.epochs"] == str(recipe.train.epochs)
-    assert {"miou", "loss", "best epoch"} <= run.data.metrics.keys()
+    assert {"val/miou", "train/loss", "best epoch"} <= run.data.metrics.keys()
 
     (record,) = read_runs(recipe.registry)
     (by_name,) = read_runs(recipe.registry, ["try"])

@@ -145,7 +145,7 @@ def test_a_recipe_learns_more_than_the_most_frequent_category(
 
     trained = train(recipe, dataset, tmp_path / "model")
 
-    history = connect(recipe.registry).get_metric_history(trained.run_id, "loss")
+    history = connect(recipe.registry).get_metric_history(trained.run_id, "train/loss")
     losses = [point.value for point in history]
     assert losses[-1] < losses[0]
     _, held_out = split_for_selection(dataset, recipe.train.holdout_fraction)

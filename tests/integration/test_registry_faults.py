@@ -298,7 +298,7 @@ def test_a_store_that_takes_no_files_is_named_and_nothing_is_registered(
 
 def epochs_of(run_id: str, recipe: Params) -> list[int]:
     """The epochs of which the run has points."""
-    history = connect(recipe.registry).get_metric_history(run_id, "selection_miou")
+    history = connect(recipe.registry).get_metric_history(run_id, "held-out/miou")
     return [point.step for point in history]
 
 
@@ -338,7 +338,7 @@ def test_a_server_that_starts_again_during_a_training_is_waited_for(
 
 @pytest.mark.parametrize(
     "request_of",
-    ["selection_miou", "/epoch_001.png", "best_selection_miou"],
+    ["held-out/miou", "/epoch_001.png", "held-out/miou_best"],
     ids=["points", "picture", "end"],
 )
 def test_a_training_whose_registry_stays_away_goes_on_later_without_a_loss(
@@ -358,7 +358,7 @@ def test_a_training_whose_registry_stays_away_goes_on_later_without_a_loss(
     assert proxy.url.removeprefix("http://127.0.0.1:") in str(caught.value)
     assert "\n" not in str(caught.value)
     stored = torch.load(checkpoint, weights_only=True)
-    last = request_of == "best_selection_miou"
+    last = request_of == "held-out/miou_best"
     assert (stored["epoch"], stored["step"] > 0) == ((EPOCHS + 1, False) if last else (1, True))
 
     proxy.repair()
@@ -392,7 +392,7 @@ def test_processes_that_train_together_stop_together_when_the_registry_is_away(
 ) -> None:
     settings = tmp_path / "params.yaml"
     settings.write_text(yaml.safe_dump(recipe.to_dict()))
-    proxy.breaks_at = "selection_miou"
+    proxy.breaks_at = "held-out/miou"
     running = torchrun(2, settings, tmp_path / "model")
     _, output = running.communicate()
     assert running.returncode != 0

@@ -151,8 +151,10 @@ def test_both_models_are_scored_on_each_source(
     registry = params.override({"registry.experiment": "by-source"}).registry
     run_id = record_scoring(registry, None, scored, out)
     metrics = connect(registry).get_run(run_id).data.metrics
-    assert metrics["miou_on_new city"] == pytest.approx(by_source[1]["miou"])
-    assert metrics["champion_miou_on_cityscapes"] == pytest.approx(by_source[0]["champion_miou"])
+    assert metrics["val/miou_on/new city"] == pytest.approx(by_source[1]["miou"])
+    assert metrics["val/champion_miou_on/cityscapes"] == pytest.approx(
+        by_source[0]["champion_miou"]
+    )
 
 
 def test_a_difference_is_paired_by_frame() -> None:

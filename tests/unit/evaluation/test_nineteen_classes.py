@@ -129,8 +129,8 @@ def test_the_means_are_metrics_of_the_run(chain: Chain) -> None:
     record_evaluation(chain.params.registry, evaluation, chain.folder, chain.artifact)
     metrics = connect(chain.params.registry).get_run(evaluation.run_id).data.metrics
     expected = {ours: chain.official[theirs] for ours, theirs in MEANS.items()}
-    assert {name: metrics[name] for name in MEANS} == pytest.approx(expected, abs=1e-9)
-    assert "class_iou_road" in metrics
+    assert {name: metrics[f"val/{name}"] for name in MEANS} == pytest.approx(expected, abs=1e-9)
+    assert "val/class_iou/road" in metrics
 
 
 def test_the_page_shows_the_tables_of_a_paper(chain: Chain) -> None:

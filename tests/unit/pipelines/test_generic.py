@@ -171,7 +171,7 @@ def test_a_version_is_scored_in_a_run_of_its_own(
     (scored,) = _scorings(client, champion)
     assert scored.info.run_name == f"{NAME} 1 on {version[:8]}"
     assert scored.info.status == "FINISHED"
-    assert scored.data.metrics["miou"] == pytest.approx(scores["miou"], abs=1e-6)
+    assert scored.data.metrics["val/miou"] == pytest.approx(scores["miou"], abs=1e-6)
     expected = {
         "model_name": NAME,
         "model_version": "1",

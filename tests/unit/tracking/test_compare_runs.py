@@ -42,7 +42,7 @@ def log_epochs(params: Params, dataset: PreparedDataset, mious: list[float]) -> 
     """Record a run as training does."""
     with training_run(params, dataset) as run:
         for epoch, miou in enumerate(mious, 1):
-            run.log(epoch, loss=1 / epoch, selection_miou=miou)
+            run.log(epoch, {"train/loss": 1 / epoch, "held-out/miou": miou})
     return run.id
 
 
@@ -316,8 +316,8 @@ def test_a_loss_that_is_not_finite_is_left_out_of_the_curve(
     copied: Path, dataset: PreparedDataset
 ) -> None:
     with training_run(params := recipe(copied, "diverged"), dataset) as run:
-        run.log(1, loss=0.5, selection_miou=0.2)
-        run.log(2, loss=float("inf"), selection_miou=float("nan"))
+        run.log(1, {"train/loss": 0.5, "held-out/miou": 0.2})
+        run.log(2, {"train/loss": float("inf"), "held-out/miou": float("nan")})
     run_read = read_runs(params.registry, ["diverged"])[0]
     assert run_read.loss == {1: 0.5}
     assert run_read.selection_miou == {1: 0.2}
@@ -328,10 +328,10 @@ def test_an_epoch_that_was_trained_twice_is_one_point(
 ) -> None:
     params = recipe(copied, "resumed")
     with training_run(params, dataset) as run:
-        run.log(1, loss=0.5)
-        run.log(2, loss=0.4)
+        run.log(1, {"train/loss": 0.5})
+        run.log(2, {"train/loss": 0.4})
     with training_run(params, dataset, run.id) as run:
-        run.log(2, loss=0.3)
+        run.log(2, {"train/loss": 0.3})
     assert read_runs(params.registry, [run.id])[0].loss == {1: 0.5, 2: 0.3}
 
 
@@ -378,4 +378,7 @@ def test_a_run_is_named_as_told_or_after_the_network(
     )
     with training_run(params, dataset) as run:
         pass
+    assert read_runs(params.registry, [name])[0].id == run.id
     assert read_runs(params.registry, [run.id])[0].name == name
+    recorded = connect(params.registry).get_run(run.id).info
+    assert recorded.run_name.startswith(f"{name}, cityscapes {dataset.version[:8]}, 20")

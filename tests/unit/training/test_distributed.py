@@ -99,7 +99,7 @@ def curve(recipe: Path, artifact: Path, metric: str) -> list[float]:
     return [point.value for point in client.get_metric_history(run_id, metric)]
 
 
-@pytest.mark.parametrize("metric", ["loss", "selection_miou"])
+@pytest.mark.parametrize("metric", ["train/loss", "held-out/loss", "held-out/miou"])
 def test_two_processes_have_the_curves_of_one(
     recipe: Path, alone: Path, together: Together, metric: str
 ) -> None:

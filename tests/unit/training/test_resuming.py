@@ -151,7 +151,7 @@ def test_a_resumed_training_is_one_run(
     assert resumed.run_id == stored["run_id"]
     client = connect(params.registry)
     assert client.get_run(resumed.run_id).info.status == "FINISHED"
-    epochs = [point.step for point in client.get_metric_history(resumed.run_id, "loss")]
+    epochs = [point.step for point in client.get_metric_history(resumed.run_id, "train/loss")]
     assert epochs == [1, 2]
 
 

@@ -1,6 +1,7 @@
 """Training."""
 
 import copy
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file
 
 from streetseg.config.params import Params, Train, load_params
 from streetseg.core.errors import StreetsegError
+from streetseg.core.provenance import git_revision
 from streetseg.data.dataset import INDEX, PreparedDataset
 from streetseg.evaluation.evaluate import evaluate
 from streetseg.evaluation.result import read_evaluation
@@ -38,7 +40,7 @@ from tests.conftest import Trained
 
 def test_the_loss_falls_and_the_run_can_be_followed(params: Params, trained: Trained) -> None:
     client = connect(params.registry)
-    losses = [point.value for point in client.get_metric_history(trained.run_id, "loss")]
+    losses = [point.value for point in client.get_metric_history(trained.run_id, "train/loss")]
     assert len(losses) == params.train.epochs
     assert losses[-1] < losses[0]
 
@@ -52,8 +54,19 @@ def test_the_run_records_recipe_and_data(
     assert run.data.params["model.encoder"] == params.model.encoder
     assert run.data.tags["data_version"] == dataset.version
     assert run.data.tags["source_name"] == dataset.name == "cityscapes"
-    assert run.inputs.dataset_inputs[0].dataset.name == "cityscapes"
-    assert run.inputs.dataset_inputs[0].dataset.digest == dataset.version
+    (data,) = {
+        each.dataset.digest: each.dataset
+        for each in run.inputs.dataset_inputs
+        if each.dataset.name == "cityscapes"
+    }.values()
+    assert data.digest == dataset.version
+    assert json.loads(data.source)["uri"] == str(dataset.path)
+    assert run.data.tags["mlflow.source.name"] == "streetseg train"
+    assert run.data.tags["mlflow.source.git.commit"] == git_revision().removesuffix("-dirty")
+    assert f"data version `{dataset.version}`" in run.data.tags["mlflow.note.content"]
+    experiment = connect(params.registry).get_experiment(run.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert "streetseg" in experiment.tags["mlflow.note.content"]
 
 
 def test_the_run_keeps_images_of_predictions(params: Params, trained: Trained) -> None:

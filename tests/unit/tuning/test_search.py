@@ -114,7 +114,7 @@ def test_the_trials_are_children_of_one_run(recipe: Params, search: Search, fold
     parent = client.get_run(search.run_id)
     assert parent.info.run_name == folder.name
     assert parent.info.status == "FINISHED"
-    assert parent.data.metrics["best_selection_miou"] == search.best.miou
+    assert parent.data.metrics["held-out/miou_best"] == search.best.miou
     runs = children(recipe, search.run_id)
     assert [run.info.run_name for run in runs] == ["trial 0", "trial 1"]
     assert [run.info.status for run in runs] == ["FINISHED", "KILLED"]
