@@ -278,7 +278,11 @@ def schedule(walk: Walk, seen: Seen) -> None:
         seen.expect(bool(rows), f"the schedule in the list, not {last_line(listing)}")
         seen.notes += rows
     finally:
+        end = time.monotonic() + RUN_S
         gone = walk.call(f"schedule --delete --name {SCHEDULE}")
+        while "is under way" in gone.stdout and time.monotonic() < end:
+            time.sleep(10)
+            gone = walk.call(f"schedule --delete --name {SCHEDULE}")
     seen.expect(gone.returncode == 0, f"it to be deleted, not {last_line(gone.stdout)}")
 
 

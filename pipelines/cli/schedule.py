@@ -49,7 +49,7 @@ def schedule(
 ) -> None:
     """Train again and again on Kubeflow, whenever the data has moved; else a run does nothing.
 
-    A schedule of the same name is replaced.
+    A schedule of the same name is replaced, unless a run of it is under way.
     """
     client = connection.client()
     if list_:

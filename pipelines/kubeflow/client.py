@@ -146,7 +146,8 @@ class KubeflowClient(RunReader):
             Whether a schedule was replaced.
 
         Raises:
-            StreetsegError: the schedule of this name is of another pipeline.
+            StreetsegError: the schedule of this name is of another pipeline, or has a run under
+                way, which Kubeflow would delete with it.
         """
         former = self._find_schedules(name)
         for each in former:
@@ -155,6 +156,7 @@ class KubeflowClient(RunReader):
                     f"the schedule '{name}' at {self.url} is of another pipeline: choose another "
                     "--name"
                 )
+        self._refuse_under_way(former)
         self._schedules.recurring_run_service_create_recurring_run(
             api.V2beta1RecurringRun(
                 **self._runnable(version, experiment, name, parameters),
@@ -191,14 +193,16 @@ class KubeflowClient(RunReader):
         return page.runs or []
 
     def unschedule(self, name: str) -> None:
-        """Delete a schedule; runs that it started continue.
+        """Delete a schedule.
 
         Raises:
-            StreetsegError: there is none of this name.
+            StreetsegError: there is none of this name, or a run of it is under way, which Kubeflow
+                would delete with it.
         """
         schedules = self._find_schedules(name)
         if not schedules:
             raise StreetsegError(f"no schedule '{name}' at {self.url}")
+        self._refuse_under_way(schedules)
         self._delete(schedules)
 
     def _runnable(
@@ -267,6 +271,17 @@ class KubeflowClient(RunReader):
             filter=_has_name(name), **self._scope
         )
         return page.recurring_runs or []
+
+    def _refuse_under_way(self, schedules: list[api.V2beta1RecurringRun]) -> None:
+        """Raise StreetsegError if a run of these schedules has not ended."""
+        for schedule in schedules:
+            for run in self.scheduled_runs(schedule.recurring_run_id, last=1):
+                if run.state in ("PENDING", "RUNNING"):
+                    raise StreetsegError(
+                        f"run {run.run_id} of the schedule '{schedule.display_name}' is under way, "
+                        "and Kubeflow would delete it with the schedule: wait until it has ended, "
+                        "or cancel it"
+                    )
 
     def _delete(self, schedules: list[api.V2beta1RecurringRun]) -> None:
         for each in schedules:

@@ -196,6 +196,22 @@ def test_a_schedule_is_made_and_replaces_the_one_of_its_name(
     assert done.err == f"error: no schedule 'street-segmentation' at {kubeflow.url}\n"
 
 
+@pytest.mark.parametrize("options", [("--cron", "0 0 4 * * *"), ("--delete",)])
+def test_a_schedule_is_kept_while_a_run_of_it_is_under_way(
+    kubeflow: FakeKubeflow, call: Callable[..., Called], options: tuple[str, ...]
+) -> None:
+    call("schedule", "--cron", "0 0 3 * * *")
+    ((schedule_id, schedule),) = kubeflow.schedules.items()
+    run_id = kubeflow.record("unchanged-data-reported", recurring_run_id=schedule_id)
+    assert call("schedule", *options).err == (
+        f"error: run {run_id} of the schedule 'street-segmentation' is under way, and Kubeflow "
+        "would delete it with the schedule: wait until it has ended, or cancel it\n"
+    )
+    assert list(kubeflow.schedules.values()) == [schedule]
+    kubeflow.record("unchanged-data-reported", recurring_run_id=schedule_id, state="CANCELING")
+    assert call("schedule", *options).status == 0
+
+
 def test_the_schedule_of_another_pipeline_is_left_alone(
     kubeflow: FakeKubeflow, call: Callable[..., Called]
 ) -> None:
