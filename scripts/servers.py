@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import time
@@ -44,7 +45,7 @@ def running(
     """Start a server on a free port, wait until it is ready, and stop it when the block ends.
 
     Args:
-        command: its program and arguments; the word ``PORT`` becomes the port.
+        command: its program and arguments; an argument ``PORT`` or ``...:PORT`` gets the port.
         health: the path that answers with success once the server is ready.
         log: the file for its output.
         environment: variables on top of those of this process.
@@ -56,7 +57,7 @@ def running(
     port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [str(port) if word == "PORT" else word for word in command],
+            [re.sub(r"(^|:)PORT$", rf"\g<1>{port}", word) for word in command],
             cwd=folder,
             env={**os.environ, **(environment or {})},
             stdout=output,

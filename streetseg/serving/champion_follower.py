@@ -217,7 +217,7 @@ class ChampionFollower:
     def _swap(self, model: ServedModel) -> None:
         old, self.current = self.current, model
         if old:
-            metrics().version.labels(old.info.name, old.version).set(0)
-        metrics().version.labels(model.info.name, model.version).set(1)
+            metrics().set_answering(old.info.name, old.version, False)
+        metrics().set_answering(model.info.name, model.version, True)
         metrics().swaps.labels("loaded").inc()
         logger.info("version %s answers now; before it: %s", model.version, old and old.version)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from collections.abc import Iterable
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streetseg import __version__
+from streetseg.core.provenance import git_revision
+
 if TYPE_CHECKING:
-    from prometheus_client import Counter, Gauge, Histogram
+    from prometheus_client import Counter, Gauge, Histogram, Metric
 
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
@@ -55,9 +60,39 @@ class Metrics:
             "confidence", "Mean probability of the chosen category in an image", buckets=SHARES
         )
         self.version = gauge("model_version", "1 for the version that answers", "name", "version")
+        self.build = gauge(
+            "build_info",
+            "1 for the program and the version that answer",
+            *("version", "revision", "model", "model_version"),
+        )
+        self._program = (__version__, git_revision())
         self.swaps = counter("swaps", "Changes of the model, and those that failed", "outcome")
         self.followed = gauge("registry_followed", "1 if the champion is known to answer, else 0")
         self.drift = gauge("drift_psi", "Population stability index of a feature", "feature")
+
+    def set_answering(self, name: str, version: str, answers: bool) -> None:
+        """Record whether a version of a model answers."""
+        self.version.labels(name, version).set(answers)
+        self.build.labels(*self._program, name, version).set(answers)
+
+
+class WorkerProcesses:
+    """A collector of CPU time, memory and open files of each worker, by the label ``pid``."""
+
+    def collect(self) -> Iterable[Metric]:
+        """The ``process_*`` metrics of ``prometheus_client``; those that ended have none."""
+        from prometheus_client import Metric, ProcessCollector
+
+        folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+        families: dict[str, Metric] = {}
+        for pid in sorted({path.stem.split("_")[-1] for path in folder.glob("gauge_live*.db")}):
+            for one in ProcessCollector(pid=partial(str, pid), registry=None).collect():
+                family = families.setdefault(
+                    one.name, Metric(one.name, one.documentation, one.type)
+                )
+                for sample in one.samples:
+                    family.add_sample(sample.name, {"pid": pid}, sample.value)
+        return families.values()
 
 
 @cache
@@ -75,4 +110,5 @@ def exposition() -> tuple[bytes, str]:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
+        registry.register(WorkerProcesses())
     return generate_latest(registry), CONTENT_TYPE_LATEST

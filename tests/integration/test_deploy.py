@@ -70,7 +70,42 @@ SERVICE_MONITOR = {
     "required": ["apiVersion", "kind", "metadata", "spec"],
     "additionalProperties": False,
 }
-"""The fields that ours has, of those that the Prometheus Operator defines."""
+RULE = {
+    "type": "object",
+    "properties": {
+        "alert": {"type": "string"},
+        "expr": {"type": "string"},
+        "for": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"},
+        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+        "annotations": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+    "required": ["alert", "expr"],
+    "additionalProperties": False,
+}
+GROUP = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "rules": {"type": "array", "items": RULE}},
+    "required": ["name", "rules"],
+    "additionalProperties": False,
+}
+PROMETHEUS_RULE = {
+    "type": "object",
+    "properties": {
+        "apiVersion": {"const": "monitoring.coreos.com/v1"},
+        "kind": {"const": "PrometheusRule"},
+        "metadata": {"type": "object"},
+        "spec": {
+            "type": "object",
+            "properties": {"groups": {"type": "array", "items": GROUP}},
+            "required": ["groups"],
+            "additionalProperties": False,
+        },
+    },
+    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "additionalProperties": False,
+}
+OPERATOR = {"ServiceMonitor": SERVICE_MONITOR, "PrometheusRule": PROMETHEUS_RULE}
+"""The fields that ours have, of those that the Prometheus Operator defines."""
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +152,8 @@ def loose_files() -> list[Object]:
 def refusal(thing: Object, version: str) -> str:
     """What Kubernetes' own schema says against an object, unknown fields included; or nothing."""
     try:
-        if thing["kind"] == "ServiceMonitor":
-            jsonschema.validate(thing, SERVICE_MONITOR)
+        if schema := OPERATOR.get(thing["kind"]):
+            jsonschema.validate(thing, schema)
         else:
             kubernetes_validate.validate(thing, version, strict=True)
     except jsonschema.ValidationError as error:
@@ -164,7 +199,7 @@ def test_the_overlays_differ_where_they_should(overlays: dict[str, list[Object]]
     scaling = {"HorizontalPodAutoscaler", "PodDisruptionBudget", "Ingress"}
     assert kinds["cloud"] - kinds["laptop"] == scaling
     assert kinds["laptop"] - kinds["cloud"] == {"PersistentVolumeClaim"}
-    assert kinds["own"] - kinds["cloud"] == {"ServiceMonitor"}
+    assert kinds["own"] - kinds["cloud"] == {"ServiceMonitor", "PrometheusRule", "ConfigMap"}
     limits = {name: container(objects)["resources"]["limits"] for name, objects in overlays.items()}
     assert [name for name in limits if "nvidia.com/gpu" in limits[name]] == ["own"]
 
@@ -606,6 +641,10 @@ def test_every_rule_is_seen_to_catch_something() -> None:
         (POLICY, lambda p: p["spec"].update(policyType=["Ingress"])),
         (of("HorizontalPodAutoscaler", "streetseg-serve"), lambda h: h["spec"].pop("maxReplicas")),
         (of("ServiceMonitor", "streetseg-serve"), lambda m: m["spec"].update(endpoint=[])),
+        (
+            of("PrometheusRule", "streetseg-serve"),
+            lambda r: r["spec"]["groups"][0]["rules"][0].update(labels={"severity": 1}),
+        ),
     ],
 )
 def test_the_schema_catches_it(
