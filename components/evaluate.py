@@ -51,6 +51,7 @@ def evaluate(
     from streetseg.evaluation.evaluate import evaluate as evaluate_model
     from streetseg.evaluation.gate import judge
     from streetseg.registry.champion import find_champion
+    from streetseg.tracking.curves import curves_of
     from streetseg.tracking.results import record_scores, record_scoring, record_verdict
 
     folder = Path(evaluation.path)
@@ -58,7 +59,8 @@ def evaluate(
         params = read_settings(settings)
         prepared, artifact = PreparedDataset(checked(dataset)), checked(model)
         champion = find_champion(params.registry)
-        scored = evaluate_model(artifact, prepared, params, folder, champion)
+        curves = curves_of(params.registry, artifact)
+        scored = evaluate_model(artifact, prepared, params, folder, champion, curves=curves)
         judgement = judge(scored, params.gate)
         if registered := model.metadata.get("registered", ""):
             record_scoring(params.registry, registered, scored, folder)

@@ -227,6 +227,7 @@ def _score_model(
     from streetseg.evaluation.other_data import prepare_for_model
     from streetseg.inference.segmenter import Segmenter
     from streetseg.registry.champion import find_champion
+    from streetseg.tracking.curves import curves_of
     from streetseg.tracking.results import record_scores
 
     if other.data:
@@ -237,7 +238,8 @@ def _score_model(
         model = Segmenter(artifact)  # a missing one is an error before the registry is contacted
         check_categories(settings.gate, dataset.labels)
     champion = find_champion(settings.registry)
-    evaluation = evaluate_model(model, dataset, settings, out, champion, split=split)
+    curves = curves_of(settings.registry, artifact)
+    evaluation = evaluate_model(model, dataset, settings, out, champion, split=split, curves=curves)
     if run_id := record_scores(settings.registry, evaluation, out, artifact):
         print(
             f"recorded as run {run_id} in {settings.registry.experiment}-evaluation: on other "

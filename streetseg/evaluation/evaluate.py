@@ -16,6 +16,7 @@ from streetseg.core.sampling import evenly_spaced
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.splits import EVALUATED
 from streetseg.evaluation.baseline import Champion, count_seen_frames, open_baseline
+from streetseg.evaluation.curves import Curves
 from streetseg.evaluation.metrics import METRICS, Subject, benchmark, join_results
 from streetseg.evaluation.ranked_frames import RankedFrames
 from streetseg.evaluation.report import write_report
@@ -41,19 +42,21 @@ def evaluate(
     champion: Champion | None = None,
     precision: str | None = None,
     split: str = EVALUATED,
+    curves: Curves | None = None,
 ) -> Evaluation:
     """Score the ONNX graph at native size on the frames of a split, ``val`` or ``test``.
 
     With the fit ``crop``, the part of each frame that the network sees is scored.
 
-    Writes ``evaluation.json``, ``frames.npz``, ``predictions.png``, ``confusion.png`` and
-    ``report.html`` to ``destination``, all of them or none.
+    Writes ``evaluation.json``, ``frames.npz``, ``frames.csv``, ``predictions.png``,
+    ``confusion.png`` and ``report.html`` to ``destination``, all of them or none.
 
     Args:
         artifact: a model's folder, or the model opened from it.
         champion: a model to score on the same frames; ignored if it is the same model.
         precision: of the graph that is opened, as
             :class:`streetseg.inference.segmenter.Segmenter` takes it.
+        curves: of the run that trained the model, for the page; None if they are not known.
 
     Raises:
         StreetsegError: the artifact is missing or does not fit the dataset, labels at native size
@@ -104,7 +107,7 @@ def evaluate(
     ranked = RankedFrames(model, dataset, rows[ranking], evaluation.frames)
     with atomic_folder(destination, "evaluation.json") as folder:
         write_evaluation(evaluation, folder, names)
-        _draw(evaluation, ranked, folder)
+        _draw(evaluation, ranked, folder, curves)
     return evaluation
 
 
@@ -145,7 +148,9 @@ def _score_frame(model: Segmenter, dataset: PreparedDataset, row: int, drive: st
     )
 
 
-def _draw(evaluation: Evaluation, ranked: RankedFrames, folder: Path) -> None:
+def _draw(
+    evaluation: Evaluation, ranked: RankedFrames, folder: Path, curves: Curves | None
+) -> None:
     labels, scores, n_frames = ranked.dataset.labels, evaluation.scores, len(evaluation.frames)
     title = (
         f"{n_frames} {evaluation.split} frames: mIoU {scores.miou:.3f} over "
@@ -159,4 +164,4 @@ def _draw(evaluation: Evaluation, ranked: RankedFrames, folder: Path) -> None:
         rows.append(SheetRow(caption, frame.rgb, frame.truth, frame.predicted))
     draw_predictions(rows, labels, title, folder / "predictions.png")
     draw_confusion(scores.category_confusion, labels.names, folder / "confusion.png")
-    write_report(evaluation, ranked, folder / "confusion.png", folder / "report.html")
+    write_report(evaluation, ranked, folder / "confusion.png", folder, curves)

@@ -12,15 +12,20 @@ import pandas as pd
 from streetseg.core.parallel import cores
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.labels import LabelSpace
+from streetseg.evaluation.cost import network_cost
 from streetseg.evaluation.tta import AugmentedScores
 from streetseg.evaluation.windows import WindowScores
+from streetseg.inference.artifact import GRAPHS
 from streetseg.inference.segmenter import Segmenter
 from streetseg.metrics.boundary_iou import BoundaryIou
 from streetseg.metrics.calibration import Calibration
 from streetseg.metrics.cityscapes import CityscapesScores, has_classes
+from streetseg.metrics.confusion import plain_number
 from streetseg.metrics.drivable_iou import DrivableIou
 from streetseg.metrics.groups import GroupScores
+from streetseg.metrics.image_rows import RowScores
 from streetseg.metrics.metric import Metric, ScoredFrame
+from streetseg.metrics.object_size import ObjectSizeScores
 from streetseg.metrics.road_f1 import RoadF1
 from streetseg.metrics.slices import SliceScores
 from streetseg.monitoring.drift import Observation, Reference, observe
@@ -52,13 +57,19 @@ class Performance:
         self.seconds.append(frame.seconds)
 
     def result(self) -> dict[str, Any]:
-        """``performance``; a megabyte is 10^6 bytes, and a service loads the graph alone."""
+        """``performance``; a megabyte is 10^6 bytes, and a service loads the graph alone.
+
+        ``parameters`` and ``gmacs`` are those of :func:`network_cost`.
+        """
+        parameters, gmacs = network_cost(self.model.artifact / GRAPHS["float32"])
         files = [path for path in self.model.artifact.rglob("*") if path.is_file()]
         return {
             "performance": {
                 "latency_ms": round(float(np.median(self.seconds)) * 1000, 2),
                 "megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 2),
                 "onnx_megabytes": round(self.model.graph.stat().st_size / 1e6, 2),
+                "parameters": parameters,
+                "gmacs": plain_number(gmacs),
                 "cores": cores(),
                 "device": self.model.device,
             }
@@ -94,6 +105,8 @@ METRICS: dict[str, Callable[[Subject], Metric | None]] = {
     "boundary_iou": lambda subject: BoundaryIou(subject.dataset.labels),
     "calibration": lambda subject: Calibration(),
     "slices": lambda subject: SliceScores(subject.index),
+    "rows": lambda subject: RowScores(subject.dataset.labels),
+    "object_sizes": lambda subject: ObjectSizeScores(subject.dataset.labels),
     "groups": lambda subject: group_scores(subject.index, subject.dataset.labels),
     "benchmark": lambda subject: benchmark(subject.dataset.labels),
     "performance": lambda subject: Performance(subject.model),

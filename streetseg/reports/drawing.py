@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from streetseg.core.atomic_files import write_atomic
 from streetseg.data.labels import IGNORE, LabelSpace
@@ -21,7 +23,17 @@ if TYPE_CHECKING:
     from streetseg.data.dataset import PreparedDataset
 
 
-MAX_LEGEND_COLUMNS = 10
+LEGEND_WIDTH = 130
+"""Letters in a line of a sheet's legend."""
+ERROR_COLORS = (
+    *((255, 0, 255), (255, 255, 0), (0, 255, 255), (255, 120, 0), (0, 255, 0), (255, 0, 0)),
+    *((255, 80, 160), (180, 80, 255), (190, 255, 60), (0, 110, 255), (255, 190, 90)),
+)
+"""Bright colors, to choose the one for errors from."""
+HATCH = 6
+"""Pixels between the stripes of ignored pixels."""
+MAX_WRITTEN = 24
+"""Categories up to which a confusion matrix has its numbers written in."""
 
 
 class SheetRow(NamedTuple):
@@ -41,11 +53,20 @@ def colorize(categories: np.ndarray, labels: LabelSpace) -> np.ndarray:
     return palette[categories]
 
 
-def mark_errors(rgb: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """The image in grey, with misclassified pixels in red: uint8[H, W, 3]."""
+def error_color(labels: LabelSpace) -> tuple[int, int, int]:
+    """A bright color for errors that is no category's: the one farthest from all of theirs."""
+    palette = np.array(labels.palette, int).reshape(-1, 3)
+    distances = [np.abs(palette - color).sum(axis=1).min() for color in ERROR_COLORS]
+    return ERROR_COLORS[int(np.argmax(distances))]
+
+
+def mark_errors(
+    rgb: np.ndarray, truth: np.ndarray, predicted: np.ndarray, labels: LabelSpace
+) -> np.ndarray:
+    """The image in grey, with misclassified pixels in :func:`error_color`: uint8[H, W, 3]."""
     gray = np.repeat(rgb.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
     wrong = (truth != predicted) & (truth != IGNORE)
-    gray[wrong] = blend(gray, np.full_like(gray, (230, 30, 40)), 0.75)[wrong]
+    gray[wrong] = blend(gray, np.full_like(gray, error_color(labels)), 0.75)[wrong]
     return gray
 
 
@@ -115,8 +136,15 @@ def shrink(rgb: np.ndarray, width: int) -> np.ndarray:
 
 
 def overlay(rgb: np.ndarray, categories: np.ndarray, labels: LabelSpace) -> np.ndarray:
-    """The image with the colours of its categories blended in: uint8[H, W, 3]."""
-    return blend(rgb, colorize(categories, labels), 0.6)
+    """The image with the colours of its categories blended in, ignored pixels hatched.
+
+    uint8[H, W, 3].
+    """
+    blended = blend(rgb, colorize(categories, labels), 0.6)
+    rows, columns = np.nonzero(categories == IGNORE)
+    stripe = ((rows + columns) // (HATCH // 2)) % 2
+    blended[rows, columns] = np.array([[255, 255, 255], [110, 110, 110]], np.uint8)[stripe]
+    return blended
 
 
 def jpeg_address(rgb: np.ndarray) -> str:
@@ -124,6 +152,20 @@ def jpeg_address(rgb: np.ndarray) -> str:
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+
+
+def palette_address(
+    ids: np.ndarray, colors: Sequence[tuple[int, int, int]], clear: int | None = None
+) -> str:
+    """A ``data:`` URL of a PNG with a palette, a tenth of the size of one in RGB.
+
+    ``ids`` are uint8[H, W], numbers in ``colors``; ``clear`` is the one that is transparent.
+    """
+    image = Image.fromarray(ids)
+    image.putpalette([part for color in colors for part in color])
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True, **({} if clear is None else {"transparency": clear}))
+    return png_address(buffer.getvalue())
 
 
 def png_address(png: bytes) -> str:
@@ -134,16 +176,18 @@ def png_address(png: bytes) -> str:
 def draw_predictions(rows: Sequence[SheetRow], labels: LabelSpace, title: str, path: Path) -> None:
     """Write a PNG of frame, truth, prediction and errors; all rows (at least one) have one size."""
     height, width = rows[0].rgb.shape[:2]
-    figure = _figure(12, 0.9 + len(rows) * (12 / 4 * height / width + 0.22))
+    columns = legend_columns(labels.names)
+    legend_height = 0.22 * -(-len(labels.names) // columns)
+    figure = _figure(12, 0.7 + legend_height + len(rows) * (12 / 4 * height / width + 0.22))
     axes = figure.subplots(len(rows), 4, squeeze=False)
     for axis, heading in zip(axes[0], ("frame", "truth", "prediction", "errors"), strict=True):
         axis.set_title(heading, fontsize=10)
     for row_axes, row in zip(axes, rows, strict=True):
         images = (
             row.rgb,
-            blend(row.rgb, colorize(row.truth, labels), 0.7),
-            blend(row.rgb, colorize(row.predicted, labels), 0.7),
-            mark_errors(row.rgb, row.truth, row.predicted),
+            overlay(row.rgb, row.truth, labels),
+            overlay(row.rgb, row.predicted, labels),
+            mark_errors(row.rgb, row.truth, row.predicted, labels),
         )
         for axis, image in zip(row_axes, images, strict=True):
             axis.imshow(image, interpolation="antialiased")
@@ -153,24 +197,31 @@ def draw_predictions(rows: Sequence[SheetRow], labels: LabelSpace, title: str, p
             bbox={"facecolor": "black", "alpha": 0.5, "pad": 1.5, "linewidth": 0},
         )  # fmt: skip
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    _legend(figure, labels)
+    _legend(figure, labels, columns)
     figure.savefig(path, dpi=130)
 
 
 def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> None:
-    """Write a PNG of int64[C, C] (truth, prediction): row-normalised fractions and pixel counts."""
+    """Write a PNG of int64[C, C] (truth, prediction): row-normalised fractions and pixel counts.
+
+    Above ``MAX_WRITTEN`` categories it has the colours alone.
+    """
     fractions, size = row_normalized(confusion), len(confusion)
-    figure = _figure(2.2 + 1.05 * size, 1.3 + 0.62 * size)
+    written = size <= MAX_WRITTEN
+    width, height = (1.05, 0.62) if written else (0.24, 0.2)
+    margin = 0.09 * max(map(len, names))
+    figure = _figure(1.3 + margin + width * size, 0.8 + margin + height * size)
     axis = figure.subplots()
     axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for row, column in np.ndindex(size, size):
+    for row, column in np.ndindex(size, size) if written else ():
         count, fraction = confusion[row, column], fractions[row, column]
         color = "white" if fraction > 0.55 else "black" if count else "#999999"
         style: dict[str, Any] = {"ha": "center", "color": color}
         axis.text(column, row - 0.02, f"{fraction * 100:.1f} %", va="bottom", fontsize=12, **style)
         axis.text(column, row + 0.1, f"{count:,}", va="top", fontsize=9, **style)
-    axis.set_xticks(range(size), names, fontsize=11)
-    axis.set_yticks(range(size), names, fontsize=11)
+    crowded = not written or max(map(len, names)) > 11
+    axis.set_xticks(range(size), names, fontsize=11 if written else 8, rotation=90 * crowded)
+    axis.set_yticks(range(size), names, fontsize=11 if written else 8)
     axis.set_xticks(np.arange(size + 1) - 0.5, minor=True)
     axis.set_yticks(np.arange(size + 1) - 0.5, minor=True)
     axis.grid(which="minor", color="#dddddd", linewidth=0.6)
@@ -187,7 +238,12 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="compressed")
 
 
-def _legend(figure: Figure, labels: LabelSpace) -> None:
+def legend_columns(names: Sequence[str]) -> int:
+    """Columns of a sheet's legend in which the longest name has room."""
+    return min(len(names), max(1, LEGEND_WIDTH // (max(map(len, names)) + 6)))
+
+
+def _legend(figure: Figure, labels: LabelSpace, columns: int) -> None:
     from matplotlib.patches import Patch
 
     handles = [
@@ -197,7 +253,7 @@ def _legend(figure: Figure, labels: LabelSpace) -> None:
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=min(len(handles), MAX_LEGEND_COLUMNS),
+        ncols=columns,
         frameon=False,
         fontsize=9,
     )
