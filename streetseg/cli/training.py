@@ -315,6 +315,7 @@ def compare(
 ) -> None:
     """Put training runs side by side: their scores, and the settings that differ.
 
+    Runs are grouped by their data version. Without RUN, those that have no score yet are left out.
     Their curves and images are on MLflow's own page: choose runs, then Compare.
     """
     if out:
@@ -323,16 +324,24 @@ def compare(
             "Compare"
         )
     from streetseg.core.terminal import print_table
-    from streetseg.tracking.compare_runs import Comparison
+    from streetseg.tracking.compare_runs import Comparison, epochs_of
     from streetseg.tracking.read import read_runs
 
     comparison = Comparison(read_runs(load(params, set_).registry, names or (), last))
     if as_json:
         print(json.dumps(comparison.to_dict()))
         return
+    if not names and comparison.scored.runs:
+        for run in comparison.unscored:
+            print(f"left out, without a score: {run.id[:8]} {run.name} ({epochs_of(run)})")
+        comparison = comparison.scored
     if comparison.warning:
         print(f"warning: {comparison.warning}")
-    print_table(comparison.score_table())
+    groups = comparison.by_data_version
+    for version, group in groups.items():
+        if len(groups) > 1:
+            print(f"data version {version or 'unknown'}")
+        print_table(group.score_table())
     if comparison.settings:
         print()
         print_table(comparison.settings_table())

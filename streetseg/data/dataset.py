@@ -106,6 +106,11 @@ class PreparedDataset:
         return f"{self.name} ({self.source})" if self.name not in ("", self.source) else self.source
 
     @property
+    def place_words(self) -> tuple[str, str]:
+        """What people call the cities of the index, one and several: a city or a sequence."""
+        return ("city", "cities") if self.cities_are_places else ("sequence", "sequences")
+
+    @property
     def skip_summary(self) -> str:
         """How many frames were skipped and why, in one line; empty if none was."""
         reasons = Counter(

@@ -18,18 +18,36 @@ from streetseg.core.sampling import evenly_spaced
 from streetseg.data.collection import load_sources
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.frame_annotations import attach_pictures
+from streetseg.data.labels import IGNORE, Category
 from streetseg.data.prepare import write_dataset
 from streetseg.data.splits import USED_SPLITS
 from streetseg.data_quality.checks import category_shares, require_same_categories
 from streetseg.data_quality.undefined import Undefined, define_all
 from streetseg.data_quality.validation import LISTED, SHOWN, check
-from streetseg.reports.drawing import jpeg_address, overlay, shrink, thumbnail
+from streetseg.images.resize import resize_ids
+from streetseg.reports.drawing import (
+    jpeg_address,
+    overlay,
+    palette_address,
+    shrink,
+    thumbnail,
+)
 from streetseg.reports.html import write_page
 from streetseg.training.augmentation import augment_on_device
 from streetseg.training.loader import AugmentedFrames
 
 SAMPLES, AUGMENTED, DRAWS, EXTREMES = 12, 3, 4, 3
 """Sample frames, augmented frames, augmentations of each, and frames per extreme."""
+HEAT_FRAMES = 500
+"""Frames of the maps of where categories lie."""
+HEAT_SIZE, HEAT_STEPS = (48, 96), 16
+"""(height, width) of a map, and its shades."""
+HEAT_COLORS = [
+    (round(255 - 196 * step), round(255 - 205 * step), round(255 - 135 * step))
+    for step in np.linspace(0, 1, HEAT_STEPS)
+]
+FOLDED_FROM = 12
+"""Places of a table that are not folded."""
 
 
 @dataclass(frozen=True)
@@ -148,18 +166,31 @@ def explore(
         for result in check(dataset, params.validation).results
         if result.offenders and result.check.table in ("frames", "skipped", "neighbours")
     ]
+    counts = survey.counts if survey else _counts(dataset.index)
+    by_frames = counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind="stable").index]
+    shares = category_shares(dataset, ["split", "city"])
+    sampled_frames = dataset.index.groupby(["split", "city"]).size()
+    shares = shares.loc[sampled_frames.sort_values(ascending=False, kind="stable").index]
+    place, places = dataset.place_words
+    heat_rows = dataset.evenly_spaced_rows(HEAT_FRAMES)
     write_page(
         page,
         "explore.html.j2",
         dataset=dataset,
         sample=survey is not None,
-        counts=survey.counts if survey else _counts(dataset.index),
+        counts=counts,
+        place=place,
+        places=places,
+        folded_from=FOLDED_FROM,
+        largest=list(by_frames.iterrows()),
+        stacked=list(shares.iterrows()),
+        heat_maps=heat_maps(dataset, heat_rows),
+        heat_frames=len(heat_rows),
         unused=survey.unused if survey else {},
         undefined=survey.undefined if survey else [],
         incomplete=survey.incomplete if survey else [],
         sizes=dataset.index.groupby(["width", "height"]).size().sort_values(ascending=False),
         split_shares=category_shares(dataset, ["split"]),
-        city_shares=category_shares(dataset, ["split", "city"]),
         samples=dataset.evenly_spaced_rows(SAMPLES),
         augmented=[
             (row, _augmentations(dataset, row, params.train))
@@ -172,6 +203,29 @@ def explore(
         shown=SHOWN,
         thumbnail=lambda row: thumbnail(dataset, row),
     )
+
+
+def heat_maps(
+    dataset: PreparedDataset, rows: Sequence[int] | np.ndarray
+) -> list[tuple[Category, str, float | None]]:
+    """For each category a picture of where it lies in frames, and how often at most, 0 to 1.
+
+    The last is None for a category that no frame shows.
+    """
+    height, width = HEAT_SIZE
+    names = dataset.labels.names
+    counts = np.zeros((len(names), height, width), np.int64)
+    for row in rows:
+        small = resize_ids(dataset.categories(row), HEAT_SIZE)
+        for number in np.unique(small[small != IGNORE]):
+            counts[number] += small == number
+    pictures: list[tuple[Category, str, float | None]] = []
+    for category, count in zip(dataset.labels.categories, counts, strict=True):
+        peak = int(count.max())
+        steps = (count * (HEAT_STEPS - 1) / max(1, peak)).round().astype(np.uint8)
+        most = peak / max(1, len(rows)) if peak else None
+        pictures.append((category, palette_address(steps, HEAT_COLORS), most))
+    return pictures
 
 
 def _counts(frames: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +41,20 @@ class CheckResult:
     offenders: list[str]
     rows: list[int]
     """Rows of the index to show, if the offenders are frames."""
+    asked: bool = True
+    """False if the settings or the data leave nothing to check."""
 
     def __str__(self) -> str:
         more = len(self.offenders) - NAMED
         named = ", ".join(self.offenders[:NAMED]) + (f" and {more} more" if more > 0 else "")
         return f"{self.check.meaning} ({named})"
+
+    @property
+    def outcome(self) -> str:
+        """The severity of a failed check, else ``passed`` or ``not asked``."""
+        if self.offenders:
+            return self.check.severity
+        return "passed" if self.asked else "not asked"
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,7 @@ def check(
         for name, table in tables(dataset, params, reference).items()
         for result in _run(context, name, table, [c for c in all_checks if c.table == name])
     ]
+    results = [replace(result, asked=_asked(result.check, params, reference)) for result in results]
     return Validation(sorted(results, key=lambda r: (not r.offenders, r.check.severity)))
 
 
@@ -108,7 +118,9 @@ def validate(
         "validation.html.j2",
         dataset=dataset,
         results=validation.results,
-        counts=Counter(r.check.severity if r.offenders else "passed" for r in validation.results),
+        counts=Counter(result.outcome for result in validation.results),
+        place=dataset.place_words[0],
+        places=dataset.place_words[1],
         splits=split_table(dataset, params),
         reference=params.reference,
         listed=LISTED,
@@ -116,6 +128,15 @@ def validate(
         thumbnail=lambda row: thumbnail(dataset, row),
     )
     return validation
+
+
+def _asked(check: Check, params: Validate, reference: PreparedDataset | None) -> bool:
+    """Whether the settings ask for a check."""
+    if check.table == "shares":
+        return reference is not None
+    if check.table == "neighbours":
+        return params.near_duplicate_bits >= 0
+    return True
 
 
 def _context() -> AbstractDataContext:

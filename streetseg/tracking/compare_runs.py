@@ -26,6 +26,26 @@ class Comparison:
     runs: list[RunRecord]
 
     @property
+    def unscored(self) -> list[RunRecord]:
+        """Runs without any of ``SCORES``: they failed early, or have not done an epoch yet."""
+        return [run for run in self.runs if {self.score(run, name) for name in SCORES} == {None}]
+
+    @property
+    def scored(self) -> Comparison:
+        """The other runs."""
+        unscored = self.unscored
+        return Comparison([run for run in self.runs if run not in unscored])
+
+    @property
+    def by_data_version(self) -> dict[str | None, Comparison]:
+        """The runs of each data version, in the order of the first run of each."""
+        versions = dict.fromkeys(run.data_version for run in self.runs)
+        return {
+            version: Comparison([run for run in self.runs if run.data_version == version])
+            for version in versions
+        }
+
+    @property
     def settings(self) -> dict[str, list[str | None]]:
         """The settings that differ: for each the value of every run, None where it has none."""
         keys = dict.fromkeys(key for run in self.runs for key in run.settings)

@@ -18,17 +18,21 @@ from streetseg.cli import app
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
+from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.data.prepare import prepare
 from streetseg.data_quality.explore import (
     AUGMENTED,
     DRAWS,
+    HEAT_SIZE,
     SAMPLES,
     DataChanges,
     compare,
     explore,
+    heat_maps,
     sampled,
 )
 from streetseg.images.encode import encode_png
+from streetseg.reports.drawing import overlay
 from tests.conftest import Command
 from tests.support import source_layouts
 from tests.support.cityscapes_layout import image_path, label_path, put, small_recipe, write_frames
@@ -92,6 +96,60 @@ def images_in(page: str) -> list[np.ndarray]:
         cv2.imdecode(np.frombuffer(base64.b64decode(each), np.uint8), cv2.IMREAD_COLOR_RGB)
         for each in shown
     ]
+
+
+# Where categories lie
+
+
+def test_a_map_is_darkest_where_a_category_lies_most_often(
+    settings: Params, source: Path, tmp_path: Path
+) -> None:
+    lower = np.full(SIZE, 23, np.uint8)  # sky
+    lower[32:] = 7  # road
+    rgb = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), np.uint8)
+    for split, cities in SOURCE.items():
+        for city, frames in cities.items():
+            for number in range(frames):
+                put(source, split, f"{city}_000000_{number:06d}", rgb + np.uint8(number), lower)
+    dataset = PreparedDataset(prepare(settings))
+    maps = {category.name: (url, peak) for category, url, peak in heat_maps(dataset, range(14))}
+    assert {name: peak for name, (_, peak) in maps.items() if peak} == {"flat": 1.0, "sky": 1.0}
+    data = base64.b64decode(maps["flat"][0].removeprefix("data:image/png;base64,"))
+    drawn = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert drawn.shape == (*HEAT_SIZE, 3)
+    assert (drawn[: HEAT_SIZE[0] // 2] == 255).all()
+    assert drawn[HEAT_SIZE[0] // 2 :].max() < 130
+    page = page_of_prepared(dataset, settings, tmp_path / "page.html")
+    assert f'<img src="{maps["flat"][0]}" alt="Where flat lies">' in page
+    assert "human (never)" in page
+
+
+def test_ignored_pixels_are_hatched_not_white(settings: Params) -> None:
+    space = LabelSpace.load("cityscapes-19")
+    ids = np.full((32, 32), IGNORE, np.uint8)
+    shown = overlay(np.full((32, 32, 3), 250, np.uint8), ids, space)
+    colors = np.unique(shown.reshape(-1, 3), axis=0).tolist()
+    assert colors == [[110, 110, 110], [255, 255, 255]]
+    sky = overlay(shown, np.full_like(ids, space.names.index("sky")), space)
+    assert len(np.unique(sky[:1, :3].reshape(-1, 3), axis=0)) == 1
+
+
+def test_many_sequences_are_folded_the_largest_first(tmp_path: Path) -> None:
+    frames = {f"place{number:02d}": 1 for number in range(15)} | {"large": 3}
+    source = write_frames(tmp_path / "source", {"train": frames, "val": {"munster": 2}})
+    settings = small_recipe(source, tmp_path / "prepared")
+    dataset = PreparedDataset(prepare(settings))
+    dataset.cities_are_places = False
+    page = page_of_prepared(dataset, settings, tmp_path / "page.html")
+    table = section(page, "Frames by sequence")
+    listed = re.findall(r"<tr><td>(\w+)</td>", table)
+    assert listed[:2] == ["large", "munster"]
+    assert "<summary>5 smaller sequences</summary>" in table
+    assert listed[-1] == "128x64"
+    assert len(listed) == 17 + 1
+    totals = re.findall(r"<b>([\d,]+)</b> (\w+)", page)
+    assert totals[:4] == [("18", "train"), ("2", "val"), ("17", "sequences"), ("8", "categories")]
+    assert page.index("Frames with their labels") < page.index("Frames by sequence")
 
 
 # From a source
@@ -217,10 +275,10 @@ def test_each_layout_has_its_page(name: str, tmp_path: Path) -> None:
         assert not len(sample.skipped)
         for category in sample.labels.names:
             assert category in section(page, "Class distribution by split")
-        heading = "city" if sample.cities_are_places else "group"
+        heading, _ = sample.place_words
         assert f"<thead><tr><th>{heading}</th><th>train</th><th>val</th></tr></thead>" in page
         for city in survey.counts.index:
-            assert f"<td>{city}</td>" in section(page, "Frames</h2>")
+            assert f"<td>{city}</td>" in section(page, f"Frames by {heading}")
         assert len(images_in(section(page, "Frames with"))) == min(SAMPLES, len(sample.index))
         assert "nan" not in re.sub(r'"data:[^"]*"', "", page)
 
@@ -430,7 +488,7 @@ def test_the_page_asks_for_nothing_but_itself(
     page = page_of_prepared(versions[1], settings, tmp_path / "page.html", compare(*versions, "v1"))
     addresses = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]*)""", page)
     assert addresses
-    assert all(address.startswith("data:image/jpeg;base64,") for address in addresses)
+    assert all(re.match("data:image/(jpeg|png);base64,", address) for address in addresses)
     assert not re.search(r"<link|<script|url\(|@import", page)
 
 

@@ -486,9 +486,13 @@ def test_the_page_puts_failures_first_and_counts_them(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, leak)
     results = check(dataset, source_size=SIZE).results
     page = page_of(tmp_path, dataset, source_size=SIZE)
-    counts = re.findall(r'<span class="mark \w+">(\d+) (\w+)</span>', page)
-    assert counts == [("1", "critical"), ("0", "warning"), (str(len(results) - 1), "passed")]
-    assert "A critical failure stops the pipeline." in page
+    counts = re.findall(r'<span class="mark [\w-]+">(\d+) ([\w ]+)</span>', page)
+    assert counts == [
+        ("1", "critical"),
+        (str(len(results) - 2), "passed"),
+        ("1", "not asked"),
+    ]
+    assert "1 critical failure: the pipeline stops here." in page
     assert "<td>train</td><td>18</td><td>2</td><td>0</td>" in page
     assert dataset.version in page
     assert page.index('<td class="mark critical">') < page.index('<td class="mark passed">')
@@ -499,7 +503,30 @@ def test_the_page_puts_failures_first_and_counts_them(tmp_path: Path) -> None:
 def test_the_page_of_sound_data_says_that_nothing_stops_the_pipeline(
     tmp_path: Path, sound: PreparedDataset
 ) -> None:
-    assert "Nothing here stops the pipeline." in page_of(tmp_path, sound)
+    page = page_of(tmp_path, sound)
+    assert "Nothing found: every check that was asked for passes." in page
+    assert "stops" not in page
+
+
+def test_what_passed_or_was_not_asked_is_folded(tmp_path: Path, sound: PreparedDataset) -> None:
+    page = page_of(tmp_path, sound, near_duplicate_bits=-1)
+    passed, not_asked = re.findall(r"<details><summary>(.*?)</details>", page, re.DOTALL)
+    assert passed.count('<td class="mark passed">passed</td>') == int(passed.split()[0])
+    assert not_asked.startswith("2 checks not asked: no reference or no limit is set for them")
+    assert not_asked.count('<td class="mark not-asked">not asked</td>') == 2
+    assert "outside the range of the reference&#39;s cities" in not_asked
+    assert "nearly the same" in not_asked
+    assert "nearly the same" in page_of(tmp_path, sound).split("not asked: ")[0], "asked, passed"
+
+
+def test_frames_of_sequences_are_not_said_to_be_of_cities(
+    tmp_path: Path, sound: PreparedDataset
+) -> None:
+    assert "<th>cities</th>" in page_of(tmp_path, sound)
+    sound.cities_are_places = False
+    page = page_of(tmp_path, sound)
+    assert "<th>sequences</th>" in page
+    assert "<th>cities</th>" not in page
 
 
 def test_the_page_asks_for_nothing_but_itself(tmp_path: Path) -> None:

@@ -129,11 +129,39 @@ def test_the_table_has_a_row_for_each_run_with_what_differs_and_the_best_marked(
 
 def test_without_names_it_is_the_latest_runs(store: Path, tmp_path: Path) -> None:
     output = called(store, tmp_path, "--last", "2")
-    assert BROKEN in output
-    assert "0 of 4, failed" in output
+    broken, _, _ = read_runs(registry(store))
+    assert output.splitlines()[0] == (
+        f"left out, without a score: {broken.id[:8]} {BROKEN} (0 of 4, failed)"
+    )
+    assert output.count(BROKEN) == 1
     assert WITHOUT in output
     assert f"{WITH} " not in output
     assert [run.name for run in read_runs(registry(store))] == [BROKEN, WITHOUT, WITH]
+
+
+def test_a_run_that_is_named_is_shown_without_a_score_too(store: Path, tmp_path: Path) -> None:
+    output = called(store, tmp_path, BROKEN)
+    assert "left out" not in output
+    assert "0 of 4, failed" in output
+
+
+def test_runs_are_grouped_by_data_version_and_the_best_of_each_is_marked(
+    copied: Path, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    client = connect(registry(copied))
+    for name, miou in (("new-1", 0.1), ("new-2", 0.2)):
+        run_id = log_epochs(recipe(copied, name), dataset, [miou])
+        client.set_tag(run_id, "data_version", "new.dir")
+    new, old = compared(copied, "new-1", WITH, "new-2", WITHOUT).by_data_version.values()
+    assert [run.name for run in new.runs] == ["new-1", "new-2"]
+    assert [run.name for run in old.runs] == [WITH, WITHOUT]
+    assert (new.best("selection_miou"), old.best("selection_miou")) == (0.2, 0.7)
+    lines = called(copied, tmp_path, "new-1", WITH, "new-2", WITHOUT).splitlines()
+    assert [line for line in lines if line.startswith("data version")] == [
+        "data version new.dir",
+        f"data version {dataset.version}",
+    ]
+    assert "0.200*" in lines[lines.index("data version new.dir") + 3]
 
 
 def test_one_run_is_a_table_of_one(store: Path, tmp_path: Path) -> None:
@@ -280,7 +308,7 @@ def test_runs_on_other_data_are_warned_of_and_none_is_the_best(
     )
     output = called(copied, tmp_path, WITH, WITHOUT)
     assert output.splitlines()[0] == f"warning: {warning}"
-    assert "*" not in output
+    assert "*" not in output, "there is one run of each"
 
 
 @pytest.mark.parametrize(
