@@ -27,7 +27,13 @@ from streetseg.serving.engine import TooSlowError
 from streetseg.serving.metrics import exposition
 from streetseg.serving.openapi import API_PAGE, API_POLICY, openapi_document
 from streetseg.serving.page import PAGE_ROUTES
-from streetseg.serving.responses import description, mask_json, mask_png, overlay_png
+from streetseg.serving.responses import (
+    confidence_png,
+    description,
+    mask_json,
+    mask_png,
+    overlay_png,
+)
 from streetseg.serving.segmented import Segmented
 from streetseg.serving.served_model import ServedModel
 from streetseg.serving.upload_guard import UploadFields, error_response
@@ -60,6 +66,11 @@ async def overlay(request: Request) -> Response:
         return overlay_png(segmented, labels, rgb, opacity)
 
     return await _answer(request, encode)
+
+
+async def confidence(request: Request) -> Response:
+    """``POST /confidence``: the probability of the category of each pixel, as a grey PNG."""
+    return await _answer(request, confidence_png)
 
 
 async def describe(request: Request) -> Response:
@@ -130,6 +141,7 @@ async def show_api(_: Request) -> Response:
 UPLOADS = {
     "/segment": UploadFields("image"),
     "/overlay": UploadFields("image", ("opacity",)),
+    "/confidence": UploadFields("image"),
     "/describe": UploadFields("image"),
     "/segment_batch": UploadFields("images"),
 }
@@ -137,6 +149,7 @@ UPLOADS = {
 ROUTES = [
     Route("/segment", segment, methods=["POST"]),
     Route("/overlay", overlay, methods=["POST"]),
+    Route("/confidence", confidence, methods=["POST"]),
     Route("/describe", describe, methods=["POST"]),
     Route("/segment_batch", segment_batch, methods=["POST"]),
     Route("/model", show_model),

@@ -99,6 +99,11 @@ UPLOADS: dict[str, tuple[dict[str, Any], Answer | None, str]] = {
         None,
         "The image under the colours of its categories, as PNG.",
     ),
+    "/confidence": (
+        {"image": IMAGE},
+        None,
+        "The probability of each pixel's category, as a grey PNG of the image's size: 255 is 1.",
+    ),
     "/describe": (
         {"image": IMAGE},
         ("Description", DESCRIPTION_EXAMPLE),

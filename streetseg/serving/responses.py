@@ -25,6 +25,11 @@ def mask_json(segmented: Segmented, labels: LabelSpace) -> dict[str, Any]:
     return {"width": segmented.size[1], "height": segmented.size[0], "mask": mask}
 
 
+def confidence_png(segmented: Segmented, _: LabelSpace) -> bytes:
+    """The probability of the category of each pixel as a grey PNG of the image's size: 255 is 1."""
+    return encode_png(np.rint(255 * segmented.confidence()).astype(np.uint8), compression=1)
+
+
 def overlay_png(segmented: Segmented, labels: LabelSpace, rgb: np.ndarray, opacity: float) -> bytes:
     """The image ``rgb`` uint8[H, W, 3] under the categories' colours, as PNG."""
     colors = colorize(segmented.categories(), labels)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from streetseg.images.resize import WHOLE, Placement
-from streetseg.inference.upsampling import frame_categories, shown_part
+from streetseg.images.resize import WHOLE, Placement, size_of
+from streetseg.inference.upsampling import frame_categories, shown_part, softmax
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,18 @@ class Segmented:
     def categories(self) -> np.ndarray:
         """Category ids uint8[H, W] at the image's size; 255 where the network did not see it."""
         return frame_categories(self.logits, self.size, self.placement)
+
+    def confidence(self) -> np.ndarray:
+        """The probability of the category of each pixel, 0 to 1: float32[H, W] at the image's size.
+
+        It is computed at the network's size and interpolated bilinearly; 0 where the network did
+        not see the image.
+        """
+        largest = softmax(shown_part(self.logits, self.placement)).max(axis=0)
+        height, width = size_of(self.placement.source, self.size)
+        probabilities = np.zeros(self.size, np.float32)
+        probabilities[self.placement.source] = cv2.resize(largest, (width, height))
+        return probabilities
 
     @property
     def shown(self) -> tuple[np.ndarray, np.ndarray]:

@@ -77,7 +77,7 @@ def test_real_answers_are_of_their_types(live: LiveService, document: dict[str, 
 
 def test_forms_take_the_fields_that_are_described(document: dict[str, Any]) -> None:
     forms = {}
-    for path in ("/segment", "/overlay", "/describe", "/segment_batch"):
+    for path in ("/segment", "/overlay", "/confidence", "/describe", "/segment_batch"):
         body = document["paths"][path]["post"]["requestBody"]
         assert body["required"] is True
         form = forms[path] = body["content"]["multipart/form-data"]["schema"]

@@ -261,12 +261,94 @@ def test_everything_works_by_keyboard(page: Page, frame: Path) -> None:
     assert moved["x"] > start["x"]
     assert moved["y"] > start["y"]
     expect(page.locator("#probe")).to_be_visible()
-    for name in ("file", "opacity", "save-mask", "save-overlay"):
+    page.keyboard.press("Shift++")
+    expect(page.locator("#zoom")).to_have_text("150 %")
+    page.keyboard.press("0")
+    expect(page.locator("#zoom")).to_have_text("100 %")
+    tools = ("opacity", "confidence", "zoom-out", "zoom-in", "save-mask", "save-overlay")
+    for name in ("file", *tools):
         page.keyboard.press("Tab")
         expect(page.locator(f"#{name}")).to_be_focused()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     wait_for_answer(page, SAMPLES[0].name)
+
+
+def test_a_category_is_switched_off_and_on(page: Page, frame: Path, model: Segmenter) -> None:
+    rgb = decode_image(frame.read_bytes())
+    ids = model.predict(rgb)
+    colors = model.labels.palette[ids]
+    upload(page, frame)
+    wait_for_answer(page, frame.name)
+    slide(page, 100)
+    first = page.locator("#legend tr").first
+    number = int(first.get_attribute("data-id") or -1)
+    box = first.get_by_role("checkbox", name=model.labels.names[number], exact=True)
+    box.focus()
+    page.keyboard.press("Space")
+    expect(box).not_to_be_checked()
+    shown = pixels(page)
+    expected = np.where((ids == number)[..., None], rgb, colors)
+    np.testing.assert_array_equal(shown, expected)
+    assert (shown != colors).any()
+    with page.expect_download() as download:
+        page.get_by_text("Save overlay").click()
+    saved = decode_image(download.value.path().read_bytes())
+    np.testing.assert_array_equal(saved, expected)
+    page.get_by_text("Show all").click()
+    np.testing.assert_array_equal(pixels(page), colors)
+    page.get_by_text("Hide all").click()
+    np.testing.assert_array_equal(pixels(page), rgb)
+
+
+def test_the_confidence_is_shown_and_named(
+    page: Page, url: str, frame: Path, model: Segmenter
+) -> None:
+    rgb = decode_image(frame.read_bytes())
+    answer = httpx.post(f"{url}/confidence", files={"image": frame.read_bytes()})
+    upload(page, frame)
+    wait_for_answer(page, frame.name)
+    slide(page, 100)
+    page.get_by_label("Confidence").check()
+    expect(page.locator("#sureness")).to_be_visible()
+    grey = pixels(page)
+    np.testing.assert_array_equal(grey, decode_image(answer.content))
+    box = page.locator("#canvas").bounding_box()
+    assert box
+    x, y = 128.5 / 256 * box["width"], 64.5 / 128 * box["height"]
+    page.locator("#canvas").hover(position={"x": x, "y": y})
+    value = round(grey[64, 128, 0] / 2.55)
+    expect(page.locator("#probe")).to_contain_text(f", {value} %")
+    page.get_by_label("Confidence").uncheck()
+    colors = model.labels.palette[model.predict(rgb)]
+    np.testing.assert_array_equal(pixels(page), colors)
+
+
+def test_zooming_keeps_the_middle_and_names_the_right_pixel(
+    page: Page, frame: Path, model: Segmenter
+) -> None:
+    ids = model.predict(decode_image(frame.read_bytes()))
+    upload(page, frame)
+    wait_for_answer(page, frame.name)
+    before = page.locator("#canvas").bounding_box()
+    for _ in range(4):
+        page.get_by_label("Zoom in").click()
+    after, view = page.locator("#canvas").bounding_box(), page.locator("#view").bounding_box()
+    assert before
+    assert after
+    assert view
+    assert after["width"] == pytest.approx(1.5**4 * before["width"], rel=0.02)
+    x, y = view["x"] + view["width"] / 2, view["y"] + view["height"] / 2
+    column, row = (x - after["x"]) / after["width"] * 256, (y - after["y"]) / after["height"] * 128
+    assert (column, row) == (pytest.approx(128, abs=2), pytest.approx(64, abs=2))
+    page.mouse.move(x, y)
+    expect(page.locator("#probe")).to_have_text(model.labels.names[ids[int(row), int(column)]])
+    assert page.evaluate(OVERFLOW) == 0
+
+
+def test_the_page_leads_to_the_drift_of_recent_images(page: Page) -> None:
+    page.get_by_text("drift of recent images").click()
+    expect(page.locator("h1")).to_contain_text("drift", ignore_case=True)
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
@@ -430,6 +512,11 @@ def test_there_are_no_accessibility_violations(
     upload(page, frame)
     wait_for_answer(page, frame.name)
     page.locator("#canvas").hover()
+    assert violations(page) == []
+    page.get_by_label("Confidence").check()
+    expect(page.locator("#sureness")).to_be_visible()
+    page.get_by_label("Zoom in").click()
+    page.locator("#legend input").first.uncheck()
     assert violations(page) == []
     upload(page, {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"just text"})
     expect(page.locator("[role=alert]")).to_be_visible()

@@ -131,7 +131,8 @@ def test_health_is_reported(client: TestClient) -> None:
 
 def test_the_api_describes_itself(client: TestClient) -> None:
     spec = client.get("/docs.json").json()
-    described = {"/segment", "/overlay", "/describe", "/segment_batch", "/model", "/drift"}
+    described = {"/segment", "/overlay", "/confidence", "/describe", "/segment_batch"}
+    described |= {"/model", "/drift"}
     assert described <= spec["paths"].keys()
     for path in described:
         (operation,) = spec["paths"][path].values()
@@ -153,6 +154,19 @@ def test_the_overlay_is_the_image_blended_with_the_colours(
         answer = client.post("/overlay", **upload(encode_png(rgb)), data={"opacity": opacity})
         assert answer.headers["X-Model-Version"] == "1"
         np.testing.assert_array_equal(decode_image(answer.content), expected)
+
+
+def test_the_confidence_is_the_probability_of_the_category(
+    client: TestClient, served: Params
+) -> None:
+    model = streetseg.load(f"models:/{NAME}@champion", served.registry)
+    rgb = image(*model.size)
+    answer = client.post("/confidence", **upload(encode_png(rgb)))
+    assert answer.headers["X-Model-Version"] == "1"
+    grey = decode_ids(answer.content)
+    expected = 255 * model.probabilities(rgb).max(axis=0)
+    np.testing.assert_allclose(grey, expected, atol=1)
+    assert grey.std() > 1
 
 
 @pytest.mark.parametrize("opacity", ["2", "-1", "nan", "much", ""])

@@ -6,7 +6,7 @@ import { uprightPhoto } from "./upright.js";
 const STEP = 1 / 64; // fraction of the longest side that an arrow key moves the crosshair
 
 const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((each) => [each.id, each]));
-const { canvas, crosshair, error, legend, opacity, probe, stage, status, token } = element;
+const { canvas, confidence, crosshair, error, legend, opacity, probe, stage, status, token } = element;
 const context = canvas.getContext("2d");
 
 const UNSEEN = { name: "not seen by the model", color: [255, 255, 255] };
@@ -14,7 +14,9 @@ const UNSEEN = { name: "not seen by the model", color: [255, 255, 255] };
 let model = null; // the answer of GET /model
 let file = null; // the image sent last
 let running = new AbortController(); // aborts its request
-let shown = null; // the displayed result: {photo, mask, png, width, height, ids, counts}
+let shown = null; // the displayed result: {photo, mask, png, width, height, ids, counts, sure}
+let zoom = 1;
+const hidden = new Set(); // ids of the categories that are switched off
 let point = null; // [column, row] of the crosshair when the keyboard moves it
 let maskUrl = "";
 
@@ -22,6 +24,7 @@ let maskUrl = "";
 
 async function loadModel(signal) {
   model = await (await ask("model", token.value, { signal })).json();
+  hidden.clear();
   const score = model.metrics?.miou;
   element.model.textContent = model.name;
   element.version.textContent = model.version;
@@ -58,6 +61,7 @@ async function segment(image) {
     if (!photo) throw new Failure("This browser cannot show the image.");
     shown = { photo, mask, png, ...read };
     showAnswer();
+    if (confidence.checked) await loadConfidence(signal);
     stage.ariaBusy = "false";
     element.version.textContent = version;
     element.answered.textContent = `${Math.round(answered)} ms`;
@@ -65,6 +69,17 @@ async function segment(image) {
   } catch (reason) {
     if (!signal.aborted) fail(reason);
   }
+}
+
+// The probability of the class of each pixel, which the service draws: white is 1.
+async function loadConfidence(signal) {
+  const body = new FormData();
+  body.append("image", file);
+  const response = await ask("confidence", token.value, { method: "POST", body, signal });
+  const png = await response.blob();
+  const bitmap = await createImageBitmap(png, EXACT).then((bitmap) => forScreen(bitmap, "medium"));
+  if (!signal.aborted) shown.sure = { png, canvas: painted(bitmap) };
+  draw();
 }
 
 // --- display
@@ -92,13 +107,14 @@ function fail({ message, code }) {
 
 function show(part) {
   element.prompt.hidden = part !== "prompt";
-  for (const name of ["frame", "tools", "keys"]) element[name].hidden = part === "prompt";
+  for (const name of ["view", "tools", "keys"]) element[name].hidden = part === "prompt";
 }
 
 function showPhoto(photo, signal) {
   if (signal.aborted) return photo;
   [canvas.width, canvas.height] = [photo.width, photo.height];
-  element.frame.style.setProperty("--ratio", photo.width / photo.height);
+  element.view.style.setProperty("--ratio", photo.width / photo.height);
+  setZoom(1);
   context.drawImage(photo, 0, 0);
   show("frame");
   return photo;
@@ -119,6 +135,28 @@ function showAnswer() {
 
 const stem = () => file.name.replace(/\.\w+$/, "");
 
+function painted(bitmap) {
+  const copy = new OffscreenCanvas(bitmap.width, bitmap.height);
+  copy.getContext("2d", { willReadFrequently: true }).drawImage(bitmap, 0, 0);
+  return copy;
+}
+
+// A mask without the categories that are switched off.
+function filtered(mask) {
+  if (!hidden.size) return mask;
+  const copy = painted(mask);
+  const context = copy.getContext("2d");
+  const image = context.getImageData(0, 0, copy.width, copy.height);
+  const { data } = image;
+  const key = (red, green, blue) => (red << 16) | (green << 8) | blue;
+  const off = new Set([...hidden].map((id) => key(...model.label_space.categories[id].color)));
+  for (let at = 0; at < data.length; at += 4) {
+    if (off.has(key(data[at], data[at + 1], data[at + 2]))) data[at + 3] = 0;
+  }
+  context.putImageData(image, 0, 0);
+  return copy;
+}
+
 function blend(target, photo, mask) {
   const { width, height } = target.canvas;
   target.globalAlpha = 1;
@@ -130,7 +168,38 @@ function blend(target, photo, mask) {
 
 function draw() {
   element.percent.textContent = `${opacity.value} %`;
-  if (shown) blend(context, shown.photo, shown.mask);
+  const sure = confidence.checked && shown?.sure;
+  element.sureness.hidden = !sure;
+  if (shown) blend(context, shown.photo, sure ? sure.canvas : (shown.visible ??= filtered(shown.mask)));
+}
+
+function setZoom(factor) {
+  zoom = Math.min(Math.max(factor, 1), 16);
+  element.frame.style.setProperty("--zoom", zoom);
+  element.view.classList.toggle("zoomed", zoom > 1);
+  element.zoom.textContent = `${Math.round(100 * zoom)} %`;
+}
+
+// Zooms so that what is at a point of the window, by default the crosshair or the middle, stays there.
+function zoomBy(factor, [x, y] = focus()) {
+  const before = canvas.getBoundingClientRect();
+  setZoom(zoom * factor);
+  const after = canvas.getBoundingClientRect();
+  element.view.scrollLeft += ((x - before.left) / before.width) * after.width - (x - after.left);
+  element.view.scrollTop += ((y - before.top) / before.height) * after.height - (y - after.top);
+}
+
+function focus() {
+  const { left, top, width, height } = (crosshair.hidden ? element.view : crosshair).getBoundingClientRect();
+  return [left + width / 2, top + height / 2];
+}
+
+function switchCategory(id, on) {
+  if (on) hidden.delete(id);
+  else hidden.add(id);
+  element.all.textContent = hidden.size ? "Show all" : "Hide all";
+  if (shown) shown.visible = null;
+  draw();
 }
 
 function drawLegend() {
@@ -143,7 +212,11 @@ function drawLegend() {
       const row = document.createElement("tr");
       const name = Object.assign(document.createElement("th"), { scope: "row" });
       const share = document.createElement("td");
-      name.append(swatch(categories[id].color), categories[id].name);
+      const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: !hidden.has(id) });
+      box.addEventListener("change", () => switchCategory(id, box.checked));
+      const label = document.createElement("label");
+      label.append(box, swatch(categories[id].color), categories[id].name);
+      name.append(label);
       share.textContent = shown ? `${percent.toFixed(1)} %` : "–";
       row.dataset.id = id;
       row.style.setProperty("--share", `${percent}%`);
@@ -165,12 +238,20 @@ function swatch(color) {
 function name([column, row]) {
   const id = shown.ids[row * shown.width + column];
   const { name, color } = model.label_space.categories[id] ?? UNSEEN;
-  if (probe.textContent !== name) probe.replaceChildren(swatch(color), name);
   const [x, y] = [(column + 0.5) / shown.width, (row + 0.5) / shown.height];
+  const text = name + sureness(x, y);
+  if (probe.textContent !== text) probe.replaceChildren(swatch(color), text);
   element.frame.style.setProperty("--x", `${100 * x}%`);
   element.frame.style.setProperty("--y", `${100 * y}%`);
   probe.classList.toggle("below", y < 0.2);
   for (const each of legend.rows) each.classList.toggle("here", each.dataset.id === String(id));
+}
+
+function sureness(x, y) {
+  if (!confidence.checked || !shown.sure) return "";
+  const map = shown.sure.canvas;
+  const [value] = map.getContext("2d").getImageData(Math.floor(x * map.width), Math.floor(y * map.height), 1, 1).data;
+  return `, ${Math.round(value / 2.55)} %`;
 }
 
 function leave() {
@@ -193,6 +274,8 @@ function follow({ clientX, clientY }) {
 }
 
 function steer(event) {
+  const factor = { "+": 1.5, "=": 1.5, "-": 1 / 1.5, 0: 1 / zoom }[event.key];
+  if (shown && factor && !event.ctrlKey && !event.metaKey) return zoomBy(factor);
   const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
   if (!shown || (!way && event.type === "keydown")) return;
   const { width, height } = shown;
@@ -202,6 +285,7 @@ function steer(event) {
   point = [within(x + right * step, width), within(y + down * step, height)];
   crosshair.hidden = false;
   name(point);
+  crosshair.scrollIntoView({ block: "nearest", inline: "nearest" });
   if (way) event.preventDefault();
 }
 
@@ -247,12 +331,39 @@ for (const button of document.querySelectorAll(".samples button")) {
 
 opacity.addEventListener("input", draw);
 
+element["zoom-in"].addEventListener("click", () => zoomBy(1.5));
+element["zoom-out"].addEventListener("click", () => zoomBy(1 / 1.5));
+element.view.addEventListener(
+  "wheel",
+  (event) => {
+    if (!event.ctrlKey) return;
+    event.preventDefault();
+    zoomBy(2 ** (-event.deltaY / 200), [event.clientX, event.clientY]);
+  },
+  { passive: false },
+);
+
+confidence.addEventListener("change", () => {
+  const { signal } = running;
+  if (confidence.checked && shown && !shown.sure) loadConfidence(signal).catch((why) => signal.aborted || fail(why));
+  else draw();
+});
+
+element.all.addEventListener("click", () => {
+  const on = hidden.size > 0;
+  for (const box of legend.querySelectorAll("input")) {
+    box.checked = on;
+    switchCategory(Number(box.closest("tr").dataset.id), on);
+  }
+});
+
 element["save-overlay"].addEventListener("click", async () => {
   const download = `${stem()}_overlay.png`;
   const { width, height, png } = shown;
-  const [photo, mask] = await Promise.all([uprightPhoto(file), createImageBitmap(png, EXACT)]);
+  const sure = confidence.checked && shown.sure;
+  const [photo, mask] = await Promise.all([uprightPhoto(file), createImageBitmap(sure ? sure.png : png, EXACT)]);
   const target = Object.assign(document.createElement("canvas"), { width, height });
-  blend(target.getContext("2d"), photo, mask);
+  blend(target.getContext("2d"), photo, sure ? mask : filtered(mask));
   target.toBlob((blob) => {
     const link = Object.assign(document.createElement("a"), { download });
     link.href = URL.createObjectURL(blob);
