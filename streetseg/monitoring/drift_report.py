@@ -16,6 +16,8 @@ DRIFT_POLICY = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 's
 
 WIDTH, HEIGHT = 260, 56
 """Size of a histogram, in SVG units."""
+FOLDED_FROM = 20
+"""Categories from which the stable ones are folded."""
 SAME_MEAN = 0.02
 """Relative change of a mean below which the shape of the distribution has moved, not the mean."""
 
@@ -84,6 +86,8 @@ def drift_page(state: Mapping[str, Any], model: Mapping[str, Any], labels: Label
         model=model,
         rows=sorted(moved, key=lambda row: -VERDICTS.index(row.verdict)),
         features=rows,
+        bars_drawn=bool(rows[0].bars),
+        folded_from=FOLDED_FROM,
         advice={kind: text for kind, text in ADVICE.items() if kind in kinds},
         missing=state["minimum"] - state["window"],
         width=WIDTH,

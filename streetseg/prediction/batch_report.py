@@ -10,6 +10,8 @@ from streetseg.reports.drawing import jpeg_address
 from streetseg.reports.html import write_page
 
 MAX_OVERLAYS, MAX_FAILED = 6, 20
+FOLDED_FROM = 20
+"""Categories of a table that are not folded."""
 
 
 def write_batch_page(batch: BatchResult, path: Path) -> None:
@@ -22,6 +24,7 @@ def write_batch_page(batch: BatchResult, path: Path) -> None:
         batch=batch,
         shares=list(zip(batch.labels.categories, batch.shares.values(), strict=True)),
         overlays=[overlays[number] for number in chosen],
+        folded_from=FOLDED_FROM,
         failed=batch.failed[:MAX_FAILED],
         table=TABLE,
         summary=SUMMARY,

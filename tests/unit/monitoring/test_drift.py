@@ -18,6 +18,7 @@ from streetseg.images.resize import resize_rgb
 from streetseg.inference.artifact import read_labels
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.upsampling import softmax
+from streetseg.monitoring import drift_report
 from streetseg.monitoring.drift import (
     DRIFTED,
     MINIMUM,
@@ -282,6 +283,23 @@ def test_the_page_tells_what_has_moved_and_asks_for_nothing_else(
     assert "Look at the camera first" in page
     assert page.count("<svg") == len(reference.features)
     assert not re.search(r"<script|src=|href|url\(|@import", page)
+
+
+def test_of_many_categories_the_stable_ones_are_folded(
+    reference: Reference,
+    labels: LabelSpace,
+    usual: list[Observation],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = watch(reference, labels, usual).state()
+    assert "categories are stable" not in drift_page(state, MODEL, labels)
+    monkeypatch.setattr(drift_report, "FOLDED_FROM", 3)
+    state["features"]["share_flat"]["verdict"] = "drifted"
+    page = drift_page(state, MODEL, labels)
+    shown, folded = page.split(f"<summary>{len(labels.names) - 1} categories are stable</summary>")
+    assert ("</i>flat</td>" in shown, "</i>flat</td>" in folded) == (True, False)
+    assert ("</i>sky</td>" in shown, "</i>sky</td>" in folded) == (False, True)
+    assert page.count("<svg") == len(reference.features)
 
 
 @pytest.mark.parametrize(

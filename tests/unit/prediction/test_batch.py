@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -144,6 +145,17 @@ def test_the_page_shows_overlays_and_failures(result: BatchResult, tmp_path: Pat
     assert page.count("data:image/jpeg") == len(GOOD)
     for text in ("tiny", "version 7", "day/broken.png", "is not an image", "vehicle"):
         assert text in page
+    totals = re.findall(r"<b>([\d,.]+)</b> ([a-z ]+)", page)
+    assert totals[:4] == [
+        ("9", "images"),
+        ("5", "with a mask"),
+        ("5", "segmented by this run"),
+        ("4", "failed"),
+    ]
+    assert page.index("Examples from this run") < page.index("Mean fraction of each category")
+    shares = [float(share) for share in re.findall(r"<td>([\d.]+) %</td>", page)]
+    assert len(shares) == len(result.shares)
+    assert shares == sorted(shares, reverse=True)
 
 
 def test_the_overlays_are_evenly_spaced_and_no_file_is_read_again(
