@@ -7,9 +7,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Frame, Page, sync_playwright
 
 from streetseg.config.params import Params
@@ -174,4 +177,41 @@ def test_a_report_fits_the_frame_of_the_ui(name: str, pages: Path, browser: Brow
     assert frame.evaluate(OVERFLOWING) == []
     assert frame.evaluate("document.documentElement.scrollWidth") <= FRAME["width"]
     assert [each for each in complaints if not each.startswith(("data:", "about:"))] == []
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [420, 800, 1400])
+def test_a_report_is_accessible_at_every_width(
+    width: int, scheme: Literal["light", "dark"], pages: Path, browser: Browser
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    for name in ("evaluation", "evaluation-19", "explore-19", "validation-failed", "batch"):
+        page.goto((pages / f"{name}.html").as_uri())
+        assert page.evaluate(OVERFLOWING) == [], name
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        assert [each["id"] for each in Axe().run(page).response["violations"]] == [], name
+    page.close()
+
+
+def test_the_evaluation_works_in_the_frame_of_the_ui(pages: Path, browser: Browser) -> None:
+    page = browser.new_page(viewport=FRAME)
+    html = (pages / "evaluation-19.html").read_text()
+    frame = framed(page, html)
+    assert frame.locator(".shot:visible").count() == 8
+    frame.locator("#choice").select_option("worst of all")
+    assert frame.locator(".shot:visible").count() == 3
+    frame.locator(".stack:visible").first.click()
+    assert frame.locator(".shot.large").count() == 1
+    frame.locator("input[value=errors]").check()
+    assert frame.locator(".truth:visible").count() == 0
+    assert frame.locator(".errors:visible").count() == 3
+    frame.locator("#table th", has_text="mIoU").get_by_role("button").click()
+    scores = [float(each) for each in frame.locator("#table td:nth-child(3)").all_text_contents()]
+    assert len(scores) == 8
+    assert scores == sorted(scores, reverse=True)
+    frame.locator("#csv").click()
+    href = frame.locator("#csv").get_attribute("href") or ""
+    assert unquote(href).startswith("data:text/csv;charset=utf-8,frame,city,miou,")
+    assert unquote(href).count("\n") == 8
     page.close()
