@@ -15,6 +15,8 @@ def synth(params: ParamsFile = PARAMS, set_: Overrides = None) -> None:
     """Draw synthetic street scenes in the Cityscapes layout, to try streetseg without a dataset.
 
     The same command resumes an interrupted one.
+
+    Example: streetseg synth --set synth.seed=1
     """
     from streetseg.synth import write_cityscapes
 
@@ -47,6 +49,8 @@ def init(
 
     The page init.html shows each label with its fraction of pixels and an example. Nothing is
     overwritten.
+
+    Example: streetseg init data/raw/streets --out sources/streets
     """
     from streetseg.core.atomic_files import write_new
     from streetseg.data.drafting.draft import LABELS, SOURCE, draft
@@ -105,6 +109,8 @@ def explore(
 
     By default the page shows a sample of the source in data.root, which need not be prepared.
     Labels that are not defined yet are listed, and their pixels shown as ignored.
+
+    Example: streetseg explore --prepared
     """
     import tempfile
 
@@ -148,6 +154,8 @@ def prepare(
     """Remap labels to categories, resize, and write the arrays that training reads.
 
     The same command resumes an interrupted one. 'dvc repro' does the same and tracks versions.
+
+    Example: streetseg prepare --set prepare.workers=2
     """
     from streetseg.data.dataset import PreparedDataset
     from streetseg.data.prepare import prepare as prepare_data
@@ -176,6 +184,8 @@ def adopt(
     """Write a data version that another machine made to dvc.lock, so that 'dvc pull' fetches it.
 
     It must be complete in data.remote. The frames it was made of need not be here.
+
+    Example: streetseg adopt 3f2c9a52b1d04e6f8a7b5c3d2e1f0a9b.dir
     """
     from streetseg.data.adopt import adopt as adopt_version
 
@@ -194,6 +204,8 @@ def validate(
     """Check the prepared data before training. A critical failure ends with status 1.
 
     The page lists the files that fail a check, and shows their images.
+
+    Example: streetseg validate --report outputs/validation.html
     """
     from streetseg.data.origin import open_prepared
     from streetseg.data.versions import reference

@@ -67,6 +67,8 @@ def export(
 
     export.json beside the model has categories, colours, size, pre- and post-processing, versions
     and licence. The page docs/elsewhere.md shows how to predict exactly as streetseg does.
+
+    Example: streetseg export models:/street-segmenter@champion --format onnx --out exported
     """
     from streetseg.data.origin import open_prepared
     from streetseg.models.export.source import Options

@@ -49,6 +49,8 @@ def loop(
 
     Counts, versions and dates come from DVC, MLflow, the registry and the files of each step. A
     stage that has not been reached shows the command that reaches it.
+
+    Example: streetseg loop --selection outputs/selection
     """
     from streetseg.labelling.loop import Loop, write_loop
 

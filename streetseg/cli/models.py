@@ -42,6 +42,8 @@ def gate(
 
     The verdict is recorded in the MLflow run that trained the model. A closed gate ends with
     status 1 only with gate.fail_on_gate=true.
+
+    Example: streetseg gate --set gate.miou_floor=0.7
     """
     from streetseg.evaluation.gate import judge
     from streetseg.evaluation.result import read_evaluation
@@ -70,6 +72,8 @@ def register(
 
     With registry.int8=true the model is also quantized to int8 and scored on data.prepared. If that
     passes the gate too, services on a CPU use it.
+
+    Example: streetseg register --model outputs/model
     """
     from streetseg.data.origin import open_prepared
     from streetseg.evaluation.gate import judge
@@ -115,6 +119,8 @@ def predict(
     windows.
 
     For many images, or a bucket, 'batch' resumes and keeps a table.
+
+    Example: streetseg predict street.jpg frames --out outputs/predictions
     """
     import streetseg
     from streetseg.evaluation.windows import sliding
@@ -156,6 +162,8 @@ def batch(
 
     S3 credentials come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL, or from
     the machine's role.
+
+    Example: streetseg batch frames outputs/masks --model models:/street-segmenter@champion
     """
     from streetseg.prediction.batch import TABLE, segment_folder
     from streetseg.registry.versions import locate
@@ -196,6 +204,8 @@ def ask(
     and skips images that have a mask. An unusable image is reported and skipped.
 
     The token of the service, if it requires one, is read from STREETSEG_TOKEN.
+
+    Example: streetseg ask frames answers --url http://127.0.0.1:3000
     """
     from dataclasses import asdict
 

@@ -99,6 +99,8 @@ def print_params(
 
     With --recipe or --set, or if params.yaml does not list every setting, the values are printed
     without comments.
+
+    Example: streetseg params train
     """
     from streetseg.config.params import SHIPPED
     from streetseg.config.yaml_files import read_yaml

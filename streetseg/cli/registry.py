@@ -36,6 +36,8 @@ def promote(
     """Make a version the champion, the one that services use.
 
     'streetseg history' shows who did it, when and why.
+
+    Example: streetseg promote --version 3 --reason 'better on people'
     """
     from streetseg.registry.promotion import promote as promote_version
 
@@ -53,6 +55,8 @@ def pull(
     """Copy the files of a registered model that a service needs into a folder.
 
     With serve.model=FOLDER a service uses this model instead of the champion.
+
+    Example: streetseg pull models:/street-segmenter@champion outputs/served
     """
     from streetseg.registry.local_copies import copy_model, read_version_info
 
@@ -63,7 +67,10 @@ def pull(
 
 @app.command()
 def rollback(params: ParamsFile = PARAMS, set_: Overrides = None, reason: Reason = "") -> None:
-    """Make the previous champion the champion again."""
+    """Make the previous champion the champion again.
+
+    Example: streetseg rollback --reason 'people are missed at night'
+    """
     from streetseg.registry.promotion import rollback as roll_back
 
     promoted = roll_back(load(params, set_).registry, reason)
@@ -74,7 +81,10 @@ def rollback(params: ParamsFile = PARAMS, set_: Overrides = None, reason: Reason
 def list_versions(
     params: ParamsFile = PARAMS, set_: Overrides = None, as_json: AsJson = False
 ) -> None:
-    """List the registered versions, newest first."""
+    """List the registered versions, newest first.
+
+    Example: streetseg list
+    """
     from streetseg.core.terminal import print_table
     from streetseg.registry.versions import versions
 
@@ -87,7 +97,10 @@ def list_versions(
 
 @app.command()
 def history(params: ParamsFile = PARAMS, set_: Overrides = None, as_json: AsJson = False) -> None:
-    """Show every change of the champion: when, who, and why; latest last."""
+    """Show every change of the champion: when, who, and why; latest last.
+
+    Example: streetseg history --json
+    """
     from streetseg.core.terminal import print_table
     from streetseg.registry.promotion import history as read_history
 
@@ -108,7 +121,10 @@ def diff(
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two versions: data, code, scores, and the settings that differ."""
+    """Compare two versions: data, code, scores, and the settings that differ.
+
+    Example: streetseg diff 1 2
+    """
     from streetseg.core.terminal import print_table
     from streetseg.registry.compare_versions import VersionDiff
 
@@ -136,7 +152,10 @@ def trace(
     files: Annotated[bool, typer.Option("--files", help="List every frame.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Trace a model back to its training data, or data to the models trained on it."""
+    """Trace a model back to its training data, or data to the models trained on it.
+
+    Example: streetseg trace champion
+    """
     from streetseg.core.terminal import print_table
     from streetseg.registry.lineage import list_files
     from streetseg.registry.lineage import trace as trace_subject

@@ -84,6 +84,8 @@ def select(
     evaluation data and near duplicates (validate.near_duplicate_bits).
 
     The same command resumes a stopped one. An unusable image is counted and skipped.
+
+    Example: streetseg select outputs/hard_frames --count 20 --out outputs/selection
     """
     from streetseg.data.dataset import DESCRIPTION, PreparedDataset
     from streetseg.labelling.select import SelectOptions, select_frames

@@ -42,6 +42,8 @@ def train(
     The same command resumes a stopped training. 'streetseg params' lists the settings;
     --recipe NAME trains a published recipe. On several GPUs:
     torchrun --nproc-per-node 4 -m streetseg train
+
+    Example: streetseg train --recipe demo --set train.epochs=3
     """
     settings = load(params, set_)
     from streetseg.data.origin import open_prepared
@@ -80,6 +82,8 @@ def tune(
 
     Writes best/ (the best model), best.yaml (its settings, for 'streetseg train --params') and the
     report tune.html.
+
+    Example: streetseg tune --set tune.trials=20
     """
     settings = load(params, set_)
     from streetseg.data.origin import open_prepared
@@ -183,6 +187,8 @@ def evaluate(
     Masks hold label ids, or category ids if their palette is that of the categories, as 'predict'
     and 'batch' write them. --ids states another numbering; where another fits better than label
     ids, it must be stated.
+
+    Example: streetseg evaluate --split val
     """
     settings = load(params, set_)
     other.check()
@@ -269,6 +275,8 @@ def cross_evaluate(
     The frames are prepared for the model, at its size and with its categories. cross.html shows one
     table and the frames where the model breaks; cross.csv is the table. Without --on, the sources
     are those of the settings (data.sources).
+
+    Example: streetseg cross-evaluate --on cityscapes=data/raw --on bdd100k=data/bdd100k
     """
     settings = load(params, set_)
     if on:
@@ -317,6 +325,8 @@ def compare(
 
     Runs are grouped by their data version. Without RUN, those that have no score yet are left out.
     Their curves and images are on MLflow's own page: choose runs, then Compare.
+
+    Example: streetseg compare --last 5
     """
     if out:
         raise StreetsegError(
