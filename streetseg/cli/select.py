@@ -25,7 +25,6 @@ from streetseg.cli.options import (
 By = Literal[
     "weighted",
     "spread",
-    "cover",
     "entropy",
     "margin",
     "disagreement",
@@ -45,7 +44,6 @@ class SelectFlags:
         By,
         typer.Option(
             help="weighted: uncertain, rare and unlike all others; spread: unlike all others; "
-            "cover: so that each frame of SOURCE has a chosen one like it; "
             "entropy, margin, disagreement (with the mirror image), rarity (of the categories), "
             "distance (from the training frames): the highest score; random: a fair draw."
         ),

@@ -49,7 +49,7 @@ from streetseg.labelling.select_strategies import STRATEGIES, Candidates, Pick, 
 from streetseg.registry.versions import describe
 
 DEFAULT = "weighted"
-"""The strategy that did best in ``benchmarks/select.py``."""
+"""Better than chance on photographs in ``benchmarks/selection.py``, and no worse elsewhere."""
 TOP = 0.1
 """A score is a reason for choosing a frame if it is among the highest of so large a fraction."""
 

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from streetseg.core.errors import StreetsegError
-from streetseg.core.sampling import evenly_spaced
-from streetseg.labelling.select_scores import chunks, distance_of
-
-MAX_SAMPLE = 512
-"""Candidates that stand for all, of which a choice should cover as much as possible."""
-MAX_DISTANCE = 2.0
-"""Of two unit vectors."""
+from streetseg.labelling.select_scores import distance_of
 
 
 @dataclass(frozen=True)
@@ -44,8 +38,8 @@ class Strategy(NamedTuple):
 
     weight: Callable[[Candidates, int], np.ndarray]
     """A weight of each candidate float[N], by candidates and seed."""
-    spread: Literal["", "center", "cover"] = ""
-    """What is taken: the largest weight, or as :func:`choose` describes."""
+    spread: bool = False
+    """Whether distances count too, as :func:`choose` describes."""
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -71,7 +65,7 @@ def _random(candidates: Candidates, seed: int) -> np.ndarray:
 
 def _equal(candidates: Candidates, seed: int) -> np.ndarray:
     if candidates.vectors is None:
-        raise StreetsegError("--by spread and cover need embeddings, which this model has not")
+        raise StreetsegError("--by spread needs embeddings, which this model has not")
     return np.ones(len(candidates.hashes))
 
 
@@ -82,9 +76,8 @@ def _uncertain_and_rare(candidates: Candidates, seed: int) -> np.ndarray:
 
 
 STRATEGIES = {
-    "weighted": Strategy(_uncertain_and_rare, "center"),
-    "spread": Strategy(_equal, "center"),
-    "cover": Strategy(_equal, "cover"),
+    "weighted": Strategy(_uncertain_and_rare, spread=True),
+    "spread": Strategy(_equal, spread=True),
     **{
         name: Strategy(_score(name))
         for name in ("entropy", "margin", "disagreement", "rarity", "distance")
@@ -93,35 +86,15 @@ STRATEGIES = {
 }
 
 
-class _Coverage:
-    """How much nearer each candidate would bring a sample of all candidates to a labelled frame."""
-
-    def __init__(self, vectors: np.ndarray) -> None:
-        self._sample = evenly_spaced(len(vectors), MAX_SAMPLE)
-        self._distances = np.empty((len(vectors), len(self._sample)), np.float16)
-        for part in chunks(len(vectors)):
-            self._distances[part] = distance_of(vectors[part] @ vectors[self._sample].T)
-
-    def gains(self, weights: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-        """The decrease of the sum of weight times gap, float64[N], by weights and gaps float[N]."""
-        weights, gaps = weights[self._sample], np.minimum(gaps[self._sample], MAX_DISTANCE)
-        gains = np.empty(len(self._distances))
-        for part in chunks(len(gains)):
-            gains[part] = np.maximum(gaps - self._distances[part], 0) @ weights
-        return gains
-
-
 def choose(
     candidates: Candidates, by: str, count: int, *, duplicate_bits: int, seed: int = 0
 ) -> tuple[list[Pick], int]:
     """Choose up to ``count`` frames one after another, none of which is like a chosen one.
 
-    ``center`` takes the candidate with the largest product of its weight and its distance to the
-    nearest frame that is known or chosen: weighted k-center greedy. Sener and Savarese, Active
-    Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018, algorithm 1.
-    ``cover`` takes the candidate that most decreases the sum of these distances over a sample of
-    all candidates: greedy k-medians. Nemhauser, Wolsey and Fisher, An analysis of approximations
-    for maximizing submodular set functions, 1978. Of equal ones the first is chosen.
+    Each is the candidate with the largest weight. A strategy that spreads takes that with the
+    largest product of weight and distance to the nearest frame that is known or chosen: weighted
+    k-center greedy. Sener and Savarese, Active Learning for Convolutional Neural Networks: A
+    Core-Set Approach, ICLR 2018, algorithm 1. Of equal ones the first is chosen.
 
     Args:
         duplicate_bits: candidates whose perceptual hash differs from that of a chosen frame in at
@@ -136,15 +109,10 @@ def choose(
     strategy, vectors = STRATEGIES[by], candidates.vectors
     weights = strategy.weight(candidates, seed)
     gaps = candidates.scores.get("distance", np.full(len(weights), np.inf)).astype(float)
-    coverage = None
-    if strategy.spread == "cover" and vectors is not None:
-        coverage = _Coverage(vectors)
     free, picks, duplicates = np.ones(len(weights), bool), list[Pick](), 0
     while len(picks) < count and free.any():
         utility = weights
-        if coverage:
-            utility = coverage.gains(weights, gaps)
-        elif strategy.spread and np.isfinite(gaps[0]):
+        if strategy.spread and np.isfinite(gaps[0]):
             utility = weights * gaps
         row = int(np.where(free, utility, -1).argmax())
         picks.append(Pick(row, float(gaps[row]) if np.isfinite(gaps[row]) else None))

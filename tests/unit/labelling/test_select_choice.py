@@ -112,15 +112,6 @@ def test_weighted_prefers_the_uncertain_of_equally_far_frames() -> None:
     assert rows(candidates(None, 4, entropy=[0.1, 0.2, 0.9, 0.3]), "weighted", 2) == [2, 3]
 
 
-def test_cover_takes_the_middle_of_what_is_common_not_what_is_odd() -> None:
-    vectors = directions(80, 90, 100, 200, 0)
-    _, distance = nearest(vectors, directions(0))
-    found = candidates(vectors, distance=distance.tolist())
-    assert rows(found, "cover", 2) == [1, 3]
-    assert rows(found, "spread", 2) == [3, 2]
-    assert rows(candidates(vectors), "cover", 1) == [1], "without known frames too"
-
-
 @pytest.mark.parametrize(
     ("by", "expected"),
     [("entropy", [1, 0]), ("margin", [2, 0]), ("rarity", [0, 2]), ("disagreement", [2, 1])],
@@ -155,7 +146,7 @@ def test_random_is_a_draw_by_the_seed_without_repeats() -> None:
 
 def test_a_strategy_says_what_it_lacks() -> None:
     assert get_args(By) == tuple(STRATEGIES), "the command offers them all"
-    with pytest.raises(StreetsegError, match="--by spread and cover need embeddings, which this"):
+    with pytest.raises(StreetsegError, match="--by spread needs embeddings, which this"):
         rows(candidates(None, 3), "spread", 1)
     with pytest.raises(StreetsegError, match="--by distance needs embeddings and the frames"):
         rows(candidates(directions(0, 1)), "distance", 1)
