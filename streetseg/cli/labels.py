@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,11 @@ def export(
     for path, reason in prelabels.left_out.items():
         print(f"warning: {path} {reason}: left out", file=sys.stderr)
     print(f"{len(prelabels.frames)} frames, pre-labelled by {prelabels.title}, in {out}")
-    print(f"when they are corrected: streetseg labels import EXPORT --prelabels {out} --out FOLDER")
+    prelabelled = shlex.quote(str(out))
+    print(
+        f"when they are corrected: streetseg labels import EXPORT --prelabels {prelabelled} "
+        "--out FOLDER"
+    )
 
 
 @dataclass(frozen=True)
@@ -142,4 +147,8 @@ def import_(
         return
     counts = ", ".join(f"{count} {what}" for what, count in imported.counts.items())
     print(f"{out}: {counts}; {imported.corrected:.2%} of the pixels corrected")
-    print(f"next: streetseg explore --set data.source={out / SOURCE} --set data.root={out}")
+    source, root = (
+        shlex.quote(f"{key}={path}")
+        for key, path in (("data.source", out / SOURCE), ("data.root", out))
+    )
+    print(f"next: streetseg explore --set {source} --set {root}")
