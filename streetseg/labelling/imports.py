@@ -23,23 +23,23 @@ import yaml
 from streetseg.core.atomic_files import atomic_folder
 from streetseg.core.errors import StreetsegError
 from streetseg.core.progress import track
-from streetseg.data.annotations.formats import FORMATS, FormatName
 from streetseg.data.label_names import unlabelled_id
 from streetseg.data.labels import IGNORE, LabelSpace
 from streetseg.images.encode import encode_png
 from streetseg.labelling.frame_drawer import MAX_UNLABELLED, FrameDrawer
 from streetseg.labelling.outlines import outlines
 from streetseg.labelling.prelabels import PrelabelledFrame, ReadPrelabels, read_prelabels
-from streetseg.labelling.returned import Returned, read_returned
+from streetseg.labelling.returned import Kind, Returned, format_of, read_returned
 from streetseg.labelling.writers import WRITERS
 
 PROVENANCE, SOURCE, LABELS = "provenance.json", "source.yaml", "labels.yaml"
-TOOLS: dict[FormatName, str] = {
+TOOLS: dict[Kind, str] = {
     "cityscapes": "Cityscapes polygons",
     "coco": "COCO",
     "cvat": "CVAT for images 1.1",
     "label-studio": "Label Studio",
     "labelme": "labelme",
+    "masks": "colour masks",
     "supervisely": "Supervisely",
 }
 EXPECTED = "skipped"
@@ -118,7 +118,7 @@ def import_labels(
     frames = known.prelabels.frames
     returned = read_returned(export, frames)
     space = known.prelabels.labels
-    drawer = FrameDrawer(space, FORMATS[returned.format])
+    drawer = FrameDrawer(space, format_of(returned.format))
     _refuse_unknown_labels(returned, drawer, frames)
     with atomic_folder(destination, PROVENANCE) as folder:
         (folder / "images").mkdir()

@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from streetseg.core.errors import StreetsegError
+from streetseg.data.annotations import colour_masks
 from streetseg.data.annotations.files import LABEL_STUDIO, json_kind, read_bytes
-from streetseg.data.annotations.formats import FORMATS, FormatName
+from streetseg.data.annotations.formats import FORMATS, Format, FormatName
 from streetseg.data.annotations.match import UPLOADED
 from streetseg.data.annotations.shapes import Picture
 from streetseg.images.paths import is_hidden, is_image
@@ -25,6 +26,9 @@ KINDS: dict[str, FormatName] = {
     "Supervisely": "supervisely",
     LABEL_STUDIO: "label-studio",
 }
+Kind = FormatName | Literal["masks"]
+MASKS = Format("colour_masks", "pycocotools", many=True)
+"""Of exports alone: a source reads colour masks by the colours of its labels."""
 ENDING = re.compile(r"_(leftImg8bit|gtFine_polygons)$")
 """What Cityscapes writes after names."""
 
@@ -35,9 +39,9 @@ Reason = Literal["missing", "untouched", "skipped", "conflicting", "empty", "hal
 class Returned:
     """The label files of an export."""
 
-    format: FormatName
+    format: Kind
     files: dict[str, str]
-    """SHA-256 of each label file, by its path below the export."""
+    """SHA-256 of each label file and mask, by its path below the export."""
     pictures: dict[str, Picture]
     """The finished picture of a frame, by the frame's name."""
     left_out: dict[str, Reason]
@@ -46,6 +50,11 @@ class Returned:
     """How many pictures were recognized by the bytes of their image, and how many by name."""
     notes: tuple[str, ...]
     """What the export has lost, each in one line."""
+
+
+def format_of(kind: Kind) -> Format:
+    """How label files of a kind are read and drawn."""
+    return MASKS if kind == "masks" else FORMATS[kind]
 
 
 def read_returned(export: Path, frames: Sequence[PrelabelledFrame]) -> Returned:
@@ -68,8 +77,8 @@ def read_returned(export: Path, frames: Sequence[PrelabelledFrame]) -> Returned:
             f"{export} holds label files of {names}: name the one that counts"
             if names
             else f"{export} holds no label file that can be read (XML of CVAT for images 1.1, JSON "
-            "of COCO, Label Studio, labelme, Supervisely or Cityscapes): unpack the export, and "
-            "name its folder"
+            "of COCO, Label Studio, labelme, Supervisely or Cityscapes, masks with labelmap.txt or "
+            "label_colors.txt): unpack the export, and name its folder"
         )
     (format,) = formats
     finder = _FrameFinder(root if export.is_dir() else None, frames)
@@ -77,10 +86,12 @@ def read_returned(export: Path, frames: Sequence[PrelabelledFrame]) -> Returned:
     notes, files = list[str](), dict[str, str]()
     for path, _ in read:
         data = read_bytes(path)
-        files[path.relative_to(root).as_posix()] = hashlib.sha256(data).hexdigest()
-        content = FORMATS[format].read(data, path)
+        files[path.relative_to(root).as_posix()] = _sha256(path)
+        content = format_of(format).read(data, path)
         notes += content.notes
         for picture in content.pictures:
+            if mask := picture.segments:
+                files[mask.relative_to(root).as_posix()] = _sha256(mask)
             of_frame[finder.find(picture, path).name].append(picture)
     pictures, left_out = dict[str, Picture](), dict[str, Reason]()
     for frame in frames:
@@ -99,7 +110,11 @@ def _choose(pictures: Sequence[Picture], frame: PrelabelledFrame) -> Picture | R
     for picture in pictures:
         if picture.error and not picture.unfinished:
             raise StreetsegError(f"{frame.name} {picture.error}")
-    drawn = {each.content_hash: each for each in pictures if each.shapes}
+    drawn = {
+        (each.content_hash, each.segments and _sha256(each.segments)): each
+        for each in pictures
+        if each.shapes
+    }
     if len(drawn) > 1 or any(each.unfinished == "conflicting" for each in pictures):
         return "conflicting"
     if drawn:
@@ -129,9 +144,7 @@ class _FrameFinder:
         stems = dict.fromkeys((stem, plain, f"{plain}_leftImg8bit"))
         images = [image for each in stems for image in self._images.get(each, [])]
         by_hash = {
-            frame.name: frame
-            for image in images
-            if (frame := self._by_hash.get(hashlib.sha256(read_bytes(image)).hexdigest()))
+            frame.name: frame for image in images if (frame := self._by_hash.get(_sha256(image)))
         }
         if len(by_hash) == 1:
             self.matched["sha256"] += 1
@@ -153,8 +166,14 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _format(path: Path) -> FormatName | None:
-    """The format of a label file by its content; None for another file."""
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(read_bytes(path)).hexdigest()
+
+
+def _format(path: Path) -> Kind | None:
+    """The format of a label file by its name and content; None for another file."""
+    if path.name in colour_masks.NAMES:
+        return "masks"
     match path.suffix.lower():
         case ".xml" if b"<annotation" in read_bytes(path):
             return "cvat"
