@@ -45,13 +45,26 @@ from streetseg.labelling.select_result import (
     write_selection,
 )
 from streetseg.labelling.select_scores import nearest, rarity, unit_vectors
-from streetseg.labelling.select_strategies import STRATEGIES, Candidates, Pick, choose, ranks
+from streetseg.labelling.select_strategies import (
+    STRATEGIES,
+    UNCERTAIN_AND_RARE,
+    Candidates,
+    Pick,
+    choose,
+    ranks,
+)
 from streetseg.registry.versions import describe
 
 DEFAULT = "weighted"
 """Better than chance on photographs in ``benchmarks/selection.py``, and no worse elsewhere."""
 TOP = 0.1
 """A score is a reason for choosing a frame if it is among the highest of so large a fraction."""
+COUNTS = {"weighted": UNCERTAIN_AND_RARE, "spread": ()}
+"""The scores that count for strategies that go by distances too."""
+WITHOUT_REASON = {
+    "weighted": "uncertain, rare and unlike the others, taken together",
+    "spread": "the first frame: there is none yet to be unlike",
+}
 
 
 @dataclass(frozen=True)
@@ -247,8 +260,8 @@ class Choice:
     def describe(self, picks: list[Pick], by: str) -> list[ChosenFrame]:
         """The rows of the table."""
         scores, names = self.candidates.scores, set[str]()
-        high = {
-            each: ranks(-values if each == "margin" else values) for each, values in scores.items()
+        place = {
+            each: ranks(values if each == "margin" else -values) for each, values in scores.items()
         }
         chosen = []
         for rank, pick in enumerate(picks, 1):
@@ -257,7 +270,7 @@ class Choice:
             stem = unique_stem(PurePosixPath(path).stem, image_hash, names)
             names.add(stem.lower())
             values = {each: round(float(scores[each][pick.row]), 4) for each in scores}
-            place_of = {each: float(high[each][pick.row]) for each in scores}
+            place_of = {each: float(place[each][pick.row]) for each in scores}
             chosen.append(
                 ChosenFrame(
                     rank=rank,
@@ -286,18 +299,21 @@ def _centre(embeddings: np.ndarray) -> np.ndarray:
 
 
 def _why(by: str, place_of: Mapping[str, float], gap: float | None) -> str:
-    """In words, such as ``entropy: top 3 %; 0.71 from all known and chosen frames``."""
+    """In words, such as ``entropy: top 3 %; 0.71 from all known and chosen frames``.
+
+    ``place_of`` is the fraction of candidates that have so high a score, or a higher one.
+    """
     if by == "random":
         return "drawn at random"
-    wanted = place_of if STRATEGIES[by].spread else {by: place_of[by]}
+    wanted = COUNTS.get(by, (by,))
     parts = [
-        f"{name}: top {max(1, round(100 * (1 - place)))} %"
-        for name, place in wanted.items()
-        if 1 - place <= TOP or not STRATEGIES[by].spread
+        f"{name}: top {np.ceil(100 * place_of[name] - 1e-9):.0f} %"
+        for name in wanted
+        if place_of[name] <= TOP or by not in COUNTS
     ]
-    if STRATEGIES[by].spread and gap is not None:
+    if by in COUNTS and gap is not None:
         parts.append(f"{gap:.2f} from all known and chosen frames")
-    return "; ".join(parts) or "uncertain, rare and unlike the others, taken together"
+    return "; ".join(parts) or WITHOUT_REASON[by]
 
 
 def unique_stem(stem: str, image_hash: str, taken: set[str]) -> str:

@@ -11,6 +11,9 @@ import numpy as np
 from streetseg.core.errors import StreetsegError
 from streetseg.labelling.select_scores import distance_of
 
+UNCERTAIN_AND_RARE = ("entropy", "disagreement", "rarity")
+"""The scores of the strategy ``weighted``."""
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -70,9 +73,7 @@ def _equal(candidates: Candidates, seed: int) -> np.ndarray:
 
 
 def _uncertain_and_rare(candidates: Candidates, seed: int) -> np.ndarray:
-    return np.mean(
-        [ranks(candidates.scores[name]) for name in ("entropy", "disagreement", "rarity")], axis=0
-    )
+    return np.mean([ranks(candidates.scores[name]) for name in UNCERTAIN_AND_RARE], axis=0)
 
 
 STRATEGIES = {

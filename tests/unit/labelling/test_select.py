@@ -306,3 +306,24 @@ def test_a_mistake_gives_one_line(
         assert done.returncode == 1
         assert message in done.stderr.splitlines()[-1]
         assert not folder.exists()
+
+
+def test_each_chosen_frame_tells_what_its_strategy_went_by(
+    tmp_path: Path, streets: list[Path], trained: Trained
+) -> None:
+    for number, path in enumerate(streets[:8]):
+        (tmp_path / "pool").mkdir(exist_ok=True)
+        shutil.copyfile(path, tmp_path / "pool" / f"{number}.png")
+    options = SelectOptions(near_duplicate_bits=-1)
+
+    def reasons(by: str) -> list[str]:
+        selection = select_frames(
+            str(tmp_path / "pool"), tmp_path / by, trained.artifact, count=2, by=by, options=options
+        )
+        return [frame.why for frame in selection.chosen]
+
+    first, second = reasons("spread")
+    assert first == "the first frame: there is none yet to be unlike"
+    assert second[4:] == " from all known and chosen frames"
+    assert reasons("entropy") == ["entropy: top 13 %", "entropy: top 25 %"], "of 8"
+    assert all("margin" not in reason for reason in reasons("weighted")), "it does not count there"
