@@ -35,7 +35,8 @@ def copy_code(folder: Path) -> Path:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, target)
-    shutil.copy(REPOSITORY / "streetseg/core/provenance.py", folder / "streetseg/core")
+    for name in ("credentials.py", "provenance.py"):
+        shutil.copy(REPOSITORY / "streetseg/core" / name, folder / "streetseg/core")
     return folder
 
 

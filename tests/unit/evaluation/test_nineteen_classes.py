@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,7 @@ def test_the_page_shows_the_tables_of_a_paper(chain: Chain) -> None:
     for theirs in MEANS.values():
         assert f"<td><b>{100 * chain.official[theirs]:.1f}</b></td>" in page
     assert "official class score" in page
-    assert "void" not in page
+    assert "void" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
 
 
 def test_it_passes_the_gate_is_registered_and_answers(chain: Chain) -> None:

@@ -707,6 +707,7 @@ def test_a_run_without_a_store_that_can_be_written_fails_the_first_step() -> Non
 def test_overrides_are_separated_by_blanks_and_lines() -> None:
     text = """train.epochs=7 train.augment.scale=[0.5, 2]
       gate.iou_floors={human: 0.4}  registry.run_name="two words x.y=1"
+      registry.tracking_uri=sqlite:///mlflow.db
     """
     settled = settle(overrides=text)
     assert settled.training["train"]["epochs"] == 7
@@ -724,7 +725,7 @@ def test_a_pod_is_promised_no_more_than_its_limits() -> None:
 
 
 def test_settings_of_registration_do_not_change_those_of_training(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, changed = settle(), settle(promote=True, model_name="mine", fail_on_gate=True)
     assert facts_in(capsys.readouterr().out.splitlines()) == {"data_version": DATA}
@@ -735,5 +736,6 @@ def test_settings_of_registration_do_not_change_those_of_training(
     scoring = {**store, "experiment": "streetseg", "model_name": "mine"}
     assert changed.evaluation["registry"] == scoring
     assert changed.registry["registry"]["auto_promote"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     unset = settle(overrides="").training["registry"]
     assert unset == {"experiment": "streetseg"}, "MLFLOW_TRACKING_URI says where"
