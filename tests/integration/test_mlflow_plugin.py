@@ -200,7 +200,7 @@ def test_a_schedule_knows_what_was_trained_on_in_any_experiment_by_its_recipe(
 
     def changed(**overrides: str) -> bool:
         settings = {key.replace("__", "."): value for key, value in overrides.items()}
-        return data_changed.python_func(data, "default", settings)[0]
+        return data_changed.python_func(data, "default", settings) == data
 
     def add(experiment: str, parent: str, **tags: str) -> str:
         judged = {"data_version": data, "gate": "failed", "experiment": "streetseg"}
