@@ -40,7 +40,6 @@ UNCHANGED_S = 0.5
 COLORS = 128
 """In an image's palette: enough for MLflow's pages, and a quarter of the bytes."""
 COLUMNS = ("metrics.`val/miou`", "tags.`data_version`", "tags.`encoder`", "params.`train.seed`")
-CURVES = ("held-out/loss", "held-out/miou", "held-out/iou/", "train/loss", "train/lr")
 LOCAL_STORAGE = {
     "mlflow.workflowType_v1": "machine_learning",
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,
@@ -68,8 +67,6 @@ class Page:
     """Texts on the complete page."""
     clicks: tuple[str, ...] = ()
     """Texts to click first, in this order."""
-    search: str = ""
-    """Text for the page's search."""
 
 
 def main() -> None:
@@ -137,9 +134,8 @@ def pages_of(store: str) -> tuple[str, list[Page]]:
         Page(
             "metrics",
             f"{runs}/{run.run_id}/model-metrics",
-            (1400, 630),
-            CURVES,
-            search="|".join(f"^{name}" for name in CURVES),
+            (1400, 900),
+            ("held-out", "held-out/iou"),
         ),
         Page(
             "predictions",
@@ -155,7 +151,7 @@ def pages_of(store: str) -> tuple[str, list[Page]]:
             "compare",
             f"compare-runs?runs={two}&experiments={quote(json.dumps([run.experiment_id]))}",
             (1400, 1000),
-            ("Run details", "selection_miou"),
+            ("Run details", "held-out/miou"),
             clicks=("Visualizations", "Show diff only"),
         ),
     ]
@@ -184,10 +180,6 @@ def screenshot(context: BrowserContext, url: str, page: Page) -> bytes:
         tab.goto(f"{url}/#/{page.path}")
         for text in page.clicks:
             tab.get_by_text(text, exact=True).first.dispatch_event("click")
-        if page.search:
-            search = tab.locator("main input[placeholder^=Search]")
-            search.fill(page.search)
-            search.blur()
         for text in page.shows:
             tab.wait_for_function(CONTAINS_TEXT, arg=text)
         tab.add_style_tag(content=NO_TOOLBARS)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scripts.screenshots import CURVES, pages_of, take_screenshots
+from scripts.screenshots import pages_of, take_screenshots
 from streetseg.config.params import Params
 from streetseg.core.errors import StreetsegError
 from streetseg.data.dataset import PreparedDataset
@@ -18,6 +18,7 @@ from streetseg.registry.promotion import promote
 from streetseg.tracking.record import training_run
 from streetseg.tracking.store import connect
 
+CURVES = ("held-out/loss", "held-out/miou", "held-out/iou/sky", "train/loss")
 FEWEST_COLORS = 20
 """An empty page of MLflow, with its frame and buttons, has about ten."""
 
