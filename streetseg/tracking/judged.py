@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streetseg.config.params import Registry
+from streetseg.tracking.metric_names import CHAMPION_MIOU_ON, MIOU_ON
 from streetseg.tracking.read import search_everywhere
 from streetseg.tracking.store import connect, translate_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-ON, CHAMPION_ON = "miou_on_", "champion_miou_on_"
-"""Beginnings of the metrics that :func:`streetseg.evaluation.sources.source_metrics` names."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def last_judged(params: Registry, data_version: str) -> JudgedRun | None:
             return None
         run = next((each for each in runs if "gate" in each.data.tags), runs[0])
         tags, metrics = run.data.tags, run.data.metrics
-        names = [name.removeprefix(ON) for name in metrics if name.startswith(ON)]
+        names = [name.removeprefix(MIOU_ON) for name in metrics if name.startswith(MIOU_ON)]
         return JudgedRun(
             run.info.run_id,
             run.info.run_name or "",
@@ -62,9 +60,9 @@ def last_judged(params: Registry, data_version: str) -> JudgedRun | None:
             tags.get("gate_compared_with"),
             _reasons(client, run.info.run_id) if "gate" in tags else [],
             {
-                name: (metrics[f"{ON}{name}"], metrics[f"{CHAMPION_ON}{name}"])
+                name: (metrics[f"{MIOU_ON}{name}"], metrics[f"{CHAMPION_MIOU_ON}{name}"])
                 for name in names
-                if f"{CHAMPION_ON}{name}" in metrics
+                if f"{CHAMPION_MIOU_ON}{name}" in metrics
             },
         )
 

@@ -21,6 +21,8 @@ HELD_OUT_LOSS = "held-out/loss"
 HELD_OUT_MIOU = "held-out/miou"
 BEST_MIOU = "held-out/miou_best"
 MIOU, MIOU_OFFICIAL = f"{EVALUATED}/miou", f"{EVALUATED}/miou_official"
+MIOU_ON, CHAMPION_MIOU_ON = f"{EVALUATED}/miou_on/", f"{EVALUATED}/champion_miou_on/"
+"""Beginnings of the mean IoU on one source, of the model and of the champion."""
 
 FORMER = {
     TRAIN_LOSS: "loss",

@@ -26,6 +26,7 @@ from streetseg.metrics.jackknife import Drives
 from streetseg.registry.champion import find_champion
 from streetseg.registry.promotion import promote
 from streetseg.registry.register import register
+from streetseg.tracking.judged import last_judged
 from streetseg.tracking.results import record_scoring
 from streetseg.tracking.store import connect
 from tests.conftest import Command, Trained
@@ -148,9 +149,17 @@ def test_both_models_are_scored_on_each_source(
     )
     assert "By source" not in (folder / "report.html").read_text()
 
-    registry = params.override({"registry.experiment": "by-source"}).registry
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    registry = params.override({"registry.tracking_uri": store}).registry
     run_id = record_scoring(registry, None, scored, out)
     metrics = connect(registry).get_run(run_id).data.metrics
+    connect(registry).set_tag(run_id, "data_version", copy.version)  # as of the run that trained
+    judged = last_judged(registry, copy.version)
+    assert judged is not None
+    assert judged.sources == {
+        each["name"]: (pytest.approx(each["miou"]), pytest.approx(each["champion_miou"]))
+        for each in by_source
+    }
     assert metrics["val/miou_on/new city"] == pytest.approx(by_source[1]["miou"])
     assert metrics["val/champion_miou_on/cityscapes"] == pytest.approx(
         by_source[0]["champion_miou"]
