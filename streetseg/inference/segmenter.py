@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from streetseg.core.errors import StreetsegError, one_line
-from streetseg.core.parallel import cores
 from streetseg.images.resize import Fit, Placement, fit_rgb, place
 from streetseg.inference.artifact import GRAPHS, read_config, read_labels
+from streetseg.inference.session import CPU, available_providers, open_session
 from streetseg.inference.upsampling import frame_categories, frame_probabilities
-
-CPU = "CPUExecutionProvider"
 
 
 class Segmenter:
@@ -39,29 +36,16 @@ class Segmenter:
         Raises:
             StreetsegError: the folder is no model artifact.
         """
-        import onnxruntime
-
         artifact = self.artifact = Path(artifact)
         self.info: dict[str, Any] = read_config(artifact)
         self.labels = read_labels(artifact)
         self.size: tuple[int, int] = tuple(self.info["size"])
         self.fit: Fit = self.info.get("fit", "stretch")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads or cores()
-        # Spinning threads would take the cores from decoding and encoding.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        available = onnxruntime.get_available_providers()
-        providers = [p for p in ("CUDAExecutionProvider", CPU) if p in available]
+        providers = available_providers()
 
         def open_graph(precision: str, providers: list[str]) -> None:
             self.precision, self.graph = precision, artifact / GRAPHS[precision]
-            try:
-                self._session = onnxruntime.InferenceSession(
-                    str(self.graph), options, providers=providers
-                )
-            except Exception as error:
-                raise StreetsegError(f"cannot open {self.graph}: {one_line(error)}") from None
+            self._session = open_session(self.graph, providers, threads)
 
         has_int8 = precision is None and (artifact / GRAPHS["int8"]).exists()
         if precision == "int8" or (has_int8 and providers[0] == CPU):

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streetseg.core.errors import StreetsegError, one_line
-from streetseg.core.parallel import cores
 from streetseg.images.resize import Fit, fit_rgb, place
 from streetseg.inference.artifact import GRAPHS, read_config, read_labels
+from streetseg.inference.session import available_providers, open_session
 from streetseg.inference.upsampling import frame_categories, shown_part
 
 if TYPE_CHECKING:
@@ -51,23 +51,25 @@ class ScoringNetwork:
         self.size: tuple[int, int] = tuple(self.info["size"])
         self.fit: Fit = self.info.get("fit", "stretch")
         self.without_embeddings, self._feature = "", ""
-        graph, threads = self.artifact / GRAPHS["float32"], threads or cores()
+        graph, providers = self.artifact / GRAPHS["float32"], available_providers()
         try:
             import onnx
 
             model = onnx.load(graph)
         except ImportError:
             self.without_embeddings = "the package onnx is not installed (streetseg[train])"
-            self._session = _open(str(graph), graph, threads)
+            self._session = open_session(graph, providers, threads)
             return
         except Exception as error:
             raise StreetsegError(f"cannot open {graph}: {one_line(error)}") from None
         candidates = encoder_outputs(model) or deepest_maps(model)
-        self._session = _open(_with_outputs(model, candidates), graph, threads)
+        content = _with_outputs(model, candidates)
+        self._session = open_session(graph, providers, threads, content)
         found = self._try(candidates)
         if found is None:
             self.without_embeddings = "no feature map of an encoder was found in its ONNX graph"
-        self._session = _open(_with_outputs(model, [found] if found else []), graph, threads)
+        content = _with_outputs(model, [found] if found else [])
+        self._session = open_session(graph, providers, threads, content)
         self._feature = found or ""
 
     def _try(self, candidates: list[str]) -> str | None:
@@ -162,22 +164,6 @@ def _with_outputs(model: ModelProto, names: list[str]) -> bytes:
     changed.CopyFrom(model)
     changed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     return changed.SerializeToString()
-
-
-def _open(graph: str | bytes, name: Path, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    available = onnxruntime.get_available_providers()
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    providers = [provider for provider in wanted if provider in available]
-    try:
-        return onnxruntime.InferenceSession(graph, options, providers=providers)
-    except Exception as error:
-        raise StreetsegError(f"cannot open {name}: {one_line(error)}") from None
 
 
 def _pooled(features: np.ndarray) -> np.ndarray:
