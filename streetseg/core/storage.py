@@ -43,41 +43,19 @@ class Storage:
 
     def files(self) -> dict[str, int]:
         """The size in bytes of every file, keyed and sorted by its path relative to ``url``."""
-        with self._translate_errors("list"):
-            listing = self._files.find(self._root, detail=True)
-        prefix = f"{self._root}/"
-        sizes = {
-            path.removeprefix(prefix): int(details["size"] or 0)
-            for path, details in listing.items()
-            if path.startswith(prefix)
-        }
-        return dict(sorted(sizes.items()))
+        return {path: int(details["size"] or 0) for path, details in self._listing()}
 
     def stamps(self) -> dict[str, str]:
         """What changes with the content of each file: its ETag, or size and time of modification.
 
         Keyed and sorted by the path relative to ``url``.
         """
-        with self._translate_errors("list"):
-            listing = self._files.find(self._root, detail=True)
-        prefix = f"{self._root}/"
-        stamps = {
-            path.removeprefix(prefix): _stamp(details)
-            for path, details in listing.items()
-            if path.startswith(prefix)
-        }
-        return dict(sorted(stamps.items()))
+        return {path: _stamp(details) for path, details in self._listing()}
 
     def times(self) -> dict[str, datetime]:
-        """When each file was last written, keyed by its path relative to ``url``."""
-        with self._translate_errors("list"):
-            listing = self._files.find(self._root, detail=True)
-            prefix = f"{self._root}/"
-            return {
-                path.removeprefix(prefix): _time(details)
-                for path, details in listing.items()
-                if path.startswith(prefix)
-            }
+        """When each file was last written, keyed and sorted by its path relative to ``url``."""
+        with self._translate_errors("list"):  # some file systems tell no time
+            return {path: _time(details) for path, details in self._listing()}
 
     def upload(self, file: Path, path: str) -> None:
         """Copy a file to ``path`` completely, or leave the file there as it was."""
@@ -146,6 +124,14 @@ class Storage:
             return False
         mine, others = (f"{storage._resolved()}/" for storage in (self, other))
         return mine.startswith(others) or others.startswith(mine)
+
+    def _listing(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """The path of every file relative to ``url``, in order, and what fsspec tells of it."""
+        with self._translate_errors("list"):
+            listing = self._files.find(self._root, detail=True)
+        prefix = f"{self._root}/"
+        below = sorted(path for path in listing if path.startswith(prefix))
+        return [(path.removeprefix(prefix), listing[path]) for path in below]
 
     def _resolved(self) -> str:
         return str(Path(self._root or "/").resolve()).rstrip("/") if self.local else self._root
