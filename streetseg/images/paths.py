@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from streetseg.core.errors import StreetsegError
 from streetseg.core.storage import Storage
+from streetseg.images.errors import BadImageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -48,6 +49,16 @@ def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
 def printable(text: str) -> str:
     r"""Text that may hold a file name, with bytes that are no UTF-8 written as ``\udcff``."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def require_printable(path: str) -> None:
+    """Refuse a path that no table and no other tool could tell.
+
+    Raises:
+        BadImageError: it is not printable UTF-8.
+    """
+    if not path.isprintable():
+        raise BadImageError("has a name that is not printable UTF-8: rename the file")
 
 
 def mask_name(path: str) -> str:

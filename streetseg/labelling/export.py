@@ -30,7 +30,7 @@ from streetseg.evaluation.windows import sliding
 from streetseg.images.decode import decode_image
 from streetseg.images.encode import encode_palette_png
 from streetseg.images.errors import BadImageError
-from streetseg.images.paths import list_images, printable
+from streetseg.images.paths import list_images, printable, require_printable
 from streetseg.inference.segmenter import Segmenter
 from streetseg.labelling.outlines import outlines
 from streetseg.labelling.prelabels import (
@@ -121,8 +121,7 @@ def export_masks(
         for path in track(paths, total=len(paths), description="pre-label"):
             data = origin.read(path)
             try:
-                if not path.isprintable():
-                    raise BadImageError("has a name that is not printable UTF-8: rename the file")
+                require_printable(path)
                 rgb = decode_image(data, max_pixels=int(max_megapixels * 1e6))
             except BadImageError as error:
                 left_out[printable(path)] = error.reason

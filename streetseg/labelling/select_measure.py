@@ -20,7 +20,7 @@ from streetseg.data.dataset import PreparedDataset
 from streetseg.data.frames import perceptual_hash
 from streetseg.images.decode import decode_image
 from streetseg.images.errors import BadImageError
-from streetseg.images.paths import printable
+from streetseg.images.paths import printable, require_printable
 from streetseg.images.resize import fit_rgb, place
 from streetseg.labelling.select_ledger import Ledger, Measured
 from streetseg.labelling.select_network import ScoringNetwork
@@ -64,8 +64,7 @@ def _measure(
     if isinstance(data, StreetsegError):
         return Measured(path, stamp, error=printable(str(data)))
     try:
-        if not path.isprintable():
-            raise BadImageError("has a name that is not printable UTF-8: rename the file")
+        require_printable(path)
         rgb = decode_image(data, max_pixels=max_pixels)
     except BadImageError as error:
         return Measured(path, stamp, error=error.reason)

@@ -36,7 +36,7 @@ from streetseg.evaluation.windows import sliding
 from streetseg.images.decode import decode_ids, decode_image
 from streetseg.images.encode import encode_palette_png
 from streetseg.images.errors import BadImageError
-from streetseg.images.paths import list_images, mask_name, printable
+from streetseg.images.paths import list_images, mask_name, printable, require_printable
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.windows import SlidingSegmenter
 from streetseg.prediction.batch_table import OF_PART, TABLE, ImageResult, Part, Table
@@ -224,8 +224,7 @@ class _Worker:
             return ImageResult(printable(path), 0, self.model, error=printable(str(data))), None
         start = time.perf_counter()
         try:
-            if not path.isprintable():
-                raise BadImageError("has a name that is not printable UTF-8: rename the file")
+            require_printable(path)
             rgb = decode_image(data, max_pixels=self.max_pixels)
         except BadImageError as error:
             return ImageResult(printable(path), len(data), self.model, error=error.reason), None

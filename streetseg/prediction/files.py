@@ -21,7 +21,7 @@ from streetseg.evaluation.masks import OVERLAY
 from streetseg.images.decode import decode_image
 from streetseg.images.encode import encode_palette_png, encode_png
 from streetseg.images.errors import BadImageError
-from streetseg.images.paths import list_images, mask_name, printable
+from streetseg.images.paths import list_images, mask_name, printable, require_printable
 from streetseg.images.resize import blend
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.windows import SlidingSegmenter
@@ -117,8 +117,7 @@ def predict_files(
 
 
 def _read(file: Path) -> np.ndarray:
-    if not str(file).isprintable():
-        raise BadImageError("has a name that is not printable UTF-8: rename the file")
+    require_printable(str(file))
     try:
         return decode_image(file.read_bytes())
     except OSError as error:
