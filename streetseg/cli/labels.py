@@ -20,7 +20,7 @@ from streetseg.cli.options import (
     ParamsFile,
     app,
     load,
-    model_or_champion,
+    locate_model,
 )
 
 Format = Literal["cvat", "coco", "labelme", "label-studio", "cityscapes"]
@@ -59,10 +59,9 @@ def export(
     Example: streetseg labels export --images outputs/selection --format cvat --out outputs/to-label
     """
     from streetseg.labelling.export import export_labels
-    from streetseg.registry.versions import locate
 
     settings = load(params, set_)
-    uri, artifact = locate(model_or_champion(model, settings), settings.registry)
+    uri, artifact = locate_model(model, settings)
     prelabels = export_labels(
         images,
         out,

@@ -17,7 +17,7 @@ from streetseg.cli.options import (
     ParamsFile,
     app,
     load,
-    model_or_champion,
+    locate_model,
 )
 from streetseg.core.errors import StreetsegError
 
@@ -71,10 +71,9 @@ def video(
     """
     from streetseg.inference.segmenter import Segmenter
     from streetseg.prediction.video import VideoOptions, segment_video
-    from streetseg.registry.versions import locate
 
     settings = load(params, set_)
-    uri, artifact = locate(model_or_champion(model, settings), settings.registry)
+    uri, artifact = locate_model(model, settings)
     segmenter = Segmenter(artifact)
     options = VideoOptions(
         opacity=flags.opacity,
@@ -116,7 +115,6 @@ def attention(
     Example: streetseg attention street.jpg --at 512,300
     """
     from streetseg.images.decode import read_image
-    from streetseg.registry.versions import locate
 
     settings = load(params, set_)
     rgb = read_image(image)
@@ -126,7 +124,7 @@ def attention(
         write_attention,
     )
 
-    _, artifact = locate(model_or_champion(model, settings), settings.registry)
+    _, artifact = locate_model(model, settings)
     stages = attend(artifact, rgb, pixel)
     write_attention(rgb, pixel, stages, out)
     print(out)

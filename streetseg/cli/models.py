@@ -23,6 +23,7 @@ from streetseg.cli.options import (
     ParamsFile,
     app,
     load,
+    locate_model,
     model_or_champion,
 )
 from streetseg.core.errors import StreetsegError
@@ -166,10 +167,9 @@ def batch(
     Example: streetseg batch frames outputs/masks --model models:/street-segmenter@champion
     """
     from streetseg.prediction.batch import TABLE, segment_folder
-    from streetseg.registry.versions import locate
 
     settings = load(params, set_)
-    uri, artifact = locate(model_or_champion(model, settings), settings.registry)
+    uri, artifact = locate_model(model, settings)
     result = segment_folder(
         source,
         destination,

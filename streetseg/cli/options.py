@@ -131,3 +131,13 @@ def load(params: Path, overrides: list[str] | None) -> Params:
 def model_or_champion(model: str | None, settings: Params) -> str:
     """The given model, or else the URI of the champion."""
     return model or f"models:/{settings.registry.model_name}@champion"
+
+
+def locate_model(model: str | None, settings: Params) -> tuple[str, Path]:
+    """Exact name and artifact of the given model, or else of the champion.
+
+    See :func:`streetseg.registry.versions.locate`.
+    """
+    from streetseg.registry.versions import locate
+
+    return locate(model_or_champion(model, settings), settings.registry)

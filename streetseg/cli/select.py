@@ -19,7 +19,7 @@ from streetseg.cli.options import (
     ParamsFile,
     app,
     load,
-    model_or_champion,
+    locate_model,
 )
 
 By = Literal[
@@ -88,13 +88,12 @@ def select(
     from streetseg.data.dataset import DESCRIPTION, PreparedDataset
     from streetseg.labelling.select import SelectOptions, select_frames
     from streetseg.labelling.select_result import MEANINGS, PAGE
-    from streetseg.registry.versions import locate
 
     settings = load(params, set_)
     data = flags.data
     if data is None and (settings.data.prepared / DESCRIPTION).exists():
         data = settings.data.prepared
-    uri, artifact = locate(model_or_champion(model, settings), settings.registry)
+    uri, artifact = locate_model(model, settings)
     selection = select_frames(
         source,
         out,
