@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streetseg.config.params import Params
-from streetseg.labelling.loop_registry import judged, promoted, served, trained
+from streetseg.labelling.loop_registry import judged, promoted, registered, served, trained
 from streetseg.labelling.loop_stages import Stage, chosen, kept, labelled
 from streetseg.reports.html import write_page
 
@@ -38,18 +38,18 @@ class Loop:
         Raises:
             StreetsegError: a server does not answer, or a file is damaged.
         """
-        training = trained(params, project)
+        known, training = registered(params.registry), trained(params, project)
         return cls(
             params.registry.model_name,
             datetime.now(UTC),
             [
-                served(params.registry, url),
+                served(known, url),
                 kept(params.serve.hard_frames),
                 chosen(selections),
                 labelled(params.data),
                 training.stage,
                 judged(training.run),
-                promoted(params.registry, training.run),
+                promoted(params.registry, known, training.run),
             ],
         )
 

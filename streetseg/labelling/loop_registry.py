@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +24,17 @@ class Trained:
     run: JudgedRun | None
 
 
-def served(params: Registry, url: str | None) -> Stage:
-    """The champion, and what a service has answered lately."""
-    champion = _with_alias(params, CHAMPION)
+def registered(params: Registry) -> list[ModelVersion]:
+    """The versions of the model; none if there is no registry."""
+    try:
+        return versions(params)
+    except (NoRegistryError, NoSuchVersionError):
+        return []
+
+
+def served(known: Sequence[ModelVersion], url: str | None) -> Stage:
+    """The champion of the known versions, and what a service has answered lately."""
+    champion = _with_alias(known, CHAMPION)
     if champion is None:
         return Stage("Served", next="streetseg promote")
     facts = {"model": champion.name, "data version": champion.tags.get("data_version", "-")}
@@ -86,9 +95,9 @@ def judged(run: JudgedRun | None) -> Stage:
     )
 
 
-def promoted(params: Registry, run: JudgedRun | None) -> Stage:
+def promoted(params: Registry, known: Sequence[ModelVersion], run: JudgedRun | None) -> Stage:
     """Who made which version the champion, and whether the last training is it."""
-    champion = _with_alias(params, CHAMPION)
+    champion = _with_alias(known, CHAMPION)
     moves = history(params) if champion else []
     rows = [_row(move) for move in reversed(moves)]
     columns = ("champion", "before", "when (UTC)", "by", "reason")
@@ -96,7 +105,7 @@ def promoted(params: Registry, run: JudgedRun | None) -> Stage:
         return Stage("Promoted", columns=columns, rows=rows, next="streetseg promote")
     if champion.run_id == run.id:
         return Stage("Promoted", f"v{champion.version}", "from this data", {}, columns, rows)
-    waiting = _with_alias(params, CHALLENGER)
+    waiting = _with_alias(known, CHALLENGER)
     ours = waiting is not None and waiting.run_id == run.id
     facts = {"waiting": f"version {waiting.version}, challenger"} if ours and waiting else {}
     command = "streetseg promote" if ours else "streetseg register && streetseg promote"
@@ -108,12 +117,8 @@ def _row(move: Move) -> tuple[str, ...]:
     return (move.after or "-", move.before or "-", when, move.who or "-", move.reason or "-")
 
 
-def _with_alias(params: Registry, alias: str) -> ModelVersion | None:
-    try:
-        registered = versions(params)
-    except (NoRegistryError, NoSuchVersionError):
-        return None
-    return next((each for each in registered if alias in each.aliases), None)
+def _with_alias(known: Sequence[ModelVersion], alias: str) -> ModelVersion | None:
+    return next((each for each in known if alias in each.aliases), None)
 
 
 def _score(value: float, form: str = ".3f") -> str:

@@ -14,6 +14,7 @@ from streetseg.config.params import Data
 from streetseg.core.errors import StreetsegError
 from streetseg.labelling.imports import PROVENANCE
 from streetseg.labelling.select_result import SUMMARY
+from streetseg.registry.versions import model_title
 
 
 @dataclass(frozen=True)
@@ -116,12 +117,6 @@ def labelled(data: Data) -> Stage:
             raise _damaged(folder / PROVENANCE) from None
     columns = ("source", "frames", "pixels corrected", "labelled in", "pre-labelled by", "when")
     return Stage("Labelled", str(total), "frames", {}, columns, rows)
-
-
-def model_title(model: dict[str, Any]) -> str:
-    """A model's name and version, such as ``street-segmenter version 3``."""
-    version = f" version {model['version']}" if model["version"] else ""
-    return f"{model['name']}{version}"
 
 
 def frames_by_source(rows: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:

@@ -16,6 +16,7 @@ from streetseg.config.yaml_files import validated
 from streetseg.core.errors import StreetsegError
 from streetseg.data.labels import LabelSpace
 from streetseg.images.decode import decode_ids, read_image
+from streetseg.registry.versions import model_title
 
 MANIFEST, MASKS = "prelabels.json", "prelabels"
 FORMAT = 1
@@ -67,8 +68,7 @@ class Prelabels:
     @property
     def title(self) -> str:
         """The model's name and version, such as ``street-segmenter version 3``."""
-        version = self.model["version"]
-        return f"{self.model['name']}{f' version {version}' if version else ''}"
+        return model_title(self.model)
 
     def to_json(self) -> str:
         """The content of ``prelabels.json``."""

@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -253,6 +254,12 @@ def describe(artifact: Path, uri: str = "") -> dict[str, Any]:
         "data_version": info["data_version"],
         "weights_sha256": weights_sha256(artifact),
     }
+
+
+def model_title(model: Mapping[str, Any]) -> str:
+    """Name and version of what :func:`describe` tells, as ``street-segmenter version 3``."""
+    version = f" version {model['version']}" if model["version"] else ""
+    return f"{model['name']}{version}"
 
 
 def resolve_alias(model: str, params: Registry) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from streetseg.config.params import Registry
-from streetseg.core.errors import NoRegistryError, StreetsegError
+from streetseg.core.errors import StreetsegError
 from streetseg.evaluation.curves import Curves
 from streetseg.inference.artifact import read_config
 from streetseg.tracking.read import read_run
@@ -16,6 +16,6 @@ def curves_of(params: Registry, artifact: Path) -> Curves | None:
     """Loss and held-out mIoU of the run that trained an artifact; None if MLflow lacks it."""
     try:
         run = read_run(connect(params), read_config(artifact)["run_id"])
-    except (NoRegistryError, StreetsegError):
+    except StreetsegError:
         return None
     return Curves(run.loss, run.selection_miou) if run and run.loss else None

@@ -55,8 +55,12 @@ def write_graph(source: Source, path: Path) -> float:
 def _graph(source: Source) -> ModelProto:
     if source.precision == "int8":
         return _int8(source)
-    graph = to_onnx(source.network(argmax=False), torch.from_numpy(source.images()))
+    graph = _float32(source)
     return _float16(graph) if source.precision == "float16" else graph
+
+
+def _float32(source: Source) -> ModelProto:
+    return to_onnx(source.network(argmax=False), torch.from_numpy(source.images()))
 
 
 def _float16(graph: ModelProto) -> ModelProto:
@@ -80,9 +84,7 @@ def _int8(source: Source) -> ModelProto:
         dataset = source.calibration
         with tempfile.TemporaryDirectory() as folder:
             plain, int8 = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-            onnx.save(
-                to_onnx(source.network(argmax=False), torch.from_numpy(source.images())), plain
-            )
+            onnx.save(_float32(source), plain)
             quantize_onnx(plain, dataset, calibration_frames(dataset), int8)
             graph = onnx.load(int8)
     declare_sides(graph, [len(source.categories), *source.size])
