@@ -79,9 +79,8 @@ lock: ## Resolve pyproject.toml into requirements.lock, and the lock file of eac
 serve: $(SYNCED) ## The champion over HTTP on 127.0.0.1: PORT=3000
 	@$(BIN)/bentoml serve service:StreetSegmenter --host 127.0.0.1 --port $(PORT)
 
-ui: $(SYNCED) ## MLflow on 127.0.0.1:5000
-	@test -n "$$MLFLOW_TRACKING_URI" -o -f outputs/mlflow.db || { echo "error: there is no registry at outputs/mlflow.db: run 'make demo', or set MLFLOW_TRACKING_URI" >&2; exit 1; }
-	@$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///outputs/mlflow.db}"
+ui: $(SYNCED) ## Runs and models in MLflow on 127.0.0.1: PORT=5000
+	@$(BIN)/python -m scripts.ui --port $(if $(filter file,$(origin PORT)),5000,$(PORT))
 
 clean: ## Remove outputs/, keep .venv and data/
 	@rm -rf outputs .mypy_cache .ruff_cache .pytest_cache
