@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -23,6 +24,7 @@ from streetseg.data.dataset import INDEX_FILES, PreparedDataset, data_version
 from streetseg.data.parts.join import join
 from streetseg.data.parts.part import prepare_part
 from streetseg.data.parts.plan import plan
+from streetseg.data.statistics import BRIGHTNESS, CATEGORIES, FRAMES, METRICS
 from streetseg.data.versions import fetch, fetch_index, locked_version, resolve
 from streetseg.images.encode import encode_png
 from tests.conftest import Command
@@ -54,6 +56,10 @@ def version_of(project: Path) -> str:
     return locked_version(project / "dvc.lock")
 
 
+def read_lock(project: Path) -> str:
+    return (project / "dvc.lock").read_text()
+
+
 def cached(project: Path) -> set[str]:
     """The md5 of each object in the cache."""
     return {
@@ -67,6 +73,10 @@ def listing(project: Path, version: str) -> dict[str, str]:
     """The md5 of each file of a data version, as its object in the cache lists them."""
     entries = (project / ".dvc/cache/files/md5" / version[:2] / version[2:]).read_text()
     return {entry["relpath"]: entry["md5"] for entry in json.loads(entries)}
+
+
+def file_md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
 
 
 def forget(project: Path) -> None:
@@ -116,7 +126,10 @@ def test_git_tracks_the_lock_and_dvc_the_data(first: tuple[Path, str]) -> None:
     project, _ = first
     tracked = git(project, "ls-files").splitlines()
     assert "dvc.lock" in tracked
-    assert [name for name in tracked if name.startswith("data/")] == ["data/.gitignore"]
+    assert [name for name in tracked if name.startswith("data/")] == [
+        "data/.gitignore",
+        *(f"data/statistics/{name}" for name in sorted((BRIGHTNESS, CATEGORIES, FRAMES, METRICS))),
+    ]
     assert git(project, "status", "--porcelain") == ""
 
 
@@ -156,6 +169,31 @@ def changed(second: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(second, tmp_path / "changed"))
 
 
+def test_dvc_tells_what_changed_between_two_data_versions(
+    first: tuple[Path, str], changed: Path
+) -> None:
+    place = changed / "data/raw"
+    for kind in ("leftImg8bit", "gtFine"):
+        shutil.rmtree(place / kind / "train" / "bochum")
+    dvc(changed, "repro")
+    dataset = PreparedDataset(changed / "data/prepared")
+    diff = json.loads(dvc(changed, "metrics", "diff", "v1", "--json"))
+    differences = diff["data/statistics/metrics.json"]
+    assert differences["frames.train"] == {"old": 5, "new": 3, "diff": -2}
+    assert differences["places"] == {"old": 3, "new": 2, "diff": -1}
+    pixels = dataset.category_pixels(np.arange(len(dataset.index)))
+    recorded = json.loads((changed / "data/statistics/metrics.json").read_text())
+    fractions = dict(zip(dataset.labels.names, pixels / pixels.sum(), strict=True))
+    assert recorded["class_fraction"] == pytest.approx(fractions, abs=1e-6)
+    assert differences["class_fraction.sky"]["new"] == pytest.approx(fractions["sky"], abs=1e-6)
+    assert recorded["brightness"] == pytest.approx(dataset.index["brightness"].mean(), abs=1e-3)
+    dvc(changed, "plots", "diff", "v1")
+    page = (changed / "dvc_plots/index.html").read_text()
+    for title in ("Class fractions", "Frames by place", "Brightness of frames"):
+        assert title in page
+    assert page.count('"bochum"') == 1, "only the first version shows it"
+
+
 def test_a_changed_image_adds_only_its_citys_images_to_the_cache(
     first: tuple[Path, str], second: Path
 ) -> None:
@@ -165,7 +203,9 @@ def test_a_changed_image_adds_only_its_citys_images_to_the_cache(
     assert old.keys() == new.keys()
     differ = {name for name in new if new[name] != old[name]}
     assert differ == {"index.parquet", "train/bochum/images.npy"}
-    assert cached(second) - cached(first[0]) == {after, *(new[name] for name in differ)}
+    added = cached(second) - cached(first[0])
+    statistics = {file_md5(path) for path in (second / "data/statistics").iterdir()}
+    assert added - statistics == {after, *(new[name] for name in differ)}
 
 
 def test_frames_that_were_labelled_later_make_the_next_version(
@@ -285,7 +325,10 @@ def test_data_prepared_in_parts_is_adopted_as_if_by_repro(
     (project / "dvc.lock").unlink()
     done = streetseg("adopt", version, "--set", f"data.remote={store}", cwd=project)
     assert done.returncode == 0, done.stderr
-    assert (project / "dvc.lock").read_text() == lock
+    stages, before = (yaml.safe_load(text)["stages"] for text in (read_lock(project), lock))
+    assert stages == {"prepare": before["prepare"]}
+    dvc(project, "repro")
+    assert read_lock(project) == lock
     assert "Data and pipelines are up to date" in dvc(project, "status")
 
 
