@@ -286,10 +286,14 @@ def test_what_other_runs_left_on_a_volume_is_removed_after_a_week(
     assert sorted(path.name for path in root.iterdir()) == ["mine", "recent"]
 
 
+@pytest.mark.parametrize("may_remove", [True, False])
 def test_what_other_runs_left_in_a_bucket_is_removed_after_a_week(
-    bucket: str, monkeypatch: pytest.MonkeyPatch
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    may_remove: bool,
 ) -> None:
-    url = f"{bucket}/old-runs"
+    url = f"{bucket}/old-runs-{may_remove}"
     monkeypatch.setenv(CHECKPOINTS, url)
     for run in ("old", "recent", "mine"):
         monkeypatch.setenv(WORKFLOW, run)
@@ -304,7 +308,14 @@ def test_what_other_runs_left_in_a_bucket_is_removed_after_a_week(
             for path, time in times(storage).items()
         }
 
+    def forbidden(*_: object) -> None:
+        raise StreetsegError("cannot remove it: Access Denied")
+
     monkeypatch.setattr(Storage, "times", aged)
-    shared_place("train", {})
+    if not may_remove:
+        monkeypatch.setattr(Storage, "remove", forbidden)
+    assert shared_place("train", {}) == place
     left = {path.split("/")[1] for path in Storage(url).files()}
-    assert left == {"mine", "recent"}
+    assert left == ({"mine", "recent"} if may_remove else {"mine", "old", "recent"})
+    warned = "warning: checkpoints of earlier runs stay: cannot remove it: Access Denied\n"
+    assert capsys.readouterr().out == ("" if may_remove else warned)
