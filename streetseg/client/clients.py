@@ -106,6 +106,13 @@ class Client(_BaseClient):
         """An image blended with the colours of its categories: RGB uint8[H, W, 3]."""
         return self._call(request.overlay(image))
 
+    def confidence(self, image: Image) -> Answer[np.ndarray]:
+        """The probability of each pixel's category, 0 to 1 in steps of 1/255: float32[H, W].
+
+        The service's drift does not count the image: request its mask too, so that it does.
+        """
+        return self._call(request.confidence(image))
+
     def describe(self, image: Image) -> Answer[dict[str, Any]]:
         """The size of an image, the fraction of each class in it (0 to 1), and the model."""
         return self._call(request.describe(image))
@@ -177,6 +184,10 @@ class AsyncClient(_BaseClient):
     async def overlay(self, image: Image) -> Answer[np.ndarray]:
         """As :meth:`Client.overlay`."""
         return await self._call(request.overlay(image))
+
+    async def confidence(self, image: Image) -> Answer[np.ndarray]:
+        """As :meth:`Client.confidence`."""
+        return await self._call(request.confidence(image))
 
     async def describe(self, image: Image) -> Answer[dict[str, Any]]:
         """As :meth:`Client.describe`."""

@@ -87,6 +87,11 @@ def overlay(image: Image) -> Request[np.ndarray]:
     return Request("POST", "/overlay", decode_image, [("image", _content(image))])
 
 
+def confidence(image: Image) -> Request[np.ndarray]:
+    """Probability float32[H, W], 0 to 1."""
+    return Request("POST", "/confidence", _read_confidence, [("image", _content(image))])
+
+
 def describe(image: Image) -> Request[dict[str, Any]]:
     """The size of the image, and the fraction of its pixels in each class."""
     return Request("POST", "/describe", _read_json, [("image", _content(image))])
@@ -138,6 +143,10 @@ def _content(image: Image) -> bytes:
 def _checked_mask(body: bytes) -> bytes:
     decode_ids(body)
     return body
+
+
+def _read_confidence(body: bytes) -> np.ndarray:
+    return decode_ids(body).astype(np.float32) / 255
 
 
 def _read_json(body: bytes) -> dict[str, Any]:

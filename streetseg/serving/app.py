@@ -69,8 +69,11 @@ async def overlay(request: Request) -> Response:
 
 
 async def confidence(request: Request) -> Response:
-    """``POST /confidence``: the probability of the category of each pixel, as a grey PNG."""
-    return await _answer(request, confidence_png)
+    """``POST /confidence``: the probability of the category of each pixel, as a grey PNG.
+
+    It is a second look at an image whose mask was requested, so the observer does not count it.
+    """
+    return await _answer(request, confidence_png, observed=False)
 
 
 async def describe(request: Request) -> Response:
@@ -181,12 +184,12 @@ def _current_model(request: Request) -> ServedModel:
     return follower.current
 
 
-async def _answer(request: Request, encode: Encode[Any]) -> Response:
+async def _answer(request: Request, encode: Encode[Any], *, observed: bool = True) -> Response:
     model = _current_model(request)
     (image,) = request.state.upload.images
     response: Response
     try:
-        body = await _segment(request, image, model, encode)
+        body = await _segment(request, image, model, encode, observed=observed)
     except BadImageError as error:
         response = error_response(_status(error), f"the field 'image' {error.reason}")
     except TooSlowError as error:
@@ -201,11 +204,17 @@ async def _answer(request: Request, encode: Encode[Any]) -> Response:
 
 
 async def _segment(
-    request: Request, image: bytes, model: ServedModel, encode: Encode[Body]
+    request: Request,
+    image: bytes,
+    model: ServedModel,
+    encode: Encode[Body],
+    *,
+    observed: bool = True,
 ) -> Body:
 
     def observe_and_encode(segmented: Segmented) -> Body:
-        model.observer.observe(segmented)
+        if observed:
+            model.observer.observe(segmented)
         return encode(segmented, model.segmenter.labels)
 
     return await request.app.state.engine.answer(image, model, observe_and_encode)

@@ -1,4 +1,4 @@
-"""Records every answered image: drift, hard frames, and figures for Prometheus."""
+"""Records answered images: drift, hard frames, and figures for Prometheus."""
 
 from __future__ import annotations
 

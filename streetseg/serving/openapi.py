@@ -102,7 +102,8 @@ UPLOADS: dict[str, tuple[dict[str, Any], Answer | None, str]] = {
     "/confidence": (
         {"image": IMAGE},
         None,
-        "The probability of each pixel's category, as a grey PNG of the image's size: 255 is 1.",
+        "The probability of each pixel's category, as a grey PNG of the image's size: 255 is 1. "
+        "Drift does not count the image, because the request for its mask does.",
     ),
     "/describe": (
         {"image": IMAGE},

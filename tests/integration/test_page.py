@@ -324,6 +324,43 @@ def test_the_confidence_is_shown_and_named(
     np.testing.assert_array_equal(pixels(page), colors)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_image_counts_once_whether_its_confidence_is_shown_or_not(
+    when: str, page: Page, url: str, frame: Path
+) -> None:
+    def seen() -> int:
+        return httpx.get(f"{url}/drift").json()["seen"]
+
+    upload(page, frame)
+    wait_for_answer(page, frame.name)
+    before = seen()
+    if when == "before":
+        page.get_by_label("Confidence").check()
+        expect(page.locator("#sureness")).to_be_visible()
+    upload(page, SAMPLES[0])
+    wait_for_answer(page, SAMPLES[0].name)
+    page.get_by_label("Confidence").check()
+    expect(page.locator("#sureness")).to_be_visible()
+    assert seen() == before + 1
+
+
+def test_mask_and_confidence_are_of_one_model(page: Page, url: str, frame: Path) -> None:
+    answer = httpx.post(f"{url}/confidence", files={"image": frame.read_bytes()})
+    versions, segmented = ["0"], list[str]()
+
+    def answer_once_as_another_version(route: Any) -> None:
+        version = versions.pop() if versions else answer.headers["X-Model-Version"]
+        route.fulfill(body=answer.content, headers={"X-Model-Version": version})
+
+    page.route("**/confidence", answer_once_as_another_version)
+    page.on("request", lambda each: segmented.append(each.url) if "/segment" in each.url else None)
+    upload(page, frame)
+    wait_for_answer(page, frame.name)
+    page.get_by_label("Confidence").check()
+    expect(page.locator("#sureness")).to_be_visible()
+    assert len(segmented) == 2
+
+
 def test_zooming_keeps_the_middle_and_names_the_right_pixel(
     page: Page, frame: Path, model: Segmenter
 ) -> None:

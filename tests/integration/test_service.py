@@ -234,6 +234,23 @@ def test_drift_is_reported_in_numbers_and_as_a_page(client: TestClient) -> None:
     assert "brightness" in page.text.lower()
 
 
+def test_a_second_look_at_an_image_is_not_counted(client: TestClient) -> None:
+    def counted() -> tuple[int, str]:
+        metrics = client.get("/metrics").text
+        total = next(line for line in metrics.splitlines() if "seg_confidence_count" in line)
+        return client.get("/drift").json()["seen"], total
+
+    file = encode_png(image())
+    before, _ = counted()
+    client.post("/segment", **upload(file))
+    once = counted()
+    assert once[0] == before + 1
+    assert client.post("/confidence", **upload(file)).status_code == 200
+    assert counted() == once
+    client.post("/overlay", **upload(file))
+    assert counted()[0] == before + 2
+
+
 def test_answers_are_safe_for_a_browser_and_carry_an_id(client: TestClient) -> None:
     answer = client.get("/model", headers={"X-Request-Id": "abc-1"})
     assert answer.headers["X-Request-Id"] == "abc-1"

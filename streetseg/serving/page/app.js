@@ -14,7 +14,7 @@ const UNSEEN = { name: "not seen by the model", color: [255, 255, 255] };
 let model = null; // the answer of GET /model
 let file = null; // the image sent last
 let running = new AbortController(); // aborts its request
-let shown = null; // the displayed result: {photo, mask, png, width, height, ids, counts, sure}
+let shown = null; // the displayed result: {photo, mask, png, version, width, height, ids, counts, sure}
 let zoom = 1;
 const hidden = new Set(); // ids of the categories that are switched off
 let point = null; // [column, row] of the crosshair when the keyboard moves it
@@ -59,9 +59,10 @@ async function segment(image) {
     ]);
     if (signal.aborted) return;
     if (!photo) throw new Failure("This browser cannot show the image.");
-    shown = { photo, mask, png, ...read };
+    shown = { photo, mask, png, version, ...read };
     showAnswer();
     if (confidence.checked) await loadConfidence(signal);
+    if (signal.aborted) return;
     stage.ariaBusy = "false";
     element.version.textContent = version;
     element.answered.textContent = `${Math.round(answered)} ms`;
@@ -71,14 +72,18 @@ async function segment(image) {
   }
 }
 
-// The probability of the class of each pixel, which the service draws: white is 1.
+// The probability of the class of each pixel, which the service draws: white is 1. If another model
+// answers by now, the image is segmented again, since the two belong together.
 async function loadConfidence(signal) {
   const body = new FormData();
   body.append("image", file);
   const response = await ask("confidence", token.value, { method: "POST", body, signal });
   const png = await response.blob();
+  if (signal.aborted) return;
+  if (response.headers.get("X-Model-Version") !== shown.version) return segment(file);
   const bitmap = await createImageBitmap(png, EXACT).then((bitmap) => forScreen(bitmap, "medium"));
-  if (!signal.aborted) shown.sure = { png, canvas: painted(bitmap) };
+  if (signal.aborted) return;
+  shown.sure = { png, canvas: painted(bitmap) };
   draw();
 }
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,19 @@ def test_an_overlay_is_the_image_blended_with_the_colours(live: LiveService) -> 
     with Client(live.url) as service:
         overlay = service.overlay(RGB).value
     np.testing.assert_array_equal(overlay, blend(RGB, model.labels.palette[model.predict(RGB)]))
+
+
+def test_the_confidence_is_the_probability_of_the_category(live: LiveService) -> None:
+    model = streetseg.load("models:/asked@champion", live.recipe.registry)
+    height, width = model.size
+    image = np.random.default_rng(6).integers(0, 255, (height, width, 3), np.uint8)
+    with Client(live.url) as service:
+        answer = service.confidence(image)
+    assert answer.value.dtype == np.float32
+    expected = model.probabilities(image).max(axis=0)
+    np.testing.assert_allclose(answer.value, expected, atol=0.51 / 255)
+    assert answer.value.std() > 0.01
+    assert answer.model_version == "1"
 
 
 def test_a_batch_answers_each_image_and_a_bad_one_has_its_error(live: LiveService) -> None:
@@ -215,6 +229,7 @@ def test_the_async_client_has_the_same_methods(live: LiveService) -> None:
     async def ask() -> None:
         async with AsyncClient(live.url) as service:
             assert (await service.overlay(RGB)).value.shape == RGB.shape
+            assert (await service.confidence(RGB)).value.shape == RGB.shape[:2]
             assert len((await service.segment_batch([RGB])).value) == 1
             assert (await service.describe(RGB)).value["width"] == 90
             assert (await service.model()).value["name"] == "asked"
@@ -332,7 +347,8 @@ def test_a_token_goes_to_its_service_and_nowhere_else() -> None:
 @pytest.mark.parametrize("body", [b"<html>Welcome</html>", b"[]", b"\xff"])
 def test_another_kind_of_server_is_detected(body: bytes) -> None:
     with faulty_server(say(200, body)) as server, Client(server.url) as service:
-        for ask in (service.model, lambda: service.segment(RGB), lambda: service.overlay(RGB)):
+        images = (service.segment, service.overlay, service.confidence, service.describe)
+        for ask in (service.model, *(partial(each, RGB) for each in images)):
             with pytest.raises(ServiceError, match="is that a streetseg service"):
                 ask()
 
