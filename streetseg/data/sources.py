@@ -5,10 +5,8 @@ A source is data: ``layouts/<name>.yaml``, or the user's own file.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,9 +24,10 @@ from streetseg.data.drives import NO_CITY
 from streetseg.data.joined_files import join_label_files
 from streetseg.data.labels import LabelSpace
 from streetseg.data.numbering import Ids, numbering
+from streetseg.data.path_patterns import PLACEHOLDER, PLACEHOLDERS, Values, fill, match
 from streetseg.data.splits import OTHER_SPLITS, SPLITS, TEST, USED_SPLITS, SplitName, SplitRules
 from streetseg.data.targets import AUTO, label_ids_in, target_space, without_cityscapes
-from streetseg.images.paths import is_hidden, natural_order
+from streetseg.images.paths import natural_order
 
 LAYOUTS = Path(__file__).parent / "layouts"
 
@@ -37,17 +36,6 @@ DRAWN = ("cityscapes", "cityscapes-19")
 
 PROVENANCE = "provenance.json"
 """What an import of labels tells of its frames."""
-
-PLACEHOLDER = re.compile(r"{(\w+)}")
-PLACEHOLDERS = {
-    "split": "[^/]+",
-    "condition": "[^/]+",
-    "city": "[^/]+?",
-    "name": "[^/]+",
-    "number": "[^/]+",
-    "variant": "[^/]+",
-}
-"""What each matches in a path."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +253,7 @@ class Source(SplitRules):
         without_image: dict[Path, Frame] = {}
         listing: dict[Path, list[Frame]] = defaultdict(list)
         for pair in self.pairs:
-            images, labels = _match(root, pair.images), _match(root, pair.labels)
+            images, labels = match(root, pair.images), match(root, pair.labels)
             label_files = set(labels.values())
             for values, image in images.items():
                 frame = self._frame(root, pair, values, image)
@@ -281,7 +269,7 @@ class Source(SplitRules):
             if pair.needs_no_image:
                 continue
             for values in labels.keys() - images.keys():
-                image = _path(root, pair.images, values)
+                image = fill(root, pair.images, values)
                 without_image.setdefault(image, self._frame(root, pair, values, image))
         if not by_image and (images_needed or not without_image):
             synth = ", or make one with 'streetseg synth'" if self._name in DRAWN else ""
@@ -318,8 +306,8 @@ class Source(SplitRules):
             name += f"_{placeholders[part]}" if part in placeholders else ""
         split = pair.split or placeholders.get("split", "")
         condition = placeholders.get("condition", pair.condition)
-        label = _path(root, pair.labels, values)
-        instances = _path(root, pair.instances, values) if pair.instances else None
+        label = fill(root, pair.labels, values)
+        instances = fill(root, pair.instances, values) if pair.instances else None
         return Frame(
             name, split, city, image, label, condition, format=pair.format, instances=instances
         )
@@ -333,10 +321,6 @@ class Source(SplitRules):
         return assigned + self.divide(rest, self._name, self._folder, self._fold)
 
 
-Values = tuple[tuple[str, str], ...]
-"""The values of a pattern's placeholders in a path, sorted by placeholder."""
-
-
 def load_source(name: str, target: str = AUTO, fold: int = 0) -> Source:
     """Read a packaged source, or a YAML file, whose labels become those of a target.
 
@@ -348,33 +332,6 @@ def load_source(name: str, target: str = AUTO, fold: int = 0) -> Source:
     source = validated(TypeAdapter(Source), read_yaml(path), str(path))
     source._name, source._folder, source._target, source._fold = name, path.parent, target, fold
     return source
-
-
-def _match(root: Path, pattern: str) -> dict[Values, Path]:
-    """The files below ``root`` that match a pattern, by the values of its placeholders."""
-    expression, wildcard = "", ""
-    for index, text in enumerate(PLACEHOLDER.split(pattern)):
-        if index % 2 == 0:
-            expression, wildcard = expression + re.escape(text), wildcard + glob.escape(text)
-        else:
-            group = f"(?P<{text}>{PLACEHOLDERS[text]})"
-            expression += f"(?P={text})" if group in expression else group
-            wildcard += "*"
-    compiled = re.compile(expression)
-    matches = {}
-    for path in root.glob(wildcard):
-        relative = path.relative_to(root)
-        if not str(relative).isprintable():
-            raise StreetsegError(f"{str(path)!a}: the name is not printable UTF-8: rename the file")
-        name = relative.as_posix()
-        if not is_hidden(name) and (match := compiled.fullmatch(name)):
-            matches[tuple(sorted(match.groupdict().items()))] = path
-    return matches
-
-
-def _path(root: Path, pattern: str, values: Values) -> Path:
-    placeholders = dict(values)
-    return root / PLACEHOLDER.sub(lambda match: placeholders[match[1]], pattern)
 
 
 def _with_unique_names(frames: Sequence[Frame], splits: Sequence[str]) -> list[Frame]:

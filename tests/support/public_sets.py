@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from streetseg.data.labels import IGNORE, LabelSpace
-from streetseg.data.sources import PLACEHOLDER, Pair, Source, load_source
+from streetseg.data.path_patterns import PLACEHOLDER
+from streetseg.data.sources import Pair, Source, load_source
 
 PUBLISHED = {
     "cityscapes-foggy": "leftImg8bit_foggy/train/ulm/ulm_000000_000019_leftImg8bit_foggy_"

@@ -218,6 +218,8 @@ def test_data_is_committed_only_if_the_remote_has_all_of_it(tmp_path: Path, comp
     dvc(tmp_path, "remote", "add", "--default", "store", "../store")
     git(tmp_path, "commit", "--quiet", "-m", "empty")
     stage = {"cmd": "mkdir out; echo 1 > out/a; echo 2 > out/b", "outs": ["out"]}
+    (tmp_path / "data/statistics").mkdir(parents=True)
+    (tmp_path / "data/statistics/metrics.json").write_text("{}")
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"prepare": stage}}))
     dvc(tmp_path, "repro")
     if not complete:
@@ -234,3 +236,21 @@ def test_nothing_follows_a_push_that_was_not_checked(page: str) -> None:
     text = (REPOSITORY / page if page == "README.md" else DOCS / page).read_text()
     for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
         assert not re.search(r"dvc push(?! && dvc status --cloud --quiet\b)", block)
+
+
+def test_a_change_of_any_module_that_prepares_makes_repro_prepare_again() -> None:
+    stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
+    dependencies = {REPOSITORY / each for each in stages["prepare"]["deps"]}
+    program = (
+        "import sys, streetseg.data.prepare\n"
+        "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('streetseg.')))"
+    )
+    loaded = {Path(file) for file in run(REPOSITORY, sys.executable, "-c", program).stdout.split()}
+    folders = [REPOSITORY / "streetseg" / name for name in ("data", "images")]
+    used = {
+        module
+        for module in loaded
+        if module.name != "__init__.py" and any(folder in module.parents for folder in folders)
+    }
+    assert REPOSITORY / "streetseg/data/annotations/masks.py" in used
+    assert not [m for m in used if not dependencies & {m, *m.parents}]
