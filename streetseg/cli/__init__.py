@@ -14,4 +14,4 @@ def main() -> None:
     """Run the command line: status 0 done, 1 failed with one clear line, 2 wrong usage."""
     set_up_environment()
     with exit_on_error():
-        app()
+        app(prog_name="streetseg")  # also as python -m streetseg

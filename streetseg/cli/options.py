@@ -10,7 +10,8 @@ import typer
 import yaml
 
 from streetseg import __version__
-from streetseg.core.errors import StreetsegError
+from streetseg.cli import completion
+from streetseg.core.errors import StreetsegError, did_you_mean
 
 if TYPE_CHECKING:
     from streetseg.config.params import Params
@@ -24,7 +25,6 @@ app = typer.Typer(
     "list, history, diff and trace show what is registered. select chooses frames to label, and "
     "labels takes them to a labelling tool and back.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -40,6 +40,7 @@ ParamsFile = Annotated[
         "--params",
         "--recipe",
         metavar="FILE|NAME",
+        autocompletion=completion.recipes,
         help="YAML file of settings, or the name of a recipe that comes with streetseg, such as "
         "demo. Other settings keep their defaults.",
     ),
@@ -49,6 +50,7 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
+        autocompletion=completion.settings,
         help="Override a setting, as in train.epochs=20.",
     ),
 ]
@@ -90,7 +92,11 @@ def _options(
 @app.command("params")
 def print_params(
     section: Annotated[
-        str | None, typer.Argument(help="Section to print, such as train. Default: all.")
+        str | None,
+        typer.Argument(
+            help="Section to print, such as train. Default: all.",
+            autocompletion=completion.sections,
+        ),
     ] = None,
     params: ParamsFile = PARAMS,
     set_: Overrides = None,
@@ -117,8 +123,8 @@ def print_params(
     elif section in sections:
         print(sections[section].rstrip())
     else:
-        names = ", ".join(settings)
-        raise StreetsegError(f"no section '{section}' in params.yaml: choose one of {names}")
+        hint = did_you_mean(section, settings, f"choose one of {', '.join(settings)}")
+        raise StreetsegError(f"no section '{section}' in params.yaml: {hint}")
 
 
 def load(params: Path, overrides: list[str] | None) -> Params:

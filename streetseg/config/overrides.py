@@ -58,7 +58,7 @@ def parse_overrides(texts: Iterable[str], origin: str = "--set") -> dict[str, An
 
 def format_overrides(overrides: Mapping[str, Any]) -> str:
     """The text that :func:`split_overrides` and :func:`parse_overrides` read, a line for each."""
-    return "\n".join(f"{key}={_flow(value)}" for key, value in overrides.items())
+    return "\n".join(f"{key}={format_value(value)}" for key, value in overrides.items())
 
 
 class _Dumper(yaml.SafeDumper):
@@ -70,7 +70,8 @@ _Dumper.add_representer(
 )
 
 
-def _flow(value: Any) -> str:
+def format_value(value: Any) -> str:
+    """The YAML of one value, in one line."""
     text = yaml.dump(
         value, Dumper=_Dumper, default_flow_style=True, width=float("inf"), allow_unicode=True
     )

@@ -34,7 +34,7 @@ from streetseg.config.types import (
     Subfolder,
 )
 from streetseg.config.yaml_files import Section, is_yaml, read_yaml, validated
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean
 from streetseg.core.provenance import REPOSITORY
 
 PACKAGED = Path(__file__).parent
@@ -359,10 +359,16 @@ def load_recipe(name: str, overrides: Iterable[str] | Mapping[str, Any]) -> Para
     Raises:
         StreetsegError: no recipe of this name, an unknown key, or an invalid value.
     """
-    recipes = {"default": None} | {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+    recipes = list_recipes()
     if name not in recipes:
-        raise StreetsegError(f"no recipe named '{name}': choose one of {', '.join(recipes)}")
+        hint = did_you_mean(name, recipes, f"choose one of {', '.join(recipes)}")
+        raise StreetsegError(f"no recipe named '{name}': {hint}")
     return load_params(recipes[name], overrides)
+
+
+def list_recipes() -> dict[str, Path | None]:
+    """The file of each recipe that comes with streetseg, by name; ``default`` needs none."""
+    return {"default": None} | {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
 
 
 def read_settings(settings: Any) -> Params:

@@ -136,7 +136,8 @@ def test_wrong_usage_is_status_2(streetseg: Command) -> None:
         (("predict", "nowhere.png"), "there is no image or folder nowhere.png"),
         (("train", "--params", "nowhere.yaml"), "cannot read nowhere.yaml"),
         (("train", "--set", "prepare.size=[96, 96]"), "ask for cityscapes of [96, 96]"),
-        (("params", "trian"), "no section 'trian' in params.yaml: choose one of data, synth"),
+        (("params", "trian"), "no section 'trian' in params.yaml: did you mean 'train'?"),
+        (("params", "x"), "no section 'x' in params.yaml: choose one of data, synth"),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_status_1(

@@ -177,9 +177,11 @@ def test_overrides_are_read_as_yaml() -> None:
     }
 
 
-def test_the_error_about_an_unknown_recipe_lists_the_recipes() -> None:
-    with pytest.raises(StreetsegError, match=r"choose one of default, .*demo"):
+def test_the_error_about_an_unknown_recipe_names_one_like_it_or_all() -> None:
+    with pytest.raises(StreetsegError, match=r"no recipe named 'dem': did you mean 'demo'\?"):
         load_recipe("dem", {})
+    with pytest.raises(StreetsegError, match=r"choose one of default, .*demo"):
+        load_recipe("x", {})
 
 
 def test_whole_numbers_may_arrive_as_floats_as_kubeflow_passes_them() -> None:

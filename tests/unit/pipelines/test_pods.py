@@ -650,7 +650,7 @@ def test_a_run_cannot_change_its_pods() -> None:
         ({"overrides": "epochs=3"}, "unknown key 'epochs'"),
         ({"overrides": "train.epochs 3"}, "overrides train.epochs 3: write it as key.path=value"),
         ({"overrides": '{"train.epochs": 3}'}, r'overrides {"train.epochs": 3}: write it as key'),
-        ({"recipe": "demi"}, "no recipe named 'demi': choose one of"),
+        ({"recipe": "demi"}, "no recipe named 'demi': did you mean 'demo'?"),
     ],
 )
 def test_a_wrong_entry_of_the_form_fails_the_first_step(fields: dict, message: str) -> None:
