@@ -11,7 +11,9 @@ bentos.
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bentoml
 from bentoml.exceptions import BentoMLConfigException
@@ -19,13 +21,11 @@ from bentoml.exceptions import BentoMLConfigException
 from streetseg.config.params import load_params
 from streetseg.core.errors import StreetsegError
 from streetseg.core.program import set_up_environment
-from streetseg.serving.access_log import AccessLogMiddleware, set_up_logging
-from streetseg.serving.app import PATHS, UPLOADS, create_app
 from streetseg.serving.auth import bearer_tokens
-from streetseg.serving.champion_follower import ChampionFollower
-from streetseg.serving.engine import Engine
-from streetseg.serving.tracing import set_up_tracing
-from streetseg.serving.upload_guard import UploadMiddleware
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 HERE = Path(__file__).resolve().parent
 
@@ -39,7 +39,30 @@ try:
 except StreetsegError as error:  # the command line of BentoML prints this kind as one line
     raise BentoMLConfigException(str(error)) from None
 
-APP = create_app(PARAMS.serve, tokens=bool(TOKENS))
+
+@cache
+def app() -> Starlette:
+    """The routes. Only worker processes load them, not the one that supervises the workers."""
+    from streetseg.serving.app import create_app
+
+    return create_app(PARAMS.serve, tokens=bool(TOKENS))
+
+
+async def routes(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request that the middlewares let pass."""
+    await app()(scope, receive, send)
+
+
+def guarded(inner: ASGIApp) -> ASGIApp:
+    """The middlewares: a log, then the checks and the reading of uploads."""
+    from streetseg.serving.access_log import AccessLogMiddleware
+    from streetseg.serving.app import PATHS, UPLOADS
+    from streetseg.serving.upload_guard import UploadMiddleware
+
+    checked = UploadMiddleware(inner, routes=UPLOADS, settings=PARAMS.serve, tokens=TOKENS)
+    return AccessLogMiddleware(
+        checked, paths=PATHS, model_version=lambda: app().state.follower.version
+    )
 
 
 @bentoml.service(
@@ -49,16 +72,21 @@ APP = create_app(PARAMS.serve, tokens=bool(TOKENS))
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},  # BentoML's would count every made-up path on its own
 )
-@bentoml.asgi_app(APP, path="/")
+@bentoml.asgi_app(routes, path="/")
 class StreetSegmenter:
     """Segments street scenes with the champion of the model registry."""
 
     def __init__(self) -> None:
         """Load the champion, and follow it from now on."""
+        from streetseg.serving.access_log import set_up_logging
+        from streetseg.serving.champion_follower import ChampionFollower
+        from streetseg.serving.engine import Engine
+        from streetseg.serving.tracing import set_up_tracing
+
         set_up_logging()
         set_up_tracing()
-        self.engine = APP.state.engine = Engine(PARAMS.serve)
-        self.follower = APP.state.follower = ChampionFollower(PARAMS, HERE)
+        self.engine = app().state.engine = Engine(PARAMS.serve)
+        self.follower = app().state.follower = ChampionFollower(PARAMS, HERE)
         self.follower.start()
 
     @bentoml.on_shutdown
@@ -72,9 +100,4 @@ class StreetSegmenter:
         return self.follower.current is not None
 
 
-StreetSegmenter.add_asgi_middleware(  # type: ignore[attr-defined]
-    AccessLogMiddleware, paths=PATHS, model_version=lambda: APP.state.follower.version
-)
-StreetSegmenter.add_asgi_middleware(  # type: ignore[attr-defined]
-    UploadMiddleware, routes=UPLOADS, settings=PARAMS.serve, tokens=TOKENS
-)
+StreetSegmenter.add_asgi_middleware(guarded)  # type: ignore[attr-defined]

@@ -24,6 +24,7 @@ from streetseg.data.targets import label_ids_in
 from streetseg.images.decode import decode_image
 from streetseg.images.encode import encode_png
 from streetseg.images.errors import BadImageError
+from streetseg.images.measures import brightness, sharpness
 from streetseg.images.resize import Fit, fit_rgb, pad, place, resize_ids, size_of
 
 
@@ -131,20 +132,6 @@ def _label_ids(label: FrameLabel, labels: LabelSpace) -> list[int]:
 def _histogram(values: np.ndarray) -> np.ndarray:
     """Counts of the values in uint8[H, W]: float32[256], exact up to 16 million."""
     return cv2.calcHist([values], [0], None, [256], [0, 256]).ravel()
-
-
-def brightness(gray: np.ndarray) -> float:
-    """Mean grey value of uint8[H, W], 0 to 255."""
-    return cv2.mean(gray)[0]
-
-
-def sharpness(gray: np.ndarray) -> float:
-    """Variance of the Laplacian of uint8[H, W], in squared grey values.
-
-    Source: Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR 2000.
-    """
-    _, deviation = cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S))
-    return float(deviation[0, 0] ** 2)
 
 
 def perceptual_hash(gray: np.ndarray) -> str:

@@ -9,7 +9,12 @@ import numpy as np
 
 from streetseg.images.resize import Fit, Placement, fit_rgb, place
 from streetseg.inference.artifact import GRAPHS, read_config, read_labels
-from streetseg.inference.session import CPU, available_providers, open_session
+from streetseg.inference.session import (
+    CPU,
+    available_providers,
+    open_session,
+    release_after_run,
+)
 from streetseg.inference.upsampling import frame_categories, frame_probabilities
 
 
@@ -86,6 +91,10 @@ class Segmenter:
         """Which part of a frame of (H, W) the network sees, and where in its input."""
         return place(frame, self.size, self.fit)
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Logits float32[N, C, height, width] of uint8[N, height, width, 3] at ``self.size``."""
-        return self._session.run(["logits"], {"images": images})[0]
+    def logits(self, images: np.ndarray, keep_memory: bool = True) -> np.ndarray:
+        """Logits float32[N, C, height, width] of uint8[N, height, width, 3] at ``self.size``.
+
+        Memory is kept for the next images unless told otherwise, which takes time.
+        """
+        options = None if keep_memory else release_after_run()
+        return self._session.run(["logits"], {"images": images}, options)[0]

@@ -32,7 +32,7 @@ def check_onnx(artifact: Path, segmenter: Segmenter | None = None) -> None:
     """
     example = _read(artifact)
     segmenter = segmenter or Segmenter(artifact, "float32")
-    logits = segmenter.logits(example["images"])
+    logits = segmenter.logits(example["images"], keep_memory=False)
     if segmenter.precision == "int8":
         if INT8_LOGITS not in example:
             raise StreetsegError(

@@ -20,6 +20,15 @@ def available_providers() -> list[str]:
     return [provider for provider in ("CUDAExecutionProvider", CPU) if provider in available]
 
 
+def release_after_run() -> Any:
+    """Options for a run after which the memory of its tensors goes back to the system."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
+
+
 def open_session(
     graph: Path, providers: Sequence[str], threads: int = 0, content: bytes | None = None
 ) -> Any:
@@ -39,6 +48,8 @@ def open_session(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads or cores()
+    # Patterns are planned for each shape of input, and would double the memory of batches.
+    options.enable_mem_pattern = providers[0] != CPU
     # Spinning threads would take the cores from decoding and encoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

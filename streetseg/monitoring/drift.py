@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from streetseg.core.errors import StreetsegError
-from streetseg.data.frames import brightness, sharpness
+from streetseg.images.measures import brightness, sharpness
 from streetseg.inference.artifact import REFERENCE
 from streetseg.metrics.confusion import plain_number
 

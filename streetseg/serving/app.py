@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
@@ -168,10 +169,10 @@ PATHS = frozenset(["/", "/docs.json", *(route.path for route in ROUTES)])
 
 def create_app(settings: Serve, *, tokens: bool) -> Starlette:
     """The application with all routes. Its OpenAPI document states the limits in ``settings``."""
-    document = openapi_document(settings, tokens=tokens)
+    document = cache(partial(openapi_document, settings, tokens=tokens))
 
     async def show_openapi(_: Request) -> Response:
-        return JSONResponse(document)
+        return JSONResponse(document())
 
     return Starlette(routes=[*PAGE_ROUTES, *ROUTES, Route("/docs.json", show_openapi)])
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from streetseg import __version__
 from streetseg.config.params import Serve
-from streetseg.serving.answers import answer_schemas
 
 DESCRIPTION = """Segments street scenes: each pixel of an image gets one of the model's categories.
 
@@ -157,6 +156,8 @@ API_PAGE = """<!DOCTYPE html>
 
 def openapi_document(settings: Serve, *, tokens: bool) -> dict[str, Any]:
     """OpenAPI 3.1 of all public routes, with the limits in ``settings``."""
+    from streetseg.serving.answers import answer_schemas  # a service starts without these types
+
     errors = INTERNAL_ERROR | (TOKEN_ERRORS if tokens else {})
     paths: dict[str, Any] = {}
     for path, (fields, answer, summary) in UPLOADS.items():

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from streetseg.config.params import Params, Serve
+from streetseg.core.memory import return_freed_memory
 from streetseg.core.parallel import cores
 from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.self_check import check_onnx
@@ -60,7 +61,9 @@ def threads_per_worker(settings: Serve) -> int:
 
 
 def open_model(folder: Path, params: Params) -> ServedModel:
-    """Load a model artifact, check it on its stored example, and run it at each batch size once.
+    """Load a model artifact and check it on its stored example.
+
+    A GPU also runs each batch size once. On a CPU memory grows with the batches that come.
 
     Raises:
         StreetsegError: it cannot be loaded, or its output differs from the stored example.
@@ -68,8 +71,10 @@ def open_model(folder: Path, params: Params) -> ServedModel:
     settings = params.serve
     segmenter = Segmenter(folder, threads=threads_per_worker(settings))
     check_onnx(folder, segmenter)
-    for batch_size in range(2, settings.batch_size + 1):
-        segmenter.logits(np.zeros((batch_size, *segmenter.size, 3), np.uint8))
+    if segmenter.device != "CPU":  # CUDA chooses its algorithms for each shape of input
+        for batch_size in range(2, settings.batch_size + 1):
+            segmenter.logits(np.zeros((batch_size, *segmenter.size, 3), np.uint8))
+    return_freed_memory()
     info = ModelInfo(
         **read_version_info(folder).model_dump(exclude_unset=True),
         size=segmenter.size,

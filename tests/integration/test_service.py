@@ -397,6 +397,22 @@ def test_a_wrong_setting_is_one_line_of_bentoml_and_an_exception_for_an_importer
         importlib.import_module("service")
 
 
+def test_the_supervisor_loads_no_routes_and_a_worker_only_what_answers_need() -> None:
+    script = (
+        "import sys, service\n"
+        "workers_only = {'numpy', 'cv2', 'onnxruntime', 'streetseg.serving.app'}\n"
+        "print(sorted(workers_only & sys.modules.keys()))\n"
+        "import streetseg.serving.champion_follower\n"
+        "service.app()\n"
+        "unneeded = {'mlflow', 'pandas', 'streetseg.data.sources', 'streetseg.serving.answers'}\n"
+        "print(sorted(unneeded & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-2:] == ["[]", "[]"]
+
+
 @pytest.mark.slow
 def test_the_bento_builds(tmp_path: Path) -> None:
     environment = {**os.environ, "BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
