@@ -1,8 +1,5 @@
 """The command line: each command is one call of the library."""
 
-# Importing these modules adds their commands to the app, in the order of the help.
-from streetseg.cli import data, training, models, export, media, registry  # noqa: F401  # isort: skip
-from streetseg.cli import select, labels, loop  # noqa: F401  # isort: skip
 from streetseg.cli.options import app
 from streetseg.core.errors import exit_on_error
 from streetseg.core.program import set_up_environment

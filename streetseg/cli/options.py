@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-import yaml
 
 from streetseg import __version__
 from streetseg.cli import completion
+from streetseg.cli.commands import Commands
 from streetseg.core.errors import StreetsegError, did_you_mean
 
 if TYPE_CHECKING:
@@ -24,9 +24,11 @@ app = typer.Typer(
     "predict, batch and video segment images with a model; ask sends them to a running service. "
     "list, history, diff and trace show what is registered. select chooses frames to label, and "
     "labels takes them to a labelling tool and back.",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # rich takes longer to import than all else that --help needs
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 PARAMS = Path("params.yaml")
@@ -108,6 +110,8 @@ def print_params(
 
     Example: streetseg params train
     """
+    import yaml
+
     from streetseg.config.params import SHIPPED
     from streetseg.config.yaml_files import read_yaml
 

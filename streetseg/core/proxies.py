@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from streetseg.core.credentials import redact
 
@@ -13,6 +13,10 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 def bypass_proxies_for_loopback() -> None:
     """Add this machine to ``NO_PROXY``, which every HTTP library reads, if a proxy is set."""
+    if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return  # without urllib, which is slow to import for --help
+    from urllib.request import getproxies
+
     if not getproxies():
         return
     listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
@@ -23,6 +27,8 @@ def bypass_proxies_for_loopback() -> None:
 
 def proxy_for(url: str) -> str:
     """The proxy through which a request to ``url`` goes, without its password; empty for none."""
+    from urllib.request import getproxies, proxy_bypass
+
     address = urlsplit(url)
     if not address.hostname or address.hostname in LOOPBACK or proxy_bypass(address.hostname):
         return ""

@@ -23,7 +23,7 @@ from streetseg.config.params import Registry
 from streetseg.config.renamed import with_current_names
 from streetseg.core.credentials import redact
 from streetseg.core.errors import NoSuchVersionError, StreetsegError
-from streetseg.inference.artifact import read_config, weights_sha256
+from streetseg.registry.sqlite import Row, read_versions
 from streetseg.tracking.store import connect, is_reference, split_uri, translate_errors
 
 if TYPE_CHECKING:
@@ -70,11 +70,13 @@ def versions(params: Registry) -> list[ModelVersion]:
     Raises:
         StreetsegError: the registry does not answer, or holds no such model.
     """
-    client, name = connect(params), params.model_name
-    with translate_errors(f"cannot list the versions of {name}"):
-        registered = search(client, f"name = '{name}'")
+    registered = [_model_version(row, row.aliases) for row in read_versions(params)]
     if not registered:
-        raise no_model(client, name)
+        client, name = connect(params), params.model_name
+        with translate_errors(f"cannot list the versions of {name}"):
+            registered = search(client, f"name = '{name}'")
+        if not registered:
+            raise no_model(client, name)
     return sorted(registered, key=lambda each: int(each.version), reverse=True)
 
 
@@ -243,6 +245,8 @@ def describe(artifact: Path, uri: str = "") -> dict[str, Any]:
 
     ``uri`` is as :func:`locate` returns it; by default the folder, which has no version.
     """
+    from streetseg.inference.artifact import read_config, weights_sha256
+
     name, version = uri or str(artifact), None
     if is_reference(name):
         name, _, version = split_uri(name)
@@ -273,7 +277,7 @@ def resolve_alias(model: str, params: Registry) -> str:
     return find_uri(connect(params), model).uri
 
 
-def _model_version(entry: model_registry.ModelVersion, aliases: list[str]) -> ModelVersion:
+def _model_version(entry: model_registry.ModelVersion | Row, aliases: list[str]) -> ModelVersion:
     tags = dict(entry.tags)
     if "settings" in tags:
         with suppress(ValueError, AttributeError):  # somebody edited it

@@ -5,6 +5,8 @@ import os
 import resource
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -33,7 +35,8 @@ from streetseg.registry.champion import find_champion
 from streetseg.registry.compare_versions import VersionDiff
 from streetseg.registry.promotion import history, promote, rollback
 from streetseg.registry.register import PipelineRun, register
-from streetseg.registry.versions import ModelVersion, download, find, versions
+from streetseg.registry.sqlite import read_versions
+from streetseg.registry.versions import ModelVersion, download, find, search, versions
 from streetseg.tracking.store import connect, translate_errors
 from tests.conftest import Trained
 
@@ -372,3 +375,68 @@ def test_a_store_of_another_mlflow_is_told_how_to_upgrade(tmp_path: Path) -> Non
         database.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
     with pytest.raises(StreetsegError, match=r"another version of MLflow: .*'mlflow db upgrade"):
         connect(Registry(tracking_uri=f"sqlite:///{other}"))
+
+
+def test_versions_in_sqlite_are_listed_as_mlflow_lists_them(tmp_path: Path) -> None:
+    registry = Registry(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}", model_name="streets")
+    client = connect(registry, create=True)
+    for name in ("streets", "other"):
+        client.create_registered_model(name)
+    settings = json.dumps({"train": {"learning_rate": 0.003}})
+    for tags in ({}, {"miou": "0.61", "note": 'ä "b"', "settings": settings}, {}):
+        client.create_model_version("streets", "file:///model", run_id="f" * 32, tags=tags)
+    client.create_model_version("other", "file:///model", tags={"miou": "0.1"})
+    for alias, version in (("champion", "2"), ("b", "1"), ("a", "1")):
+        client.set_registered_model_alias("streets", alias, version)
+    client.set_registered_model_alias("other", "champion", "1")
+    client.delete_model_version("streets", "3")
+
+    assert len(read_versions(registry)) == 2, "without MLflow"
+    listed = versions(registry)
+    assert listed == search(client, "name = 'streets'")
+    assert [(each.version, each.aliases) for each in listed] == [
+        ("2", ["champion"]),
+        ("1", ["a", "b"]),
+    ]
+
+
+def test_tables_of_another_mlflow_are_left_to_mlflow(tmp_path: Path) -> None:
+    registry = Registry(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}", model_name="m")
+    client = connect(registry, create=True)
+    client.create_registered_model("m")
+    client.create_model_version("m", "file:///model")
+    assert len(read_versions(registry)) == 1
+    file = shutil.copy(tmp_path / "mlflow.db", tmp_path / "other.db")
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
+    other = Registry(tracking_uri=f"sqlite:///{file}", model_name="m")
+    assert read_versions(other) == []
+    with pytest.raises(StreetsegError, match="another version of MLflow"):
+        versions(other)
+    assert read_versions(Registry(tracking_uri="http://127.0.0.1:1")) == []
+    assert read_versions(Registry(tracking_uri=f"sqlite:///{tmp_path / 'none.db'}")) == []
+
+
+def test_listing_versions_in_sqlite_loads_no_mlflow(tmp_path: Path) -> None:
+    registry = Registry(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    client = connect(registry, create=True)
+    client.create_registered_model(registry.model_name)
+    client.create_model_version(registry.model_name, "file:///model")
+    script = (
+        "import sys; sys.argv = ['streetseg', 'list', '--json']\n"
+        "from streetseg.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'mlflow', 'sqlalchemy', 'pandas', 'numpy', 'torch'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "MLFLOW_TRACKING_URI": str(registry.tracking_uri)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    listed, heavy = done.stdout.splitlines()
+    assert [each["version"] for each in json.loads(listed)] == ["1"]
+    assert heavy == "[]"
