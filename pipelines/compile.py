@@ -50,10 +50,8 @@ def set_defaults(package: Path, parameters: Mapping[str, Any], out: Path) -> Non
     inputs = documents[0]["root"].get("inputDefinitions", {}).get("parameters", {})
     for name, value in parameters.items():
         if name not in inputs:
-            raise StreetsegError(
-                f"the pipeline in {package} has no parameter '{name}': "
-                f"it has {', '.join(inputs) or 'none'}"
-            )
+            hint = did_you_mean(name, inputs, f"it has {', '.join(inputs) or 'none'}")
+            raise StreetsegError(f"the pipeline in {package} has no parameter '{name}': {hint}")
         inputs[name] |= {"defaultValue": value, "isOptional": True}
     out.write_text(yaml.safe_dump_all(documents))
 

@@ -42,6 +42,8 @@ def check(
 
     It is a run of one step, in a pod like that of the training; its table says how to get what is
     missing. Status 1 if something is.
+
+    Example: python -m pipelines.training check --set data.remote=s3://BUCKET/PREFIX
     """
     from pipelines.kubeflow.show_logs import print_logs
     from streetseg.config.overrides import format_overrides

@@ -21,6 +21,13 @@ def main(compile_components: Callable[[Path], Sized]) -> None:
     Args:
         compile_components: writes a YAML of each into a folder.
     """
+    set_up_environment()
+    with exit_on_error():
+        commands(compile_components)()
+
+
+def commands(compile_components: Callable[[Path], Sized]) -> typer.Typer:
+    """The command ``compile`` of the components."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
     @app.callback()
@@ -31,10 +38,11 @@ def main(compile_components: Callable[[Path], Sized]) -> None:
     def compile_yaml(
         out: Annotated[Path, typer.Option(help="Folder for a YAML of each component.")] = FOLDER,
     ) -> None:
-        """Write each component as YAML. STREETSEG_IMAGE names the image."""
+        """Write each component as YAML. STREETSEG_IMAGE names the image.
+
+        Example: python -m pipelines.component_files compile --out outputs/components
+        """
         files = compile_components(out)
         print(f"{len(files)} components in {out}, on the image {IMAGE}")
 
-    set_up_environment()
-    with exit_on_error():
-        app()
+    return app

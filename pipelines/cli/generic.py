@@ -37,6 +37,13 @@ Inputs = Annotated[
 ]
 
 RENAMED_INPUTS = {"source": "images", "destination": "output"}
+EXAMPLES = {
+    "data_version": "data_version=main",
+    "data_versions": f"data_versions=cityscapes={'0' * 32}.dir",
+    "frames": "frames=s3://BUCKET/raw",
+    "images": "images=s3://BUCKET/drive output=s3://BUCKET/masks",
+}
+"""How inputs without a default are given, for the help."""
 
 
 def main(factory: PipelineFactory) -> None:
@@ -55,6 +62,11 @@ def commands(factory: PipelineFactory) -> typer.Typer:
     pipeline = factory(no_pods)
     name = pipeline.name
     inputs_help = _describe_inputs(pipeline)
+    module = name.removeprefix("street-segmentation-")
+    example = f"Example: python -m pipelines.{module.replace('-', '_')}"
+    required = " ".join(
+        EXAMPLES[key] for key, input_ in _inputs(pipeline).items() if not input_.is_optional
+    )
     app = typer.Typer(
         help=f"{pipeline.description}\n\nCompile the pipeline, run it here, or on Kubeflow.",
         no_args_is_help=True,
@@ -62,7 +74,12 @@ def commands(factory: PipelineFactory) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
 
-    @app.command("compile", cls=CommandWithNoCache)
+    @app.command(
+        "compile",
+        cls=CommandWithNoCache,
+        help="Write the YAML that a Kubeflow user uploads. STREETSEG_IMAGE names the image.\n\n"
+        f"{example} compile --out outputs/{module}.yaml",
+    )
     def compile_yaml(
         out: Annotated[Path, typer.Option(help="The YAML to write.")] = Path(
             f"outputs/{name}.yaml"
@@ -71,12 +88,14 @@ def commands(factory: PipelineFactory) -> typer.Typer:
         set_: ClusterSettings = None,
         no_cache: NoCache = "",
     ) -> None:
-        """Write the YAML that a Kubeflow user uploads. STREETSEG_IMAGE names the image."""
         cluster = read_cluster(params, parse_overrides(set_ or []))
         compile_pipeline(factory, cluster, out, no_cache)
         print(f"{out}: components run on the image {IMAGE}")
 
-    @app.command(epilog=inputs_help)
+    @app.command(
+        epilog=inputs_help,
+        help=f"Run the whole pipeline here, without a cluster.\n\n{example} run {required}",
+    )
     def run(
         inputs: Inputs = None,
         set_: Settings = None,
@@ -84,7 +103,6 @@ def commands(factory: PipelineFactory) -> typer.Typer:
             f"outputs/{name}"
         ),
     ) -> None:
-        """Run the whole pipeline here, without a cluster."""
         from pipelines.local.run import run_locally
 
         arguments = read_inputs(pipeline, inputs, parse_overrides(set_ or []))
@@ -94,7 +112,12 @@ def commands(factory: PipelineFactory) -> typer.Typer:
         for output, value in outcome.outputs.items():
             print(f"{output}: {getattr(value, 'path', value)}")
 
-    @app.command(epilog=inputs_help, cls=CommandWithNoCache)
+    @app.command(
+        epilog=inputs_help,
+        cls=CommandWithNoCache,
+        help="Start a run on Kubeflow; the pipeline is uploaded if it has changed.\n\n"
+        f"{example} submit {required} --wait",
+    )
     @option_groups
     def submit(
         inputs: Inputs = None,
@@ -106,13 +129,11 @@ def commands(factory: PipelineFactory) -> typer.Typer:
         *,
         connection: Connection,
     ) -> None:
-        """Start a run on Kubeflow; the pipeline is uploaded if it has changed."""
         overrides, cluster = split_settings(settings)
         parameters = read_inputs(pipeline, inputs, overrides)
         client = connection.client()
         version = upload(client, factory, cluster, no_cache=no_cache)
-        title = name.removeprefix("street-segmentation-")
-        run_id = start(client, version, experiment, title, parameters)
+        run_id = start(client, version, experiment, module, parameters)
         if wait_ or timeout:
             follow(client, run_id, timeout)
 

@@ -63,6 +63,8 @@ def submit(
     """Start a run of the training pipeline on Kubeflow.
 
     The pipeline is uploaded if it has changed. Only what is given here is set in the run.
+
+    Example: python -m pipelines.training submit --wait --set data.remote=s3://BUCKET/PREFIX
     """
     from streetseg.data.versions import locked_version
 

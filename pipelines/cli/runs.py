@@ -17,7 +17,10 @@ app = typer.Typer()
 @app.command()
 @option_groups
 def wait(run: RunId, timeout: Timeout = None, *, connection: Connection) -> None:
-    """Follow a run to its end: status 0 if it succeeds, 1 if not. Ctrl-C leaves it going."""
+    """Follow a run to its end: status 0 if it succeeds, 1 if not. Ctrl-C leaves it going.
+
+    Example: python -m pipelines.training wait RUN --timeout 3600
+    """
     follow(connection.client(), _id(run), timeout)
 
 
@@ -29,7 +32,10 @@ def list_runs(
     *,
     connection: Connection,
 ) -> None:
-    """The last runs on Kubeflow, the newest first."""
+    """The last runs on Kubeflow, the newest first.
+
+    Example: python -m pipelines.training list --last 20
+    """
     from rich.markup import escape
 
     from components.runs.steps import duration_of
@@ -70,7 +76,10 @@ def logs(
     *,
     connection: Connection,
 ) -> None:
-    """What the steps of a run on Kubeflow have printed."""
+    """What the steps of a run on Kubeflow have printed.
+
+    Example: python -m pipelines.training logs RUN --step train --follow
+    """
     from pipelines.kubeflow.show_logs import follow_logs, print_logs
 
     if follow_ and attempt:
@@ -85,7 +94,10 @@ def logs(
 @app.command()
 @option_groups
 def cancel(run: RunId, *, connection: Connection) -> None:
-    """Stop a run: its pods are gone at once, and no step gets a signal."""
+    """Stop a run: its pods are gone at once, and no step gets a signal.
+
+    Example: python -m pipelines.training cancel RUN
+    """
     client, run_id = connection.client(), _id(run)
     client.cancel(run_id)
     print(f"run {run_id} is being canceled: {client.run_url(run_id)}")
@@ -96,7 +108,10 @@ def cancel(run: RunId, *, connection: Connection) -> None:
 def retry(
     run: RunId, wait_: Wait = False, timeout: Timeout = None, *, connection: Connection
 ) -> None:
-    """Do what failed in a run again; what succeeded is kept."""
+    """Do what failed in a run again; what succeeded is kept.
+
+    Example: python -m pipelines.training retry RUN --wait
+    """
     client, run_id = connection.client(), _id(run)
     client.retry(run_id)
     print(f"run {run_id} goes on: {client.run_url(run_id)}", flush=True)

@@ -50,6 +50,9 @@ def schedule(
     """Train again and again on Kubeflow, whenever the data has moved; else a run does nothing.
 
     A schedule of the same name is replaced, unless a run of it is under way.
+
+    Example: python -m pipelines.training schedule --cron "0 0 3 * * *" --data-version main --set
+    data.remote=s3://BUCKET/PREFIX --set data.repository=GIT-URL
     """
     client = connection.client()
     if list_:

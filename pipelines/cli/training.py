@@ -68,6 +68,8 @@ def compile_training(
     """Write the YAML that a Kubeflow user uploads. STREETSEG_IMAGE names the image.
 
     Training is one step on one machine, or with --volume a TrainJob on many.
+
+    Example: python -m pipelines.training compile --set cluster.gpu.count=1
     """
     if volume is None and (nodes, gpus) != (1, 1):
         raise typer.BadParameter("--nodes and --gpus are of a TrainJob: name its --volume too")
@@ -102,6 +104,8 @@ def run(
     """Run the whole pipeline here, without a cluster; what has not changed is not run again.
 
     Containers have no network unless the remote or MLflow is reached through one.
+
+    Example: python -m pipelines.training run --recipe demo --set data.remote=data/remote
     """
     from pipelines.local.run import run_locally
     from streetseg.config.params import load_recipe

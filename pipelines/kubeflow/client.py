@@ -13,7 +13,7 @@ import kfp_server_api as api
 
 from components.runs.connection import RefusedError
 from components.runs.reader import ENDED, RunReader
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean
 
 PAGE = 100
 """Schedules in one answer."""
@@ -201,7 +201,9 @@ class KubeflowClient(RunReader):
         """
         schedules = self._find_schedules(name)
         if not schedules:
-            raise StreetsegError(f"no schedule '{name}' at {self.url}")
+            names = [each.display_name for each in self.schedules()]
+            hint = did_you_mean(name, names, "'schedule --list' shows them")
+            raise StreetsegError(f"no schedule '{name}' at {self.url}: {hint}")
         self._refuse_under_way(schedules)
         self._delete(schedules)
 

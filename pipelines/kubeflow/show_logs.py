@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from components.runs.connection import UnreachableError
 from components.runs.logs import own_lines
 from pipelines.kubeflow.follow import COMMAND, describe_step, exit_on_interrupt
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean
 
 if TYPE_CHECKING:
     from components.runs.reader import Run
@@ -35,8 +35,9 @@ def print_logs(
     run = client.run(run_id)
     chosen = _chosen(run, step)
     if step and not chosen:
-        names = ", ".join(each.name for each in run.steps) or "none so far"
-        raise StreetsegError(f"run {run_id} has no step '{step}': it has {names}")
+        names = [each.name for each in run.steps]
+        hint = did_you_mean(step, names, f"it has {', '.join(names) or 'none so far'}")
+        raise StreetsegError(f"run {run_id} has no step '{step}': {hint}")
     most = max((len(each.attempts) for each in chosen), default=0)
     if attempt and attempt > most:
         raise StreetsegError(

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 
 from streetseg.core.credentials import redact
-from streetseg.core.errors import StreetsegError, one_line
+from streetseg.core.errors import StreetsegError, cannot_read, one_line
 from streetseg.core.proxies import through_proxy
 from streetseg.images.decode import decode_ids, decode_image
 from streetseg.images.encode import encode_png
@@ -137,7 +137,7 @@ def _content(image: Image) -> bytes:
     try:
         return Path(image).read_bytes()
     except OSError as error:
-        raise StreetsegError(f"cannot read {image}: {error.strerror or error}") from None
+        raise cannot_read(image, error) from None
 
 
 def _checked_mask(body: bytes) -> bytes:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from streetseg.config.renamed import RENAMED
 from streetseg.core.credentials import redact
-from streetseg.core.errors import StreetsegError, did_you_mean, one_line
+from streetseg.core.errors import StreetsegError, cannot_read, did_you_mean, one_line
 
 Typed = TypeVar("Typed")
 
@@ -75,7 +75,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = parse_yaml(path.read_text())
     except OSError as error:
-        raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
+        raise cannot_read(path, error) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = one_line(error, None)
         raise StreetsegError(f"{path} is not valid YAML: {reason}") from None

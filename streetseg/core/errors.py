@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+
+MAX_SIBLINGS = 1000
+"""Files of a folder that are compared with a path that does not exist."""
 
 
 class StreetsegError(Exception):
@@ -30,10 +36,42 @@ def one_line(message: object, max_length: int | None = 200) -> str:
     return text[:max_length] or (type(message).__name__ if isinstance(message, Exception) else "")
 
 
-def did_you_mean(unknown: str, known: Iterable[str], otherwise: str) -> str:
-    """A hint about an unknown name: the known one that is like it, or else ``otherwise``."""
-    close = difflib.get_close_matches(unknown, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else otherwise
+def did_you_mean(unknown: str, known: Iterable[str], otherwise: str, most: int = 1) -> str:
+    """A hint about an unknown name: up to ``most`` known ones like it, or else ``otherwise``."""
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(unknown.lower(), names, n=most)
+    quoted = " or ".join(f"'{names[name]}'" for name in close)
+    return f"did you mean {quoted}?" if quoted else otherwise
+
+
+def did_you_mean_path(path: str | Path, otherwise: str) -> str:
+    """As :func:`did_you_mean` for a path: an existing one like it, if it does not exist itself."""
+    if "://" in str(path) or os.path.lexists(path):
+        return otherwise
+    like = None
+    with suppress(OSError):  # a folder that may not be read, a name too long
+        like = _existing_path_like(Path(path))
+    return f"did you mean {like}?" if like else otherwise
+
+
+def _existing_path_like(path: Path) -> Path | None:
+    if path.exists():
+        return path
+    parent = _existing_path_like(path.parent) if path != path.parent else None
+    if parent is None or not parent.is_dir():
+        return None
+    if (parent / path.name).exists():
+        return parent / path.name
+    with os.scandir(parent) as entries:
+        names = [entry.name for entry in islice(entries, MAX_SIBLINGS)]
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return parent / close[0] if close else None
+
+
+def cannot_read(path: str | Path, error: OSError) -> StreetsegError:
+    """The error about a file that the system does not let us read."""
+    message, hint = f"cannot read {path}: {error.strerror or error}", did_you_mean_path(path, "")
+    return StreetsegError(f"{message}: {hint}" if hint else message)
 
 
 @contextmanager
@@ -44,4 +82,6 @@ def exit_on_error() -> Iterator[None]:
     except StreetsegError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        sys.exit(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "))
+        name = str(error.filename or "")
+        hint = did_you_mean_path(name, "") if name else ""
+        sys.exit(": ".join(filter(None, ("error", str(error.strerror or error), name, hint))))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean_path
 from streetseg.core.sampling import evenly_spaced
 from streetseg.data.annotations.shapes import COVERED, DROPPED, EMPTY, READ
 from streetseg.data.drives import drive_of
@@ -70,9 +70,8 @@ class PreparedDataset:
             self.labels = LabelSpace.from_dict(description["label_space"])
             self._refuse_negative_ids()
         except (FileNotFoundError, NotADirectoryError):
-            raise StreetsegError(
-                f"{path} holds no prepared dataset: make one with 'streetseg prepare'"
-            ) from None
+            hint = did_you_mean_path(path, "make one with 'streetseg prepare'")
+            raise StreetsegError(f"{path} holds no prepared dataset: {hint}") from None
         except PermissionError:
             raise StreetsegError(f"cannot read {path}: Permission denied") from None
         except (

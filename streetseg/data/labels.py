@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, with_confi
 
 from streetseg.config.types import NUMBER
 from streetseg.config.yaml_files import find_yaml, read_yaml, validated
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean
 
 CATEGORY_NAME = re.compile(r"[\w.\- :/]{1,200}")
 """Names of categories are part of metric names; MLflow allows these characters."""
@@ -132,9 +132,12 @@ class LabelSpace:
                 )
         for label in self.labels:
             if label.category is not None and label.category not in self.names:
+                choice = (
+                    f"choose one of {', '.join(self.names)}, or leave it out to ignore the label"
+                )
                 raise StreetsegError(
                     f"{origin}: label '{label.name}' has the unknown category '{label.category}': "
-                    f"choose one of {', '.join(self.names)}, or leave it out to ignore the label"
+                    f"{did_you_mean(label.category, self.names, choice)}"
                 )
 
     def to_dict(self) -> dict[str, Any]:

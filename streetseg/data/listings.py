@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, cannot_read
 from streetseg.data.label_names import BACKGROUND, label_names, name_key
 from streetseg.data.labels import IGNORE, LabelSpace
 
@@ -159,7 +159,7 @@ def read_listing(path: Path) -> Listing:
     try:
         lines = path.read_text(errors="replace").splitlines()
     except OSError as error:
-        raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
+        raise cannot_read(path, error) from None
     pattern = MAPPED if path.name == LABEL_MAP else COLORED
     matches = [pattern.fullmatch(line) for line in lines if not line.lstrip().startswith("#")]
     entries = [(match["name"], _color(match["color"])) for match in matches if match]

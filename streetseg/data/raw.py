@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean_path
 from streetseg.core.storage import Storage
 
 TEXTS = (".txt", ".yaml", ".yml")
@@ -29,7 +29,8 @@ class RawFrames:
         """What changes with the content of each file, by its path; StreetsegError if none."""
         if stamps := self._storage.stamps():
             return stamps
-        raise StreetsegError(f"{self.url} holds no files: name the folder or prefix of the frames")
+        hint = did_you_mean_path(self.url, "name the folder or prefix of the frames")
+        raise StreetsegError(f"{self.url} holds no files: {hint}")
 
     @contextmanager
     def outline(self) -> Iterator[Path]:

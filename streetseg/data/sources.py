@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import Field, PrivateAttr, TypeAdapter, model_validator
 
 from streetseg.config.yaml_files import Section, find_yaml, read_yaml, validated
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean_path
 from streetseg.data.annotations.formats import FORMATS, FormatName, unreadable
 from streetseg.data.annotations.shapes import Picture
 from streetseg.data.drives import NO_CITY
@@ -277,7 +277,8 @@ class Source(SplitRules):
                 f"{root} holds no {self.pairs[0].images}: point data.root at a folder in the "
                 f"layout of data.source={self._name}{synth}"
                 if root.is_dir()
-                else f"data.root = {root} does not exist: point it at the frames{synth}"
+                else f"data.root = {root} does not exist: "
+                f"{did_you_mean_path(root, f'point it at the frames{synth}')}"
             )
         by_image |= join_label_files(listing, root)
         imaged = {frame.label for frame in by_image.values()}

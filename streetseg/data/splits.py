@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from streetseg.config.yaml_files import Section
-from streetseg.core.errors import StreetsegError, did_you_mean
+from streetseg.core.errors import StreetsegError, cannot_read, did_you_mean
 from streetseg.data.drives import drive_of
 from streetseg.images.paths import natural_order
 
@@ -234,8 +234,10 @@ def _deal(frames: Sequence[AnyFrame], folds: int, fold: int, origin: str) -> dic
 def _lines(path: Path) -> list[str]:
     try:
         lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StreetsegError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
+    except OSError as error:
+        raise cannot_read(path, error) from None
+    except UnicodeDecodeError as error:
+        raise StreetsegError(f"cannot read {path}: {error}") from None
     return [line.strip() for line in lines if line.strip()]
 
 

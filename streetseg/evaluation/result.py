@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean_path
 from streetseg.data.drives import drive_of
 from streetseg.data.splits import TEST
 from streetseg.metrics.cityscapes import ScoreTable, flat_scores, official_name, read_tables
@@ -231,7 +231,8 @@ def read_evaluation(folder: Path) -> Evaluation:
     try:
         evaluation = Evaluation.from_dict(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise StreetsegError(f"no evaluation in {path}: run 'streetseg evaluate' first") from None
+        hint = did_you_mean_path(folder, "run 'streetseg evaluate' first")
+        raise StreetsegError(f"no evaluation in {path}: {hint}") from None
     champion = evaluation.champion
     if champion is None or not champion.is_scored:
         return evaluation

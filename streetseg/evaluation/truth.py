@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean_path
 from streetseg.data.collection import Collection
 from streetseg.data.frame_annotations import (
     attach_pictures,
@@ -75,9 +75,8 @@ class LabelIdFiles:
         self.others: Sequence[TrueMask] = ()
         paths = sorted(folder.rglob(f"*{TRUTH}"))
         if not paths:
-            raise StreetsegError(
-                f"{folder} holds no *{TRUTH}: for labels in another layout, say which by --source"
-            )
+            advice = "for labels in another layout, say which by --source"
+            raise StreetsegError(f"{folder} holds no *{TRUTH}: {did_you_mean_path(folder, advice)}")
         self.masks: Sequence[TrueMask] = [_label_id_file(path, folder) for path in paths]
         self._files = IdMasks(folder, labels, ids, "--truth-ids {}")
         self.numberings = self._files.numberings

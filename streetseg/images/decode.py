@@ -11,7 +11,7 @@ import kornia_rs.io
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, cannot_read
 from streetseg.images.errors import BadImageError
 from streetseg.images.headers import FORMATS, LOSSY, Header, image_format, png_depth, read_header
 
@@ -160,7 +160,7 @@ def read_image(path: Path, decode: Callable[[bytes], np.ndarray] = decode_image)
     except BadImageError as error:
         raise StreetsegError(f"{path} {error.reason}") from None
     except OSError as error:
-        raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
+        raise cannot_read(path, error) from None
 
 
 def _header_if_supported(data: bytes) -> Header | None:

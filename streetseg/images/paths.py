@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean_path
 from streetseg.core.storage import Storage
 from streetseg.images.errors import BadImageError
 
@@ -25,7 +25,8 @@ def list_images(source: Storage, destination: Storage) -> dict[str, int]:
         )
     images = {path: size for path, size in source.files().items() if is_image(path)}
     if not images:
-        raise StreetsegError(f"{source.url} holds no images ({', '.join(SUFFIXES)})")
+        message, hint = f"{source.url} holds no images", did_you_mean_path(source.url, "")
+        raise StreetsegError(f"{message}: {hint}" if hint else f"{message} ({', '.join(SUFFIXES)})")
     return images
 
 

@@ -20,7 +20,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean_path
 from streetseg.data.labels import LabelSpace
 
 FORMAT, FORMAT_WITH_FIT = 1, 2
@@ -78,4 +78,6 @@ def _read_json(artifact: Path, name: str) -> dict[str, Any]:
 
 
 def _no_artifact(artifact: Path, missing: str) -> StreetsegError:
-    return StreetsegError(f"{artifact} holds no model artifact ({missing})")
+    message = f"{artifact} holds no model artifact ({missing})"
+    hint = did_you_mean_path(artifact, "")
+    return StreetsegError(f"{message}: {hint}" if hint else message)

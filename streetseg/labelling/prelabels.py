@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from streetseg.config.yaml_files import validated
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, cannot_read, did_you_mean_path
 from streetseg.data.labels import LabelSpace
 from streetseg.images.decode import decode_ids, read_image
 from streetseg.registry.versions import model_title
@@ -102,7 +102,7 @@ class ReadPrelabels:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
+            raise cannot_read(path, error) from None
         if hashlib.sha256(data).hexdigest() != frame.sha256:
             raise StreetsegError(f"{path} is not the image that was exported: bring that back")
         return data
@@ -135,10 +135,9 @@ def read_prelabels(folder: Path) -> ReadPrelabels:
         labels = tree.pop("labels")
         unknown = tree["format"] != FORMAT
     except OSError as error:
-        raise StreetsegError(
-            f"cannot read {path}: {error.strerror}: name the folder that 'streetseg labels export' "
-            "wrote"
-        ) from None
+        advice = "name the folder that 'streetseg labels export' wrote"
+        hint = did_you_mean_path(folder, advice)
+        raise StreetsegError(f"cannot read {path}: {error.strerror}: {hint}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StreetsegError(f"{path} is damaged: export again") from None
     if unknown:

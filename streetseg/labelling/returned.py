@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean_path
 from streetseg.data.annotations import colour_masks
 from streetseg.data.annotations.files import LABEL_STUDIO, json_kind, read_bytes
 from streetseg.data.annotations.formats import FORMATS, Format, FormatName
@@ -67,7 +67,8 @@ def read_returned(export: Path, frames: Sequence[PrelabelledFrame]) -> Returned:
             is no frame.
     """
     if not export.exists():
-        raise StreetsegError(f"{export} does not exist: name the label file or folder of the tool")
+        hint = did_you_mean_path(export, "name the label file or folder of the tool")
+        raise StreetsegError(f"{export} does not exist: {hint}")
     root, paths = (export, [*_files(export)]) if export.is_dir() else (export.parent, [export])
     read = [(path, format) for path in paths if (format := _format(path))]
     formats = dict.fromkeys(format for _, format in read)

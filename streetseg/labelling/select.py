@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from streetseg.core.atomic_files import atomic_folder
-from streetseg.core.errors import StoppedError, StreetsegError
+from streetseg.core.errors import StoppedError, StreetsegError, did_you_mean
 from streetseg.core.storage import Storage
 from streetseg.data.dataset import PreparedDataset
 from streetseg.data.drives import drive_of
@@ -111,7 +111,8 @@ def select_frames(
             other files, or a strategy that needs what the model or the data do not have.
     """
     if by not in STRATEGIES:
-        raise StreetsegError(f"--by {by}: choose one of {', '.join(STRATEGIES)}")
+        hint = did_you_mean(by, STRATEGIES, f"choose one of {', '.join(STRATEGIES)}")
+        raise StreetsegError(f"--by {by}: {hint}")
     options, origin = options or SelectOptions(), Storage(source)
     images = list_images(origin, Storage(str(destination)))
     refuse_other_files(destination)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from streetseg.config.params import Model
-from streetseg.core.errors import StreetsegError, one_line
+from streetseg.core.errors import StreetsegError, did_you_mean, one_line
 from streetseg.models.encoder_weights import BUNDLED_WEIGHTS, imagenet_vgg16, load_encoder
 from streetseg.models.networks import NETWORKS
 
@@ -123,8 +122,9 @@ def _canonical_name(name: str) -> str:
     """The usual spelling of an architecture, whatever the case of ``name``."""
     canonical = {architecture.lower(): architecture for architecture in architectures()}
     if name.lower() not in canonical:
-        choices = ", ".join(sorted(canonical.values()))
-        raise StreetsegError(f"model.architecture = '{name}' is unknown: choose one of {choices}")
+        names = sorted(canonical.values())
+        hint = did_you_mean(name, names, f"choose one of {', '.join(names)}")
+        raise StreetsegError(f"model.architecture = '{name}' is unknown: {hint}")
     return canonical[name.lower()]
 
 
@@ -197,10 +197,7 @@ def _check_encoder(name: str) -> None:
     names = [*smp.encoders.get_encoder_names(), *(f"tu-{model}" for model in timm.list_models())]
     if name in names or (name.startswith("tu-") and timm.is_model(name.removeprefix("tu-"))):
         return
-    close = difflib.get_close_matches(name, names, n=3)
-    hint = (
-        f"did you mean {' or '.join(close)}?" if close else "see smp.encoders.get_encoder_names()"
-    )
+    hint = did_you_mean(name, names, "see smp.encoders.get_encoder_names()", most=3)
     raise StreetsegError(f"model.encoder = '{name}' is unknown: {hint}")
 
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, cannot_read, did_you_mean_path
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:
@@ -43,10 +43,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         StreetsegError: the file is missing or of another kind.
     """
     if not path.is_file():
-        raise StreetsegError(
-            f"model.encoder_weights = '{path}': no such file: write imagenet, none, or the path "
-            "of a .safetensors file or a PyTorch state dict"
-        )
+        what = "write imagenet, none, or the path of a .safetensors file or a PyTorch state dict"
+        hint = did_you_mean_path(path, what)
+        raise StreetsegError(f"model.encoder_weights = '{path}': no such file: {hint}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -54,7 +53,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise StreetsegError(f"{path} is not a safetensors file: {error}") from None
     except OSError as error:
-        raise StreetsegError(f"cannot read {path}: {error.strerror}") from None
+        raise cannot_read(path, error) from None
     except Exception:  # PyTorch fails on a broken file in many ways
         raise StreetsegError(
             f"{path} contains more than tensors or is not a PyTorch file: save only the state dict "

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from streetseg.core.atomic_files import write_atomic
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean_path
 from streetseg.core.progress import track
 from streetseg.core.storage import Storage
 from streetseg.evaluation.masks import OVERLAY
@@ -48,7 +48,8 @@ def find_images(sources: Sequence[Path], out: Path) -> dict[str, Path]:
         elif source.exists():
             found = {source.name: source}
         else:
-            raise StreetsegError(f"there is no image or folder {source}")
+            hint = did_you_mean_path(source, "name an image or a folder of images")
+            raise StreetsegError(f"there is no image or folder {source}: {hint}")
         for path, file in found.items():
             if images.setdefault(path, file).resolve() != file.resolve():
                 raise StreetsegError(

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from streetseg.core.atomic_files import atomic_folder, lock_destination
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean_path
 from streetseg.images.decode import read_image
 from streetseg.images.encode import encode_palette_png, encode_png
 from streetseg.images.paths import SUFFIXES, is_image, natural_order
@@ -71,7 +71,8 @@ def open_video(path: Path, rate: float | None = None) -> Video:
     if rate is not None:
         raise StreetsegError(f"{path} keeps its own frame rate: only a folder of frames takes one")
     if not path.is_file():
-        raise StreetsegError(f"{path} does not exist: name a video or a folder of frames")
+        hint = did_you_mean_path(path, "name a video or a folder of frames")
+        raise StreetsegError(f"{path} does not exist: {hint}")
     if path.suffix.lower() == ".gif":
         return _open_gif(path)
     if path.suffix.lower() not in VIDEO_SUFFIXES:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from streetseg.config.params import Registry
 from streetseg.config.renamed import with_current_names
 from streetseg.core.credentials import redact
-from streetseg.core.errors import NoSuchVersionError, StreetsegError
+from streetseg.core.errors import NoSuchVersionError, StreetsegError, did_you_mean
 from streetseg.registry.sqlite import Row, read_versions
 from streetseg.tracking.store import connect, is_reference, split_uri, translate_errors
 
@@ -82,10 +82,20 @@ def versions(params: Registry) -> list[ModelVersion]:
 
 def no_model(client: MlflowClient, name: str) -> NoSuchVersionError:
     """The error for a registered model that does not exist."""
+    advice = "run 'streetseg register' first, or set MLFLOW_TRACKING_URI or registry.model_name"
     return NoSuchVersionError(
-        f"the registry {redact(client.tracking_uri)} has no model '{name}': run "
-        "'streetseg register' first, or set MLFLOW_TRACKING_URI or registry.model_name"
+        f"the registry {redact(client.tracking_uri)} has no model '{name}': "
+        f"{did_you_mean(name, _model_names(client), advice)}"
     )
+
+
+def _model_names(client: MlflowClient) -> list[str]:
+    """The first registered models by name, for a hint; none if the registry does not tell."""
+    from mlflow.exceptions import MlflowException
+
+    with suppress(MlflowException):
+        return [model.name for model in client.search_registered_models()]
+    return []
 
 
 def search(client: MlflowClient, filter_string: str) -> list[ModelVersion]:
@@ -162,9 +172,10 @@ def find(client: MlflowClient, name: str, which: str, by_alias: bool = False) ->
             no_alias = f"Registered model alias {which} not found"
             if error.error_code != "RESOURCE_DOES_NOT_EXIST" and no_alias not in error.message:
                 raise
+            others = [other for other in _model_names(client) if other != name]
             raise NoSuchVersionError(
                 f"the registry {redact(client.tracking_uri)} has no model '{name}' with {kind} "
-                f"'{which}': register or promote one first"
+                f"'{which}': {did_you_mean(name, others, 'register or promote one first')}"
             ) from None
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from streetseg.config.params import Registry
 from streetseg.config.renamed import RENAMED
 from streetseg.core.credentials import redact
-from streetseg.core.errors import NoRegistryError, StreetsegError
+from streetseg.core.errors import NoRegistryError, StreetsegError, did_you_mean
 from streetseg.tracking.metric_names import (
     FORMER,
     HELD_OUT_MIOU,
@@ -205,9 +205,11 @@ def choose(text: str, runs: Sequence[Run]) -> Run:
     latest = [
         f"{run.info.run_id[:8]} ({short_name(run.info.run_name)})" for run in runs[:MAX_SUGGESTIONS]
     ]
+    names = [short_name(run.info.run_name) for run in runs]
+    hint = did_you_mean(text, names, f"the latest are {', '.join(latest)}")
     raise StreetsegError(
         f"no run has the name '{text}' or an id that begins with it ({MIN_PREFIX_LENGTH} "
-        f"characters or more): the latest are {', '.join(latest)}"
+        f"characters or more): {hint}"
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from streetseg.config.params import Registry
 from streetseg.core.credentials import redact
-from streetseg.core.errors import NoRegistryError, StreetsegError, one_line
+from streetseg.core.errors import NoRegistryError, StreetsegError, did_you_mean_path, one_line
 from streetseg.core.proxies import bypass_proxies_for_loopback, through_proxy
 
 if TYPE_CHECKING:
@@ -94,7 +94,10 @@ def connect(params: Registry, create: bool = False) -> MlflowClient:
     uri = store_of(params)
     database = sqlite_path(uri)
     if database and not create and not database.exists():
-        raise NoRegistryError(f"there is no registry at {database}: run 'make demo', or {ADVICE}")
+        hint = f"run 'make demo', or {ADVICE}"
+        if uri != DEFAULT_STORE:
+            hint = did_you_mean_path(database, hint)
+        raise NoRegistryError(f"there is no registry at {database}: {hint}")
     import mlflow
     from mlflow import MlflowClient
 

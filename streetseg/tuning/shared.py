@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from streetseg.config.params import Params
 from streetseg.config.yaml_files import validated
 from streetseg.core.credentials import redact
-from streetseg.core.errors import StoppedError, StreetsegError, one_line
+from streetseg.core.errors import StoppedError, StreetsegError, did_you_mean, one_line
 from streetseg.core.signals import stop_requests
 from streetseg.data.dataset import PreparedDataset
 from streetseg.tracking.metric_names import BEST_MIOU
@@ -166,9 +166,9 @@ def _load(storage: RDBStorage, name: str) -> tuple[optuna.Study, Params]:
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
-        raise StreetsegError(
-            f"the database of {STORAGE} has no study '{name}': all pods need the same database"
-        ) from None
+        names = optuna.get_all_study_names(storage)
+        hint = did_you_mean(name, names, "all pods need the same database")
+        raise StreetsegError(f"the database of {STORAGE} has no study '{name}': {hint}") from None
     settings = study.user_attrs.get("settings", {})
     params = validated(TypeAdapter(Params), settings, f"the study '{name}'")
     study.pruner = median_pruner(params)

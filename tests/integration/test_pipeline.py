@@ -224,7 +224,7 @@ def test_the_checkout_stays_clean(first: DemoRun) -> None:
     ("settings", "message"),
     [
         ({"train__epochz": 3}, "did you mean 'epochs'"),
-        ({"model__encoder": "resnet1818"}, "did you mean resnet"),
+        ({"model__encoder": "resnet1818"}, "did you mean 'resnet"),
     ],
 )
 def test_a_wrong_setting_is_one_clear_line(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from streetseg.core.errors import StreetsegError
+from streetseg.core.errors import StreetsegError, did_you_mean_path
 from streetseg.core.sampling import evenly_spaced
 from streetseg.data.annotations.files import read_bytes
 from streetseg.data.annotations.formats import FORMATS, FormatName
@@ -49,7 +49,8 @@ def draft(root: Path, limit: int) -> Draft:
             read, or encodings are mixed.
     """
     if not root.is_dir():
-        raise StreetsegError(f"{root} is no folder: name the folder of your images and labels")
+        hint = did_you_mean_path(root, "name the folder of your images and labels")
+        raise StreetsegError(f"{root} is no folder: {hint}")
     paths = list_files(root)
     if not paths:
         raise StreetsegError(f"{root} is empty: name the folder of your images and labels")

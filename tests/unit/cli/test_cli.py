@@ -126,7 +126,7 @@ def test_wrong_usage_is_status_2(streetseg: Command) -> None:
         (("validate", "--set", "data.prepared=nowhere"), "streetseg prepare"),
         (
             ("train", "--set", "model.architecture=Unet", "--set", "model.encoder=resnet1818"),
-            "did you mean resnet",
+            "did you mean 'resnet",
         ),
         (("evaluate", "--model", "nowhere"), "nowhere holds no model artifact"),
         (("gate", "--evaluation", "nowhere"), "streetseg evaluate"),

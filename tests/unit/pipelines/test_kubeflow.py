@@ -193,7 +193,9 @@ def test_a_schedule_is_made_and_replaces_the_one_of_its_name(
     assert call("schedule", "--delete").out == "schedule 'street-segmentation' deleted\n"
     assert [each["display_name"] for each in kubeflow.schedules.values()] == ["other"]
     done = call("schedule", "--delete")
-    assert done.err == f"error: no schedule 'street-segmentation' at {kubeflow.url}\n"
+    assert done.err.startswith(f"error: no schedule 'street-segmentation' at {kubeflow.url}: ")
+    done = call("schedule", "--delete", "--name", "othr")
+    assert done.err.endswith("did you mean 'other'?\n")
 
 
 @pytest.mark.parametrize("options", [("--cron", "0 0 4 * * *"), ("--delete",)])

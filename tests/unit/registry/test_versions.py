@@ -440,3 +440,14 @@ def test_listing_versions_in_sqlite_loads_no_mlflow(tmp_path: Path) -> None:
     listed, heavy = done.stdout.splitlines()
     assert [each["version"] for each in json.loads(listed)] == ["1"]
     assert heavy == "[]"
+
+
+def test_a_misspelt_model_gets_the_registered_one_like_it(params: Params) -> None:
+    registry = named(params, "zebra-crossings").registry
+    connect(registry, create=True).create_registered_model("zebra-crossings")
+    misspelt = named(params, "zebra-crosings").registry
+    for act in (versions, promote):
+        with pytest.raises(StreetsegError, match=r"did you mean 'zebra-crossings'\?"):
+            act(misspelt)
+    with pytest.raises(StreetsegError, match="register or promote one first"):
+        promote(registry)

@@ -220,13 +220,15 @@ def test_a_run_goes_by_its_id_the_beginning_of_it_or_its_name(store: Path, text:
     assert [each.id for each in read_runs(registry(store), [text(run), run.id])] == [run.id]
 
 
-def test_an_unknown_run_is_one_line_with_the_latest_to_choose_from(
+def test_an_unknown_run_is_one_line_with_one_like_it_or_the_latest_to_choose_from(
     streetseg: Command, store: Path
 ) -> None:
     stored = f"registry.tracking_uri=sqlite:///{store}/mlflow.db"
     done = streetseg("compare", "effb4", "--set", stored, cwd=store)
+    assert done.stderr.endswith("did you mean 'effb3'?\n")
+    done = streetseg("compare", "segformer", "--set", stored, cwd=store)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: no run has the name 'effb4'")
+    assert done.stderr.startswith("error: no run has the name 'segformer'")
     assert len(done.stderr.splitlines()) == 1
     for run in read_runs(registry(store)):
         assert f"{run.id[:8]} ({run.name})" in done.stderr

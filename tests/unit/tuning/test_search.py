@@ -279,7 +279,7 @@ def test_a_trial_that_fails_does_not_end_the_search(
     assert "failed" in states
     assert states.count("complete") == 2, "a failed trial does not count"
     assert re.search(r"trial 1 +failed .*resnet1818.*did you mean", capsys.readouterr().err)
-    assert "did you mean resnet18" in result.page.read_text()
+    assert "did you mean &#39;resnet18&#39;" in result.page.read_text()
 
 
 def test_three_failures_in_a_row_end_the_search(
@@ -287,6 +287,6 @@ def test_three_failures_in_a_row_end_the_search(
 ) -> None:
     encoders = {"model.encoder": ["resnet1818", "resnet3434"]}
     invalid = recipe.override({"model.architecture": "Unet", "tune.space": encoders})
-    with pytest.raises(StreetsegError, match=r"3 trials in a row have failed.*did you mean resnet"):
+    with pytest.raises(StreetsegError, match=r"3 trials in a row have .*did you mean 'resnet"):
         tune(invalid, dataset, tmp_path / "tune")
     assert not (tmp_path / "tune" / "best").exists()
