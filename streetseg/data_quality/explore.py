@@ -48,6 +48,8 @@ HEAT_COLORS = [
 ]
 FOLDED_FROM = 12
 """Places of a table that are not folded."""
+SHOWN_CATEGORIES = 20
+"""Categories that are not folded: of more, the most frequent."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,9 @@ def explore(
     shares = shares.loc[sampled_frames.sort_values(ascending=False, kind="stable").index]
     place, places = dataset.place_words
     heat_rows = dataset.evenly_spaced_rows(HEAT_FRAMES)
+    split_shares = category_shares(dataset, ["split"])
+    by_share = _by_share(dataset, split_shares)
+    maps = heat_maps(dataset, heat_rows)
     write_page(
         page,
         "explore.html.j2",
@@ -184,13 +189,15 @@ def explore(
         folded_from=FOLDED_FROM,
         largest=list(by_frames.iterrows()),
         stacked=list(shares.iterrows()),
-        heat_maps=heat_maps(dataset, heat_rows),
+        shown_categories=SHOWN_CATEGORIES,
+        categories=[dataset.labels.categories[number] for number in by_share],
+        heat_maps=[maps[number] for number in by_share],
         heat_frames=len(heat_rows),
         unused=survey.unused if survey else {},
         undefined=survey.undefined if survey else [],
         incomplete=survey.incomplete if survey else [],
         sizes=dataset.index.groupby(["width", "height"]).size().sort_values(ascending=False),
-        split_shares=category_shares(dataset, ["split"]),
+        split_shares=split_shares,
         samples=dataset.evenly_spaced_rows(SAMPLES),
         augmented=[
             (row, _augmentations(dataset, row, params.train))
@@ -226,6 +233,14 @@ def heat_maps(
         most = peak / max(1, len(rows)) if peak else None
         pictures.append((category, palette_address(steps, HEAT_COLORS), most))
     return pictures
+
+
+def _by_share(dataset: PreparedDataset, shares: pd.DataFrame) -> list[int]:
+    """Numbers of the categories as they are shown: many begin with the most frequent."""
+    numbers = list(range(len(dataset.labels.names)))
+    if len(numbers) > SHOWN_CATEGORIES:
+        numbers.sort(key=lambda number: -shares[dataset.labels.names[number]].mean())
+    return numbers
 
 
 def _counts(frames: pd.DataFrame) -> pd.DataFrame:

@@ -25,6 +25,8 @@ from streetseg.reports.html import render_page
 
 N_WEAK = 3
 """Categories of each group whose worst frame is shown."""
+SHOWN_GROUPS = 8
+"""Groups whose frames are not folded: of more, those with the lowest mean IoU."""
 MIN_PIXELS = 100
 """Pixels of a category, in truth and prediction together, below which a frame is not shown."""
 
@@ -70,12 +72,17 @@ def cross_evaluate(
 def write_cross(evaluation: Evaluation, worst: Worst, table: Path, page: Path) -> None:
     """Write the scores by group as CSV, and the page; StreetsegError if one cannot be written."""
     rows = scores_by_group(evaluation)
+    scored = rows[rows["miou"].notna()]
+    miou = dict(
+        zip(zip(scored["source"], scored["condition"], strict=True), scored["miou"], strict=True)
+    )
     html = render_page(
         "cross.html.j2",
         evaluation=evaluation,
         rows=rows.to_dict("records"),
         categories=evaluation.scores.categories,
-        worst=worst,
+        worst=sorted(worst, key=lambda each: miou.get(each[0], math.inf)),
+        shown_groups=SHOWN_GROUPS,
     )
     write_new({table: rows.to_csv(index=False), page: html})
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from streetseg.data.labels import LabelSpace
+from streetseg.data.labels import Category, LabelSpace
 from streetseg.evaluation.baseline import differences
 from streetseg.evaluation.curves import HEIGHT, WIDTH, Curves
 from streetseg.evaluation.frames_shown import frame_table, shown_frames
@@ -35,6 +35,8 @@ MIN_DRIVES = 5
 N_CONFUSIONS = 12
 MIN_CONFUSION = 0.005
 """Fraction of a category below which a confusion is not named."""
+SHOWN_CATEGORIES = 20
+"""Categories that are not folded: of more, those with the lowest IoU."""
 SHOWN_SLICES = 8
 """Slices of a column that are not folded."""
 IMAGE_WIDTH = 448
@@ -50,7 +52,6 @@ def write_report(
 ) -> None:
     """Write ``report.html``, a self-contained page, and ``frames.csv`` to a folder."""
     confusion = evaluation.scores.category_confusion
-    true_pixels = confusion.sum(axis=1)
     dataset, champion = ranked.dataset, evaluation.champion
     frames = frame_table(evaluation, ranked)
     frames.to_csv(folder / FRAMES_CSV, index=False)
@@ -69,7 +70,8 @@ def write_report(
         confusion=png_address(confusion_png.read_bytes()),
         confusion_in_words=_describe_confusion(confusion, evaluation.scores.categories),
         confusions=top_confusions(confusion, evaluation.scores.categories),
-        truth_shares=true_pixels / max(1, true_pixels.sum()),
+        shares=_shares(evaluation, dataset.labels),
+        shown_categories=SHOWN_CATEGORIES,
         champion=champion,
         differences=_compared(evaluation),
         shown=shown_frames(evaluation, ranked),
@@ -127,6 +129,17 @@ def top_confusions(confusion: np.ndarray, names: list[str]) -> list[dict[str, An
                 }
             )
     return found
+
+
+def _shares(evaluation: Evaluation, labels: LabelSpace) -> list[tuple[Category, float]]:
+    """Each category with its fraction of the true pixels; many begin with the lowest IoU."""
+    pixels = evaluation.scores.category_confusion.sum(axis=1)
+    shares = (pixels / max(1, pixels.sum())).tolist()
+    rows = list(zip(labels.categories, shares, strict=True))
+    if len(rows) > SHOWN_CATEGORIES:
+        iou = evaluation.scores.iou
+        rows.sort(key=lambda row: np.nan_to_num(iou[row[0].name], nan=np.inf))
+    return rows
 
 
 def _compared(evaluation: Evaluation) -> list[dict[str, Any]] | None:

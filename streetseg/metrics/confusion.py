@@ -74,7 +74,7 @@ class Scores:
         not occur."""
         n_scored = sum(not math.isnan(value) for value in self.iou.values())
         scored = "" if n_scored == len(self.iou) else f"{n_scored} of "
-        return f"{scored}{len(self.iou)} categories"
+        return f"{scored}{len(self.iou)} {'category' if len(self.iou) == 1 else 'categories'}"
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Scores:

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import optuna
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState
@@ -25,6 +25,8 @@ MIN_TRIALS_FOR_IMPORTANCE = 10
 """Complete trials that are needed to estimate the importance of each setting."""
 MAX_LEGEND = 20
 """With more trials a plot has no legend."""
+SHOWN_TRIALS = 20
+"""Trials that are not folded."""
 
 
 def write_report(search: Search, study: optuna.Study) -> None:
@@ -36,6 +38,7 @@ def write_report(search: Search, study: optuna.Study) -> None:
         search=search,
         ranked=sorted(scored, key=lambda trial: (trial.state, -trial.miou)),
         failed=[trial for trial in search.trials if trial.state == "failed"],
+        shown_trials=SHOWN_TRIALS,
         plots=_plots(study),
         show=lambda value: f"{value:.4g}" if isinstance(value, float) else str(value),
     )
@@ -67,9 +70,16 @@ def _draw(plot: Callable[..., Any], study: optuna.Study, **options: Any) -> str:
         for axis in axes:
             plt.setp(axis.get_xticklabels(), rotation=30, ha="right")
             axis.xaxis.set_minor_formatter(NullFormatter())
+            for side in ("left", "center"):
+                axis.set_title("", loc=side)  # the page has headings
+            axis.xaxis.label.set_size("small")
+            if axis.get_xlabel() == "Step":
+                axis.set(xlabel="epoch", ylabel=SCORE)
+                axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             if (legend := axis.get_legend()) and len(legend.texts) > MAX_LEGEND:
                 legend.remove()
         figure = axes[0].figure
+        figure.suptitle("")
         figure.savefig(png, dpi=110, bbox_inches="tight")
     plt.close(figure)
     return png_address(png.getvalue())

@@ -6,8 +6,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote
 
 import numpy as np
@@ -27,6 +27,8 @@ from streetseg.evaluation.cross import cross_evaluate
 from streetseg.evaluation.evaluate import evaluate
 from streetseg.inference.artifact import read_labels
 from streetseg.inference.segmenter import Segmenter
+from streetseg.labelling.loop import Loop, write_loop
+from streetseg.labelling.select import select_frames
 from streetseg.monitoring.drift import DriftWatch, Reference, observe
 from streetseg.monitoring.drift_report import drift_page
 from streetseg.prediction.batch import segment_folder
@@ -42,7 +44,7 @@ pytestmark = pytest.mark.slow
 
 NAMES = [
     *("evaluation", "evaluation-19", "validation", "validation-failed", "batch"),
-    *("cross-19", "drift", "explore", "explore-19", "init", "tune"),
+    *("cross-19", "drift", "explore", "explore-19", "init", "tune", "select", "loop"),
 ]
 FRAME = {"width": 527, "height": 598}
 """CSS pixels of a page in the UI, in a window of 1600."""
@@ -84,6 +86,9 @@ def of_eight_categories(
         watch.add(replace(each, brightness=each.brightness / 2))
     model = {"name": "street-segmenter", "version": "7"}
     (out / "drift.html").write_text(drift_page(watch.state(), model, labels))
+    select_frames(str(images), out / "selection", artifact, "models:/street-segmenter/7", count=5)
+    shutil.copy(out / "selection" / "selection.html", out / "select.html")
+    write_loop(Loop.read(params, out, [out / "selection"]), out / "loop.html")
     space = {"train.learning_rate": {"low": 1e-4, "high": 1e-2}, "train.batch_size": [2, 4]}
     search = {"tune.trials": 2, "tune.space": space, "train.epochs": 1}
     tune(params.override(search), dataset, out / "search")
@@ -180,18 +185,16 @@ def test_a_report_fits_the_frame_of_the_ui(name: str, pages: Path, browser: Brow
     page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [420, 800, 1400])
-def test_a_report_is_accessible_at_every_width(
-    width: int, scheme: Literal["light", "dark"], pages: Path, browser: Browser
-) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    for name in ("evaluation", "evaluation-19", "explore-19", "validation-failed", "batch"):
+@pytest.mark.parametrize("name", NAMES)
+def test_a_report_is_accessible_at_every_width(name: str, pages: Path, browser: Browser) -> None:
+    for scheme, width in product(("light", "dark"), (420, 800, 1400)):
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.goto((pages / f"{name}.html").as_uri())
-        assert page.evaluate(OVERFLOWING) == [], name
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
-        assert [each["id"] for each in Axe().run(page).response["violations"]] == [], name
-    page.close()
+        assert page.evaluate(OVERFLOWING) == [], (scheme, width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (scheme, width)
+        violations = [each["id"] for each in Axe().run(page).response["violations"]]
+        assert violations == [], (scheme, width)
+        page.close()
 
 
 def test_the_evaluation_works_in_the_frame_of_the_ui(pages: Path, browser: Browser) -> None:

@@ -202,6 +202,20 @@ def test_class_shares_are_those_of_the_pixels(settings: Params, tmp_path: Path) 
         assert printed[:, column] == pytest.approx(100 * shares_of(dataset, split), abs=0.006)
 
 
+def test_of_many_categories_the_most_frequent_are_shown_first_and_the_rest_folded(
+    settings: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streetseg.data_quality.explore.SHOWN_CATEGORIES", 3)
+    dataset = PreparedDataset(prepare(settings))
+    page = page_of_prepared(dataset, settings, tmp_path / "page.html")
+    shares = (shares_of(dataset, "train") + shares_of(dataset, "val")) / 2
+    names = [dataset.labels.names[number] for number in np.argsort(-shares, kind="stable")]
+    for heading in ("Where each category lies", "Class distribution by split"):
+        part = section(page, heading)
+        assert re.findall(r'"swatch"[^>]*></i>([a-z]+)', part) == names
+        assert part.count("<summary>5 rarer categories</summary>") == 1
+
+
 def shares_of(dataset: PreparedDataset, split: str) -> np.ndarray:
     """The fraction of each category, counted in the arrays."""
     pixels = np.array([dataset.categories(row) for row in dataset.rows(split)])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import resource
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from streetseg.config.params import Params
@@ -77,8 +79,18 @@ def test_each_condition_has_a_row(crossed: Path) -> None:
 
 def test_the_page_shows_the_table_and_where_it_breaks(crossed: Path) -> None:
     page = (crossed / "out" / "cross.html").read_text()
+    rows = pd.read_csv(crossed / "out" / "cross.csv").fillna({"source": "", "condition": ""})
     assert "<td>acdc</td><td>rain</td><td>1</td>" in page
     assert "<h3>acdc, night</h3>" in page
+    table = page[page.index("<h3>IoU by category</h3>") : page.index("<h2>Where it breaks</h2>")]
+    groups = [f"{row.source}, {row.condition}".strip(", ") for row in rows.itertuples()]
+    assert re.findall("<th>([^<]*)</th>", table) == ["category", *groups]
+    for name in rows.columns[5:]:
+        cells = re.search(f"<td>{name}</td>((?:<td[^>]*>[^<]*</td>)*)</tr>", table)
+        assert cells
+        scores = [f"{100 * value:.1f}" if value == value else "-" for value in rows[name]]
+        assert re.findall(">([^<]+)</td>", cells[1]) == scores
+    assert page.count('alt="Truth"') == page.count('<div class="strip">')
     assert "<h3>cityscapes</h3>" in page
     assert page.count('<div class="strip">') >= 3
 

@@ -266,6 +266,12 @@ def test_with_5000_frames_it_stays_below_its_limit(
     assert 3_000_000 < len(page.encode()) < MAX_PAGE_BYTES
     assert len(table_on(page)["data"]) == 5000
     assert "<summary>392 more, with higher scores</summary>" in page
+    assert "<summary>46 more, with higher scores</summary>" in page
+    assert "<summary>The colors of 66 categories</summary>" in page
+    table = page[page.index("<h2>Categories</h2>") : page.index("<h2>Where it fails</h2>")]
+    names = re.findall(r'"swatch"[^>]*></i>([^<]+)</td>', table)
+    iou = evaluation.scores.iou
+    assert names == sorted(iou, key=lambda name: iou[name])
     assert "<th>sequence</th>" in page
     assert page.index("<td>sequence-0000</td>") < page.index("<td>sequence-0009</td>")
     shown = shown_frames(evaluation, ranked)

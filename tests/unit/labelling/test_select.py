@@ -19,7 +19,7 @@ from streetseg.inference.segmenter import Segmenter
 from streetseg.inference.upsampling import softmax
 from streetseg.labelling import select_measure
 from streetseg.labelling.select import SelectOptions, refuse_other_files, select_frames, unique_stem
-from streetseg.labelling.select_result import Selection
+from streetseg.labelling.select_result import MEANINGS, Selection
 from tests.conftest import Command, Trained
 from tests.support.s3_server import s3_server
 
@@ -153,6 +153,9 @@ def test_the_summary_has_model_and_counts(result: Selection, trained: Trained, p
 def test_the_page_shows_each_chosen_frame(result: Selection) -> None:
     page = (result.folder / "selection.html").read_text()
     assert page.count("data:image/jpeg") == 5
+    assert f"<b>5</b> chosen</span>\n<span><b>{result.seen}</b> seen" in page
+    for reason, count in result.left_out.items():
+        assert f"<tr><td>{MEANINGS[reason]}</td><td>{count}</td></tr>" in page
     for row in table(result.folder):
         assert row["name"] in page
         assert row["why"] in page
