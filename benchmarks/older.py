@@ -1,4 +1,4 @@
-"""This build beside an older one: preparing, training and answering take turns.
+"""This build beside an older one: preparing, training, a batch and a service take turns.
 
     python benchmarks/older.py --revision REVISION [--rounds 14]
 
@@ -14,22 +14,25 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+import psutil
 from harness import OUT, Claim, alternating, report, seconds, source_frames
-from serve import OURS, photo, timed, trained_model
+from serve import OURS, photo, resident, timed, trained_model
 
 from scripts.servers import running
 from streetseg.core.provenance import REPOSITORY
 
 GOAL = "ours / peer <= 1.02"
-FRAMES, ANSWERS = 128, 12
+LITE = "tu-tf_efficientnet_lite0"
+FRAMES, ANSWERS, PHOTOS = 128, 12, 24
 SMALL_NETWORK = (
     "prepare.size=[64,128]",
-    "model.encoder=tu-tf_efficientnet_lite0",
+    f"model.encoder={LITE}",
     "model.encoder_weights=none",
 )
 SHORT_TRAINING = ("train.epochs=4", "train.batch_size=4", "train.num_workers=0")
@@ -56,14 +59,21 @@ class Build:
         out = ("--out", str(self.work / "model"))
         self._run("train", root, (*SMALL_NETWORK, *SHORT_TRAINING), *out)
 
+    def batch(self, model: Path, photos: Path) -> None:
+        """Segment a folder of photos from nothing."""
+        out = self.work / "masks"
+        shutil.rmtree(out, ignore_errors=True)
+        command = [sys.executable, "-m", "streetseg", "batch", str(photos), str(out)]
+        self._call([*command, "--model", str(model)])
+
     @contextmanager
-    def serving(self, model: Path) -> Iterator[int]:
-        """The port of a service with a model artifact."""
+    def serving(self, model: Path) -> Iterator[tuple[int, psutil.Process]]:
+        """The port and the process of a service with a model artifact."""
         environment = self.environment | {"STREETSEG_SET": f"serve.model={model}"}
         log = self.work / "serve.log"
         command = [sys.executable, *OURS]
         with running(command, "/readyz", log, environment, self.checkout) as server:
-            yield server.port
+            yield server.port, psutil.Process(server.process.pid)
 
     def _run(self, verb: str, root: Path, settings: tuple[str, ...], *options: str) -> None:
         paths = (
@@ -72,7 +82,9 @@ class Build:
             f"registry.tracking_uri=sqlite:///{self.work / 'mlflow.db'}",
         )
         sets = [word for setting in (*paths, *settings) for word in ("--set", setting)]
-        command = [sys.executable, "-m", "streetseg", verb, *sets, *options]
+        self._call([sys.executable, "-m", "streetseg", verb, *sets, *options])
+
+    def _call(self, command: list[str]) -> None:
         subprocess.run(
             command, check=True, cwd=self.checkout, env=self.environment, stdout=subprocess.DEVNULL
         )
@@ -92,14 +104,44 @@ def checkout(revision: str) -> Iterator[Path]:
 
 def answers(builds: dict[str, Build], rounds: int) -> dict[str, float]:
     """The median seconds of an answer to one client, by build; a small network hides nothing."""
-    model, image = trained_model("tu-tf_efficientnet_lite0", (64, 128)), photo()
+    model, image = trained_model(LITE, (64, 128)), photo()
     times: dict[str, list[float]] = {name: [] for name in builds}
     with ExitStack() as stack:
-        ports = {name: stack.enter_context(build.serving(model)) for name, build in builds.items()}
+        ports = {
+            name: stack.enter_context(build.serving(model))[0] for name, build in builds.items()
+        }
         for number in range(1 + rounds):
             for name in alternating(ports, number):
                 times[name] += [timed(ports[name], image)[1] for _ in range(ANSWERS)]
-    return {name: statistics.median(seconds[ANSWERS:]) for name, seconds in times.items()}
+    return medians({name: seconds[ANSWERS:] for name, seconds in times.items()})
+
+
+def starts(builds: dict[str, Build], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """The median seconds until a service is ready, and its megabytes then, by build."""
+    model = trained_model(LITE, (256, 512))
+    took: dict[str, list[float]] = {name: [] for name in builds}
+    megabytes: dict[str, list[float]] = {name: [] for name in builds}
+    for number in range(rounds):
+        for name in alternating(builds, number):
+            began = time.perf_counter()
+            with builds[name].serving(model) as (_, process):
+                took[name].append(time.perf_counter() - began)
+                megabytes[name].append(resident(process))
+    return medians(took), medians(megabytes)
+
+
+def photos() -> Path:
+    """A folder of JPEGs of 2048x1024."""
+    folder = OUT / "photos"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(PHOTOS):
+        (folder / f"{number:02}.jpg").write_bytes(photo())
+    return folder
+
+
+def medians(values: dict[str, list[float]]) -> dict[str, float]:
+    """The median of each."""
+    return {name: statistics.median(each) for name, each in values.items()}
 
 
 def main() -> None:
@@ -107,28 +149,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--revision", required=True, help="git revision of the older build")
     parser.add_argument("--rounds", type=int, default=14)
+    parser.add_argument("--only", choices=["batch", "start"], help="leave the others out")
     arguments = parser.parse_args()
-    large, small = source_frames(FRAMES), source_frames(FRAMES, (256, 512))
+    rounds, peer = arguments.rounds, f"peer: {arguments.revision}"
+    claims: list[Claim] = []
+
+    def claim(what: str, figures: dict[str, float], goal: str = GOAL, unit: str = "s") -> None:
+        named = f"{what}; {peer}"
+        claims.append(Claim(named, figures["ours"], figures["older"], None, goal, unit))
+
     with checkout(arguments.revision) as older:
         builds = {"ours": Build("ours", REPOSITORY), "older": Build("older", older)}
 
         def by_turns(task: Callable[[Build], None]) -> dict[str, float]:
             tasks = {name: partial(task, build) for name, build in builds.items()}
-            return seconds(tasks, arguments.rounds)
+            return seconds(tasks, rounds)
 
-        times = {f"prepare {FRAMES} frames": by_turns(lambda build: build.prepare(large))}
-        for build in builds.values():
-            build.prepare(small, *SMALL_NETWORK)
-        times["train four epochs"] = by_turns(lambda build: build.train(small))
-        times["an answer, 1 client"] = answers(builds, arguments.rounds)
-    peer = f"peer: {arguments.revision}"
-    report(
-        "older",
-        [
-            Claim(f"{task}; {peer}", median["ours"], median["older"], None, GOAL, "s")
-            for task, median in times.items()
-        ],
-    )
+        if not arguments.only:
+            large, small = source_frames(FRAMES), source_frames(FRAMES, (256, 512))
+            claim(f"prepare {FRAMES} frames", by_turns(lambda build: build.prepare(large)))
+            for build in builds.values():
+                build.prepare(small, *SMALL_NETWORK)
+            claim("train four epochs", by_turns(lambda build: build.train(small)))
+            claim("an answer, 1 client", answers(builds, rounds))
+        if arguments.only != "start":
+            model, folder = trained_model(LITE, (256, 512)), photos()
+            took = by_turns(lambda build: build.batch(model, folder))
+            claim(f"streetseg batch, {PHOTOS} JPEGs of 2048x1024", took, "ours / peer <= 0.77")
+        if arguments.only != "batch":
+            took, megabytes = starts(builds, rounds)
+            claim("service, from its start until it is ready", took, "ours <= 2.5")
+            claim("service, memory when it is ready", megabytes, "ours <= 300", "MB")
+    report("older", claims)
 
 
 if __name__ == "__main__":

@@ -62,8 +62,13 @@ class Measured:
 
     def megabytes(self) -> float:
         """Resident memory of all its processes."""
-        family = [self.process, *self.process.children(recursive=True)]
-        return sum(each.memory_info().rss for each in family) / 1e6
+        return resident(self.process)
+
+
+def resident(process: psutil.Process) -> float:
+    """Resident memory of a process and its descendants, 10^6 bytes."""
+    family = [process, *process.children(recursive=True)]
+    return sum(each.memory_info().rss for each in family) / 1e6
 
 
 def ask(port: int, image: bytes) -> int:

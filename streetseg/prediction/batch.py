@@ -27,7 +27,7 @@ import numpy as np
 
 from streetseg.config.params import Evaluate
 from streetseg.core.errors import StoppedError, StreetsegError
-from streetseg.core.parallel import thread_map
+from streetseg.core.parallel import cores, thread_map
 from streetseg.core.progress import track
 from streetseg.core.sampling import evenly_spaced
 from streetseg.core.storage import Storage
@@ -47,6 +47,8 @@ SUMMARY = "summary.json"
 
 THREADS = 8
 """Concurrent reads or writes."""
+MAX_AT_ONCE = 8
+"""Images that are segmented at once, at most: one is decoded while the network sees another."""
 MAX_EXAMPLES, EXAMPLE_WIDTH = 12, 448
 """Overlays for the report, and their width in pixels."""
 
@@ -164,15 +166,19 @@ def _segment(
     worker = _Worker(segmenter, table.model, max_pixels)
 
     start = time.monotonic()
-    with ThreadPoolExecutor(THREADS) as pool:
+    at_once = min(cores(), MAX_AT_ONCE)
+    with ThreadPoolExecutor(THREADS) as pool, ThreadPoolExecutor(at_once) as workers:
         writer = _MaskWriter(target, pool, results)
         try:
             files = thread_map(pool, partial(_read, origin), pending, ahead=THREADS)
-            for path, data in track(files, total=len(pending), description="segment"):
-                writer.add(path, *worker.segment(path, data))
+            segmented = thread_map(workers, worker.segment, files, ahead=at_once)
+            for frame in track(segmented, total=len(pending), description="segment"):
+                worker.keep_example(frame)
+                writer.add(frame)
                 if table.due:
                     table.write(results)
         except KeyboardInterrupt:
+            workers.shutdown(cancel_futures=True)
             writer.finish()
             table.write(results)
             raise StoppedError(
@@ -208,6 +214,17 @@ def _segment(
     return batch
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """An image of a batch; one that cannot be used has only a result with its error."""
+
+    path: str
+    result: ImageResult
+    rgb: np.ndarray | None = None
+    categories: np.ndarray | None = None
+    mask: bytes | None = None
+
+
 class _Worker:
     """Segments images, and keeps overlays of some that are evenly spaced."""
 
@@ -218,16 +235,19 @@ class _Worker:
         self.examples: list[tuple[str, np.ndarray]] = []
         self._segmented, self._stride = 0, 1
 
-    def segment(self, path: str, data: bytes | StreetsegError) -> tuple[ImageResult, bytes | None]:
-        """The result of an image and its mask; None if the image cannot be used."""
+    def segment(self, file: tuple[str, bytes | StreetsegError]) -> _Frame:
+        """Segment an image, given its path and its content or error. Thread-safe."""
+        path, data = file
         if isinstance(data, StreetsegError):
-            return ImageResult(printable(path), 0, self.model, error=printable(str(data))), None
+            error = printable(str(data))
+            return _Frame(path, ImageResult(printable(path), 0, self.model, error=error))
         start = time.perf_counter()
         try:
             require_printable(path)
             rgb = decode_image(data, max_pixels=self.max_pixels)
-        except BadImageError as error:
-            return ImageResult(printable(path), len(data), self.model, error=error.reason), None
+        except BadImageError as bad:
+            size, error = len(data), bad.reason
+            return _Frame(path, ImageResult(printable(path), size, self.model, error=error))
         labels = self.segmenter.labels
         categories = self.segmenter.predict(rgb)
         height, width = categories.shape
@@ -235,14 +255,16 @@ class _Worker:
         mask = encode_palette_png(categories, labels.palette)
         shares = tuple((counts / categories.size).tolist())
         seconds = time.perf_counter() - start
-        self._keep_example(path, rgb, categories)
-        return ImageResult(path, len(data), self.model, width, height, shares, seconds), mask
+        result = ImageResult(path, len(data), self.model, width, height, shares, seconds)
+        return _Frame(path, result, rgb, categories, mask)
 
-    def _keep_example(self, path: str, rgb: np.ndarray, categories: np.ndarray) -> None:
+    def keep_example(self, frame: _Frame) -> None:
         """Keep every n-th image; with too many, double n and drop every other example."""
+        if frame.rgb is None or frame.categories is None:
+            return
         if self._segmented % self._stride == 0:
-            image = shrink(overlay(rgb, categories, self.segmenter.labels), EXAMPLE_WIDTH)
-            self.examples.append((path, image))
+            image = overlay(frame.rgb, frame.categories, self.segmenter.labels)
+            self.examples.append((frame.path, shrink(image, EXAMPLE_WIDTH)))
             if len(self.examples) > MAX_EXAMPLES:
                 self.examples, self._stride = self.examples[::2], 2 * self._stride
         self._segmented += 1
@@ -257,9 +279,10 @@ class _MaskWriter:
         self.target, self.pool, self.results = target, pool, results
         self._pending: deque[tuple[str, ImageResult, Future[None] | None]] = deque()
 
-    def add(self, path: str, result: ImageResult, mask: bytes | None) -> None:
+    def add(self, frame: _Frame) -> None:
+        path, mask = frame.path, frame.mask
         written = self.pool.submit(self.target.write, mask_name(path), mask) if mask else None
-        self._pending.append((path, result, written))
+        self._pending.append((path, frame.result, written))
         if len(self._pending) > THREADS:
             self._record_oldest()
 

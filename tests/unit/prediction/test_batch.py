@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -219,6 +220,28 @@ def test_a_damaged_table_is_not_trusted(
     assert segment_folder(str(source), str(out), trained.artifact, **LIMIT).segmented == 4
 
 
+def test_images_are_segmented_at_once_on_several_cores(
+    result: BatchResult,
+    source: Path,
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    predict, both, have_met = Segmenter.predict, threading.Barrier(2, timeout=60), threading.Event()
+
+    def meeting(self: Segmenter, rgb: np.ndarray) -> np.ndarray:
+        if not have_met.is_set():
+            both.wait()
+            have_met.set()
+        return predict(self, rgb)
+
+    monkeypatch.setattr(Segmenter, "predict", meeting)
+    monkeypatch.setattr(batch, "cores", lambda: 2)
+    name = "models:/tiny/7"
+    segment_folder(str(source), str(tmp_path / "masks"), trained.artifact, name, **LIMIT)
+    assert masks(tmp_path / "masks") == masks(result.destination)
+
+
 def test_a_stopped_call_resumes(
     result: BatchResult,
     source: Path,
@@ -231,12 +254,14 @@ def test_a_stopped_call_resumes(
 
     def interrupted(self: Segmenter, rgb: np.ndarray) -> np.ndarray:
         if len(predicted) == 3:
+            time.sleep(0.5)  # the third is recorded
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(5)
         predicted.append(rgb)
         return predict(self, rgb)
 
     monkeypatch.setattr(Segmenter, "predict", interrupted)
+    monkeypatch.setattr(batch, "cores", lambda: 1)
     with pytest.raises(StoppedError, match=r"stopped after .* of 9 images: the same command"):
         segment_folder(str(source), str(out), trained.artifact, "models:/tiny/7", **LIMIT)
     assert len(masks(out)) == 3
