@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from typer import Context
 from typer.core import TyperCommand, TyperGroup
 
 SECTIONS = {
@@ -67,12 +66,12 @@ class Commands(TyperGroup):
         names = {name: TyperCommand(name=name, help=text) for name, (_, text) in COMMANDS.items()}
         self.commands = names | dict(self.commands)
 
-    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Any, list[str]]:
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that the arguments name, complete with its options."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, load(name) if name else command, rest
 
-    def format_commands(self, ctx: Context, formatter: Any) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands in its sections."""
         for title, commands in SECTIONS.items():
             with formatter.section(title):

@@ -46,7 +46,11 @@ def read_versions(params: Registry) -> list[Row]:
     """
     uri = store_of(params)
     database = sqlite_path(uri)
-    if uri != f"sqlite:///{database}" or any(map(os.environ.get, OTHER_REGISTRY)):
+    if (
+        database is None
+        or uri != f"sqlite:///{database}"
+        or any(map(os.environ.get, OTHER_REGISTRY))
+    ):
         return []
     try:
         with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as opened:
