@@ -160,7 +160,10 @@ STAGES = [
 def main() -> None:
     """Run all stages; status 1 if a killed one ends otherwise than an undisturbed one."""
     set_up_environment()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="Example: python -m scripts.chaos --rounds 1 --stages train",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="how often each stage is killed")
     parser.add_argument("--seed", type=int, default=0)
     names = [stage.name for stage in STAGES]

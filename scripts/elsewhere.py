@@ -110,7 +110,10 @@ def _no_data() -> Any:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Example: python -m scripts.elsewhere outputs/model street.jpg",
+    )
     parser.add_argument("model", type=Path)
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--packages", type=Path, help="folder with node_modules")

@@ -341,7 +341,10 @@ def last_line(text: str) -> str:
 def main() -> None:
     """Walk through the tries; status 1 if one shows something else than it should."""
     set_up_environment()
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0],
+        epilog="Example: python -m scripts.kubeflow_walk --endpoint URL --data-version MD5.dir",
+    )
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--namespace", default="", help="of the runs, in a multi-user Kubeflow")
     parser.add_argument("--data-version", required=True, help="MD5.dir of a small prepared set")

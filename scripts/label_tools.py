@@ -9,6 +9,7 @@ fraction of pixels that a tool draws as the mask was, and ends with status 1 if 
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -43,7 +44,13 @@ MODEL = {
 
 def main() -> None:
     """Export drawn frames in each format, and read them with each tool."""
-    venvs = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Example: python -m scripts.label_tools /opt/label-tools",
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("venvs", metavar="VENVS", type=Path, help="folder of the environments")
+    venvs = parser.parse_args().venvs
     table, failed = table_of("tool", "version", "format", "frames", "pixels the same"), False
     with tempfile.TemporaryDirectory() as folder:
         masks = export_all(Path(folder))

@@ -48,7 +48,10 @@ VIEWS = (
 def main() -> None:
     """Take every image; status 1 with one clear line where something is missing."""
     set_up_environment()
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Example: python -m scripts.page_screenshots --out outputs/pictures",
+    )
     parser.add_argument("--url", default="http://127.0.0.1:3000", help="where the service listens")
     parser.add_argument("--out", type=Path, default=PICTURES)
     arguments = parser.parse_args()

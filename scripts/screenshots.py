@@ -72,7 +72,10 @@ class Page:
 def main() -> None:
     """Take every screenshot; status 1 with one clear line if something is missing."""
     set_up_environment()
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Example: python -m scripts.screenshots --out outputs/pictures",
+    )
     parser.add_argument("--store", default=STORE, help="an SQLite store with the runs of two demos")
     parser.add_argument("--out", type=Path, default=PICTURES)
     arguments = parser.parse_args()

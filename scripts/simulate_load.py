@@ -61,7 +61,9 @@ def simulate(
 def main() -> None:
     """Print a row for each load."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=__doc__,
+        epilog="Example: python -m scripts.simulate_load --seconds-per-answer 0.17 --pods 4",
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--seconds-per-answer", type=float, required=True)
     parser.add_argument("--pods", type=int, default=4)
