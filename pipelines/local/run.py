@@ -40,7 +40,8 @@ class LocalRun:
 
     succeeded: bool = False
     tasks: dict[str, float] = field(default_factory=dict)
-    """Seconds of each task that ran, in order; 0 for one whose outputs were in the cache."""
+    """Seconds of each task that ran, in order, at least 0.1; 0 for one whose outputs were in the
+    cache."""
     outputs: dict[str, Any] = field(default_factory=dict)
     """The outputs of the pipeline, if it succeeded."""
     error: str = ""
@@ -87,6 +88,7 @@ def _run(
     from kfp import local
 
     from pipelines.local.cache import VerifiedCache
+    from pipelines.local.forked import forked_steps
 
     cache_root = folder / ".cache" / (version or code_fingerprint()).replace(":", "-")
     local.init(
@@ -104,6 +106,7 @@ def _run(
         mock.patch.dict(os.environ, studies | os.environ),
         (folder / "log.txt").open("w") as log,
         _observed(_Observer(run, log, show)),
+        forked_steps(),
         mock.patch("kfp.local.cache.get_local_cache", return_value=cache),
         # It replaces the built-in print, which tasks that run at the same time would leave so.
         mock.patch("kfp.local.logging_utils.indented_print", contextlib.nullcontext),
@@ -153,7 +156,8 @@ class _Observer(io.TextIOBase):
                 self.started.setdefault(task, time.monotonic())
                 self.show(f"» {task}")
             elif event.lastgroup == "ended":
-                self.run.tasks[task] = round(time.monotonic() - self.started[task], 1)
+                took = time.monotonic() - self.started[task]
+                self.run.tasks[task] = max(0.1, round(took, 1))
             else:
                 self.run.tasks[task] = 0.0
                 self.show(f"» {task} (unchanged)")
