@@ -28,6 +28,7 @@ from streetseg.training.distributed import World, process_group
 from streetseg.training.initial_state import initial_state
 from streetseg.training.loader import EpochBatches, training_loader
 from streetseg.training.losses import category_weights, segmentation_loss
+from streetseg.training.memory import freed_memory_kept
 from streetseg.training.optimization import freeze_encoder, optimizer_step
 from streetseg.training.reporting import (
     category_table,
@@ -117,6 +118,7 @@ def _train(
     with (
         open_run(params, dataset, state, world) as run,
         translate_torch_errors(settings, world.size),
+        freed_memory_kept(device),
         stop_requests() as requests,
     ):
         if keep_checkpoint and not stored:

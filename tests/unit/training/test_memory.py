@@ -1,0 +1,22 @@
+"""Memory of a training on a CPU."""
+
+import resource
+
+import torch
+
+from streetseg.training.memory import freed_memory_kept
+
+
+def test_within_the_block_a_large_tensor_is_not_cleared_by_the_system_again() -> None:
+    pages = 64 * 2**20 // resource.getpagesize()
+
+    def new_pages() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(8):
+            torch.ones(64 * 2**20 // 4)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with freed_memory_kept(torch.device("cpu")):
+        new_pages()
+        new_pages()
+        assert new_pages() < pages
