@@ -56,6 +56,8 @@ class TrainingState:
     best_miou: float = -1.0
     best_epoch: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    cpu_precision: str = "float32"
+    """What ``train.precision=auto`` is on a CPU: once measured, it stays."""
 
     @property
     def mean_loss(self) -> float:
@@ -182,6 +184,7 @@ class Checkpoint:
                 content.seek(0)
             stored = torch.load(content, weights_only=True, map_location="cpu")
             fingerprint = stored.pop("fingerprint", None)
+            stored.setdefault("cpu_precision", "float32")  # as in releases before 0.2.0
         except StreetsegError:
             raise
         except Exception:  # torch, zipfile and the system fail in many ways

@@ -1,4 +1,4 @@
-"""The device that trains: its choice, its precision, and its errors as advice on settings."""
+"""The device that trains: its choice, the forward pass on it, its errors as advice on settings."""
 
 from __future__ import annotations
 
@@ -38,10 +38,8 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 def with_autocast(
     model: Callable[..., Tensor], settings: Train, device: torch.device
 ) -> Callable[..., Tensor]:
-    """``model``, computing in ``train.precision``; auto is bfloat16 where a GPU supports it."""
+    """``model``, computing in ``train.precision``, which is no longer ``auto``."""
     enabled = settings.precision == "bfloat16"
-    if settings.precision == "auto" and device.type == "cuda":
-        enabled = torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)(model)
 
 

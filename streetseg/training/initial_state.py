@@ -15,6 +15,7 @@ from streetseg.registry.versions import locate
 from streetseg.training.checkpoint import TrainingState
 from streetseg.training.distributed import ALONE, World
 from streetseg.training.optimization import build_average, build_optimizer, build_schedule
+from streetseg.training.precision import cpu_precision
 
 
 def initial_state(
@@ -47,6 +48,9 @@ def initial_state(
         check_size(model, size)
     model = world.sync_model(model.to(device)).to(memory_format=torch.channels_last)
     optimizer = build_optimizer(model, settings)
+    pixels = settings.epochs * batches_per_epoch * settings.batch_size
+    pixels *= math.prod(settings.augment.crop or dataset.size)
+    measured = device.type == "cpu" and not resumed
     steps = settings.epochs * math.ceil(batches_per_epoch / settings.accumulation_steps)
     return TrainingState(
         model,
@@ -55,4 +59,5 @@ def initial_state(
         build_average(model, settings.ema),
         init_from=start,
         inherited=None if inherited is None else sorted(inherited),
+        cpu_precision=cpu_precision(model, settings, pixels, world) if measured else "float32",
     )

@@ -30,6 +30,7 @@ from streetseg.training.loader import EpochBatches, training_loader
 from streetseg.training.losses import category_weights, segmentation_loss
 from streetseg.training.memory import freed_memory_kept
 from streetseg.training.optimization import freeze_encoder, optimizer_step
+from streetseg.training.precision import settle_precision
 from streetseg.training.reporting import (
     category_table,
     held_out_line,
@@ -108,7 +109,12 @@ def _train(
     state = initial_state(params, dataset, len(loader), device, world, resumed=stored is not None)
     if stored:
         checkpoint.restore(state, stored)
-    settled = {"prepare.size": list(dataset.size), "prepare.fit": dataset.fit}
+    settings = settle_precision(settings, device, state.cpu_precision)
+    settled = {
+        "prepare.size": list(dataset.size),
+        "prepare.fit": dataset.fit,
+        "train.precision": settings.precision,
+    }
     params = params.override(settled | {"model.init_from": state.init_from})
     first_epoch = state.epoch
     scores: HeldOutScores | None = None
