@@ -1,6 +1,6 @@
 """This build beside an older one: preparing, training, a batch and a service take turns.
 
-    python benchmarks/older.py --revision REVISION [--rounds 14]
+    python benchmarks/older.py --revision REVISION [--rounds 14] [--only train]
 
 The older build is a checkout of its revision that runs in this environment. Commands are compared,
 not functions, because modules move between builds; a command's time includes its start.
@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from serve import OURS, photo, resident, timed, trained_model
 
 from scripts.servers import running
 from streetseg.core.provenance import REPOSITORY
+from streetseg.tracking.metric_names import THROUGHPUT
 
 GOAL = "ours / peer <= 1.02"
 LITE = "tu-tf_efficientnet_lite0"
@@ -35,6 +37,9 @@ SMALL_NETWORK = (
     f"model.encoder={LITE}",
     "model.encoder_weights=none",
 )
+DEFAULT_NETWORK = ("prepare.size=[256,512]", "model.encoder_weights=none", "train.epochs=2")
+LAST_RATE = "SELECT value FROM metrics WHERE key IN (?, ?) ORDER BY timestamp DESC LIMIT 1"
+"""Of a store's newest epoch, by the metric's name and by that of releases before 0.2.0."""
 SHORT_TRAINING = ("train.epochs=4", "train.batch_size=4", "train.num_workers=0")
 
 
@@ -58,6 +63,15 @@ class Build:
         shutil.rmtree(self.work / "model", ignore_errors=True)
         out = ("--out", str(self.work / "model"))
         self._run("train", root, (*SMALL_NETWORK, *SHORT_TRAINING), *out)
+
+    def frames_per_second(self, root: Path) -> float:
+        """The rate of the second epoch with the default network, as its run has it."""
+        shutil.rmtree(self.work / "network", ignore_errors=True)
+        out = ("--out", str(self.work / "network"))
+        self._run("train", root, DEFAULT_NETWORK, *out)
+        with closing(sqlite3.connect(self.work / "mlflow.db")) as store:
+            (rate,) = store.execute(LAST_RATE, (THROUGHPUT, "frames_per_second")).fetchone()
+        return rate
 
     def batch(self, model: Path, photos: Path) -> None:
         """Segment a folder of photos from nothing."""
@@ -116,6 +130,18 @@ def answers(builds: dict[str, Build], rounds: int) -> dict[str, float]:
     return medians({name: seconds[ANSWERS:] for name, seconds in times.items()})
 
 
+def rates(builds: dict[str, Build], rounds: int) -> dict[str, float]:
+    """The median frames/s of training the default network in batches of 8, by build."""
+    root = source_frames(32, (256, 512))
+    for build in builds.values():
+        build.prepare(root, *DEFAULT_NETWORK)
+    found: dict[str, list[float]] = {name: [] for name in builds}
+    for number in range(rounds):
+        for name in alternating(builds, number):
+            found[name].append(builds[name].frames_per_second(root))
+    return medians(found)
+
+
 def starts(builds: dict[str, Build], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
     """The median seconds until a service is ready, and its megabytes then, by build."""
     model = trained_model(LITE, (256, 512))
@@ -149,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--revision", required=True, help="git revision of the older build")
     parser.add_argument("--rounds", type=int, default=14)
-    parser.add_argument("--only", choices=["batch", "start"], help="leave the others out")
+    parser.add_argument("--only", choices=["batch", "start", "train"], help="leave the others out")
     arguments = parser.parse_args()
     rounds, peer = arguments.rounds, f"peer: {arguments.revision}"
     claims: list[Claim] = []
@@ -172,11 +198,14 @@ def main() -> None:
                 build.prepare(small, *SMALL_NETWORK)
             claim("train four epochs", by_turns(lambda build: build.train(small)))
             claim("an answer, 1 client", answers(builds, rounds))
-        if arguments.only != "start":
+        if arguments.only in (None, "train"):
+            rate = rates(builds, min(rounds, 5))
+            claim("train the default network at 512x256", rate, "ours / peer >= 1.1", "frames/s")
+        if arguments.only in (None, "batch"):
             model, folder = trained_model(LITE, (256, 512)), photos()
             took = by_turns(lambda build: build.batch(model, folder))
             claim(f"streetseg batch, {PHOTOS} JPEGs of 2048x1024", took, "ours / peer <= 0.77")
-        if arguments.only != "batch":
+        if arguments.only in (None, "start"):
             took, megabytes = starts(builds, rounds)
             claim("service, from its start until it is ready", took, "ours / peer <= 0.58")
             claim("service, memory when it is ready", megabytes, "ours <= 300", "MB")
