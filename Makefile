@@ -42,6 +42,7 @@ containers: $(SYNCED) images ## The tests that need Docker: the images, the pipe
 	@STREETSEG_REQUIRE_DOCKER=1 $(BIN)/python -m pytest -n 0 tests/integration/test_containers.py
 
 images: ## streetseg-train, -serve and -mlflow: BASE_IMAGE=... ACCELERATOR=cpu VERSION=...
+	@scripts/room_for_images.sh $(VERSION) $(ACCELERATOR)
 	@for image in serve mlflow train; do \
 	  docker build --file components/Dockerfile --target $$image --tag streetseg-$$image:$(VERSION) \
 	    $(if $(BASE_IMAGE),--build-arg BASE_IMAGE="$(BASE_IMAGE)") \
