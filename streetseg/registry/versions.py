@@ -179,6 +179,19 @@ def find(client: MlflowClient, name: str, which: str, by_alias: bool = False) ->
             ) from None
 
 
+def champion(params: Registry) -> ModelVersion:
+    """The version that services answer with; from an SQLite file without importing MLflow.
+
+    Raises:
+        NoSuchVersionError: there is none.
+        StreetsegError: the registry does not answer.
+    """
+    for row in read_versions(params):
+        if CHAMPION in row.aliases:
+            return _model_version(row, row.aliases)
+    return find(connect(params), params.model_name, CHAMPION)
+
+
 def read_version(client: MlflowClient, name: str, version: str | int) -> ModelVersion:
     """A version by its number.
 

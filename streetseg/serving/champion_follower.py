@@ -17,10 +17,9 @@ from streetseg.config.params import Params
 from streetseg.core.errors import NoSuchVersionError, StreetsegError, one_line
 from streetseg.core.retry import Backoff
 from streetseg.registry.local_copies import LocalCopies
-from streetseg.registry.versions import CHAMPION, ModelVersion, find
+from streetseg.registry.versions import ModelVersion, champion
 from streetseg.serving.metrics import metrics
 from streetseg.serving.served_model import ServedModel, open_model
-from streetseg.tracking.store import connect
 
 logger = logging.getLogger("streetseg.serving")
 
@@ -145,35 +144,34 @@ class ChampionFollower:
             self.poll()
 
     def _find_champion(self) -> ModelVersion:
-        registry = self._params.registry
-        champion = find(connect(registry), registry.model_name, CHAMPION)
+        found = champion(self._params.registry)
         self.checked = datetime.now(UTC)
-        return champion
+        return found
 
-    def _load_champion(self, champion: ModelVersion) -> None:
+    def _load_champion(self, version: ModelVersion) -> None:
         """Swap to the champion unless it answers already or has failed a short while ago."""
-        if self.current and self.current.segmenter.artifact == self._copies.folder(champion):
-            self._aliases = champion.aliases
+        if self.current and self.current.segmenter.artifact == self._copies.folder(version):
+            self._aliases = version.aliases
             return
         failed = self._failed  # read once: another thread may reset it
-        if failed and failed.version != champion.version:
+        if failed and failed.version != version.version:
             failed = None
         if failed and not failed.retry.is_due:
             raise StreetsegError(failed.problem)
         try:
-            model = self._open_copy(champion)
+            model = self._open_copy(version)
         except Exception as error:
             metrics().swaps.labels("failed").inc()
             reason = one_line(error, 400)
-            problem = f"the champion, version {champion.version}, cannot be loaded: {reason}"
+            problem = f"the champion, version {version.version}, cannot be loaded: {reason}"
             if self.current:
                 problem += f"; version {self.current.version} goes on"
             retry = failed.retry if failed else _RetryTimer(self._params.serve.poll_seconds)
             retry.postpone()
-            self._failed = _FailedVersion(champion.version, problem, retry)
+            self._failed = _FailedVersion(version.version, problem, retry)
             raise StreetsegError(problem) from None
         self._failed = None
-        self._aliases = champion.aliases
+        self._aliases = version.aliases
         self._swap(model)
         self._copies.used(model.segmenter.artifact)
 

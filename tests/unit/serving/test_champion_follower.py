@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -16,6 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import yaml
 from mlflow import MlflowClient
 
 from streetseg.config.params import Params
@@ -94,6 +97,25 @@ def test_it_loads_the_champion_and_follows_it(
         assert follower.status()["champion_checked"] is not None
     finally:
         follower.stop()
+
+
+def test_a_restart_reads_the_champion_of_an_sqlite_file_without_mlflow(
+    recipe: Params, tmp_path: Path
+) -> None:
+    ChampionFollower(recipe).poll()
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from streetseg.config.params import load_params\n"
+        "from streetseg.serving.champion_follower import ChampionFollower\n"
+        "follower = ChampionFollower(load_params(Path(sys.argv[1])))\n"
+        "follower.poll()\n"
+        "print(follower.version, follower.status()['aliases'], 'mlflow' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "params.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "1 ['champion'] False\n"
 
 
 def test_each_version_gives_its_own_predictions(
