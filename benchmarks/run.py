@@ -38,7 +38,7 @@ def main() -> None:
         "Ours and the other take turns in one run; figures are medians. `make bench` measures "
         "anew.",
     ]
-    paths = {name: OUT / f"{name}.json" for name in every}
+    paths = {name: OUT / f"{name}.json" for name in sorted([*every, "older"])}
     found = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
     lines += goals([claim for claims in found.values() for claim in claims])
     for name, claims in found.items():
