@@ -10,10 +10,11 @@ import multiprocessing
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import spawn
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -27,6 +28,10 @@ PRELOADED = [
 ]
 """No module of this project, so that a later step of this process runs code that was edited, and
 none that starts threads or looks at GPUs when it is imported, which a fork would break."""
+
+ONE_AT_A_TIME = threading.Lock()
+"""Starting a process also asks for the exit status of all others. If two threads ask for the same
+one, the second gets 255."""
 
 
 @contextmanager
@@ -57,14 +62,17 @@ def run_step(full_command: Sequence[str], env_vars: Mapping[str, str] | None = N
     forkserver = multiprocessing.get_context("forkserver")
     reader, writer = forkserver.Pipe(duplex=False)
     step = forkserver.Process(target=_execute, args=(source, arguments, variables, writer))
-    step.start()
+    with ONE_AT_A_TIME:
+        step.start()
     writer.close()
     with os.fdopen(os.dup(reader.fileno()), errors="replace") as printed:
         reader.close()
         for line in printed:
             print(line, end="")
     print("\n")
-    step.join()
+    wait([step.sentinel])
+    with ONE_AT_A_TIME:
+        step.join()
     return step.exitcode or 0
 
 

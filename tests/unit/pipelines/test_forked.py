@@ -1,13 +1,19 @@
 """Steps of a local run: processes forked from one that has imported libraries."""
 
+import itertools
 import json
+import multiprocessing.forkserver
 import os
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from kfp import dsl
 
 from components import component
+from pipelines.local import forked
 from pipelines.local.run import LocalRun, run_locally
 
 
@@ -91,3 +97,16 @@ def test_a_step_that_crashes_fails_the_run(tmp_path: Path, how: str, told: str) 
     assert "Inner task failed: 'end'" in done.error
     assert told in "\n".join(lines)
     assert told in (tmp_path / "log.txt").read_text()
+
+
+def test_steps_that_start_and_end_at_the_same_time_succeed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_slowly(fd: int) -> int:
+        time.sleep(random.uniform(0, 0.06))
+        return read_signed(fd)
+
+    read_signed = multiprocessing.forkserver.read_signed
+    monkeypatch.setattr("multiprocessing.forkserver.read_signed", read_slowly)
+    monkeypatch.setattr(forked, "_execute", itertools.chain)  # does nothing with any arguments
+    command = ["sh", "-c", "", ""]
+    with forked.forked_steps(), ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(forked.run_step, [command] * 24)) == {0}
