@@ -99,8 +99,8 @@ def test_runs_of_earlier_releases_are_read_by_their_former_names(
 def test_the_evaluation_tells_its_data(params: Params, trained: Trained) -> None:
     scored = read_evaluation(trained.evaluation)
     inputs = connect(params.registry).get_run(trained.run_id).inputs.dataset_inputs
-    (evaluated,) = {
+    evaluated = {
         each.dataset.name: each.dataset for each in inputs if each.tags[0].value == "evaluation"
-    }.values()
-    assert (evaluated.name, evaluated.digest) == ("cityscapes val", scored.data_version)
+    }["cityscapes val"]  # other tests evaluate the same run on other data
+    assert evaluated.digest == scored.data_version
     assert json.loads(evaluated.profile) == {"num_rows": len(scored.frames)}
