@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 from harness import OUT, Claim, alternating, report
+from serve import resident
 
 from scripts.servers import running
 from streetseg.config.params import Registry
@@ -34,8 +35,7 @@ def footprint(command: list[str], environment: Mapping[str, str]) -> tuple[int, 
     with running(command, "/health", OUT / "ui.log", environment) as server:
         time.sleep(SETTLES_IN_S)
         first = psutil.Process(server.process.pid)
-        all_of_it = [first, *first.children(recursive=True)]
-        return len(all_of_it), sum(each.memory_info().rss for each in all_of_it) / 1e9
+        return 1 + len(first.children(recursive=True)), resident(first) / 1e3
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from streetseg.core.atomic_files import write_atomic
@@ -28,7 +29,7 @@ def write_statistics(dataset: PreparedDataset, folder: Path) -> None:
     index = dataset.index
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / METRICS, json.dumps(metrics(dataset), indent=1) + "\n")
-    fractions = class_fractions(dataset, index)
+    fractions = class_fractions(dataset)
     tables = {CATEGORIES: fractions.rename_axis("category").reset_index(name="fraction")}
     by_place = index["city"].value_counts().sort_index()
     tables[FRAMES] = by_place.rename_axis("place").reset_index(name="frames")
@@ -48,7 +49,7 @@ def metrics(dataset: PreparedDataset) -> dict[str, Any]:
         "places": int(index["city"].nunique()),
         "brightness": round(float(index["brightness"].mean()), 3),
         "class_fraction": {
-            name: round(value, 6) for name, value in class_fractions(dataset, index).items()
+            name: round(value, 6) for name, value in class_fractions(dataset).items()
         },
     }
     if "condition" in index:
@@ -57,12 +58,10 @@ def metrics(dataset: PreparedDataset) -> dict[str, Any]:
     return result
 
 
-def class_fractions(dataset: PreparedDataset, index: pd.DataFrame) -> pd.Series:
+def class_fractions(dataset: PreparedDataset) -> pd.Series:
     """The fraction of each category in the labelled pixels, 0 to 1, in order of the label space."""
-    names = dataset.labels.names
-    pixels = index[[f"pixels_{name}" for name in names]].sum().astype(float)
-    pixels.index = pd.Index(names)
-    return pixels / max(pixels.sum(), 1.0)
+    pixels = dataset.category_pixels(np.arange(len(dataset.index)))
+    return pd.Series(pixels / max(pixels.sum(), 1), dataset.labels.names)
 
 
 def main() -> None:
