@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from streetseg.config.params import Params, Train
 from streetseg.core.atomic_files import ensure_replaceable, lock_destination, os_reason
 from streetseg.core.errors import StoppedError, StreetsegError
+from streetseg.core.memory import freed_memory_kept
 from streetseg.core.progress import Throughput, track
 from streetseg.core.signals import stop_requests
 from streetseg.data.dataset import PreparedDataset
@@ -28,7 +29,6 @@ from streetseg.training.distributed import World, process_group
 from streetseg.training.initial_state import initial_state
 from streetseg.training.loader import EpochBatches, training_loader
 from streetseg.training.losses import category_weights, segmentation_loss
-from streetseg.training.memory import freed_memory_kept
 from streetseg.training.optimization import freeze_encoder, optimizer_step
 from streetseg.training.precision import settle_precision
 from streetseg.training.reporting import (
@@ -124,7 +124,7 @@ def _train(
     with (
         open_run(params, dataset, state, world) as run,
         translate_torch_errors(settings, world.size),
-        freed_memory_kept(device),
+        freed_memory_kept() if device.type == "cpu" else nullcontext(),
         stop_requests() as requests,
     ):
         if keep_checkpoint and not stored:

@@ -1,10 +1,10 @@
-"""Memory of a training on a CPU."""
+"""Freed memory of a process."""
 
 import resource
 
 import torch
 
-from streetseg.training.memory import freed_memory_kept
+from streetseg.core.memory import freed_memory_kept
 
 
 def test_within_the_block_a_large_tensor_is_not_cleared_by_the_system_again() -> None:
@@ -16,7 +16,7 @@ def test_within_the_block_a_large_tensor_is_not_cleared_by_the_system_again() ->
             torch.ones(64 * 2**20 // 4)
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-    with freed_memory_kept(torch.device("cpu")):
+    with freed_memory_kept():
         new_pages()
         new_pages()
         assert new_pages() < pages
