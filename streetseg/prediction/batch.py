@@ -166,7 +166,8 @@ def _segment(
     worker = _Worker(segmenter, table.model, max_pixels)
 
     start = time.monotonic()
-    at_once = min(cores(), MAX_AT_ONCE)
+    alone = isinstance(segmenter, SlidingSegmenter) or segmenter.device != "CPU"
+    at_once = 1 if alone else min(cores(), MAX_AT_ONCE)
     with ThreadPoolExecutor(THREADS) as pool, ThreadPoolExecutor(at_once) as workers:
         writer = _MaskWriter(target, pool, results)
         try:

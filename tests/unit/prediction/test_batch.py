@@ -21,8 +21,10 @@ import numpy as np
 import pytest
 
 from streetseg import cli
+from streetseg.config.params import Evaluate
 from streetseg.core.errors import StoppedError, StreetsegError
 from streetseg.core.storage import Storage
+from streetseg.evaluation.windows import SlidingSegmenter
 from streetseg.images.decode import decode_ids, decode_image
 from streetseg.images.encode import encode_palette_png, encode_png
 from streetseg.images.paths import mask_name
@@ -240,6 +242,25 @@ def test_images_are_segmented_at_once_on_several_cores(
     name = "models:/tiny/7"
     segment_folder(str(source), str(tmp_path / "masks"), trained.artifact, name, **LIMIT)
     assert masks(tmp_path / "masks") == masks(result.destination)
+
+
+def test_in_windows_it_is_one_image_at_a_time(
+    source: Path, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict, running, most = SlidingSegmenter.predict, threading.Semaphore(8), []
+
+    def counted(self: SlidingSegmenter, rgb: np.ndarray) -> np.ndarray:
+        with running:
+            most.append(8 - running._value)
+            time.sleep(0.05)
+            return predict(self, rgb)
+
+    monkeypatch.setattr(SlidingSegmenter, "predict", counted)
+    monkeypatch.setattr(batch, "cores", lambda: 4)
+    windows = Evaluate(window=Segmenter(trained.artifact).size)
+    out = str(tmp_path / "masks")
+    segment_folder(str(source), out, trained.artifact, windows=windows, **LIMIT)
+    assert set(most) == {1}
 
 
 def test_a_stopped_call_resumes(
