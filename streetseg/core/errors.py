@@ -70,8 +70,19 @@ def _existing_path_like(path: Path) -> Path | None:
 
 def cannot_read(path: str | Path, error: OSError) -> StreetsegError:
     """The error about a file that the system does not let us read."""
-    message, hint = f"cannot read {path}: {error.strerror or error}", did_you_mean_path(path, "")
-    return StreetsegError(f"{message}: {hint}" if hint else message)
+    return StreetsegError(
+        _joined("cannot read " + str(path), error.strerror or error, _hint(error, path))
+    )
+
+
+def _hint(error: OSError, path: str | Path) -> str:
+    """The existing path like one that the system did not find."""
+    missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
+    return did_you_mean_path(path, "") if missing else ""
+
+
+def _joined(*parts: object) -> str:
+    return ": ".join(filter(None, map(str, parts)))
 
 
 @contextmanager
@@ -83,5 +94,4 @@ def exit_on_error() -> Iterator[None]:
         sys.exit(f"error: {error}")
     except OSError as error:
         name = str(error.filename or "")
-        hint = did_you_mean_path(name, "") if name else ""
-        sys.exit(": ".join(filter(None, ("error", str(error.strerror or error), name, hint))))
+        sys.exit(_joined("error", error.strerror or error, name, name and _hint(error, name)))

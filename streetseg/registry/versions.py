@@ -172,10 +172,13 @@ def find(client: MlflowClient, name: str, which: str, by_alias: bool = False) ->
             no_alias = f"Registered model alias {which} not found"
             if error.error_code != "RESOURCE_DOES_NOT_EXIST" and no_alias not in error.message:
                 raise
-            others = [other for other in _model_names(client) if other != name]
+            hint = "register or promote one first"
+            known = [name] if no_alias in error.message else _model_names(client)
+            if name not in known:
+                hint = did_you_mean(name, known, hint)
             raise NoSuchVersionError(
                 f"the registry {redact(client.tracking_uri)} has no model '{name}' with {kind} "
-                f"'{which}': {did_you_mean(name, others, 'register or promote one first')}"
+                f"'{which}': {hint}"
             ) from None
 
 

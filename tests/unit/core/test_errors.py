@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from streetseg.core.errors import cannot_read, did_you_mean, did_you_mean_path
+from streetseg.core.errors import cannot_read, did_you_mean, did_you_mean_path, exit_on_error
 
 
 def test_a_name_gets_the_one_like_it_whatever_its_case() -> None:
@@ -77,6 +78,15 @@ def test_an_unreadable_file_says_why_and_what_is_there_instead(project: Path) ->
         with pytest.raises(OSError) as caught:
             Path(path).read_bytes()
         assert str(cannot_read(path, caught.value)) == message
+
+
+def test_a_file_that_is_refused_is_not_taken_for_a_misspelt_one(project: Path) -> None:
+    (project / "own.yaml").touch()
+    refused = PermissionError(errno.EACCES, "Permission denied", "own.yml")
+    assert str(cannot_read("own.yml", refused)) == "cannot read own.yml: Permission denied"
+    with pytest.raises(SystemExit) as ended, exit_on_error():
+        raise refused
+    assert ended.value.code == "error: Permission denied: own.yml"
 
 
 def test_an_error_of_the_system_ends_the_program_with_the_hint(project: Path) -> None:

@@ -442,6 +442,17 @@ def test_listing_versions_in_sqlite_loads_no_mlflow(tmp_path: Path) -> None:
     assert heavy == "[]"
 
 
+@pytest.mark.parametrize("which", ["champion", "99"])
+def test_a_model_without_the_version_is_not_taken_for_a_misspelt_one(
+    params: Params, which: str
+) -> None:
+    client, model = connect(params.registry, create=True), f"kerbs-{which}"
+    for name in (model, f"{model}s"):
+        client.create_registered_model(name)
+    with pytest.raises(StreetsegError, match="register or promote one first"):
+        find(client, model, which)
+
+
 def test_a_misspelt_model_gets_the_registered_one_like_it(params: Params) -> None:
     registry = named(params, "zebra-crossings").registry
     connect(registry, create=True).create_registered_model("zebra-crossings")
