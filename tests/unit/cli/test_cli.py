@@ -15,6 +15,7 @@ import yaml
 from streetseg.config.params import Params, load_recipe
 from streetseg.core.provenance import REPOSITORY
 from tests.conftest import Command, Trained
+from tests.support.loaded_modules import run_streetseg
 
 COMMANDS = (
     "params",
@@ -54,21 +55,11 @@ def project(params: Params, tmp_path: Path) -> Path:
 
 
 def test_help_lists_every_command_and_loads_no_heavy_library() -> None:
-    script = (
-        "import sys; sys.argv = ['streetseg', '--help']\n"
-        "from streetseg.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'mlflow', 'cv2', 'kfp', 'bentoml', 'dvc', 'numpy', 'pydantic', 'rich'}\n"
-        "heavy &= sys.modules.keys()\n"
-        "print('LOADED', sorted(heavy))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert "LOADED []" in done.stdout
+    shown, loaded = run_streetseg("--help")
+    heavy = {"torch", "mlflow", "cv2", "kfp", "bentoml", "dvc", "numpy", "pydantic", "rich"}
+    assert not loaded & heavy
     for command in COMMANDS:
-        assert command in done.stdout
+        assert command in shown
 
 
 def test_importing_the_package_loads_neither_torch_nor_mlflow() -> None:

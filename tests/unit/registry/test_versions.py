@@ -5,8 +5,6 @@ import os
 import resource
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -39,6 +37,7 @@ from streetseg.registry.sqlite import read_versions
 from streetseg.registry.versions import ModelVersion, download, find, search, versions
 from streetseg.tracking.store import connect, translate_errors
 from tests.conftest import Trained
+from tests.support.loaded_modules import run_streetseg
 
 
 @pytest.fixture(scope="module")
@@ -422,24 +421,10 @@ def test_listing_versions_in_sqlite_loads_no_mlflow(tmp_path: Path) -> None:
     client = connect(registry, create=True)
     client.create_registered_model(registry.model_name)
     client.create_model_version(registry.model_name, "file:///model")
-    script = (
-        "import sys; sys.argv = ['streetseg', 'list', '--json']\n"
-        "from streetseg.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "print(sorted({'mlflow', 'sqlalchemy', 'pandas', 'numpy', 'torch'} & sys.modules.keys()))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "MLFLOW_TRACKING_URI": str(registry.tracking_uri)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    listed, heavy = done.stdout.splitlines()
+    store = {"MLFLOW_TRACKING_URI": str(registry.tracking_uri)}
+    listed, loaded = run_streetseg("list", "--json", environment=store)
     assert [each["version"] for each in json.loads(listed)] == ["1"]
-    assert heavy == "[]"
+    assert not loaded & {"mlflow", "sqlalchemy", "pandas", "numpy", "torch"}
 
 
 @pytest.mark.parametrize("which", ["champion", "99"])
