@@ -88,7 +88,9 @@ def serve(store: str, port: int, address: str) -> None:
     with suppress(SystemExit), redirect_stdout(told), redirect_stderr(told):
         cli(options, standalone_mode=False)
     if not up.is_set():
-        raise StreetsegError(f"MLflow ended before it was up: {one_line(told.getvalue(), None)}")
+        raise StreetsegError(
+            f"MLflow ended before it was up: {redact(one_line(told.getvalue(), None))}"
+        )
 
 
 def _announce(port: int, address: str, up: threading.Event) -> None:

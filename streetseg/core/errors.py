@@ -71,7 +71,7 @@ def _existing_path_like(path: Path) -> Path | None:
 def cannot_read(path: str | Path, error: OSError) -> StreetsegError:
     """The error about a file that the system does not let us read."""
     return StreetsegError(
-        _joined("cannot read " + str(path), error.strerror or error, _hint(error, path))
+        joined("cannot read " + str(path), error.strerror or error, _hint(error, path))
     )
 
 
@@ -81,7 +81,8 @@ def _hint(error: OSError, path: str | Path) -> str:
     return did_you_mean_path(path, "") if missing else ""
 
 
-def _joined(*parts: object) -> str:
+def joined(*parts: object) -> str:
+    """What there is of a message, such as what is wrong, where, and a hint, with colons between."""
     return ": ".join(filter(None, map(str, parts)))
 
 
@@ -94,4 +95,4 @@ def exit_on_error() -> Iterator[None]:
         sys.exit(f"error: {error}")
     except OSError as error:
         name = str(error.filename or "")
-        sys.exit(_joined("error", error.strerror or error, name, name and _hint(error, name)))
+        sys.exit(joined("error", error.strerror or error, name, name and _hint(error, name)))

@@ -20,7 +20,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from streetseg.core.errors import StreetsegError, did_you_mean_path
+from streetseg.core.errors import StreetsegError, did_you_mean_path, joined
 from streetseg.data.labels import LabelSpace
 
 FORMAT, FORMAT_WITH_FIT = 1, 2
@@ -79,5 +79,4 @@ def _read_json(artifact: Path, name: str) -> dict[str, Any]:
 
 def _no_artifact(artifact: Path, missing: str) -> StreetsegError:
     message = f"{artifact} holds no model artifact ({missing})"
-    hint = did_you_mean_path(artifact, "")
-    return StreetsegError(f"{message}: {hint}" if hint else message)
+    return StreetsegError(joined(message, did_you_mean_path(artifact, "")))
